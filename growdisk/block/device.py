@@ -1,0 +1,92 @@
+"""The block device protocol: all that growdisk reads and writes is one of these.
+
+A partition is a Window on a disk, a disk is a raw file or a Qcow2Image, and the file below a qcow2 image is itself a
+`ResizableDevice`: so the crash tests can put a device that dies, tears and reorders under everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+class ExtentKind(Enum):
+    """What a range of a device holds: stored bytes, or nothing but zeros."""
+
+    DATA = "data"
+    ZERO = "zero"
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A half-open range [start, end) of one kind, in bytes.
+
+    `depth` is the layer that decides it: 0 this image, 1 its backing file, and so on; -1 where no layer has anything
+    (only ever with ZERO).
+    """
+
+    start: int
+    end: int
+    kind: ExtentKind
+    depth: int = 0
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start
+
+
+class BlockDevice(Protocol):
+    """Random access to `size` bytes. Offsets and lengths are bytes; a range that leaves the device raises ValueError.
+
+    I/O errors of the host surface as OSError; a device that finds its own metadata broken raises ImageDamaged.
+    """
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def writable(self) -> bool: ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes from `offset`."""
+        ...
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Store `data` at `offset`. Durable only after flush()."""
+        ...
+
+    def write_zeros(self, offset: int, length: int) -> None:
+        """Make a range read as zeros, cheaply where the device can."""
+        ...
+
+    def discard(self, offset: int, length: int) -> None:
+        """The range's content is no longer needed; it reads as the old bytes or as zeros. May do nothing."""
+        ...
+
+    def flush(self) -> None:
+        """When this returns, everything written before is durable."""
+        ...
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        """The range as adjacent extents, in order, covering it exactly."""
+        ...
+
+    def close(self) -> None:
+        """Flush what is buffered and let go. Closing twice is harmless."""
+        ...
+
+
+class ResizableDevice(BlockDevice, Protocol):
+    """A device whose size can change: a host file."""
+
+    def resize(self, size: int) -> None:
+        """Cut off, or extend with zeros, to `size` bytes."""
+        ...
+
+
+def check_range(device_size: int, offset: int, length: int) -> None:
+    """Raise ValueError unless [offset, offset+length) lies inside a device of `device_size` bytes."""
+    if offset < 0 or length < 0 or offset + length > device_size:
+        raise ValueError(f"range [{offset:#x}, {offset + length:#x}) leaves a device of {device_size:#x} bytes")

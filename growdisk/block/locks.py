@@ -1,0 +1,100 @@
+"""QEMU's own file locks (block/file-posix.c), so that a running guest and growdisk keep each other out.
+
+One byte of the file stands for one permission: byte 100+i is held while permission i is used, byte 200+i while
+permission i may not be used by others. Every lock is a *shared* one; a conflict is found by asking whether an
+exclusive lock could be had there. They are open-file-description locks: closing another descriptor does not drop them.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from pathlib import Path
+
+from growdisk.errors import ImageInUse, ImageUnsupported
+
+CONSISTENT_READ, WRITE, WRITE_UNCHANGED, RESIZE = range(4)
+_USED, _FORBIDDEN = 100, 200
+_WRITER_USES = (CONSISTENT_READ, WRITE, RESIZE)
+_READER_USES = (CONSISTENT_READ,)
+_FORBIDS = (WRITE, RESIZE)  # what neither a writer nor a reader lets others do
+_FLOCK = struct.Struct("hhqqi4x")  # struct flock of x86-64 and arm64 Linux
+
+
+def lock_image(fd: int, path: Path, *, writing: bool) -> None:
+    """Take QEMU's locks on the open file `fd` for reading or writing; ImageInUse if somebody stands against it.
+
+    The locks live as long as the file description. First ours are taken, then others are looked for: two that come
+    at the same time may both be refused, but never both let in.
+    """
+    uses = _WRITER_USES if writing else _READER_USES
+    own = [_USED + i for i in uses] + [_FORBIDDEN + i for i in _FORBIDS]
+    against = [_FORBIDDEN + i for i in uses] + [_USED + i for i in _FORBIDS]
+    try:
+        for byte in own:
+            _set(fd, fcntl.F_RDLCK, byte)
+        blocked = any(_is_held(fd, byte) for byte in against)
+        if blocked:
+            unlock_image(fd)
+    except OSError as error:
+        raise ImageUnsupported(
+            path, reason=f"its file system cannot lock files ({error.strerror})",
+            hint="copy the image to a local file system first",
+        ) from error  # fmt: skip
+    if blocked:
+        raise ImageInUse(path, holder=lock_holders(fd))
+
+
+def unlock_image(fd: int) -> None:
+    """Let go of all of QEMU's lock bytes on this file description."""
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, _USED, 2 * _USED, 0))
+
+
+def lock_holders(fd: int) -> str:
+    """Who else holds locks on this file, for people: `qemu-system-x86 (pid 4711)`, or `another program`."""
+    status = os.fstat(fd)
+    names = [f"{_process_name(pid)} (pid {pid})" for pid in _pids_with_file_open(status) if pid != os.getpid()]
+    return ", ".join(names) or "another program"
+
+
+def _set(fd: int, kind: int, byte: int) -> None:
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, byte, 1, 0))
+    except OSError as error:
+        # Somebody holds an exclusive lock here: not QEMU's way, but the conflict test below will find it as well.
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+
+
+def _is_held(fd: int, byte: int) -> bool:
+    answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
+    return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+
+
+def _pids_with_file_open(status: os.stat_result) -> list[int]:
+    """Processes that have the file open. /proc/locks gives pid -1 for description locks, so the fds are walked."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and _has_open(entry, status):
+            found.append(int(entry.name))
+    return sorted(found)
+
+
+def _has_open(process: Path, status: os.stat_result) -> bool:
+    try:
+        for link in (process / "fd").iterdir():
+            other = link.stat()
+            if (other.st_dev, other.st_ino) == (status.st_dev, status.st_ino):
+                return True
+    except OSError:  # another user's process, or one that has just ended
+        pass
+    return False
+
+
+def _process_name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return "a program"

@@ -1,0 +1,152 @@
+"""A host file as a block device: raw images, and the file below every qcow2 image.
+
+Holes are data's absence and stay holes: SEEK_DATA finds them, hole punching makes them. Writing needs the locks of
+block/locks.py, which are taken before the first byte is read.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from growdisk.block.device import Extent, ExtentKind, check_range
+from growdisk.block.locks import lock_image
+from growdisk.errors import ImageNotReadable
+
+_PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01
+_CHUNK = 1 << 20
+
+
+class RawFile:
+    """A regular file (or block device) of the host. Implements ResizableDevice."""
+
+    def __init__(self, fd: int, path: Path, *, writable: bool) -> None:
+        self._fd, self.path, self._writable = fd, path, writable
+        self._size = os.lseek(fd, 0, os.SEEK_END)
+
+    @classmethod
+    def open(cls, path: Path, *, writable: bool = False, lock: bool = True) -> RawFile:
+        """Open an existing file. Raises ImageNotReadable, or ImageInUse where QEMU's locks stand against it."""
+        try:
+            fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+        except OSError as error:
+            raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
+        try:
+            mode = os.fstat(fd).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+                raise ImageNotReadable(path, reason="it is neither a regular file nor a block device")
+            if lock:
+                lock_image(fd, path, writing=writable)
+            return cls(fd, path, writable=writable)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    @classmethod
+    def create(cls, path: Path, size: int = 0, *, lock: bool = True) -> RawFile:
+        """Create a sparse file that must not exist yet (FileExistsError otherwise)."""
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            if lock:
+                lock_image(fd, path, writing=True)
+            os.ftruncate(fd, size)
+            return cls(fd, path, writable=True)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @property
+    def writable(self) -> bool:
+        return self._writable
+
+    def read(self, offset: int, length: int) -> bytes:
+        check_range(self._size, offset, length)
+        data = os.pread(self._fd, length, offset)
+        if len(data) == length:
+            return data
+        parts = [data]
+        while (missing := length - sum(map(len, parts))) > 0:
+            part = os.pread(self._fd, missing, offset + length - missing)
+            if not part:
+                raise OSError(errno.EIO, f"{self.path} became shorter while it was read")
+            parts.append(part)
+        return b"".join(parts)
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        check_range(self._size, offset, len(data))
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._fd, view, offset)
+            view, offset = view[written:], offset + written
+
+    def write_zeros(self, offset: int, length: int) -> None:
+        check_range(self._size, offset, length)
+        if self._punch(offset, length):
+            return
+        zeros = bytes(min(length, _CHUNK))
+        for start in range(offset, offset + length, _CHUNK):
+            self.write(start, memoryview(zeros)[: min(_CHUNK, offset + length - start)])
+
+    def discard(self, offset: int, length: int) -> None:
+        check_range(self._size, offset, length)
+        self._punch(offset, length)
+
+    def flush(self) -> None:
+        os.fdatasync(self._fd)
+
+    def resize(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+        self._size = size
+
+    def allocate(self, offset: int, length: int) -> None:
+        """Reserve host blocks for a range (posix_fallocate). OSError ENOSPC when there is no room for it."""
+        os.posix_fallocate(self._fd, offset, length)
+        self._size = max(self._size, offset + length)
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        check_range(self._size, offset, length)
+        end = offset + length
+        while offset < end:
+            data = self._seek(offset, os.SEEK_DATA, end)
+            if data > offset:
+                yield Extent(offset, data, ExtentKind.ZERO)
+            if data < end:
+                hole = self._seek(data, os.SEEK_HOLE, end)
+                yield Extent(data, hole, ExtentKind.DATA)
+                data = hole
+            offset = data
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _seek(self, offset: int, whence: int, end: int) -> int:
+        """The next data or hole, at most `end`; a file system that cannot tell has data everywhere."""
+        try:
+            return min(os.lseek(self._fd, offset, whence), end)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # only a hole until the end of the file
+                return end
+            return offset if whence == os.SEEK_DATA else end
+
+    def _punch(self, offset: int, length: int) -> bool:
+        """Punch a hole; False where the file system cannot."""
+        if length == 0:
+            return True
+        result = _libc().fallocate(
+            self._fd, _PUNCH_HOLE_KEEP_SIZE, ctypes.c_longlong(offset), ctypes.c_longlong(length)
+        )
+        return bool(result == 0)
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)

@@ -1,0 +1,50 @@
+"""Files that survive a crash: the only fsync outside block/.
+
+A rename is durable only after the directory itself has been synced; that is what `sync_directory` is for.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames, creations and removals in `directory` durable."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write `path` atomically: after a crash it holds the old content or the new one, never a part."""
+    temporary = path.with_name(path.name + ".new")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        _write_all(fd, content)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    temporary.replace(path)
+    sync_directory(path.parent)
+
+
+def append_record(path: Path, record: bytes) -> None:
+    """Append `record` to `path` (created if absent) and sync it. A crash may leave a torn last record."""
+    created = not path.exists()
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        _write_all(fd, record)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    if created:
+        sync_directory(path.parent)
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -1,0 +1,141 @@
+"""Every error that growdisk raises on purpose: what happened, why, what to do about it.
+
+    GrowdiskError
+    ├── UsageError        exit 2   the command line cannot be understood
+    ├── Refused           exit 3   nothing has been touched
+    │   ├── ImageError         the image cannot be used (damaged, unknown features, in use, ...)
+    │   ├── LayoutError        the disk's layout does not allow what is asked
+    │   └── RunError           another or an unfinished run stands in the way
+    ├── OperationFailed   exit 4   a tool or the system failed; the engine restores what was begun
+    └── NeedsUser         exit 5   growdisk cannot finish or restore this alone
+
+The text of an error is declared once, in its class; the facts are fields, so that `--json` has them too.
+The exit code says how the disk stands, not what kind of thing went wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+
+@dataclass(eq=False)
+class GrowdiskError(Exception):
+    """Base of all expected errors. `what`, `why` and `what_to_do` are the class's templates filled with its fields."""
+
+    exit_code: ClassVar[int] = 3
+    WHAT: ClassVar[str] = "something went wrong"
+    WHY: ClassVar[str] = ""
+    DO: ClassVar[str] = ""
+
+    @property
+    def what(self) -> str:
+        return self.WHAT.format(**vars(self))
+
+    @property
+    def why(self) -> str:
+        return self.WHY.format(**vars(self))
+
+    @property
+    def what_to_do(self) -> str:
+        return self.DO.format(**vars(self))
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.why}" if self.why else self.what
+
+
+# --- exit 2: the command line -------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class UsageError(GrowdiskError):
+    exit_code: ClassVar[int] = 2
+    WHAT: ClassVar[str] = "{problem}"
+    DO: ClassVar[str] = "{hint}"
+    problem: str
+    hint: str = "see growdisk --help"
+
+
+@dataclass(eq=False)
+class BadSize(UsageError):
+    WHAT: ClassVar[str] = "cannot read the size '{problem}'"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}"
+    reason: str = ""
+    hint: str = "write +10G to grow by 10 GiB, or 40G to grow to 40 GiB (b k M G T P E, powers of 1024)"
+
+
+# --- exit 3: refused, nothing touched -----------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Refused(GrowdiskError):
+    exit_code: ClassVar[int] = 3
+
+
+@dataclass(eq=False)
+class ImageError(Refused):
+    """Something about the image file itself."""
+
+    path: Path
+
+
+@dataclass(eq=False)
+class ImageNotReadable(ImageError):
+    WHAT: ClassVar[str] = "cannot open {path}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "check the path and its permissions"
+    reason: str
+
+
+@dataclass(eq=False)
+class ImageInUse(ImageError):
+    WHAT: ClassVar[str] = "{path} is in use"
+    WHY: ClassVar[str] = "{holder} has it open"
+    DO: ClassVar[str] = "shut the guest down (or end that program) and run the same command again"
+    holder: str
+
+
+@dataclass(eq=False)
+class ImageDamaged(ImageError):
+    WHAT: ClassVar[str] = "{path} is not a sound {format} image"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "run qemu-img check on it, or take a backup; growdisk has not changed it"
+    format: str
+    reason: str
+
+
+@dataclass(eq=False)
+class ImageUnsupported(ImageError):
+    WHAT: ClassVar[str] = "cannot work on {path}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}"
+    reason: str
+    hint: str = "convert it to a plain qcow2 image first; growdisk has not changed it"
+
+
+# --- exit 4: an operation failed ----------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class OperationFailed(GrowdiskError):
+    exit_code: ClassVar[int] = 4
+
+
+@dataclass(eq=False)
+class WriteFailed(OperationFailed):
+    WHAT: ClassVar[str] = "cannot write {path}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}"
+    path: Path
+    reason: str
+    hint: str = "free some space on the host (df -h) and run growdisk again"
+
+
+# --- exit 5: a person is needed -----------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class NeedsUser(GrowdiskError):
+    exit_code: ClassVar[int] = 5

@@ -1,0 +1,115 @@
+"""Sizes, alignment and half-open byte ranges.
+
+A bare number and `10GB` are refused on purpose: the tools of this field disagree on what they mean.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from growdisk.errors import BadSize
+
+KiB = 1 << 10
+MiB = 1 << 20
+GiB = 1 << 30
+TiB = 1 << 40
+
+SUFFIXES = "bkMGTPE"
+_SIZE = re.compile(r"(?P<sign>[+-]?)(?P<number>\d+(?:\.\d*)?|\.\d+)(?P<suffix>[A-Za-z]*)")
+MAX_SIZE = (1 << 63) - 1
+
+
+@dataclass(frozen=True)
+class SizeSpec:
+    """A size as the user wrote it: `+10G` grows by (relative), `40G` grows to."""
+
+    bytes: int
+    relative: bool
+
+    def resolve(self, current: int) -> int:
+        """The wanted size in bytes of something that is `current` bytes large."""
+        return current + self.bytes if self.relative else self.bytes
+
+
+@dataclass(frozen=True, order=True)
+class ByteRange:
+    """Half-open range of bytes [start, end)."""
+
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.end:
+            raise ValueError(f"not a range: [{self.start}, {self.end})")
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start
+
+    def overlaps(self, other: ByteRange) -> bool:
+        return self.start < other.end and other.start < self.end
+
+    def contains(self, other: ByteRange) -> bool:
+        return self.start <= other.start and other.end <= self.end
+
+
+def align_down(value: int, unit: int) -> int:
+    return value - value % unit
+
+
+def align_up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit
+
+
+def split_range(start: int, end: int, unit: int) -> Iterator[tuple[int, int]]:
+    """[start, end) cut at the multiples of `unit`, as (start, end) pairs."""
+    while start < end:
+        stop = min(align_down(start, unit) + unit, end)
+        yield start, stop
+        start = stop
+
+
+def parse_size(text: str) -> SizeSpec:
+    """`+10G`, `40G`, `1.5T`, `10GiB`, `512b` as a SizeSpec; BadSize for everything else."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise BadSize(text, reason="it is not a number with a unit")
+    if match["sign"] == "-":
+        raise BadSize(text, reason="growdisk grows disks; it never shrinks one")
+    amount = Fraction(match["number"]) * _multiplier(text, match["number"], match["suffix"])
+    if amount.denominator != 1:
+        raise BadSize(text, reason="it is not a whole number of bytes")
+    if not 0 < amount <= MAX_SIZE:
+        raise BadSize(text, reason="it is zero, or more than 8 EiB")
+    return SizeSpec(int(amount), relative=match["sign"] == "+")
+
+
+def _multiplier(text: str, number: str, suffix: str) -> int:
+    if suffix == "":
+        raise BadSize(
+            text, reason="a bare number means bytes to some tools and MiB to others",
+            hint=f"write the unit: {number}G for GiB, {number}M for MiB, {number}b for bytes",
+        )  # fmt: skip
+    if re.fullmatch(r"[kKMGTPE]B", suffix):
+        raise BadSize(
+            text, reason=f"{suffix} means powers of 1000 to some tools and of 1024 to others",
+            hint=f"write {number}{suffix[0]} or {number}{suffix[0]}iB for powers of 1024",
+        )  # fmt: skip
+    unit = re.fullmatch(r"([kKMGTPE])(?:iB)?|([bB])", suffix)
+    if unit is None:
+        raise BadSize(text, reason=f"'{suffix}' is not a unit")
+    letter = unit[1] or "b"
+    return int(1024 ** SUFFIXES.index(letter.replace("K", "k").replace("B", "b")))
+
+
+def format_size(size: int) -> str:
+    """`13.0 GiB`, `512 B`: for people, three significant digits or so."""
+    value, unit = float(size), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"):
+        if abs(value) < 1024 or unit == "EiB":
+            break
+        value /= 1024
+    return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
