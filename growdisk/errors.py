@@ -115,6 +115,31 @@ class ImageUnsupported(ImageError):
     hint: str = "convert it to a plain qcow2 image first; growdisk has not changed it"
 
 
+@dataclass(eq=False)
+class LayoutError(Refused):
+    """Something about what is inside the disk: its table, its partitions, their contents."""
+
+    path: Path
+
+
+@dataclass(eq=False)
+class TableDamaged(LayoutError):
+    WHAT: ClassVar[str] = "the partition table of {path} is damaged"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}; growdisk has not changed it"
+    reason: str
+    hint: str = "look at it with sfdisk -d or gdisk and repair it there"
+
+
+@dataclass(eq=False)
+class TableUnsupported(LayoutError):
+    WHAT: ClassVar[str] = "cannot work on the partition table of {path}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}; growdisk has not changed it"
+    reason: str
+    hint: str
+
+
 # --- exit 4: an operation failed ----------------------------------------------------------------
 
 

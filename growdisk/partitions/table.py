@@ -1,0 +1,131 @@
+"""Partition tables as values: what an MBR or a GPT says, in half-open bytes, and the space that it leaves free.
+
+Sectors and inclusive ends stay in the readers and writers of this room. A table knows the size of its disk, so that a
+plan can be made for a disk that has not been grown yet: `table.with_disk_size(40 * GiB)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Literal
+
+from growdisk.units import ByteRange, MiB, align_down, align_up
+
+TableKind = Literal["mbr", "gpt"]
+MBR_MAX_SECTORS = 1 << 32  # an MBR counts sectors in 32 bits
+GPT_ENTRY_SIZE = 128
+
+
+class Role(Enum):
+    """How a partition hangs in its table. GPT knows primary ones only."""
+
+    PRIMARY = "primary"
+    EXTENDED = "extended"
+    LOGICAL = "logical"
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One entry of a table: bytes [start, end).
+
+    `type_code` is two lower-case hex digits in an MBR ("83", "5" is written "05") and an upper-case GUID in a GPT;
+    `guid` is the GPT partition's own, in lower case as PARTUUID shows it; `attributes` are the 64 bits of a GPT entry.
+    """
+
+    number: int
+    start: int
+    end: int
+    role: Role = Role.PRIMARY
+    type_code: str = "83"
+    bootable: bool = False
+    name: str = ""
+    guid: str | None = None
+    attributes: int = 0
+
+    @property
+    def range(self) -> ByteRange:
+        return ByteRange(self.start, self.end)
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
+    def moved_by(self, distance: int) -> Partition:
+        return replace(self, start=self.start + distance, end=self.end + distance)
+
+
+@dataclass(frozen=True)
+class PartitionTable:
+    """A table and the disk that it is on; `partitions` are ordered by number.
+
+    `disk_id` is the MBR's signature ("0x1234abcd") or the GPT's disk GUID in upper case, as sfdisk prints them.
+    `damage` names a damaged copy that the reader could do without (a GPT keeps two); it does not count in comparisons.
+    """
+
+    kind: TableKind
+    disk_id: str
+    sector_size: int
+    disk_size: int
+    partitions: tuple[Partition, ...]
+    gpt_entries: int = 128
+    damage: str = field(default="", compare=False)
+
+    def by_number(self, number: int) -> Partition | None:
+        return next((p for p in self.partitions if p.number == number), None)
+
+    @property
+    def extended(self) -> Partition | None:
+        return next((p for p in self.partitions if p.role is Role.EXTENDED), None)
+
+    @property
+    def logicals(self) -> tuple[Partition, ...]:
+        return tuple(p for p in self.partitions if p.role is Role.LOGICAL)
+
+    @property
+    def usable_end(self) -> int:
+        """Where the last partition may end: 1 MiB aligned, and before a GPT's backup at the end of the disk.
+
+        An MBR's limit of 2 TiB is not in it: a plan that would need more has to say so.
+        """
+        backup = 0
+        if self.kind == "gpt":
+            backup = self.sector_size + align_up(self.gpt_entries * GPT_ENTRY_SIZE, self.sector_size)
+        return max(0, align_down(self.disk_size - backup, MiB))
+
+    def free_ranges(self, alignment: int = MiB) -> tuple[ByteRange, ...]:
+        """Aligned free space, in order. The gap before the first MiB belongs to boot loaders and is not free."""
+        free, cursor = [], MiB
+        end_of_disk = ByteRange(self.usable_end, self.usable_end)
+        for taken in [*sorted(self._taken()), end_of_disk]:
+            start, end = align_up(cursor, alignment), align_down(min(taken.start, self.usable_end), alignment)
+            if start < end:
+                free.append(ByteRange(start, end))
+            cursor = max(cursor, taken.end)
+        return tuple(free)
+
+    def with_disk_size(self, disk_size: int) -> PartitionTable:
+        return replace(self, disk_size=disk_size)
+
+    def with_partitions(self, partitions: Iterable[Partition]) -> PartitionTable:
+        return replace(self, partitions=tuple(sorted(partitions, key=lambda p: p.number)))
+
+    def replaced(self, *changed: Partition) -> PartitionTable:
+        """The same table with these partitions instead of those with the same numbers."""
+        return self.with_partitions([*self.without(p.number for p in changed).partitions, *changed])
+
+    def without(self, numbers: Iterable[int]) -> PartitionTable:
+        gone = set(numbers)
+        return self.with_partitions(p for p in self.partitions if p.number not in gone)
+
+    def _taken(self) -> Iterator[ByteRange]:
+        for part in self.partitions:
+            if part.role is Role.PRIMARY:
+                yield part.range
+        if (extended := self.extended) is not None:
+            # Its borders cut the free space in two; each logical partition needs a sector before it for its EBR.
+            yield ByteRange(extended.start, extended.start + self.sector_size)
+            yield ByteRange(extended.end, extended.end)
+            for part in self.logicals:
+                yield ByteRange(part.start - self.sector_size, min(part.end + self.sector_size, extended.end))
