@@ -1,0 +1,198 @@
+"""Serves a block device over NBD on a unix socket, from threads of this process: the appliance's only way to an image.
+
+So growdisk's engine stays the one writer of the image, a snapshot can be taken between two requests without starting
+the appliance anew, and a qemu that outlives us has nothing left to write to.
+
+A full host disk is answered with EIO, never ENOSPC: QEMU's default (werror=enospc) *stops* its guest on ENOSPC and
+waits for a person, so that the appliance would hang for ever. The true error is kept in `NbdServer.failure`.
+Spec: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md, "Transmission phase", simple replies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import struct
+import tempfile
+import threading
+from collections.abc import Iterator
+from enum import IntEnum
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from growdisk.block.device import BlockDevice, check_range
+from growdisk.block.nbd_handshake import MAX_REQUEST, ClientGone, Export, negotiate, receive
+
+_log = logging.getLogger("growdisk.nbd")
+
+_REQUEST = struct.Struct(">IHHQQI")
+_REPLY = struct.Struct(">IIQ")
+_REQUEST_MAGIC, _REPLY_MAGIC = 0x25609513, 0x67446698
+_FLAG_FUA = 1
+_SMALL = 64 << 10
+_SOCKET_BUFFER = 4 << 20
+_OK, _EPERM, _EIO, _EINVAL = 0, 1, 5, 22
+
+
+class _Command(IntEnum):
+    READ = 0
+    WRITE = 1
+    DISCONNECT = 2
+    FLUSH = 3
+    TRIM = 4
+    WRITE_ZEROES = 6
+
+
+_CHANGING = frozenset({_Command.WRITE, _Command.TRIM, _Command.WRITE_ZEROES})
+
+
+class _Request(NamedTuple):
+    magic: int
+    flags: int
+    command: int
+    cookie: int
+    offset: int
+    length: int
+
+
+class NbdServer:
+    """A context manager: listens from entering to leaving. When it is left, no request is in flight any more."""
+
+    def __init__(self, device: BlockDevice, socket_path: Path) -> None:
+        self.socket_path = socket_path
+        self.failure: Exception | None = None  # the first error of the device that a client was told of
+        self._device = device
+        self._export = Export(device.size, device.writable)
+        self._gate = threading.RLock()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._connections: dict[socket.socket, threading.Thread] = {}
+        self._acceptor = threading.Thread(target=self._accept_clients, name="nbd-accept", daemon=True)
+
+    def __enter__(self) -> NbdServer:
+        self._listener.bind(os.fspath(self.socket_path))
+        self.socket_path.chmod(0o600)
+        self._listener.listen()
+        self._acceptor.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept(); close alone would not
+        self._acceptor.join()
+        self._listener.close()
+        for connection, thread in list(self._connections.items()):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            thread.join()
+        self.socket_path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def quiesced(self) -> Iterator[BlockDevice]:
+        """The device for the caller alone: no request is in flight inside this block, clients wait."""
+        with self._gate:
+            yield self._device
+
+    def replace_device(self, device: BlockDevice) -> None:
+        """Serve `device`, of the same size, from the next request on. The old one is the caller's again."""
+        if (device.size, device.writable) != (self._export.size, self._export.writable):
+            raise ValueError(f"clients were promised {self._export}, not {device.size} bytes")
+        with self._gate:
+            self._device = device
+
+    def _accept_clients(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # the listener was shut down
+                return
+            thread = threading.Thread(target=self._serve, args=(connection,), name="nbd-client", daemon=True)
+            self._connections[connection] = thread
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(ClientGone, ConnectionError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
+            negotiate(connection, self._export)
+            while True:
+                self._answer(connection, _Request._make(_REQUEST.unpack(receive(connection, _REQUEST.size))))
+        self._connections.pop(connection, None)
+
+    def _answer(self, connection: socket.socket, request: _Request) -> None:
+        if request.magic != _REQUEST_MAGIC or request.command == _Command.DISCONNECT:
+            raise ClientGone
+        payload = bytearray()
+        if request.command == _Command.WRITE:
+            if request.length > MAX_REQUEST:
+                raise ClientGone
+            payload = receive(connection, request.length)
+        status = self._refusal(request)
+        data = b""
+        if status == _OK:
+            status, data = self._perform(request, payload)
+        _send(connection, _REPLY.pack(_REPLY_MAGIC, status, request.cookie), data)
+
+    def _refusal(self, request: _Request) -> int:
+        if request.command in _CHANGING and not self._export.writable:
+            return _EPERM
+        if request.command == _Command.READ and request.length > MAX_REQUEST:
+            return _EINVAL
+        try:
+            check_range(self._export.size, request.offset, request.length)
+        except ValueError:
+            return _EINVAL
+        return _OK
+
+    def _perform(self, request: _Request, payload: bytearray) -> tuple[int, bytes]:
+        """Let the device do it. The status, and what was read."""
+        try:
+            with self._gate:
+                return _OK, _do(self._device, request, payload)
+        except NotImplementedError:
+            return _EINVAL, b""
+        except Exception as error:  # a bug of the engine too must reach the main thread, not die with this one
+            _log.debug("nbd %s at %#x+%#x: %s", request.command, request.offset, request.length, error)
+            self.failure = self.failure or error
+            return _EIO, b""
+
+
+def _do(device: BlockDevice, request: _Request, payload: bytearray) -> bytes:
+    data = b""
+    match request.command:
+        case _Command.READ:
+            data = device.read(request.offset, request.length)
+        case _Command.WRITE:
+            device.write(request.offset, payload)
+        case _Command.WRITE_ZEROES:
+            device.write_zeros(request.offset, request.length)
+        case _Command.TRIM:
+            device.discard(request.offset, request.length)
+        case _Command.FLUSH:
+            device.flush()
+        case _:
+            raise NotImplementedError
+    if request.flags & _FLAG_FUA and request.command in _CHANGING:
+        device.flush()
+    return data
+
+
+def _send(connection: socket.socket, header: bytes, data: bytes) -> None:
+    if len(data) <= _SMALL:  # one system call; copying large data would cost more than the second call
+        connection.sendall(header + data)
+        return
+    connection.sendall(header, socket.MSG_MORE)
+    connection.sendall(data)
+
+
+@contextlib.contextmanager
+def serve(device: BlockDevice) -> Iterator[NbdServer]:
+    """Serve `device` at a socket in a private directory, with a path short enough for a unix socket (107 bytes)."""
+    parent = tempfile.gettempdir()
+    with (
+        tempfile.TemporaryDirectory(prefix="growdisk-", dir=parent if len(parent) < 60 else "/tmp") as directory,
+        NbdServer(device, Path(directory) / "nbd") as server,
+    ):
+        yield server
