@@ -1,0 +1,236 @@
+"""The engine: sequences steps, each behind a snapshot, and finishes or undoes a run whatever it died of.
+
+Everything it does next is decided by the journal alone, and every decision is in the journal before it is acted on.
+So `advance` after a crash needs no special road: it folds the journal and goes on from there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Event as Flag
+from typing import Generic, Protocol, TypeVar
+
+from growdisk.errors import GrowdiskError
+from growdisk.workflow.failures import Interrupted, RestoreFailed, SettleFailed, StepFailed
+from growdisk.workflow.journal import Event, Record
+from growdisk.workflow.snapshots import SnapshotStore
+from growdisk.workflow.states import TOUCHED, RunState, fold
+from growdisk.workflow.step import AlreadyDone, Blocked, Evidence, Step
+
+C = TypeVar("C")
+
+
+class Recorder(Protocol):
+    """Where records go: the Journal, or a fake that dies."""
+
+    records: list[Record]
+
+    def append(self, record: Record) -> None: ...
+
+
+class Observer(Protocol):
+    """Who is told of progress: a terminal, a log."""
+
+    def step_started(self, number: int, total: int, name: str, description: str) -> None: ...
+
+    def step_ended(self, name: str, state: str, seconds: float, detail: str) -> None: ...
+
+
+@dataclass
+class StopRequest:
+    """Set from outside (a signal) to stop a run at its next safe point."""
+
+    flag: Flag
+    signal: str = "a signal"
+
+    def check(self) -> None:
+        if self.flag.is_set():
+            raise Interrupted(self.signal)
+
+
+class Engine(Generic[C]):
+    """One run of `steps` on `context`. `journal` and `snapshots` outlive the process.
+
+    `make_room` frees what was set aside on the host's disk so that going back works even when it is full.
+    """
+
+    def __init__(
+        self, steps: Sequence[Step[C]], context: C, snapshots: SnapshotStore, journal: Recorder,
+        observer: Observer, *, keep: bool = False, stop: StopRequest | None = None,
+        make_room: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        self._steps, self._context = steps, context
+        self._snapshots, self._journal, self._observer = snapshots, journal, observer
+        self._keep, self._stop, self._make_room = keep, stop or StopRequest(Flag()), make_room
+
+    @property
+    def state(self) -> RunState:
+        return fold(self._journal.records)
+
+    def advance(self) -> RunState:
+        """Begin or go on with the run, in the direction that the journal says, until it is finished or kept.
+
+        Raises StepFailed when a step failed and all was restored, RestoreFailed or SettleFailed when a person is
+        needed, and the step's own refusal when nothing had been touched yet.
+        """
+        state = self.state
+        if state.finished or state.status.value == "kept":
+            return state
+        if state.going_back:
+            self.go_back(state.back_to)
+            return self.state
+        if not (state.settling or state.keeping):
+            self._forward()
+        self._finish()
+        return self.state
+
+    def go_back(self, oldest: str | None = None) -> RunState:
+        """Undo newest first, down to and including the step `oldest` (all steps if None)."""
+        self._make_room()  # on a full disk not even the journal could be written
+        state = self.state
+        if not (state.going_back and state.back_to == oldest):
+            self._record(Event.ROLLBACK, oldest)
+        names = [step.name for step in self._steps]
+        first = names.index(oldest) if oldest else 0
+        failures = [failure for step in reversed(self._steps[first:]) if (failure := self._restore(step))]
+        if failures:
+            raise RestoreFailed(
+                self._failed_step(), reason=state.failure or "going back", not_restored="; ".join(failures)
+            )
+        if oldest and first > 0:
+            self._record(Event.REVERTED)
+        else:
+            self._snapshots.discard()
+            self._record(Event.UNDONE)
+        return self.state
+
+    def commit(self) -> RunState:
+        """Make the present content final and forget the snapshots."""
+        if not self.state.finished:
+            self._settle()
+        return self.state
+
+    # --- forward --------------------------------------------------------------------------------
+
+    def _forward(self) -> None:
+        for number, step in enumerate(self._steps, start=1):
+            if self.state.event_of(step.name) in (Event.VERIFIED, Event.SKIPPED):
+                continue
+            self._observer.step_started(number, len(self._steps), step.name, step.describe())
+            started = time.monotonic()
+            try:
+                self._stop.check()
+                self._run_step(step)
+                self._stop.check()
+            except Exception as error:
+                self._give_up(step, error, time.monotonic() - started)
+
+    def _run_step(self, step: Step[C]) -> None:
+        """From whatever the journal last said of the step to verified or skipped."""
+        started = time.monotonic()
+        last = self.state.event_of(step.name)
+        if last is Event.APPLIED:
+            record = self.state.last[step.name]
+            evidence = Evidence(record.detail, record.facts)
+        else:
+            if last in (Event.APPLYING, Event.RESTORING):
+                self._restore_one(step.name)
+            if last is not Event.SNAPSHOTTING and self._is_done(step):
+                return
+            evidence = self._apply(step)
+        step.verify(self._context, evidence)
+        seconds = time.monotonic() - started
+        self._record(Event.VERIFIED, step.name, evidence.detail, seconds)
+        self._observer.step_ended(step.name, "done", seconds, evidence.detail)
+
+    def _is_done(self, step: Step[C]) -> bool:
+        match step.check(self._context):
+            case AlreadyDone(reason):
+                self._record(Event.SKIPPED, step.name, reason)
+                self._observer.step_ended(step.name, "skipped", 0.0, reason)
+                return True
+            case Blocked(error):
+                raise error
+        self._record(Event.CHECKED, step.name)
+        return False
+
+    def _apply(self, step: Step[C]) -> Evidence:
+        self._record(Event.SNAPSHOTTING, step.name)
+        self._snapshots.take(step.name)
+        self._stop.check()
+        self._record(Event.APPLYING, step.name)
+        evidence = step.apply(self._context)
+        self._record(Event.APPLIED, step.name, evidence.detail, facts=evidence.facts)
+        return evidence
+
+    def _finish(self) -> None:
+        if self._keep and not self.state.settling:
+            try:
+                self._record(Event.KEEPING)
+                self._snapshots.keep()
+            except (GrowdiskError, OSError) as error:
+                raise SettleFailed(_reason(error)) from error
+            self._record(Event.KEPT)
+        else:
+            self._settle()
+
+    def _settle(self) -> None:
+        try:
+            if not self.state.settling:
+                self._record(Event.SETTLING)
+            self._snapshots.settle()
+        except (GrowdiskError, OSError) as error:
+            raise SettleFailed(_reason(error)) from error
+        self._record(Event.DONE)
+
+    # --- back -----------------------------------------------------------------------------------
+
+    def _give_up(self, step: Step[C], error: Exception, seconds: float) -> None:
+        """Restore everything, then raise what the user should see."""
+        if self._stop.flag.is_set() and not isinstance(error, Interrupted):
+            error = Interrupted(self._stop.signal)  # a tool died of the same signal, or was ended because of it
+        self._make_room()
+        reason = _reason(error)
+        touched = any(self.state.event_of(other.name) in TOUCHED for other in self._steps)
+        self._record(Event.FAILED, step.name, reason)
+        self._observer.step_ended(step.name, "failed", seconds, reason)
+        self.go_back()
+        if isinstance(error, GrowdiskError) and touched:
+            hint = error.what_to_do or "mend the cause and run the same command again"
+            raise StepFailed(step.name, reason=reason, hint=hint) from error
+        if isinstance(error, OSError):
+            hint = "mend the cause (df -h shows full file systems) and run the same command again"
+            raise StepFailed(step.name, reason=reason, hint=hint) from error
+        raise error
+
+    def _restore(self, step: Step[C]) -> str:
+        """Restore one step if it was touched; what went wrong, or "" (the others are restored all the same)."""
+        if self.state.event_of(step.name) not in TOUCHED:
+            return ""
+        try:
+            self._restore_one(step.name)
+        except (GrowdiskError, OSError) as error:
+            return f"{step.name} ({_reason(error)})"
+        self._observer.step_ended(step.name, "restored", 0.0, "as before this step")
+        return ""
+
+    def _restore_one(self, step: str) -> None:
+        self._record(Event.RESTORING, step)
+        self._snapshots.restore(step)
+        self._record(Event.RESTORED, step)
+
+    def _failed_step(self) -> str:
+        failed = [record.step for record in self._journal.records if record.event is Event.FAILED and record.step]
+        return failed[-1] if failed else "rollback"
+
+    def _record(
+        self, event: Event, step: str | None = None, detail: str = "", seconds: float = 0.0,
+        facts: dict[str, int | str] | None = None,
+    ) -> None:  # fmt: skip
+        self._journal.append(Record(event, step, detail, round(seconds, 3), facts or {}))
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

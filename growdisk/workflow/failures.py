@@ -1,0 +1,68 @@
+"""Errors of a run as a whole: what the engine makes of a step's failure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from growdisk.errors import NeedsUser, OperationFailed, Refused
+
+
+@dataclass(eq=False)
+class StepFailed(OperationFailed):
+    """A step failed, and everything begun was restored."""
+
+    WHAT: ClassVar[str] = "step {step} failed; everything is back as it was"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}"
+    step: str
+    reason: str
+    hint: str
+
+
+@dataclass(eq=False)
+class RestoreFailed(NeedsUser):
+    """A step failed, and at least one snapshot could not be restored."""
+
+    WHAT: ClassVar[str] = "step {step} failed, and not everything could be restored"
+    WHY: ClassVar[str] = "{reason}; restoring failed at: {not_restored}"
+    DO: ClassVar[str] = "mend the cause, then run: growdisk rollback IMAGE"
+    step: str
+    reason: str
+    not_restored: str
+
+
+@dataclass(eq=False)
+class SettleFailed(NeedsUser):
+    """All steps are done, but the result could not be made final."""
+
+    WHAT: ClassVar[str] = "all steps are done, but the result could not be made final in the image"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "mend the cause (often a full disk on the host), then run: growdisk resume IMAGE"
+    reason: str
+
+
+@dataclass(eq=False)
+class NothingToRestore(NeedsUser):
+    WHAT: ClassVar[str] = "step {step} cannot be undone"
+    WHY: ClassVar[str] = "the run takes no snapshots (--snapshots none)"
+    DO: ClassVar[str] = "go on with: growdisk resume IMAGE, or restore a backup"
+    step: str
+
+
+@dataclass(eq=False)
+class Interrupted(OperationFailed):
+    WHAT: ClassVar[str] = "stopped by {signal}"
+    WHY: ClassVar[str] = "the run was asked to stop"
+    DO: ClassVar[str] = "run the same command again when you want to go on"
+    signal: str
+
+
+@dataclass(eq=False)
+class JournalDamaged(Refused):
+    WHAT: ClassVar[str] = "cannot read the journal {path}"
+    WHY: ClassVar[str] = "line {line} is damaged"
+    DO: ClassVar[str] = "keep the image and its .growdisk folder as they are, and look at the journal by hand"
+    path: Path
+    line: int

@@ -1,0 +1,99 @@
+"""The append-only record of a run: one JSON object a line, each with a checksum and an fsync.
+
+A torn last line (the machine died while it was written) is dropped and cut off before the next one is appended;
+damage anywhere else is an error, because the records behind it would be read as something they are not.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+
+from growdisk.durable import append_record, truncate_file
+from growdisk.workflow.failures import JournalDamaged
+
+
+class Event(Enum):
+    BEGIN = "begin"
+    CHECKED = "checked"
+    SKIPPED = "skipped"
+    SNAPSHOTTING = "snapshotting"
+    APPLYING = "applying"
+    APPLIED = "applied"
+    VERIFIED = "verified"
+    FAILED = "failed"
+    ROLLBACK = "rollback"  # the decision to go back; `step` is the oldest step to restore, or None for all
+    RESTORING = "restoring"
+    RESTORED = "restored"
+    REVERTED = "reverted"  # a rollback to one step has ended; the run can go on from there
+    PARKED = "parked"  # stopped with something left to do
+    KEEPING = "keeping"
+    KEPT = "kept"
+    SETTLING = "settling"
+    DONE = "done"
+    UNDONE = "undone"
+
+
+@dataclass(frozen=True)
+class Record:
+    event: Event
+    step: str | None = None
+    detail: str = ""
+    seconds: float = 0.0
+    facts: dict[str, int | str] = field(default_factory=dict)
+    time: str = ""
+
+
+class Journal:
+    """The journal file at `path`. `append` returns when the record is durable."""
+
+    def __init__(self, path: Path, append: Callable[[Path, bytes], None] = append_record) -> None:
+        self.path, self._append = path, append
+        self.records, sound_length = _read(path)
+        if path.exists() and sound_length < path.stat().st_size:
+            truncate_file(path, sound_length)
+
+    def append(self, record: Record) -> None:
+        stamped = Record(**{**vars(record), "time": datetime.now(UTC).isoformat(timespec="milliseconds")})
+        self._append(self.path, _encode(stamped))
+        self.records.append(stamped)
+
+
+def read_journal(path: Path) -> list[Record]:
+    """The sound records of a journal; changes nothing, so that `status` can read a run in progress."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[list[Record], int]:
+    """The records, and the length in bytes up to which the file is sound."""
+    records: list[Record] = []
+    length = 0
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    for number, line in enumerate(lines):
+        record = _decode(line)
+        if record is None:
+            if number < len(lines) - 1:
+                raise JournalDamaged(path, line=number + 1)
+            break
+        records.append(record)
+        length += len(line)
+    return records, length
+
+
+def _encode(record: Record) -> bytes:
+    body = json.dumps({**asdict(record), "event": record.event.value}, ensure_ascii=False, sort_keys=True)
+    return f"{zlib.crc32(body.encode()):08x} {body}\n".encode()
+
+
+def _decode(line: bytes) -> Record | None:
+    """The record of a line, or None where the line is torn or its checksum is wrong."""
+    checksum, _, body = line.rstrip(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or checksum != f"{zlib.crc32(body):08x}".encode():
+        return None
+    fields = json.loads(body)
+    return Record(**{**fields, "event": Event(fields["event"])})

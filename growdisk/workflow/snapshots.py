@@ -1,0 +1,53 @@
+"""What the engine needs of a snapshot store. Every method may be called again after a crash inside it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class SnapshotStore(Protocol):
+    """Snapshots of one run, one a step, named by the step alone, so that a later process finds them again."""
+
+    def take(self, step: str) -> None:
+        """Take the snapshot that `step` goes back to. It appears atomically; one that is there already is kept."""
+        ...
+
+    def restore(self, step: str) -> None:
+        """Put the content back to where it was when `step`'s snapshot was taken, and forget the later snapshots.
+
+        Afterwards `take(step)` describes the present content, whether it finds the snapshot still there or not.
+        """
+        ...
+
+    def keep(self) -> None:
+        """Make the present content final in the image, and keep what `restore` needs."""
+        ...
+
+    def settle(self) -> None:
+        """Make the present content final in the image, and forget all snapshots."""
+        ...
+
+    def discard(self) -> None:
+        """Forget all snapshots after everything was restored."""
+        ...
+
+
+class NoSnapshots:
+    """`--snapshots none`: there is no way back, only forward."""
+
+    def take(self, step: str) -> None:
+        pass
+
+    def restore(self, step: str) -> None:
+        from growdisk.workflow.failures import NothingToRestore
+
+        raise NothingToRestore(step)
+
+    def keep(self) -> None:
+        pass
+
+    def settle(self) -> None:
+        pass
+
+    def discard(self) -> None:
+        pass

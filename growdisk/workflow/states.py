@@ -1,0 +1,87 @@
+"""The state of a run: nothing but the fold of its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TypedDict
+
+from growdisk.workflow.journal import Event, Record
+
+_STEP_EVENTS = frozenset(
+    {
+        Event.CHECKED, Event.SKIPPED, Event.SNAPSHOTTING, Event.APPLYING,
+        Event.APPLIED, Event.VERIFIED, Event.RESTORING, Event.RESTORED,
+    }
+)  # fmt: skip
+
+TOUCHED = frozenset({Event.APPLYING, Event.APPLIED, Event.VERIFIED, Event.RESTORING})
+"""Last events of a step after which the image may differ from the step's snapshot."""
+
+
+class Status(Enum):
+    """How a run stands, for `growdisk status`."""
+
+    NONE = "none"
+    UNFINISHED = "unfinished"
+    KEPT = "kept"
+    DONE = "done"
+    UNDONE = "undone"
+
+
+class _Change(TypedDict, total=False):
+    status: Status
+    going_back: bool
+    back_to: str | None
+    settling: bool
+    keeping: bool
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What the journal says. `last` maps a step's name to its last record."""
+
+    status: Status = Status.NONE
+    last: dict[str, Record] = field(default_factory=dict)
+    going_back: bool = False
+    back_to: str | None = None
+    settling: bool = False
+    keeping: bool = False
+    failure: str = ""
+
+    def event_of(self, step: str) -> Event | None:
+        record = self.last.get(step)
+        return record.event if record else None
+
+    @property
+    def finished(self) -> bool:
+        return self.status in (Status.DONE, Status.UNDONE)
+
+
+def fold(records: Iterable[Record]) -> RunState:
+    state = RunState()
+    for record in records:
+        state = _after(state, record)
+    return state
+
+
+def _after(state: RunState, record: Record) -> RunState:
+    if record.event in _STEP_EVENTS and record.step is not None:
+        return replace(state, status=Status.UNFINISHED, last={**state.last, record.step: record})
+    if record.event is Event.FAILED:
+        return replace(state, failure=record.detail)
+    if record.event is Event.ROLLBACK:
+        return replace(state, status=Status.UNFINISHED, going_back=True, back_to=record.step, keeping=False)
+    return replace(state, **_RUN_EVENTS.get(record.event, {}))
+
+
+_RUN_EVENTS: dict[Event, _Change] = {
+    Event.BEGIN: {"status": Status.UNFINISHED},
+    Event.REVERTED: {"going_back": False, "back_to": None},
+    Event.KEEPING: {"keeping": True},
+    Event.KEPT: {"status": Status.KEPT},
+    Event.SETTLING: {"status": Status.UNFINISHED, "settling": True},
+    Event.DONE: {"status": Status.DONE},
+    Event.UNDONE: {"status": Status.UNDONE, "going_back": False},
+}

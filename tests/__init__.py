@@ -1,0 +1,1 @@
+"""Everything that judges growdisk, with real parts; see README.md for what lies where."""

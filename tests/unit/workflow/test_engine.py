@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from growdisk.workflow.failures import RestoreFailed, StepFailed
+from growdisk.workflow.journal import Event
+from growdisk.workflow.states import Status, fold
+from tests.unit.workflow.world import ALL_DONE, Crash, Storage, begin, engine
+
+
+def new_world() -> Storage:
+    storage = Storage()
+    begin(storage)
+    return storage
+
+
+def crash_then(storage: Storage, writes: int, action) -> bool:
+    """Run `action` until the machine dies before write number `writes`; False if it ended by itself before."""
+    storage.writes_left = writes
+    try:
+        action()
+    except Crash:
+        return True
+    except StepFailed:
+        return False
+    finally:
+        storage.writes_left = None
+    return False
+
+
+def finish(storage: Storage, **options) -> None:
+    with suppress(StepFailed):
+        engine(storage, **options).advance()
+
+
+def test_a_run_does_every_step_and_leaves_no_snapshot():
+    storage = new_world()
+    state = engine(storage).advance()
+    assert (state.status, storage.final, storage.snapshots) == (Status.DONE, ALL_DONE, {})
+
+
+def test_every_action_is_recorded_before_it_is_done():
+    storage = new_world()
+    engine(storage).advance()
+    events = [record.event for record in storage.records if record.step == "a"]
+    assert events == [Event.CHECKED, Event.SNAPSHOTTING, Event.APPLYING, Event.APPLIED, Event.VERIFIED]
+
+
+def test_a_second_run_over_finished_work_skips_every_step():
+    storage = new_world()
+    engine(storage).advance()
+    storage.records.clear()
+    begin(storage)
+    state = engine(storage).advance()
+    assert {record.event for record in state.last.values()} == {Event.SKIPPED}
+    assert storage.words == ALL_DONE
+
+
+def test_a_failing_step_takes_everything_back():
+    storage = new_world()
+    with pytest.raises(StepFailed) as failure:
+        engine(storage, failing="b").advance()
+    assert (failure.value.step, failure.value.exit_code) == ("b", 4)
+    assert (storage.words, storage.snapshots, fold(storage.records).status) == (["start"], {}, Status.UNDONE)
+
+
+def test_a_failed_restore_is_reported_and_the_others_still_run():
+    storage = new_world()
+    with pytest.raises(RestoreFailed) as failure:
+        engine(storage, failing="c", broken=frozenset({"b"})).advance()
+    assert failure.value.exit_code == 5
+    assert "b" in failure.value.not_restored
+    assert storage.words == ["start"]  # a's snapshot was restored all the same
+    assert fold(storage.records).status is Status.UNFINISHED
+
+
+def test_a_kept_run_goes_back_to_any_step_and_on_again():
+    for oldest in ("a", "b", "c"):
+        storage = new_world()
+        assert engine(storage, keep=True).advance().status is Status.KEPT
+        assert set(storage.snapshots) == {"a", "b", "c"}
+        before = ["start"] + [f"{name}.{half}" for name in "abc"[: "abc".index(oldest)] for half in (1, 2)]
+        engine(storage, keep=True).go_back(oldest)
+        assert storage.words == before
+        if oldest != "a":
+            assert engine(storage).advance().status is Status.DONE
+            assert storage.final == ALL_DONE
+
+
+def test_committing_a_kept_run_forgets_its_snapshots():
+    storage = new_world()
+    engine(storage, keep=True).advance()
+    assert engine(storage, keep=True).commit().status is Status.DONE
+    assert storage.snapshots == {}
+
+
+def test_resuming_a_finished_run_changes_nothing():
+    storage = new_world()
+    engine(storage).advance()
+    records = len(storage.records)
+    engine(storage).advance()
+    assert len(storage.records) == records
+
+
+@pytest.mark.parametrize("failing", ["", "a", "b", "c"])
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_crash_at_every_pair_of_writes_ends_all_done_or_all_undone(failing: str, keep: bool):
+    schedules = 0
+    for first in range(200):
+        storage = new_world()
+        if not crash_then(storage, first, lambda s=storage: engine(s, failing=failing, keep=keep).advance()):
+            break
+        for second in range(200):
+            again = new_world()
+            crash_then(again, first, lambda s=again: engine(s, failing=failing, keep=keep).advance())
+            died = crash_then(again, second, lambda s=again: engine(s, failing=failing, keep=keep).advance())
+            finish(again, failing=failing, keep=keep)
+            schedules += 1
+            assert again.words in (["start"], ALL_DONE)
+            assert (again.words == ALL_DONE) == (failing == "")
+            assert again.snapshots == {} or (keep and not failing)
+            if not died:
+                break
+    assert schedules > 100
+
+
+def test_a_crash_at_every_write_of_a_rollback_ends_all_undone():
+    for first in range(60):
+        storage = new_world()
+        crash_then(storage, first, lambda s=storage: engine(s).advance())
+        if fold(storage.records).settling:
+            break  # past the decision that the result is final
+        for second in range(60):
+            again = new_world()
+            crash_then(again, first, lambda s=again: engine(s).advance())
+            died = crash_then(again, second, lambda s=again: engine(s).go_back())
+            if not fold(again.records).finished:
+                engine(again).go_back()
+            assert (again.words, again.snapshots) == (["start"], {})
+            if not died:
+                break
+
+
+def without_decision(eager):
+    original = eager._record
+    eager._record = lambda event, *rest, **facts: None if event is Event.ROLLBACK else original(event, *rest, **facts)
+    return eager
+
+
+def test_the_crash_schedules_notice_an_engine_that_restores_without_deciding_first():
+    """Without rule 4 (the decision to go back is journalled before the first restore) a run ends both ways."""
+    seen_half_way = False
+    for first in range(200):
+        storage = new_world()
+        if not crash_then(storage, first, without_decision(engine(storage, failing="c")).advance):
+            break
+        finish(storage)  # the cause of the failure is gone at the second run: it goes forward although it had gone back
+        if any(r.event is Event.FAILED for r in storage.records) and storage.words == ALL_DONE:
+            seen_half_way = True
+    assert seen_half_way

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from growdisk.workflow.failures import JournalDamaged
+from growdisk.workflow.journal import Event, Journal, Record, read_journal
+
+
+def three_records(path):
+    journal = Journal(path)
+    for event in (Event.BEGIN, Event.CHECKED, Event.SNAPSHOTTING):
+        journal.append(Record(event, "grow-filesystem", "größer", facts={"size": 1 << 40}))
+    return journal
+
+
+def test_records_come_back_as_they_were_written(tmp_path):
+    written = three_records(tmp_path / "journal.jsonl").records
+    assert Journal(tmp_path / "journal.jsonl").records == written
+
+
+@pytest.mark.parametrize("cut", [1, 5, 40])
+def test_a_torn_last_line_is_dropped_and_the_next_record_follows_the_sound_ones(tmp_path, cut):
+    path = tmp_path / "journal.jsonl"
+    three_records(path)
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert [record.event for record in read_journal(path)] == [Event.BEGIN, Event.CHECKED]
+    Journal(path).append(Record(Event.APPLYING))
+    assert [record.event for record in read_journal(path)] == [Event.BEGIN, Event.CHECKED, Event.APPLYING]
+
+
+def test_reading_for_status_leaves_a_torn_line_alone(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    three_records(path)
+    torn = path.read_bytes()[:-3]
+    path.write_bytes(torn)
+    read_journal(path)
+    assert path.read_bytes() == torn
+
+
+def test_damage_in_the_middle_is_refused_by_line(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    three_records(path)
+    damaged = bytearray(path.read_bytes())
+    damaged[20] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(JournalDamaged) as error:
+        Journal(path)
+    assert error.value.line == 1
