@@ -30,7 +30,7 @@ class Role(Enum):
 class Partition:
     """One entry of a table: bytes [start, end).
 
-    `type_code` is two lower-case hex digits in an MBR ("83", "5" is written "05") and an upper-case GUID in a GPT;
+    `type_code` is as sfdisk prints it: lower-case hex in an MBR ("83", "5", "f"), an upper-case GUID in a GPT;
     `guid` is the GPT partition's own, in lower case as PARTUUID shows it; `attributes` are the 64 bits of a GPT entry.
     """
 

@@ -1,0 +1,138 @@
+"""Reads a GUID partition table (UEFI specification, chapter 5.3).
+
+    LBA 0 protective MBR | LBA 1 header | LBA 2.. entries | ... | entries of the backup | last LBA backup header
+
+Either copy alone is enough: the header's and the entries' CRC tell which is whole. After the image has grown the backup
+lies where the disk used to end, and the header's "alternate LBA" still says where. GUIDs have their first three fields
+in little-endian order.
+"""
+
+from __future__ import annotations
+
+import struct
+import uuid
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from growdisk.block.device import BlockDevice
+from growdisk.errors import TableDamaged, TableUnsupported
+from growdisk.partitions.located import LocatedTable, check_inside, check_no_overlap
+from growdisk.partitions.table import GPT_ENTRY_SIZE, Partition, PartitionTable
+from growdisk.units import ByteRange, align_up
+
+SIGNATURE = b"EFI PART"
+_HEADER = struct.Struct("<8s4sIII4xQQQQ16sQIII")
+_ENTRY = struct.Struct("<16s16sQQQ72s")
+_MAX_ENTRIES = 4096
+
+
+@dataclass(frozen=True)
+class GptHeader:
+    """One copy of the header whose own CRC is right. LBAs in sectors, the usable ones inclusive."""
+
+    my_lba: int
+    alternate_lba: int
+    first_usable_lba: int
+    last_usable_lba: int
+    disk_guid: bytes
+    entries_lba: int
+    entry_count: int
+    entry_size: int
+    entries_crc: int
+
+    @property
+    def entries_length(self) -> int:
+        return self.entry_count * self.entry_size
+
+
+@dataclass(frozen=True)
+class GptCopy:
+    """A header and its entries, both with the right CRC."""
+
+    header: GptHeader
+    entries: bytes
+
+
+def parse_header(sector: bytes) -> GptHeader | None:
+    """None unless the sector is a GPT header with a right CRC."""
+    signature, _revision, size, crc, _reserved, *rest = _HEADER.unpack_from(sector)
+    if signature != SIGNATURE or not _HEADER.size <= size <= len(sector):
+        return None
+    without_crc = sector[:16] + bytes(4) + sector[20:size]
+    return GptHeader(*rest) if zlib.crc32(without_crc) == crc else None
+
+
+def read_gpt(device: BlockDevice, path: Path, sector_size: int) -> LocatedTable:
+    """The table of a disk that says (by its protective MBR or at LBA 1) that it has a GPT."""
+    last_lba = device.size // sector_size - 1
+    primary = _read_copy(device, path, sector_size, 1)
+    backup_lba = primary.header.alternate_lba if primary else last_lba
+    backup = _read_copy(device, path, sector_size, backup_lba)
+    copy = primary or backup
+    if copy is None:
+        raise TableDamaged(
+            path, reason="neither the GPT at the start nor the backup at the end of the disk has a right checksum",
+            hint="try gdisk's recovery menu on a copy of the image",
+        )  # fmt: skip
+    table = _table(path, sector_size, device.size, copy)
+    ranges = [ByteRange(0, 2 * sector_size), _entries_range(copy.header, sector_size)]
+    if primary and backup:
+        ranges += [_entries_range(backup.header, sector_size), _sector(backup_lba, sector_size)]
+    if primary is None:
+        table = replace(table, damage="the GPT at the start of the disk is damaged; its backup at the end is sound")
+    return LocatedTable(table, tuple(ranges))
+
+
+def _read_copy(device: BlockDevice, path: Path, sector_size: int, lba: int) -> GptCopy | None:
+    """The copy whose header is at `lba`; None where it is damaged or not there."""
+    if not 0 < lba < device.size // sector_size:
+        return None
+    header = parse_header(device.read(lba * sector_size, sector_size))
+    if header is None or header.my_lba != lba:
+        return None
+    _check_supported(path, header)
+    start = header.entries_lba * sector_size
+    if start + header.entries_length > device.size:
+        return None
+    entries = device.read(start, header.entries_length)
+    return GptCopy(header, entries) if zlib.crc32(entries) == header.entries_crc else None
+
+
+def _check_supported(path: Path, header: GptHeader) -> None:
+    if header.entry_size != GPT_ENTRY_SIZE or not 0 < header.entry_count <= _MAX_ENTRIES:
+        raise TableUnsupported(
+            path, reason=f"its GPT has {header.entry_count} entries of {header.entry_size} bytes",
+            hint="growdisk knows entries of 128 bytes only",
+        )  # fmt: skip
+
+
+def _table(path: Path, sector_size: int, device_size: int, copy: GptCopy) -> PartitionTable:
+    disk_size = device_size - device_size % sector_size
+    raw = _ENTRY.iter_unpack(copy.entries)
+    parts = [_partition(number, fields, sector_size) for number, fields in enumerate(raw, 1) if any(fields[0])]
+    header = copy.header
+    usable = ByteRange(header.first_usable_lba * sector_size, (header.last_usable_lba + 1) * sector_size)
+    check_inside(path, parts, ByteRange(0, disk_size), "the disk")
+    check_inside(path, parts, usable, "the area that the GPT's header leaves for partitions")
+    check_no_overlap(path, parts)
+    disk_guid = str(uuid.UUID(bytes_le=header.disk_guid)).upper()
+    return PartitionTable("gpt", disk_guid, sector_size, disk_size, tuple(parts), header.entry_count)
+
+
+def _partition(number: int, fields: tuple[bytes, bytes, int, int, int, bytes], sector_size: int) -> Partition:
+    type_guid, guid, first, last, attributes, name = fields
+    return Partition(
+        number, first * sector_size, max(first, last + 1) * sector_size,
+        type_code=str(uuid.UUID(bytes_le=type_guid)).upper(), guid=str(uuid.UUID(bytes_le=guid)),
+        name=name.decode("utf-16-le", "replace").split("\0")[0], attributes=attributes,
+    )  # fmt: skip
+
+
+def _entries_range(header: GptHeader, sector_size: int) -> ByteRange:
+    start = header.entries_lba * sector_size
+    return ByteRange(start, start + align_up(header.entries_length, sector_size))
+
+
+def _sector(lba: int, sector_size: int) -> ByteRange:
+    return ByteRange(lba * sector_size, (lba + 1) * sector_size)

@@ -1,0 +1,46 @@
+"""A table together with where its bytes lie on the disk: what a reader hands to the writer.
+
+`PartitionTable` itself knows no sectors; this is the only value that does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from growdisk.errors import TableDamaged
+from growdisk.partitions.table import Partition, PartitionTable
+from growdisk.units import ByteRange
+
+
+@dataclass(frozen=True)
+class LocatedTable:
+    """`ranges` are all sectors that hold the table; `entries` are (partition number, offset of its 16 bytes) of an MBR."""
+
+    table: PartitionTable
+    ranges: tuple[ByteRange, ...]
+    entries: tuple[tuple[int, int], ...] = ()
+
+    def entry_offset(self, number: int) -> int:
+        return dict(self.entries)[number]
+
+
+def check_no_overlap(path: Path, partitions: list[Partition]) -> None:
+    """Raise TableDamaged if two of these partitions share a byte."""
+    ordered = sorted(partitions, key=lambda p: p.start)
+    for one, two in pairwise(ordered):
+        if one.range.overlaps(two.range):
+            raise TableDamaged(path, reason=f"partitions {one.number} and {two.number} overlap")
+
+
+def check_inside(path: Path, partitions: list[Partition], area: ByteRange, area_name: str) -> None:
+    """Raise TableDamaged if a partition leaves the area that it must lie in."""
+    for part in partitions:
+        if not area.contains(part.range):
+            raise TableDamaged(
+                path,
+                reason=f"partition {part.number} (bytes {part.start} to {part.end}) lies outside {area_name} "
+                f"(bytes {area.start} to {area.end})",
+                hint="was the image cut off? Restore its size, or repair the table with sfdisk or gdisk",
+            )

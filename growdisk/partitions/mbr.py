@@ -1,0 +1,130 @@
+"""Reads an MBR (DOS) table and its chain of extended boot records.
+
+    sector 0: boot code 0..439 | disk signature 440..443 | 4 entries of 16 bytes from 446 | 55 aa
+    entry:    boot flag | CHS | type | CHS | first sector (u32) | count (u32)
+
+In an extended boot record (EBR) entry 0 is the logical partition, counted from this EBR, and entry 1 the link to the
+next EBR, counted from the start of the *extended partition*. Logical numbers follow the chain, not the disk; that is
+what Linux and libparted do too. Linux takes an entry of length 0 for an empty one, whatever its type.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from growdisk.block.device import BlockDevice
+from growdisk.errors import TableDamaged
+from growdisk.partitions.located import LocatedTable, check_inside, check_no_overlap
+from growdisk.partitions.table import Partition, PartitionTable, Role
+from growdisk.units import ByteRange
+
+BOOT_CODE_SIZE = 440
+SIGNATURE_OFFSET = 440
+ENTRIES_OFFSET = 446
+ENTRY_SIZE = 16
+TYPE_IN_ENTRY = 4
+BOOT_FLAG = 0x80
+EXTENDED_TYPES = (0x05, 0x0F, 0x85)
+PROTECTIVE_TYPE = 0xEE
+_MAX_LOGICALS = 256
+_ENTRY = struct.Struct("<B3xB3xII")
+
+
+@dataclass(frozen=True)
+class MbrEntry:
+    """One entry of sector 0 or of an EBR; its 16 bytes lie at `offset`. `first` and `count` are sectors."""
+
+    offset: int
+    flag: int
+    type: int
+    first: int
+    count: int
+
+    @property
+    def in_use(self) -> bool:
+        return self.type != 0 and self.count != 0
+
+    @property
+    def is_extended(self) -> bool:
+        return self.type in EXTENDED_TYPES
+
+    def partition(self, number: int, base: int, sector_size: int, role: Role) -> Partition:
+        """`base` is the sector that `first` counts from."""
+        start = (base + self.first) * sector_size
+        return Partition(
+            number, start, start + self.count * sector_size, role, f"{self.type:x}", self.flag == BOOT_FLAG
+        )  # fmt: skip
+
+
+def parse_entries(sector: bytes, offset: int = 0) -> tuple[MbrEntry, ...] | None:
+    """The four entries of a boot record that lies at `offset`; None if it is no boot record (no 55 aa, odd flags)."""
+    if sector[510:512] != b"\x55\xaa":
+        return None
+    entries = tuple(
+        MbrEntry(offset + at, *_ENTRY.unpack_from(sector, at))
+        for at in range(ENTRIES_OFFSET, ENTRIES_OFFSET + 4 * ENTRY_SIZE, ENTRY_SIZE)
+    )
+    return entries if all(e.flag in (0, BOOT_FLAG) for e in entries) else None
+
+
+def read_mbr(device: BlockDevice, path: Path, sector_size: int, entries: tuple[MbrEntry, ...]) -> LocatedTable:
+    """The table whose four primary entries are given. Raises TableDamaged where it contradicts itself or the disk."""
+    disk_size = device.size - device.size % sector_size
+    signature = int.from_bytes(device.read(SIGNATURE_OFFSET, 4), "little")
+    used = {n: e for n, e in enumerate(entries, 1) if e.in_use}
+    top = [
+        e.partition(n, 0, sector_size, Role.EXTENDED if e.is_extended else Role.PRIMARY) for n, e in used.items()
+    ]  # fmt: skip
+    check_inside(path, top, ByteRange(sector_size, disk_size), "the disk")
+    check_no_overlap(path, top)
+
+    ranges, offsets = [ByteRange(0, sector_size)], {n: e.offset for n, e in used.items()}
+    logicals = []
+    if (extended := _the_extended(path, top)) is not None:
+        for number, (ebr, entry) in enumerate(_chain(device, path, sector_size, extended, ranges), 5):
+            logicals.append(entry.partition(number, ebr // sector_size, sector_size, Role.LOGICAL))
+            offsets[number] = entry.offset
+        _check_logicals(path, extended, logicals, ranges[1:])
+    table = PartitionTable("mbr", f"0x{signature:08x}", sector_size, disk_size, (*top, *logicals))
+    return LocatedTable(table, tuple(ranges), tuple(offsets.items()))
+
+
+def _the_extended(path: Path, top: list[Partition]) -> Partition | None:
+    found = [p for p in top if p.role is Role.EXTENDED]
+    if len(found) > 1:
+        raise TableDamaged(path, reason=f"partitions {found[0].number} and {found[1].number} are both extended")
+    return found[0] if found else None
+
+
+def _chain(
+    device: BlockDevice, path: Path, sector_size: int, extended: Partition, ranges: list[ByteRange]
+) -> Iterator[tuple[int, MbrEntry]]:
+    """(offset of the EBR, entry of the logical partition) along the chain; every EBR's sector is added to `ranges`."""
+    ebr: int | None = extended.start
+    while ebr is not None:
+        here = ByteRange(ebr, ebr + sector_size)
+        if here in ranges or len(ranges) > _MAX_LOGICALS:
+            raise TableDamaged(path, reason=f"the chain of logical partitions comes back to byte {ebr}")
+        if not extended.range.contains(here):
+            raise TableDamaged(
+                path, reason=f"an extended boot record at byte {ebr} lies outside the extended partition"
+            )
+        entries = parse_entries(device.read(ebr, 512), ebr)
+        if entries is None:
+            raise TableDamaged(path, reason=f"there is no valid extended boot record at byte {ebr}")
+        ranges.append(here)
+        used = [e for e in entries if e.in_use]
+        yield from ((ebr, e) for e in used if not e.is_extended)
+        link = next((e for e in used if e.is_extended), None)
+        ebr = None if link is None else extended.start + link.first * sector_size
+
+
+def _check_logicals(path: Path, extended: Partition, logicals: list[Partition], records: list[ByteRange]) -> None:
+    check_inside(path, logicals, extended.range, "the extended partition")
+    check_no_overlap(path, logicals)
+    for part in logicals:
+        if any(part.range.overlaps(record) for record in records):
+            raise TableDamaged(path, reason=f"logical partition {part.number} covers an extended boot record")

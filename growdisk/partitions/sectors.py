@@ -1,0 +1,93 @@
+"""Finds, reads and changes the sectors that hold a partition table, through any block device and without libparted.
+
+This is the fast road of `show` and `plan`, and the other road by which a written table is verified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from growdisk.block.device import BlockDevice
+from growdisk.errors import TableUnsupported
+from growdisk.partitions.gpt import SIGNATURE, read_gpt
+from growdisk.partitions.located import LocatedTable
+from growdisk.partitions.mbr import PROTECTIVE_TYPE, MbrEntry, parse_entries, read_mbr
+from growdisk.partitions.table import PartitionTable
+
+SECTOR_SIZE = 512
+_BOOT_SECTORS_OF_FILESYSTEMS = ((3, b"NTFS    "), (3, b"EXFAT   "), (0x36, b"FAT"), (0x52, b"FAT32"))
+
+
+@dataclass(frozen=True)
+class SectorChange:
+    """One whole sector of a table with its new content."""
+
+    offset: int
+    data: bytes
+
+
+def read_table(device: BlockDevice, path: Path, sector_size: int = SECTOR_SIZE) -> PartitionTable | None:
+    """The disk's table; None when it has none (a file system on the whole disk, or nothing at all).
+
+    Raises TableDamaged or TableUnsupported, which name `path`.
+    """
+    located = locate_table(device, path, sector_size)
+    return located.table if located else None
+
+
+def locate_table(device: BlockDevice, path: Path, sector_size: int = SECTOR_SIZE) -> LocatedTable | None:
+    """As read_table, with the places where the table's bytes lie."""
+    if device.size < 3 * sector_size:
+        return None
+    head = device.read(0, min(device.size, 4096 + 512))
+    if _is_filesystem(head):
+        return None
+    entries = parse_entries(head)
+    if entries is not None and any(e.type == PROTECTIVE_TYPE for e in entries):
+        _check_sector_size(path, head, sector_size)
+        _check_not_hybrid(path, entries)
+        return read_gpt(device, path, sector_size)
+    if entries is None:
+        return None
+    return read_mbr(device, path, sector_size, entries)
+
+
+def apply_changes(device: BlockDevice, changes: Iterable[SectorChange]) -> None:
+    """Write the sectors, the last of the disk first and sector 0 last, each group durable before the next.
+
+    Sector 0 is the switch: until it is written the old MBR stands, and new EBRs that it will point to are in place. Of
+    a GPT the backup comes first, so that one of the two copies is whole at any instant.
+    """
+    previous: int | None = None
+    for change in sorted(changes, key=lambda c: c.offset, reverse=True):
+        end = change.offset + len(change.data)
+        if previous is not None and (end != previous or change.offset < 2 * len(change.data)):
+            device.flush()
+        device.write(change.offset, change.data)
+        previous = change.offset
+    device.flush()
+
+
+def _is_filesystem(head: bytes) -> bool:
+    """A FAT or NTFS boot sector ends in 55 aa as well, and its code looks like entries."""
+    return any(head[at : at + len(magic)] == magic for at, magic in _BOOT_SECTORS_OF_FILESYSTEMS)
+
+
+def _check_not_hybrid(path: Path, entries: tuple[MbrEntry, ...]) -> None:
+    others = [n for n, e in enumerate(entries, 1) if e.in_use and e.type != PROTECTIVE_TYPE]
+    if others:
+        raise TableUnsupported(
+            path, reason=f"it is a hybrid of GPT and MBR (MBR entry {others[0]} is a real partition), whose two halves "
+            "would have to be changed together",
+            hint="make the MBR protective again with sgdisk --mbrtogpt or gdisk's expert menu first",
+        )  # fmt: skip
+
+
+def _check_sector_size(path: Path, head: bytes, sector_size: int) -> None:
+    if sector_size == SECTOR_SIZE and head[512:520] != SIGNATURE and head[4096:4104] == SIGNATURE:
+        raise TableUnsupported(
+            path, reason="its GPT was made for sectors of 4096 bytes",
+            hint="growdisk works with sectors of 512 bytes",
+        )  # fmt: skip
