@@ -1,0 +1,221 @@
+"""The qcow2 header: parsed, validated and written back without losing what we do not know.
+
+Version 2 has 72 bytes; what follows there are header extensions already, not the fields of version 3. Fields behind
+the known ones and unknown extensions are kept verbatim, as the specification demands of every writer.
+Follows QEMU's docs/interop/qcow2 ("Header", "Header extensions").
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from growdisk.block.device import BlockDevice
+from growdisk.errors import ImageUnsupported
+from growdisk.qcow2.features import KNOWN_INCOMPATIBLE, Incompatible, parse_feature_names
+from growdisk.qcow2.geometry import Geometry
+from growdisk.qcow2.header_rules import check_header, check_start, damaged
+
+MAGIC = b"QFI\xfb"
+V2_LENGTH, V3_LENGTH, CURRENT_LENGTH = 72, 104, 112
+
+# Byte offsets of the fields that are rewritten alone: each group lies in the first sector, so one write is atomic.
+SIZE_AND_L1_OFFSET = 24  # size u64, crypt_method u32, l1_size u32, l1_table_offset u64
+REFTABLE_OFFSET = 48  # refcount_table_offset u64, refcount_table_clusters u32
+SNAPSHOTS_OFFSET = 60  # nb_snapshots u32, snapshots_offset u64
+FEATURES_OFFSET = 72  # incompatible, compatible, autoclear u64
+
+_V2 = struct.Struct(">4sIQIIQIIQQIIQ")
+_V3 = struct.Struct(">QQQII")
+_EXTENSION = struct.Struct(">II")
+
+
+@dataclass(frozen=True)
+class Extension:
+    """A header extension: its type and its data without padding."""
+
+    END = 0
+    BACKING_FORMAT = 0xE2792ACA
+    FEATURE_NAMES = 0x6803F857
+    BITMAPS = 0x23852875
+    CRYPTO = 0x0537BE77
+    DATA_FILE = 0x44415441
+
+    type: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Header:
+    """All fields of the header; sizes and offsets in bytes, `l1_size` in entries."""
+
+    version: int
+    cluster_bits: int
+    size: int
+    crypt_method: int
+    l1_size: int
+    l1_offset: int
+    reftable_offset: int
+    reftable_clusters: int
+    snapshot_count: int
+    snapshots_offset: int
+    incompatible: int = 0
+    compatible: int = 0
+    autoclear: int = 0
+    refcount_order: int = 4
+    header_length: int = V2_LENGTH
+    late_fields: bytes = b""  # bytes 104..header_length, the compression type first
+    backing_file: str | None = None
+    extensions: tuple[Extension, ...] = ()
+
+    @classmethod
+    def parse(cls, prefix: bytes, path: Path, file_size: int) -> Header:
+        """The header at the start of a file of `file_size` bytes. `prefix`: the first cluster, or all there is.
+
+        Raises ImageDamaged for what contradicts the format, ImageUnsupported for unknown incompatible features.
+        """
+        check_start(prefix, path)
+        header, backing = _parse_fixed(prefix)
+        check_header(header, backing, path, file_size)
+        if header.header_length > len(prefix):
+            raise damaged(path, "its header is cut off")
+        first_extension = header.header_length
+        end = backing[0] or min(header.cluster_size, len(prefix))
+        extensions = _parse_extensions(prefix[:end], first_extension, path)
+        _refuse_unknown(header, extensions, path)
+        return replace(
+            header,
+            extensions=extensions,
+            late_fields=prefix[V3_LENGTH : header.header_length] if header.version >= 3 else b"",
+            backing_file=_backing_name(prefix, backing, path),
+        )
+
+    @property
+    def cluster_size(self) -> int:
+        return 1 << self.cluster_bits
+
+    @property
+    def refcount_bits(self) -> int:
+        return 1 << self.refcount_order
+
+    @property
+    def geometry(self) -> Geometry:
+        return Geometry(self.cluster_bits, self.refcount_order, self.has(Incompatible.EXTENDED_L2))
+
+    @property
+    def compression_type(self) -> int:
+        """0 deflate, 1 zstd."""
+        return self.late_fields[0] if self.late_fields else 0
+
+    @property
+    def backing_format(self) -> str | None:
+        data = self.extension(Extension.BACKING_FORMAT)
+        return None if data is None else data.decode("utf-8", "surrogateescape")
+
+    def has(self, bit: int) -> bool:
+        """Whether an incompatible feature bit (features.Incompatible) is set."""
+        return bool(self.incompatible & bit)
+
+    def extension(self, kind: int) -> bytes | None:
+        """The data of the first extension of this type, or None."""
+        return next((extension.data for extension in self.extensions if extension.type == kind), None)
+
+    def to_bytes(self) -> bytes:
+        """The header as it stands in the file, up to the end of the backing file's name."""
+        body = b"".join(_pack_extension(extension) for extension in (*self.extensions, Extension(Extension.END, b"")))
+        name = (self.backing_file or "").encode("utf-8", "surrogateescape")
+        backing_offset = self.header_length + len(body) if self.backing_file is not None else 0
+        return self._pack_fixed(backing_offset, len(name)) + body + name
+
+    def size_and_l1_bytes(self) -> bytes:
+        """What stands at SIZE_AND_L1_OFFSET: the one write that switches size and L1 table together."""
+        return struct.pack(">QIIQ", self.size, self.crypt_method, self.l1_size, self.l1_offset)
+
+    def reftable_bytes(self) -> bytes:
+        """What stands at REFTABLE_OFFSET."""
+        return struct.pack(">QI", self.reftable_offset, self.reftable_clusters)
+
+    def snapshots_bytes(self) -> bytes:
+        """What stands at SNAPSHOTS_OFFSET."""
+        return struct.pack(">IQ", self.snapshot_count, self.snapshots_offset)
+
+    def features_bytes(self) -> bytes:
+        """What stands at FEATURES_OFFSET (version 3 only)."""
+        return struct.pack(">QQQ", self.incompatible, self.compatible, self.autoclear)
+
+    def _pack_fixed(self, backing_offset: int, backing_length: int) -> bytes:
+        fixed = _V2.pack(
+            MAGIC, self.version, backing_offset, backing_length, self.cluster_bits, self.size, self.crypt_method,
+            self.l1_size, self.l1_offset, self.reftable_offset, self.reftable_clusters, self.snapshot_count,
+            self.snapshots_offset,
+        )  # fmt: skip
+        if self.version == 2:
+            return fixed
+        features = (self.incompatible, self.compatible, self.autoclear)
+        return fixed + _V3.pack(*features, self.refcount_order, self.header_length) + self.late_fields
+
+
+def read_header(file: BlockDevice, path: Path) -> Header:
+    """Read and validate the header of an image file."""
+    prefix = file.read(0, min(file.size, 4096))
+    cluster_bits = int.from_bytes(prefix[20:24], "big")
+    if 9 <= cluster_bits <= 21 and 1 << cluster_bits > len(prefix):
+        prefix = file.read(0, min(file.size, 1 << cluster_bits))
+    return Header.parse(prefix, path, file.size)
+
+
+def _parse_fixed(prefix: bytes) -> tuple[Header, tuple[int, int]]:
+    """The fixed fields, and (offset, length) of the backing file's name."""
+    (_, version, backing_offset, backing_length, cluster_bits, size, crypt_method, l1_size, l1_offset,
+     reftable_offset, reftable_clusters, snapshot_count, snapshots_offset) = _V2.unpack_from(prefix)  # fmt: skip
+    header = Header(
+        version, cluster_bits, size, crypt_method, l1_size, l1_offset, reftable_offset, reftable_clusters,
+        snapshot_count, snapshots_offset,
+    )  # fmt: skip
+    if version >= 3:
+        incompatible, compatible, autoclear, order, length = _V3.unpack_from(prefix, V2_LENGTH)
+        header = replace(
+            header, incompatible=incompatible, compatible=compatible, autoclear=autoclear,
+            refcount_order=order, header_length=length, late_fields=prefix[V3_LENGTH : min(length, len(prefix))],
+        )  # fmt: skip
+    return header, (backing_offset, backing_length)
+
+
+def _parse_extensions(area: bytes, offset: int, path: Path) -> tuple[Extension, ...]:
+    found = []
+    while offset + _EXTENSION.size <= len(area):
+        kind, length = _EXTENSION.unpack_from(area, offset)
+        offset += _EXTENSION.size
+        if kind == Extension.END:
+            break
+        if length > len(area) - offset:
+            raise damaged(path, f"header extension {kind:#010x} is longer than the room for it")
+        found.append(Extension(kind, area[offset : offset + length]))
+        offset += -(-length // 8) * 8
+    return tuple(found)
+
+
+def _pack_extension(extension: Extension) -> bytes:
+    padding = bytes(-len(extension.data) % 8)
+    return _EXTENSION.pack(extension.type, len(extension.data)) + extension.data + padding
+
+
+def _backing_name(prefix: bytes, backing: tuple[int, int], path: Path) -> str | None:
+    offset, length = backing
+    if offset == 0 or length == 0:
+        return None
+    if offset + length > len(prefix):
+        raise damaged(path, "the name of its backing file is cut off")
+    return prefix[offset : offset + length].decode("utf-8", "surrogateescape")
+
+
+def _refuse_unknown(header: Header, extensions: tuple[Extension, ...], path: Path) -> None:
+    unknown = header.incompatible & ~KNOWN_INCOMPATIBLE
+    if not unknown:
+        return
+    table = next((extension.data for extension in extensions if extension.type == Extension.FEATURE_NAMES), b"")
+    names = parse_feature_names(table)
+    bits = [bit for bit in range(64) if unknown >> bit & 1]
+    listed = ", ".join(names.get((0, bit), f"bit {bit}") for bit in bits)
+    raise ImageUnsupported(path, reason=f"it needs features that growdisk does not know: {listed}")

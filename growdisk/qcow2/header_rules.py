@@ -1,0 +1,110 @@
+"""What a header must satisfy before anything behind it is believed.
+
+Stricter than QEMU in one way: tables must lie inside the file, because QEMU reads zeros behind the end and so takes a
+cut-off table for an empty one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from growdisk.errors import ImageDamaged, ImageUnsupported
+from growdisk.qcow2.features import Incompatible
+
+if TYPE_CHECKING:
+    from growdisk.qcow2.header import Header
+
+MAX_L1_BYTES = 32 << 20
+MAX_REFTABLE_BYTES = 8 << 20
+MAX_SNAPSHOTS = 65536
+MAX_BACKING_NAME = 1023
+MAX_SIZE = (1 << 63) - 512
+_MAGIC = b"QFI\xfb"
+_V2_LENGTH, _V3_LENGTH = 72, 104
+
+
+def damaged(path: Path, reason: str) -> ImageDamaged:
+    return ImageDamaged(path, format="qcow2", reason=reason)
+
+
+def check_start(prefix: bytes, path: Path) -> None:
+    """Magic, version, and enough bytes for the fixed fields of that version."""
+    if prefix[:4] != _MAGIC:
+        raise damaged(path, "it does not begin with the qcow2 magic")
+    if len(prefix) < _V2_LENGTH:
+        raise damaged(path, "its header is cut off")
+    version = int.from_bytes(prefix[4:8], "big")
+    if version not in (2, 3):
+        raise ImageUnsupported(path, reason=f"it is qcow version {version}; growdisk knows 2 and 3")
+    if version == 3 and len(prefix) < _V3_LENGTH:
+        raise damaged(path, "its header is cut off")
+
+
+def check_header(header: Header, backing: tuple[int, int], path: Path, file_size: int) -> None:
+    """Refuse a header whose fields cannot all be true. `backing`: offset and length of the backing file's name."""
+    problem = _shape_problem(header) or _backing_problem(header, *backing) or _tables_problem(header, file_size)
+    if problem is not None:
+        raise damaged(path, problem)
+
+
+def _shape_problem(header: Header) -> str | None:
+    if not 9 <= header.cluster_bits <= 21:
+        return f"a cluster size of 2^{header.cluster_bits} bytes is outside 512 B to 2 MiB"
+    if header.size > MAX_SIZE:
+        return f"its virtual size {header.size} is impossible"
+    if header.version >= 3 and not _V3_LENGTH <= header.header_length <= header.cluster_size:
+        return f"its header length {header.header_length} is outside 104 to one cluster"
+    if header.refcount_order > 6:
+        return f"a refcount width of 2^{header.refcount_order} bits is more than 64"
+    if header.has(Incompatible.EXTENDED_L2) and header.cluster_bits < 14:
+        return "extended L2 entries need clusters of 16 KiB or more"
+    if header.crypt_method > 2:
+        return f"encryption method {header.crypt_method} does not exist"
+    if header.compression_type > 1:
+        return f"compression type {header.compression_type} does not exist"
+    if header.has(Incompatible.COMPRESSION_TYPE) != (header.compression_type != 0):
+        return "its compression type and the feature bit for it contradict each other"
+    return None
+
+
+def _backing_problem(header: Header, offset: int, length: int) -> str | None:
+    if offset == 0:
+        return None
+    if length > MAX_BACKING_NAME:
+        return f"the name of its backing file is {length} bytes long; {MAX_BACKING_NAME} are allowed"
+    if offset < header.header_length or offset + length > header.cluster_size:
+        return "the name of its backing file lies outside the first cluster"
+    return None
+
+
+def _tables_problem(header: Header, file_size: int) -> str | None:
+    geometry = header.geometry
+    if header.reftable_clusters == 0:
+        return "it has no refcount table"
+    if header.l1_size < geometry.l1_entries(header.size):
+        return f"its L1 table has {header.l1_size} entries; the virtual size needs {geometry.l1_entries(header.size)}"
+    if header.snapshot_count > MAX_SNAPSHOTS:
+        return f"it claims to have {header.snapshot_count} snapshots; {MAX_SNAPSHOTS} are allowed"
+    reftable_bytes = header.reftable_clusters * header.cluster_size
+    return (
+        _table_problem("L1 table", header, header.l1_offset, header.l1_size * 8, MAX_L1_BYTES, file_size)
+        or _table_problem(
+            "refcount table", header, header.reftable_offset, reftable_bytes, MAX_REFTABLE_BYTES, file_size
+        )
+        or _table_problem(
+            "snapshot table", header, header.snapshots_offset, 40 * header.snapshot_count, 64 << 20, file_size
+        )
+    )
+
+
+def _table_problem(name: str, header: Header, offset: int, length: int, limit: int, file_size: int) -> str | None:
+    if length == 0:
+        return None
+    if length > limit:
+        return f"its {name} has {length} bytes; {limit} are allowed"
+    if offset == 0 or offset % header.cluster_size:
+        return f"its {name} at {offset:#x} does not start on a cluster of its own"
+    if offset + length > file_size:
+        return f"its {name} at {offset:#x} lies outside the file ({file_size} bytes): the file is cut off"
+    return None
