@@ -1,0 +1,33 @@
+"""Starting the host tools that build guests: one function, readable failures."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+# sfdisk, mkswap and debugfs stand in sbin, which an ordinary user's PATH leaves out.
+_PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+
+
+class ToolFailed(AssertionError):
+    """A tool of the test bed failed; its own words are in the message."""
+
+
+def run(*argv: str | Path, stdin: str | bytes = b"", cwd: Path | None = None) -> str:
+    """Run a tool, give back its standard output. Raises ToolFailed with what it said."""
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    done = subprocess.run([str(part) for part in argv], input=data, capture_output=True, cwd=cwd, env=environment())
+    if done.returncode != 0:
+        said = (done.stderr[-4000:] + done.stdout[-1000:]).decode(errors="replace")
+        raise ToolFailed(f"{_shown(argv)}: exit {done.returncode}\n{said}")
+    return done.stdout.decode(errors="replace")
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "LC_ALL": "C.UTF-8", "PATH": _PATH}
+
+
+def _shown(argv: Sequence[str | Path]) -> str:
+    return " ".join(str(part) for part in argv)[:300]
