@@ -17,7 +17,7 @@ from growdisk.block.device import Extent, ExtentKind, check_range
 from growdisk.block.locks import lock_image
 from growdisk.errors import ImageNotReadable
 
-_PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01
+_KEEP_SIZE, _PUNCH_HOLE = 0x01, 0x02  # FALLOC_FL_*
 _CHUNK = 1 << 20
 
 
@@ -111,6 +111,13 @@ class RawFile:
         os.posix_fallocate(self._fd, offset, length)
         self._size = max(self._size, offset + length)
 
+    def reserve(self, offset: int, length: int) -> None:
+        """Reserve host blocks for a range without changing size or content, also behind the end. OSError if full."""
+        if not self._fallocate(_KEEP_SIZE, offset, length):
+            error = ctypes.get_errno()
+            if error != errno.EOPNOTSUPP:
+                raise OSError(error, os.strerror(error), str(self.path))
+
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         check_range(self._size, offset, length)
         end = offset + length
@@ -140,11 +147,12 @@ class RawFile:
 
     def _punch(self, offset: int, length: int) -> bool:
         """Punch a hole; False where the file system cannot."""
+        return self._fallocate(_PUNCH_HOLE | _KEEP_SIZE, offset, length)
+
+    def _fallocate(self, mode: int, offset: int, length: int) -> bool:
         if length == 0:
             return True
-        result = _libc().fallocate(
-            self._fd, _PUNCH_HOLE_KEEP_SIZE, ctypes.c_longlong(offset), ctypes.c_longlong(length)
-        )
+        result = _libc().fallocate(self._fd, mode, ctypes.c_longlong(offset), ctypes.c_longlong(length))
         return bool(result == 0)
 
 

@@ -124,6 +124,8 @@ class Engine(Generic[C]):
                 self._stop.check()
                 self._run_step(step)
                 self._stop.check()
+                if step is self._steps[-1]:
+                    self._snapshots.reserve()
             except Exception as error:
                 self._give_up(step, error, time.monotonic() - started)
 

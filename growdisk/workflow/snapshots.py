@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from growdisk.workflow.failures import NothingToRestore
+
 
 class SnapshotStore(Protocol):
     """Snapshots of one run, one a step, named by the step alone, so that a later process finds them again."""
@@ -17,6 +19,10 @@ class SnapshotStore(Protocol):
 
         Afterwards `take(step)` describes the present content, whether it finds the snapshot still there or not.
         """
+        ...
+
+    def reserve(self) -> None:
+        """Take what `keep` and `settle` will need, so that they cannot fail for want of space. OSError otherwise."""
         ...
 
     def keep(self) -> None:
@@ -39,9 +45,10 @@ class NoSnapshots:
         pass
 
     def restore(self, step: str) -> None:
-        from growdisk.workflow.failures import NothingToRestore
-
         raise NothingToRestore(step)
+
+    def reserve(self) -> None:
+        pass
 
     def keep(self) -> None:
         pass

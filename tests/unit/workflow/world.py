@@ -66,6 +66,8 @@ class FakeSnapshots:
             self.storage.write()
             del self.storage.snapshots[later]
 
+    def reserve(self) -> None: ...
+
     def keep(self) -> None:
         self._make_final()
 

@@ -1,0 +1,58 @@
+"""Shows a run as it happens: a moving line on a terminal (which step, how far, time so far), a line a step elsewhere.
+
+rich is imported only when there is a terminal to move on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_SIGNS = {"done": "+", "skipped": "-", "failed": "!", "restored": "<"}
+
+
+class StepLines:
+    """The engine's observer, and a context manager. `say` takes finished lines."""
+
+    def __init__(self, say: Callable[[str], None], *, moving: bool) -> None:
+        self._say, self._moving = say, moving
+        self._live: Progress | None = None
+
+    def __enter__(self) -> StepLines:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def step_started(self, number: int, total: int, name: str, description: str) -> None:
+        if not self._moving:
+            return
+        if self._live is None:
+            self._live = _moving_line()
+            self._live.add_task("", total=total)
+            self._live.start()
+        task = self._live.task_ids[0]
+        self._live.update(task, completed=number - 1, total=total, description=f"{number}/{total} {name}")
+
+    def step_ended(self, name: str, state: str, seconds: float, detail: str) -> None:
+        line = f" {_SIGNS.get(state, ' ')} {name:<19} {state:<8} {seconds:5.1f} s  {detail}".rstrip()
+        if self._live is None:
+            self._say(line)
+        else:
+            self._live.console.print(line, highlight=False, markup=False)
+            self._live.advance(self._live.task_ids[0])
+
+
+def _moving_line() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -1,0 +1,1 @@
+"""Decides: facts and a goal make a plan, or a refusal that says why. Nothing here writes."""

@@ -1,0 +1,64 @@
+"""What inspection saw of a disk: the image, its table, and what the superblocks say stands in each partition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from growdisk.filesystems.content import Content, SwapContent
+from growdisk.partitions.table import Partition, PartitionTable, Role
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """The image file. `version` is the qcow2 version, None for raw; sizes are bytes."""
+
+    path: Path
+    format: str
+    virtual_size: int
+    actual_size: int
+    snapshots: tuple[str, ...] = ()
+    backing: tuple[str, ...] = ()
+    version: int | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`contents` maps partition numbers to what was recognised there; 0 is the whole disk where there is no table."""
+
+    image: ImageFacts
+    table: PartitionTable | None
+    contents: dict[int, Content]
+
+    def name_of(self, number: int) -> str:
+        """As a guest with one SCSI-like disk names it: sda1; sda for the whole disk."""
+        return f"sda{number or ''}"
+
+    def kind_of(self, number: int) -> str:
+        content = self.contents.get(number)
+        if content is not None:
+            return content.kind
+        part = self.table.by_number(number) if self.table else None
+        return "extended partition" if part and part.role is Role.EXTENDED else "unknown content"
+
+    @property
+    def swaps(self) -> tuple[int, ...]:
+        """Numbers of the partitions that hold swap space."""
+        return tuple(sorted(n for n, content in self.contents.items() if isinstance(content, SwapContent)))
+
+    @property
+    def candidates(self) -> tuple[Partition, ...]:
+        """Partitions whose content can grow, in the order in which they lie on the disk."""
+        parts = self.table.partitions if self.table else ()
+        growable = [p for p in parts if (content := self.contents.get(p.number)) and content.growable]
+        return tuple(sorted(growable, key=lambda p: p.start))
+
+    def blockers(self, target: int | None = None) -> tuple[Partition, ...]:
+        """What lies behind `target` (by default the last partition that can grow), in order."""
+        if self.table is None or not self.candidates:
+            return ()
+        part = self.table.by_number(target) if target else self.candidates[-1]
+        if part is None:
+            return ()
+        behind = [p for p in self.table.partitions if p.start >= part.end]
+        return tuple(sorted(behind, key=lambda p: (p.start, p.number)))

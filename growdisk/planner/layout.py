@@ -1,0 +1,123 @@
+"""A disk's layout as people and scripts are shown it: the values behind `show --json`, the drawings and plan.json.
+
+Plain values only (no Path, no subclass), so that a plan can be written down and read back as it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from growdisk.partitions.table import Partition, PartitionTable
+from growdisk.planner.facts import Facts
+from growdisk.units import ByteRange
+
+
+@dataclass(frozen=True)
+class ImageLayout:
+    path: str
+    format: str
+    virtual_size: int
+    actual_size: int
+    snapshots: tuple[str, ...] = ()
+    backing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TableLayout:
+    type: str | None
+    id: str | None
+
+
+@dataclass(frozen=True)
+class ContentLayout:
+    kind: str
+    uuid: str
+    label: str
+    size: int | None
+    used: int | None
+
+
+@dataclass(frozen=True)
+class PartitionLayout:
+    """`number` 0 stands for the whole disk where there is no table."""
+
+    number: int
+    name: str
+    start: int
+    size: int
+    role: str
+    type: str
+    bootable: bool
+    content: ContentLayout | None
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
+
+
+@dataclass(frozen=True)
+class FreeLayout:
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class BlockerLayout:
+    """What stands behind the partition that would grow."""
+
+    number: int
+    name: str
+    kind: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    image: ImageLayout
+    table: TableLayout
+    partitions: tuple[PartitionLayout, ...]
+    volumes: tuple[str, ...] = ()
+    free: tuple[FreeLayout, ...] = ()
+    blockers: tuple[BlockerLayout, ...] = ()
+
+
+def layout_of(facts: Facts) -> Layout:
+    image = facts.image
+    return Layout(
+        image=ImageLayout(
+            str(image.path), image.format, image.virtual_size, image.actual_size, image.snapshots, image.backing
+        ),
+        table=TableLayout(facts.table.kind, facts.table.disk_id) if facts.table else TableLayout(None, None),
+        partitions=tuple(_partition(facts, part) for part in facts.table.partitions) if facts.table else _whole(facts),
+        free=tuple(FreeLayout(free.start, free.length) for free in _free(facts.table)),
+        blockers=tuple(
+            BlockerLayout(part.number, facts.name_of(part.number), facts.kind_of(part.number), part.size)
+            for part in facts.blockers()
+        ),
+    )
+
+
+def _partition(facts: Facts, part: Partition) -> PartitionLayout:
+    return PartitionLayout(
+        number=part.number, name=facts.name_of(part.number), start=part.start, size=part.size, role=part.role.value,
+        type=part.type_code, bootable=part.bootable, content=_content(facts, part.number),
+    )  # fmt: skip
+
+
+def _content(facts: Facts, number: int) -> ContentLayout | None:
+    content = facts.contents.get(number)
+    if content is None:
+        return None
+    return ContentLayout(content.kind, content.uuid, content.label, content.size, content.used)
+
+
+def _whole(facts: Facts) -> tuple[PartitionLayout, ...]:
+    """A file system on the whole disk is shown as partition 0."""
+    if 0 not in facts.contents:
+        return ()
+    size = facts.image.virtual_size
+    return (PartitionLayout(0, facts.name_of(0), 0, size, "whole", "", bootable=False, content=_content(facts, 0)),)
+
+
+def _free(table: PartitionTable | None) -> tuple[ByteRange, ...]:
+    return table.free_ranges() if table else ()

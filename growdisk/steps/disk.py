@@ -1,0 +1,93 @@
+"""The disk of one run: an image file, open and locked for as long as the run lasts.
+
+Steps, the NBD export and the readers all see this one device; a snapshot store may put another image in its place
+(an overlay) while nobody is inside. The lock makes every single access whole; it is not a lock on a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import RLock
+from typing import Literal
+
+from growdisk.block.device import Extent, ResizableDevice
+from growdisk.block.raw import RawFile
+from growdisk.qcow2.image import Qcow2Image
+
+Format = Literal["qcow2", "raw"]
+
+
+class Disk:
+    """Implements ResizableDevice on whatever image is active now. `file` holds the locks; closing it ends the run."""
+
+    def __init__(self, path: Path, image_format: Format, file: RawFile) -> None:
+        self.path, self.format, self.file = path, image_format, file
+        self.lock = RLock()
+        self._active = self.base(writable=False)
+
+    @classmethod
+    def open(cls, path: Path, image_format: Format) -> Disk:
+        """Open and lock the image as its one writer; nothing is written yet. ImageInUse and other refusals."""
+        file = RawFile.open(path, writable=True)
+        try:
+            return cls(path, image_format, file)
+        except BaseException:
+            file.close()
+            raise
+
+    def base(self, *, writable: bool) -> ResizableDevice:
+        """The image itself, without overlays. It shares our file: it is flushed, never closed."""
+        if self.format == "raw":
+            return self.file
+        return Qcow2Image.over(self.file, self.path, writable=writable, backing=open_backing(self.path))
+
+    @property
+    def active(self) -> ResizableDevice:
+        return self._active
+
+    def activate(self, device: ResizableDevice) -> None:
+        """From now on everything goes to `device`. The former one belongs to the caller."""
+        with self.lock:
+            self._active = device
+
+    @property
+    def size(self) -> int:
+        return self._active.size
+
+    @property
+    def writable(self) -> bool:
+        return self._active.writable
+
+    def read(self, offset: int, length: int) -> bytes:
+        with self.lock:
+            return self._active.read(offset, length)
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        with self.lock:
+            self._active.write(offset, data)
+
+    def write_zeros(self, offset: int, length: int) -> None:
+        with self.lock:
+            self._active.write_zeros(offset, length)
+
+    def discard(self, offset: int, length: int) -> None:
+        with self.lock:
+            self._active.discard(offset, length)
+
+    def flush(self) -> None:
+        with self.lock:
+            self._active.flush()
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        with self.lock:
+            return iter(list(self._active.extents(offset, length)))
+
+    def resize(self, size: int) -> None:
+        with self.lock:
+            self._active.resize(size)
+
+    def close(self) -> None:
+        """Let go of the image as it is. Everything that matters was flushed by those who wrote it."""
+        with self.lock:
+            self.file.close()

@@ -1,0 +1,66 @@
+"""Errors of steps and snapshot stores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from growdisk.errors import NeedsUser, OperationFailed, Refused
+
+
+@dataclass(eq=False)
+class SnapshotMissing(NeedsUser):
+    WHAT: ClassVar[str] = "cannot go back: the snapshot {name} of {path} is gone"
+    WHY: ClassVar[str] = "somebody else removed it"
+    DO: ClassVar[str] = "go on with growdisk resume, or accept the image as it is with growdisk commit"
+    name: str
+    path: Path
+
+
+@dataclass(eq=False)
+class PromiseBroken(OperationFailed):
+    """verify found something else than the step promised."""
+
+    WHAT: ClassVar[str] = "{step} did not give what was planned"
+    WHY: ClassVar[str] = "{found} instead of {expected}"
+    DO: ClassVar[str] = "report this: it should not happen; the image is restored"
+    step: str
+    found: str
+    expected: str
+
+
+@dataclass(eq=False)
+class TableChanged(Refused):
+    WHAT: ClassVar[str] = "the partition table is not the one that was planned for"
+    WHY: ClassVar[str] = "found {found}"
+    DO: ClassVar[str] = "roll back (growdisk rollback IMAGE), then make a new plan"
+    found: str
+
+
+@dataclass(eq=False)
+class FilesystemChanged(Refused):
+    WHAT: ClassVar[str] = "the file system on partition {number} is not the one that was planned for"
+    WHY: ClassVar[str] = "found {found}"
+    DO: ClassVar[str] = "roll back (growdisk rollback IMAGE), then make a new plan"
+    number: int
+    found: str
+
+
+@dataclass(eq=False)
+class FilesystemBroken(OperationFailed):
+    WHAT: ClassVar[str] = "the file system on partition {number} has errors that could not be mended"
+    WHY: ClassVar[str] = "e2fsck says: {report}"
+    DO: ClassVar[str] = "mend it from inside or with a rescue system (e2fsck -f), then run growdisk again"
+    number: int
+    report: str
+
+
+@dataclass(eq=False)
+class HostDiskFull(OperationFailed):
+    WHAT: ClassVar[str] = "writing to {path} failed while {activity}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "free some space on the host (df -h) and run the same command again"
+    path: Path
+    activity: str
+    reason: str

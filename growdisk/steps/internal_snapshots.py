@@ -1,0 +1,55 @@
+"""Snapshots inside the qcow2 image, by our own engine: instant, and nothing else to look after.
+
+A snapshot's name is a function of run and step, so that a later process finds it; a user's own are never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.steps.failures import SnapshotMissing
+
+
+class InternalSnapshots:
+    """The SnapshotStore of `--snapshots internal`. `steps` are the plan's step names in order."""
+
+    def __init__(self, image: Qcow2Image, run: str, steps: Sequence[str]) -> None:
+        self._image = image
+        self._names = {step: f"growdisk-{run}-{number}-{step}" for number, step in enumerate(steps, start=1)}
+
+    def take(self, step: str) -> None:
+        if self._names[step] not in self._present():
+            self._image.flush()
+            self._image.create_snapshot(self._names[step])
+
+    def restore(self, step: str) -> None:
+        name = self._names[step]
+        if name not in self._present():
+            raise SnapshotMissing(name, path=self._image.path)
+        self._image.apply_snapshot(name)
+        names = list(self._names.values())
+        self._delete(names[names.index(name) + 1 :])
+
+    def reserve(self) -> None:
+        """Settling only frees clusters."""
+
+    def keep(self) -> None:
+        self._image.set_run_mark(on=False)
+
+    def settle(self) -> None:
+        self.discard()
+
+    def discard(self) -> None:
+        self._delete(list(self._names.values()))
+        self._image.set_run_mark(on=False)
+        self._image.flush()
+
+    def _present(self) -> frozenset[str]:
+        return frozenset(snapshot.name for snapshot in self._image.snapshots())
+
+    def _delete(self, names: list[str]) -> None:
+        present = self._present()
+        for name in reversed(names):
+            if name in present:
+                self._image.delete_snapshot(name)

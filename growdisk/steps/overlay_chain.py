@@ -1,0 +1,78 @@
+"""The files of a run's overlays, one a step, and the chain of open images that they make.
+
+guest.raw  <-  01-resize-image.qcow2  <-  02-rewrite-partitions.qcow2  <-  ...  (the top one is written to)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from growdisk.block.device import ResizableDevice
+from growdisk.block.raw import RawFile
+from growdisk.durable import sync_directory
+from growdisk.qcow2.create import create
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.steps.disk import Disk
+
+
+class OverlayChain:
+    """Keeps `disk`'s active device at the top of the chain. `steps` are the plan's step names in order."""
+
+    def __init__(self, disk: Disk, directory: Path, steps: Sequence[str]) -> None:
+        self._disk, self._directory, self.steps = disk, directory, list(steps)
+        self.images: list[Qcow2Image] = []
+
+    def overlay(self, step: str) -> Path:
+        return self._directory / f"{self.steps.index(step) + 1:02}-{step}.qcow2"
+
+    def undo(self, step: str) -> Path:
+        return self.overlay(step).with_suffix(".undo")
+
+    def open(self, before: str | None = None) -> None:
+        """Open what the files say, of the steps before `before`, and make the top the active device."""
+        self.close()
+        self._disk.activate(self._disk.base(writable=False))
+        for step in self.steps[: self.steps.index(before) if before else None]:
+            if self.overlay(step).exists():
+                self._push(self.overlay(step))
+
+    def close(self) -> None:
+        for image in reversed(self.images):
+            image.close()
+        self.images.clear()
+        self._disk.activate(self._disk.base(writable=False))
+
+    def add(self, step: str) -> None:
+        """A fresh overlay for `step` on top of the open chain, in place of a file that may be there."""
+        below = self.images[-1].path.name if self.images else f"../{self._disk.path.name}"
+        fresh = self.create_fresh(self._disk.size, Path(below), "qcow2" if self.images else self._disk.format)
+        self.publish(fresh, self.overlay(step))
+        self._disk.flush()
+        self._push(self.overlay(step))
+
+    def create_fresh(self, size: int, backing: Path | None = None, backing_format: str | None = None) -> Path:
+        fresh = self._directory / "fresh.qcow2"
+        fresh.unlink(missing_ok=True)
+        create(fresh, size, backing=backing, backing_format=backing_format)
+        return fresh
+
+    def publish(self, fresh: Path, path: Path) -> None:
+        """Give a finished file its name: it appears whole or not at all."""
+        fresh.replace(path)
+        sync_directory(self._directory)
+
+    def remove(self, path: Path) -> None:
+        if path.exists():
+            path.unlink()
+            sync_directory(self._directory)
+
+    def _push(self, path: Path) -> None:
+        image = open_image(path, backing=self._disk.active, writable=True)
+        self.images.append(image)
+        self._disk.activate(image)
+
+
+def open_image(path: Path, *, backing: ResizableDevice | None, writable: bool) -> Qcow2Image:
+    """A qcow2 image of our own making, on a backing device that is open already."""
+    return Qcow2Image.over(RawFile.open(path, writable=writable), path, writable=writable, backing=backing)

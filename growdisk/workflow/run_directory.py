@@ -1,0 +1,97 @@
+"""The folder beside an image, `IMAGE.growdisk/`, that holds a run: its plan, its journal, and what its snapshots need.
+
+It stays after the run as its record (a few KiB) and is taken over by the next one. `reserve` sets a little of the
+host's disk aside, because going back must be possible exactly when the disk is full.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from growdisk.durable import replace_file, sync_directory
+from growdisk.errors import Refused
+from growdisk.workflow.journal import Journal, Record, read_journal
+from growdisk.workflow.states import RunState, Status, fold
+
+RESERVE = 8 << 20
+
+
+@dataclass(eq=False)
+class RunStandsInTheWay(Refused):
+    WHAT: ClassVar[str] = "{image} has {a_run} run already"
+    WHY: ClassVar[str] = "run {run} is {state}"
+    DO: ClassVar[str] = "growdisk {first} {image}, or growdisk rollback {image}; growdisk status {image} says more"
+    image: Path
+    run: str
+    state: str
+
+    @property
+    def a_run(self) -> str:
+        return "an unfinished" if self.state == "unfinished" else "a kept"
+
+    @property
+    def first(self) -> str:
+        return "resume" if self.state == "unfinished" else "commit"
+
+
+@dataclass(eq=False)
+class NoSuchRun(Refused):
+    WHAT: ClassVar[str] = "there is nothing to {verb} for {image}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "growdisk status {image} says how it stands"
+    image: Path
+    verb: str
+    reason: str = "no run of growdisk is recorded beside it"
+
+
+class RunDirectory:
+    """The run recorded beside `image`, if there is one."""
+
+    def __init__(self, image: Path) -> None:
+        self.image = image
+        self.path = image.with_name(image.name + ".growdisk")
+        self.plan_file = self.path / "plan.json"
+        self.journal_file = self.path / "journal.jsonl"
+        self._reserve = self.path / "reserve"
+
+    def records(self) -> list[Record]:
+        return read_journal(self.journal_file)
+
+    def state(self) -> RunState:
+        """How the run stands. A plan without a journal is one that never began."""
+        return fold(self.records()) if self.plan_file.exists() else RunState()
+
+    def begin(self, plan: bytes) -> Journal:
+        """Make the folder hold a new run that has not begun yet. What a finished run left there goes."""
+        self.path.mkdir(exist_ok=True)
+        sync_directory(self.path.parent)
+        for name in ("journal.jsonl", *(file.name for file in self.path.iterdir())):
+            (self.path / name).unlink(missing_ok=True)
+        replace_file(self.plan_file, plan)
+        self.set_aside()
+        return self.journal()
+
+    def journal(self) -> Journal:
+        return Journal(self.journal_file)
+
+    def set_aside(self) -> None:
+        """Take the reserve from the host's disk. Where there is none left the run goes on without."""
+        try:
+            with self._reserve.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVE)
+        except OSError:
+            self._reserve.unlink(missing_ok=True)
+
+    def make_room(self) -> None:
+        """Give the reserve back."""
+        self._reserve.unlink(missing_ok=True)
+
+
+def refuse_if_open(directory: RunDirectory, run: str) -> None:
+    """RunStandsInTheWay while a run is unfinished or kept."""
+    status = directory.state().status
+    if status in (Status.UNFINISHED, Status.KEPT):
+        raise RunStandsInTheWay(directory.image, run=run, state=status.value)
