@@ -31,18 +31,30 @@ class GrowdiskError(Exception):
 
     @property
     def what(self) -> str:
-        return self.WHAT.format(**vars(self))
+        return self.WHAT.format_map(_Fields(self))
 
     @property
     def why(self) -> str:
-        return self.WHY.format(**vars(self))
+        return self.WHY.format_map(_Fields(self))
 
     @property
     def what_to_do(self) -> str:
-        return self.DO.format(**vars(self))
+        return self.DO.format_map(_Fields(self))
 
     def __str__(self) -> str:
         return f"{self.what}: {self.why}" if self.why else self.what
+
+
+class _Fields(dict[str, object]):
+    """An error's fields and properties, as format_map wants them."""
+
+    def __init__(self, error: GrowdiskError) -> None:
+        super().__init__()
+        self._error = error
+
+    def __missing__(self, name: str) -> object:
+        value: object = getattr(self._error, name)
+        return value
 
 
 # --- exit 2: the command line -------------------------------------------------------------------
@@ -140,6 +152,17 @@ class TableUnsupported(LayoutError):
     hint: str
 
 
+@dataclass(eq=False)
+class ToolMissing(Refused):
+    """A program that growdisk needs is not installed."""
+
+    WHAT: ClassVar[str] = "cannot run {tool}"
+    WHY: ClassVar[str] = "it is not installed on this machine"
+    DO: ClassVar[str] = "sudo apt-get install {package}"
+    tool: str
+    package: str
+
+
 # --- exit 4: an operation failed ----------------------------------------------------------------
 
 
@@ -156,6 +179,50 @@ class WriteFailed(OperationFailed):
     path: Path
     reason: str
     hint: str = "free some space on the host (df -h) and run growdisk again"
+
+
+@dataclass(eq=False)
+class ToolFailed(OperationFailed):
+    """An external program said no, on the host or inside the appliance. `detail` is its own last words."""
+
+    WHAT: ClassVar[str] = "{tool} failed"
+    WHY: ClassVar[str] = "{detail} (exit status {status})"
+    DO: ClassVar[str] = "{hint}"
+    tool: str
+    status: int
+    detail: str
+    hint: str = "run growdisk again with -v -x to see what was run, and what it answered"
+
+
+@dataclass(eq=False)
+class ToolTimedOut(OperationFailed):
+    WHAT: ClassVar[str] = "{tool} did not finish within {seconds:.0f} s"
+    WHY: ClassVar[str] = "{detail}"
+    DO: ClassVar[str] = "see whether the machine is overloaded (uptime), and run growdisk again"
+    tool: str
+    seconds: float
+    detail: str = "it was ended"
+
+
+@dataclass(eq=False)
+class ApplianceFailed(OperationFailed):
+    """The small Linux that works on a guest's file systems could not be started, or was lost."""
+
+    WHAT: ClassVar[str] = "the libguestfs appliance {failed}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}"
+    reason: str
+    hint: str = "growdisk doctor"
+    failed: str = "did not start"
+
+
+@dataclass(eq=False)
+class TableRewriteFailed(OperationFailed):
+    WHAT: ClassVar[str] = "cannot write the new partition table of {path}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "check that TMPDIR has room and that parted can read the image's table; nothing was written"
+    path: Path
+    reason: str
 
 
 # --- exit 5: a person is needed -----------------------------------------------------------------

@@ -16,7 +16,7 @@ from growdisk.units import ByteRange
 
 @dataclass(frozen=True)
 class LocatedTable:
-    """`ranges` are all sectors that hold the table; `entries` are (partition number, offset of its 16 bytes) of an MBR."""
+    """`ranges` are all sectors that hold the table; `entries` (of an MBR) are (number, offset of the entry) pairs."""
 
     table: PartitionTable
     ranges: tuple[ByteRange, ...]

@@ -1,0 +1,179 @@
+"""Lets libparted make a new table out of the old one, on a sparse scratch copy; the sole importer of parted.
+
+The image itself is never opened by libparted. The scratch file has the disk's full size but holds only the sectors of
+the table; libparted edits it, our own reader checks the outcome against the plan, and only sectors that differ from the
+image are handed back. What libparted would spoil is put back before that: boot code and disk signature (both are
+replaced when the boot sector begins with zeros), the type byte of an entry (5 may become f), flags.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import parted
+
+from growdisk.block.device import BlockDevice
+from growdisk.block.raw import RawFile
+from growdisk.errors import TableRewriteFailed
+from growdisk.partitions.located import LocatedTable
+from growdisk.partitions.mbr import BOOT_FLAG, ENTRIES_OFFSET, ENTRY_SIZE, TYPE_IN_ENTRY
+from growdisk.partitions.sectors import SectorChange, locate_table
+from growdisk.partitions.table import Partition, PartitionTable, Role
+
+# Stands for any boot code and signature, so that libparted's doings do not depend on what a boot loader left there.
+_NEUTRAL_BOOT_CODE = b"\xfa" + bytes(439) + b"disk" + bytes(2)
+
+_LIBPARTED_ERRORS = (
+    parted.ConstraintException, parted.CreateException, parted.DeviceException, parted.DiskException,
+    parted.DiskLabelException, parted.GeometryException, parted.IOException, parted.PartedException,
+    parted.PartitionException, parted.UnknownTypeException,
+)  # fmt: skip
+
+
+def rewrite(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[SectorChange, ...]:
+    """The sectors to change on `device` so that its table becomes `new`; writes nothing there.
+
+    `new` may be larger than the device, which then has yet to grow. Partitions keep their numbers, and none may be new.
+    Raises TableRewriteFailed (naming `path`) when libparted refuses, or makes something else than `new`.
+    """
+    old = locate_table(device, path, new.sector_size)
+    if old is None or old.table.kind != new.kind:
+        raise TableRewriteFailed(path, reason=f"it no longer holds the {new.kind} table that the plan was made for")
+    try:
+        with _scratch_copy(device, old, new.disk_size) as file:
+            _edit(file, path, old.table, new)
+            return _outcome(file, device, path, old, new)
+    except OSError as error:
+        raise TableRewriteFailed(path, reason=f"the scratch copy in {tempfile.gettempdir()}: {error}") from error
+
+
+@contextmanager
+def _scratch_copy(device: BlockDevice, old: LocatedTable, size: int) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="growdisk-table-") as folder:
+        with closing(RawFile.create(Path(folder) / "disk", size, lock=False)) as copy:
+            for part in old.ranges:
+                copy.write(part.start, device.read(part.start, part.length))
+            copy.write(0, _NEUTRAL_BOOT_CODE)
+        yield Path(folder) / "disk"
+
+
+def _edit(file: Path, path: Path, old: PartitionTable, new: PartitionTable) -> None:
+    parted.register_exn_handler(_answer)
+    try:
+        _edit_with_libparted(file, old, new)
+    except _LIBPARTED_ERRORS as error:
+        raise TableRewriteFailed(path, reason=f"libparted says: {str(error).strip()}") from error
+    finally:
+        parted.clear_exn_handler()
+        parted.freeAllDevices()
+
+
+def _answer(_kind: int, options: int, _message: str) -> int:
+    """libparted's questions are about a GPT's stale backup and unused end: let it mend them."""
+    wishes = (parted.EXCEPTION_RESOLVE_FIX, parted.EXCEPTION_RESOLVE_OK, parted.EXCEPTION_RESOLVE_IGNORE)
+    return next((int(w) for w in wishes if options & w), int(parted.EXCEPTION_RESOLVE_CANCEL))
+
+
+def _edit_with_libparted(file: Path, old: PartitionTable, new: PartitionTable) -> None:
+    disk = parted.newDisk(parted.getDevice(str(file)))
+    for part in _to_remove(old, new):
+        disk.deletePartition(_find(disk, part.number))
+    # From the end of the disk to its start: each makes room for the one before it. Logical ones need their extended.
+    for part in sorted(_top_level(new), key=lambda p: p.start, reverse=True):
+        _set_geometry(disk, part, new.sector_size)
+    for part in sorted(new.logicals, key=lambda p: p.start, reverse=True):
+        if part.number not in _numbers(_to_remove(old, new)):
+            _set_geometry(disk, part, new.sector_size)
+    for part in sorted(new.logicals, key=lambda p: p.number):
+        if part.number in _numbers(_to_remove(old, new)):
+            _add_logical(disk, part, new.sector_size)
+    disk.commitToDevice()
+
+
+def _to_remove(old: PartitionTable, new: PartitionTable) -> list[Partition]:
+    """Those not in `new`, and logical ones whose extended partition moves; the highest number first.
+
+    libparted renumbers the logical partitions above one that it deletes.
+    """
+    moved = old.extended and new.extended and old.extended.start != new.extended.start
+    gone = [p for p in old.partitions if new.by_number(p.number) is None or (moved and p.role is Role.LOGICAL)]
+    return sorted(gone, key=lambda p: p.number, reverse=True)
+
+
+def _numbers(partitions: list[Partition]) -> set[int]:
+    return {p.number for p in partitions}
+
+
+def _top_level(table: PartitionTable) -> list[Partition]:
+    return [p for p in table.partitions if p.role is not Role.LOGICAL]
+
+
+def _find(disk: parted.Disk, number: int) -> parted.Partition:
+    for part in disk.partitions:
+        if part.number == number:
+            return part
+    raise parted.PartitionException(f"there is no partition {number}")
+
+
+def _set_geometry(disk: parted.Disk, part: Partition, sector_size: int) -> None:
+    current = _find(disk, part.number)
+    wanted = _geometry(disk, part, sector_size)
+    if (current.geometry.start, current.geometry.end) != (wanted.start, wanted.end):
+        disk.setPartitionGeometry(current, parted.Constraint(exactGeom=wanted), wanted.start, wanted.end)
+
+
+def _add_logical(disk: parted.Disk, part: Partition, sector_size: int) -> None:
+    geometry = _geometry(disk, part, sector_size)
+    fresh = parted.Partition(disk, type=parted.PARTITION_LOGICAL, geometry=geometry)
+    disk.addPartition(fresh, parted.Constraint(exactGeom=geometry))
+
+
+def _geometry(disk: parted.Disk, part: Partition, sector_size: int) -> parted.Geometry:
+    return parted.Geometry(disk.device, part.start // sector_size, end=part.end // sector_size - 1)
+
+
+def _outcome(
+    file: Path, device: BlockDevice, path: Path, old: LocatedTable, new: PartitionTable
+) -> tuple[SectorChange, ...]:
+    with closing(RawFile.open(file, writable=True, lock=False)) as copy:
+        copy.write(0, device.read(0, ENTRIES_OFFSET))
+        if new.kind == "mbr":
+            _keep_entries(copy, device, path, old, new)
+        written = locate_table(copy, path, new.sector_size)
+        if written is None or written.table != new or written.table.damage:
+            raise TableRewriteFailed(path, reason="libparted made a table that is not the planned one")
+        ranges = written.ranges[:1] if _same_chain(old.table, new) else written.ranges
+        sectors = [at for part in ranges for at in range(part.start, part.end, new.sector_size)]
+        changes = (SectorChange(at, copy.read(at, new.sector_size)) for at in sectors)
+        return tuple(c for c in changes if _on_disk(device, c) != c.data)
+
+
+def _keep_entries(copy: BlockDevice, device: BlockDevice, path: Path, old: LocatedTable, new: PartitionTable) -> None:
+    """Types and flags as planned; an entry that does not change at all keeps its bytes, CHS values too."""
+    written = locate_table(copy, path, new.sector_size)
+    if written is None or _numbers(list(written.table.partitions)) != _numbers(list(new.partitions)):
+        raise TableRewriteFailed(path, reason="libparted gave the partitions other numbers")
+    for part in new.partitions:
+        at = written.entry_offset(part.number)
+        if part.role is not Role.LOGICAL and part == old.table.by_number(part.number):
+            copy.write(at, device.read(old.entry_offset(part.number), ENTRY_SIZE))
+        else:
+            copy.write(at, bytes([BOOT_FLAG if part.bootable else 0]))
+            copy.write(at + TYPE_IN_ENTRY, bytes([int(part.type_code, 16)]))
+
+
+def _same_chain(old: PartitionTable, new: PartitionTable) -> bool:
+    """No logical partition changes: the old EBRs stay as they are, though libparted would place some anew."""
+    if new.kind != "mbr" or old.logicals != new.logicals:
+        return False
+    if old.extended is None or new.extended is None:
+        return True
+    return old.extended.start == new.extended.start
+
+
+def _on_disk(device: BlockDevice, change: SectorChange) -> bytes | None:
+    end = change.offset + len(change.data)
+    return device.read(change.offset, len(change.data)) if end <= device.size else None
