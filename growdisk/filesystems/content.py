@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import uuid as uuids
 from dataclasses import dataclass
 
 
@@ -64,3 +65,20 @@ class LuksContent(Content):
     """An encrypted container; what is inside cannot be seen without the key."""
 
     version: int = 1
+
+
+@dataclass(frozen=True)
+class AmbiguousContent(Content):
+    """Several signatures at once: a wrong guess could cost somebody's data, so none is made."""
+
+    candidates: tuple[str, ...] = ()
+
+
+def text(raw: bytes) -> str:
+    """A label: up to the first NUL, as UTF-8."""
+    return raw.split(b"\0")[0].decode("utf-8", "replace")
+
+
+def dashed(raw: bytes) -> str:
+    """16 bytes as the usual UUID text; "" for all zeros, which means that none was given."""
+    return str(uuids.UUID(bytes=raw)) if any(raw) else ""

@@ -1,0 +1,87 @@
+"""The superblock of ext2, ext3 and ext4 (kernel documentation: filesystems/ext4, "Super Block").
+
+It lies at byte 1024 whatever the block size. ext2 and ext3 differ from ext4 only by the features they may have; blkid's
+rule is followed. A superblock whose checksum is wrong is no ext superblock, as it is none for the kernel and blkid.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from growdisk.filesystems.content import Content, ExtContent, dashed, text
+from growdisk.filesystems.crc32c import crc32c
+
+SUPERBLOCK_OFFSET = 1024
+SUPERBLOCK_SIZE = 1024
+_CHECKSUM_AT = 1020
+_MAGIC = 0xEF53
+_STATE_CLEAN, _STATE_ERRORS = 1, 2
+_COMPAT_JOURNAL = 0x4
+_INCOMPAT_RECOVER, _INCOMPAT_JOURNAL_DEVICE, _INCOMPAT_64BIT = 0x4, 0x8, 0x80
+_RO_COMPAT_CHECKSUM = 0x400
+_EXT2_INCOMPAT = 0x2 | 0x10  # filetype, meta_bg
+_EXT3_INCOMPAT = _EXT2_INCOMPAT | _INCOMPAT_RECOVER
+_EXT2_RO_COMPAT = 0x1 | 0x2 | 0x4  # sparse_super, large_file, btree_dir
+
+#        blocks, free blocks, log block size, magic, state, features x3, uuid, label, high halves of blocks and free
+_LOW = struct.Struct("<4xI4xI8xI28xHH32xIII16s16s")
+_HIGH = struct.Struct("<I4xI")
+_HIGH_AT = 0x150
+
+
+@dataclass(frozen=True)
+class _Superblock:
+    blocks: int
+    free: int
+    log_block_size: int
+    magic: int
+    state: int
+    compat: int
+    incompat: int
+    ro_compat: int
+    uuid: bytes
+    label: bytes
+
+
+def read_ext(head: bytes) -> Content | None:
+    """`head` is the beginning of the device."""
+    raw = head[SUPERBLOCK_OFFSET : SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE]
+    if len(raw) < SUPERBLOCK_SIZE:
+        return None
+    block = _Superblock(*_LOW.unpack_from(raw))
+    if not _is_sound(block, raw):
+        return None
+    blocks, free = _with_high_halves(block, raw)
+    size = 1024 << block.log_block_size
+    return ExtContent(
+        _kind(block), dashed(block.uuid), text(block.label), size * blocks, size * (blocks - free),
+        block_size=size, block_count=blocks, free_blocks=free,
+        clean=bool(block.state & _STATE_CLEAN), has_errors=bool(block.state & _STATE_ERRORS),
+        needs_recovery=bool(block.incompat & _INCOMPAT_RECOVER),
+        compat=block.compat, incompat=block.incompat, ro_compat=block.ro_compat,
+    )  # fmt: skip
+
+
+def _is_sound(block: _Superblock, raw: bytes) -> bool:
+    if block.magic != _MAGIC or block.log_block_size > 6 or block.blocks == 0:
+        return False
+    if block.incompat & _INCOMPAT_JOURNAL_DEVICE:
+        return False
+    if block.ro_compat & _RO_COMPAT_CHECKSUM:
+        return crc32c(raw[:_CHECKSUM_AT]) == int.from_bytes(raw[_CHECKSUM_AT:], "little")
+    return True
+
+
+def _with_high_halves(block: _Superblock, raw: bytes) -> tuple[int, int]:
+    if not block.incompat & _INCOMPAT_64BIT:
+        return block.blocks, block.free
+    blocks_high, free_high = _HIGH.unpack_from(raw, _HIGH_AT)
+    return block.blocks | blocks_high << 32, block.free | free_high << 32
+
+
+def _kind(block: _Superblock) -> str:
+    old = not block.ro_compat & ~_EXT2_RO_COMPAT
+    if block.compat & _COMPAT_JOURNAL:
+        return "ext3" if old and not block.incompat & ~_EXT3_INCOMPAT else "ext4"
+    return "ext2" if old and not block.incompat & ~_EXT2_INCOMPAT else "ext4"

@@ -1,0 +1,15 @@
+"""The header of a LUKS1 or LUKS2 container (cryptsetup's on-disk format documents); both keep the UUID at byte 168."""
+
+from __future__ import annotations
+
+from growdisk.filesystems.content import Content, LuksContent, text
+
+_MAGIC = b"LUKS\xba\xbe"
+
+
+def read_luks(head: bytes) -> Content | None:
+    version = int.from_bytes(head[6:8], "big")
+    if not head.startswith(_MAGIC) or version not in (1, 2):
+        return None
+    label = text(head[24:72]) if version == 2 else ""
+    return LuksContent("crypto_LUKS", text(head[168:208]), label, version=version)

@@ -1,0 +1,41 @@
+"""Swap space (mkswap(8), kernel's union swap_header), and whether a system sleeps in it.
+
+The signature stands in the last ten bytes of the first page; the page's size is that of the machine that made it. A
+suspended system puts its own signature there, and takes it away when it wakes: then the header is as it was.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from growdisk.filesystems.content import Content, SwapContent, dashed, text
+
+_PAGE_SIZES = (4096, 8192, 16384, 32768, 65536)
+_SIGNATURE_SIZE = 10
+_SIGNATURES = (b"SWAPSPACE2", b"SWAP-SPACE")
+_SLEEPERS = (b"S1SUSPEND", b"S2SUSPEND", b"ULSUSPEND", b"LINHIB0001")
+_TUXONICE = b"\xed\xc3\x02\xe9\x98\x56\xe5\x0c"
+_HEADER = struct.Struct("<III16s16s")  # version, last page, bad pages, uuid, label
+_HEADER_AT = 1024
+
+
+def read_swap(head: bytes) -> Content | None:
+    """`head` is the beginning of the device, at least the largest page."""
+    if head.startswith(_TUXONICE):
+        return SwapContent("swap", hibernated="TuxOnIce")
+    for page in _PAGE_SIZES:
+        signature = head[page - _SIGNATURE_SIZE : page]
+        sleeper = next((s for s in _SLEEPERS if signature.startswith(s)), b"")
+        if signature in _SIGNATURES or sleeper:
+            return _content(head, page, signature, sleeper.decode())
+    return None
+
+
+def _content(head: bytes, page: int, signature: bytes, hibernated: str) -> SwapContent | None:
+    version, last_page, _bad_pages, uuid, label = _HEADER.unpack_from(head, _HEADER_AT)
+    if version != 1 or last_page == 0:
+        # The old signature came without a header; a sleeper may have used the page for itself.
+        is_swap = hibernated or signature != _SIGNATURES[0]
+        return SwapContent("swap", page_size=page, hibernated=hibernated) if is_swap else None
+    size = (last_page + 1) * page
+    return SwapContent("swap", dashed(uuid), text(label), size, page_size=page, hibernated=hibernated)
