@@ -1,0 +1,44 @@
+"""What a check finds, while it is finding: numbers that are exact and lines for people that are bounded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+MAX_LINES = 100
+
+
+@dataclass
+class Findings:
+    """A collector. `broken` says why no repair may trust the references; `rebuild` why the refcounts must be new."""
+
+    corruptions: int = 0
+    leaks: int = 0
+    check_errors: int = 0
+    lines: list[str] = field(default_factory=list)
+    broken: str | None = None
+    rebuild: str | None = None
+
+    def corruption(self, line: str, times: int = 1) -> None:
+        """A mistake that a repair can mend."""
+        self.corruptions += times
+        self.note(line)
+
+    def broken_structure(self, line: str, times: int = 1) -> None:
+        """A mistake that makes the references themselves doubtful."""
+        self.corruption(line, times)
+        self.broken = self.broken or line
+
+    def broken_refcounts(self, line: str) -> None:
+        """A mistake in the tables that hold the refcounts."""
+        self.corruption(line)
+        self.rebuild = self.rebuild or line
+
+    def leak(self, line: str) -> None:
+        self.leaks += 1
+        self.note(line)
+
+    def note(self, line: str) -> None:
+        if len(self.lines) < MAX_LINES:
+            self.lines.append(line)
+        elif len(self.lines) == MAX_LINES:
+            self.lines.append("... and more of these")

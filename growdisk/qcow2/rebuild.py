@@ -1,0 +1,69 @@
+"""A new refcount structure behind everything else, put in place by one write to the header.
+
+Used where the old one cannot hold the counts: blocks missing, misplaced or shared with something. The new table and
+its blocks count themselves; the old ones are not counted any more and so become free by the same write.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+from growdisk.block.device import ResizableDevice
+from growdisk.errors import ImageDamaged
+from growdisk.qcow2.check import Analysis
+from growdisk.qcow2.header import REFTABLE_OFFSET
+from growdisk.qcow2.stored_refcounts import encode
+from growdisk.qcow2.tally import ClusterTally
+
+_MAX_TABLE_BYTES = 8 << 20
+
+
+def needs_rebuild(analysis: Analysis) -> bool:
+    """Whether a used cluster has no refcount block, or a block cannot be trusted."""
+    if analysis.findings.rebuild is not None:
+        return True
+    stored, counted = analysis.stored, analysis.recount.counted
+    used = _used_blocks(counted, analysis.recount.clusters_in_file, stored.per_block)
+    return any(index >= len(stored.table) or not stored.table[index] for index in used)
+
+
+def rebuild_refcounts(file: ResizableDevice, analysis: Analysis) -> None:
+    """Write the structure, make it durable, switch the header to it. Before the switch nothing in use has changed."""
+    cluster_size, per_block = analysis.header.cluster_size, analysis.stored.per_block
+    start = analysis.recount.clusters_in_file
+    counted = analysis.recount.rebuilt_without()
+    blocks, table_clusters = _layout(analysis, counted, start)
+    counted.add_run(start, table_clusters + len(blocks))
+    file.resize((start + table_clusters + len(blocks)) * cluster_size)
+    table = [0] * (table_clusters * cluster_size // 8)
+    for place, index in enumerate(blocks, start + table_clusters):
+        table[index] = place * cluster_size
+        file.write(place * cluster_size, encode(counted.get(index * per_block, per_block), analysis.stored.order))
+    file.write(start * cluster_size, struct.pack(f">{len(table)}Q", *table))
+    file.flush()
+    header = replace(analysis.header, reftable_offset=start * cluster_size, reftable_clusters=table_clusters)
+    file.write(REFTABLE_OFFSET, header.reftable_bytes())
+    file.flush()
+
+
+def _layout(analysis: Analysis, counted: ClusterTally, start: int) -> tuple[list[int], int]:
+    """(indices of the blocks needed, clusters of the table) once both also cover themselves, from `start` on."""
+    cluster_size, per_block = analysis.header.cluster_size, analysis.stored.per_block
+    used = set(_used_blocks(counted, start, per_block))
+    table_clusters, blocks = 1, sorted(used)
+    while True:
+        end = start + table_clusters + len(blocks)
+        wanted = sorted(used | set(range(start // per_block, -(-end // per_block))))
+        needed = -(-8 * (wanted[-1] + 1) // cluster_size)
+        if (wanted, needed) == (blocks, table_clusters):
+            break
+        blocks, table_clusters = wanted, max(needed, table_clusters)
+    if table_clusters * cluster_size > _MAX_TABLE_BYTES:
+        raise ImageDamaged(analysis.path, format="qcow2", reason="its refcounts need a table of more than 8 MiB")
+    return blocks, table_clusters
+
+
+def _used_blocks(counted: ClusterTally, end: int, per_block: int) -> list[int]:
+    starts = range(0, end, per_block)
+    return [first // per_block for first in starts if any(counted.get(first, min(per_block, end - first)))]

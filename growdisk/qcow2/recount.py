@@ -1,0 +1,213 @@
+"""All references of an image, counted from scratch by walking every table.
+
+A table that several snapshots share is read once and counted as often as it is referenced. Shares no arithmetic with
+the writer: an engine that is tested only against itself agrees with itself.
+Follows QEMU's docs/interop/qcow2; what counts as a corruption follows qcow2_check_refcounts().
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from dataclasses import dataclass
+
+from growdisk.block.device import BlockDevice
+from growdisk.qcow2 import entries
+from growdisk.qcow2.entry_runs import RunFinder
+from growdisk.qcow2.features import Autoclear, Incompatible
+from growdisk.qcow2.findings import Findings
+from growdisk.qcow2.header import Extension, Header
+from growdisk.qcow2.stored_refcounts import StoredRefcounts, read_padded
+from growdisk.qcow2.table_lists import BITMAP_RESERVED, bitmap_tables, snapshot_tables
+from growdisk.qcow2.tally import ClusterTally
+
+
+@dataclass
+class Fragmentation:
+    """Clusters of the active disk, as `qemu-img check` counts them."""
+
+    allocated: int = 0
+    fragmented: int = 0
+    compressed: int = 0
+
+
+class Recount:
+    """Walks the image on construction; `counted` then holds the references of every cluster."""
+
+    def __init__(self, file: BlockDevice, header: Header, stored: StoredRefcounts, findings: Findings) -> None:
+        self._file, self._header, self._stored, self._found = file, header, stored, findings
+        self._bits, self._cluster_size = header.cluster_bits, header.cluster_size
+        self._runs = RunFinder(header.cluster_size)
+        self._data_file = header.has(Incompatible.DATA_FILE)
+        self.clusters_in_file = -(-file.size // self._cluster_size)
+        self.counted = ClusterTally()
+        self.fragmentation = Fragmentation()
+        self.l2_tables: Counter[int] = Counter()  # offset: references from all L1 tables
+        self.tables: list[tuple[str, range]] = []  # clusters that may have one reference only
+        self._table("header", 0, self._cluster_size)
+        self._walk_disks()
+        self._walk_bitmaps()
+        self._table("refcount table", header.reftable_offset, header.reftable_clusters * self._cluster_size)
+        self._walk_refcount_blocks()
+
+    def rebuilt_without(self) -> ClusterTally:
+        """Let the counts forget the refcount table and its blocks: what a new structure must count."""
+        counted, size = self.counted, self._cluster_size
+        for cluster in range(self._header.reftable_offset >> self._bits, self._reftable_end()):
+            counted.add(cluster, -1)
+        for entry in self._stored.table:
+            if entry and entry % size == 0 and entry // size < self.clusters_in_file:
+                counted.add(entry // size, -1)
+        return counted
+
+    def _reftable_end(self) -> int:
+        return (self._header.reftable_offset >> self._bits) + self._header.reftable_clusters
+
+    # --- counting --------------------------------------------------------------------------------
+
+    def _table(self, name: str, offset: int, length: int) -> None:
+        if length and self._count_range(offset, length, name):
+            self.tables.append((name, range(offset >> self._bits, (offset + length - 1 >> self._bits) + 1)))
+
+    def _count_range(self, offset: int, length: int, name: str, times: int = 1) -> bool:
+        """Count the clusters of a byte range; False (and a corruption) if it leaves the file."""
+        if offset + length - self._file.size >= self._cluster_size:
+            self._found.broken_structure(f"{name} at {offset:#x} lies behind the end of the file", times)
+            return False
+        first = offset >> self._bits
+        self.counted.add_run(first, (offset + length - 1 >> self._bits) - first + 1, times)
+        return True
+
+    # --- L1 tables: the active disk and the snapshots --------------------------------------------
+
+    def _walk_disks(self) -> None:
+        header = self._header
+        active = self._walk_l1("active disk", header.l1_offset, header.l1_size)
+        self.l2_tables.update(active)
+        table = snapshot_tables(self._file, header, self._found)
+        for snapshot in table.snapshots:
+            self.l2_tables.update(self._walk_l1(snapshot.label, snapshot.l1_offset, snapshot.l1_size))
+        self._table("snapshot table", header.snapshots_offset, table.length)
+        for offset, times in self.l2_tables.items():
+            self._walk_l2(offset, times, active.get(offset, 0))
+
+    def _walk_l1(self, label: str, offset: int, size: int) -> Counter[int]:
+        """Count an L1 table and the L2 tables that it names; returns those."""
+        self._table(f"L1 table of {label}", offset, size * 8)
+        found: Counter[int] = Counter()
+        for entry in struct.unpack(f">{size}Q", read_padded(self._file, offset, size * 8)):
+            if entry:
+                self._check_l1_entry(label, entry)
+                found[entry & entries.OFFSET_MASK] += 1
+        return found
+
+    def _check_l1_entry(self, label: str, entry: int) -> None:
+        l2_offset = entry & entries.OFFSET_MASK
+        if entry & entries.L1_RESERVED:
+            self._found.broken_structure(f"an L1 entry of {label} has reserved bits set: {entry:#x}")
+        self._count_range(l2_offset, self._cluster_size, f"L2 table of {label}")
+        if l2_offset % self._cluster_size:
+            self._found.broken_structure(f"L2 table of {label} at {l2_offset:#x} is not aligned to a cluster")
+
+    # --- L2 tables -------------------------------------------------------------------------------
+
+    def _walk_l2(self, offset: int, times: int, active: int) -> None:
+        """Count what the L2 table refers to, `times` references long; `active` of these come from the active disk."""
+        table = read_padded(self._file, offset, self._cluster_size)
+        if self._header.has(Incompatible.EXTENDED_L2):
+            table = self._without_bitmaps(table, times)
+        behind = 0  # where the next cluster would lie if the disk were contiguous
+        for entry, length in self._runs.runs(table):
+            if entry & entries.COMPRESSED:
+                self._count_compressed(entry, times, active)
+                continue
+            start = entry & entries.OFFSET_MASK
+            if entry & entries.L2_RESERVED:
+                self._found.broken_structure(f"an L2 entry has reserved bits set: {entry:#x}", length * times)
+            if not start and not (self._data_file and entry & entries.COPIED):
+                continue
+            self._count_run(start, length, times)
+            if active:
+                self.fragmentation.allocated += length * active
+                self.fragmentation.fragmented += active * bool(behind and start != behind)
+            behind = start + length * self._cluster_size
+
+    def _count_run(self, start: int, length: int, times: int) -> None:
+        if start % self._cluster_size:
+            self._found.broken_structure(f"data cluster at {start:#x} is not aligned to a cluster", length * times)
+        if self._data_file:
+            return
+        if start % self._cluster_size or (start >> self._bits) + length > self.clusters_in_file:
+            for offset in range(start, start + length * self._cluster_size, self._cluster_size):
+                self._count_range(offset, self._cluster_size, "data cluster", times)
+        else:
+            self.counted.add_run(start >> self._bits, length, times)
+
+    def _count_compressed(self, entry: int, times: int, active: int) -> None:
+        """Compressed data fill 512-byte sectors; they may share their host cluster, and reach into the next one."""
+        if entry & entries.COPIED:
+            self._found.broken_structure(f"a compressed cluster has the COPIED flag: {entry:#x}", times)
+        if self._data_file:
+            return self._found.broken_structure(f"a compressed cluster in an external data file: {entry:#x}", times)
+        offset_bits = 70 - self._bits
+        offset = entry & (1 << offset_bits) - 1
+        sectors = ((entry & (1 << 62) - 1) >> offset_bits) + 1
+        self._count_range(offset, sectors * 512 - offset % 512, "compressed cluster", times)
+        self.fragmentation.allocated += active
+        self.fragmentation.fragmented += active
+        self.fragmentation.compressed += active
+        return None
+
+    def _without_bitmaps(self, table: bytes, times: int) -> bytes:
+        """The entries of an extended L2 table alone, after a look at the subcluster bitmaps between them."""
+        numbers = struct.unpack(f">{len(table) // 8}Q", table)
+        for entry, bitmap in zip(numbers[::2], numbers[1::2], strict=True):
+            if bitmap and (problem := _bitmap_problem(entry, bitmap)):
+                self._found.broken_structure(f"{problem}: {entry:#x} {bitmap:#x}", times)
+        return struct.pack(f">{len(numbers) // 2}Q", *numbers[::2])
+
+    # --- bitmaps, encryption, refcounts ----------------------------------------------------------
+
+    def _walk_bitmaps(self) -> None:
+        crypto = self._header.extension(Extension.CRYPTO)
+        if crypto is not None and self._header.crypt_method == 2:
+            self._table("encryption header", *struct.unpack(">QQ", crypto[:16].ljust(16, b"\0")))
+        extension = self._header.extension(Extension.BITMAPS)
+        if extension is None or not self._header.autoclear & Autoclear.BITMAPS:
+            return
+        directory, tables = bitmap_tables(self._file, extension, self._found)
+        self._table("bitmap directory", *directory)
+        for offset, size in tables:
+            self._table("bitmap table", offset, size * 8)
+            for entry in struct.unpack(f">{size}Q", read_padded(self._file, offset, size * 8)):
+                self._count_bitmap_entry(entry)
+
+    def _count_bitmap_entry(self, entry: int) -> None:
+        offset = entry & entries.OFFSET_MASK
+        if entry & BITMAP_RESERVED or offset % self._cluster_size or (offset and entry & 1):
+            self._found.broken_structure(f"a bitmap table entry is invalid: {entry:#x}")
+        elif offset:
+            self._count_range(offset, self._cluster_size, "bitmap data")
+
+    def _walk_refcount_blocks(self) -> None:
+        """Last, because a block must be the only owner of its cluster."""
+        for index, entry in enumerate(self._stored.table):
+            if entry & entries.REFTABLE_RESERVED:
+                self._found.broken_refcounts(f"refcount table entry {index} has reserved bits set: {entry:#x}")
+            elif entry % self._cluster_size:
+                self._found.broken_refcounts(f"refcount block {index} at {entry:#x} is not aligned to a cluster")
+            elif entry >> self._bits >= self.clusters_in_file:
+                self._found.broken_refcounts(f"refcount block {index} at {entry:#x} lies behind the end of the file")
+            elif entry:
+                self.counted.add(entry >> self._bits)
+                if self.counted[entry >> self._bits] != 1:
+                    self._found.broken_refcounts(f"refcount block {index} at {entry:#x} is used for something else too")
+
+
+def _bitmap_problem(entry: int, bitmap: int) -> str | None:
+    allocated, zero = bitmap & 0xFFFFFFFF, bitmap >> 32
+    if entry & entries.COMPRESSED:
+        return "a compressed cluster has a subcluster bitmap"
+    if entry & entries.OFFSET_MASK:
+        return "a subcluster is both allocated and zero" if allocated & zero else None
+    return "an unallocated cluster has allocated subclusters" if allocated else None

@@ -1,0 +1,115 @@
+"""Mends refcounts and COPIED flags so that they agree with the references; the references themselves are never touched.
+
+The order makes a crash harmless at every point, and a second repair finishes the first: refcounts up, flags off,
+refcounts down, flags on, dirty bit off last. An image whose *references* are doubtful is refused: what they name
+cannot be guessed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from growdisk.block.device import ResizableDevice
+from growdisk.errors import ImageDamaged
+from growdisk.qcow2 import entries
+from growdisk.qcow2.check import Analysis, CheckReport, analyse, fixed
+from growdisk.qcow2.copied_flags import active_l1, mended_l2_table
+from growdisk.qcow2.features import Autoclear, Incompatible
+from growdisk.qcow2.header import FEATURES_OFFSET, Header
+from growdisk.qcow2.rebuild import needs_rebuild, rebuild_refcounts
+from growdisk.qcow2.stored_refcounts import encode
+from growdisk.qcow2.tally import ClusterTally
+
+
+def repair(file: ResizableDevice, path: Path, *, errors: bool) -> CheckReport:
+    """Free leaked clusters; with `errors` also raise refcounts, rebuild missing blocks and clear wrong flags.
+
+    Returns the state afterwards and what was mended. Raises ImageDamaged, with nothing written, where the structure is
+    broken. Durable when it returns; a sound image loses its dirty and its corrupt bit.
+    """
+    analysis = analyse(file, path)
+    before, header = analysis.report(), analysis.header
+    _refuse_broken(analysis, errors=errors)
+    if before.leaks or (errors and before.has_errors):
+        _write_features(file, header, header.incompatible | Incompatible.DIRTY)
+        if errors and needs_rebuild(analysis):
+            rebuild_refcounts(file, analysis)
+            analysis = analyse(file, path)
+        _mend(file, analysis, errors=errors)
+        analysis = analyse(file, path)
+    after = analysis.report()
+    sound = header.incompatible & ~(Incompatible.DIRTY | Incompatible.CORRUPT)
+    wanted = header.incompatible if after.has_errors else sound
+    if wanted != analysis.header.incompatible:
+        _write_features(file, header, wanted)
+    return fixed(before, after)
+
+
+def _refuse_broken(analysis: Analysis, *, errors: bool) -> None:
+    findings = analysis.findings
+    reason = findings.broken or (None if errors else findings.rebuild)
+    if reason is not None:
+        raise ImageDamaged(analysis.path, format="qcow2", reason=reason)
+
+
+def _mend(file: ResizableDevice, analysis: Analysis, *, errors: bool) -> None:
+    counted = analysis.recount.counted
+    if errors:
+        _write_refcounts(file, analysis, max)
+        _write_flags(file, analysis.header, counted, setting=False)
+    _write_refcounts(file, analysis, min)
+    _write_flags(file, analysis.header, analysis.stored.tally, setting=True)
+
+
+def _write_features(file: ResizableDevice, header: Header, incompatible: int) -> None:
+    """Version 2 has no dirty bit: there the order alone must do."""
+    if header.version < 3:
+        return
+    autoclear = header.autoclear & (Autoclear.BITMAPS | Autoclear.RAW_DATA_FILE)
+    marked = replace(header, incompatible=int(incompatible), autoclear=int(autoclear))
+    file.write(FEATURES_OFFSET, marked.features_bytes())
+    file.flush()
+
+
+def _write_refcounts(file: ResizableDevice, analysis: Analysis, choose: Callable[[int, int], int]) -> None:
+    """Set every refcount inside the file to choose(refcount, references), block by block."""
+    stored, counted = analysis.stored, analysis.recount.counted
+    # Whole bytes of refcounts; the clusters that this adds lie behind the file and keep their numbers.
+    end = -(-analysis.recount.clusters_in_file // 8) * 8
+    for index, entry in enumerate(stored.table):
+        first = index * stored.per_block
+        length = min(stored.per_block, end - first)
+        if not entry or length <= 0:
+            continue
+        old = stored.tally.get(first, length)
+        new = list(map(choose, old, counted.get(first, length)))
+        new[analysis.recount.clusters_in_file - first :] = old[analysis.recount.clusters_in_file - first :]
+        if new != list(old):
+            _write(file, entry, encode(new, stored.order))
+            stored.tally.put(first, new)
+    file.flush()
+
+
+def _write_flags(file: ResizableDevice, header: Header, refcounts: ClusterTally, *, setting: bool) -> None:
+    """Set missing COPIED flags of the active disk, or clear wrong ones."""
+    for index, entry in enumerate(active_l1(file, header)):
+        offset = entry & entries.OFFSET_MASK
+        if not offset:
+            continue
+        is_one, is_copied = refcounts[offset >> header.cluster_bits] == 1, bool(entry & entries.COPIED)
+        if is_one == setting and is_copied != setting:
+            file.write(header.l1_offset + index * 8, struct.pack(">Q", entry ^ entries.COPIED))
+        table = mended_l2_table(file, header, offset, refcounts, setting=setting)
+        if table is not None:
+            _write(file, offset, table)
+    file.flush()
+
+
+def _write(file: ResizableDevice, offset: int, data: bytes) -> None:
+    """Write a table; the file's last cluster may be cut short."""
+    if offset + len(data) > file.size:
+        file.resize(offset + len(data))
+    file.write(offset, data)

@@ -1,0 +1,81 @@
+"""The refcounts as they stand in the file, read whole and decoded in bulk.
+
+Entries narrower than a byte begin at the *low* bits of a byte; wider ones are big endian.
+Follows QEMU's docs/interop/qcow2 ("Host cluster management").
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from growdisk.block.device import BlockDevice
+from growdisk.qcow2.entries import REFTABLE_RESERVED
+from growdisk.qcow2.header import Header
+from growdisk.qcow2.tally import ClusterTally
+
+_CODES = {4: "H", 5: "I", 6: "Q"}
+
+
+class StoredRefcounts:
+    """All refcounts of an image, and where each refcount block lies. Blocks that cannot be read count as zeros."""
+
+    def __init__(self, file: BlockDevice, header: Header) -> None:
+        self.order, self.cluster_size = header.refcount_order, header.cluster_size
+        self.per_block = header.cluster_size * 8 >> header.refcount_order
+        table = read_padded(file, header.reftable_offset, header.reftable_clusters * header.cluster_size)
+        self.table: tuple[int, ...] = struct.unpack(f">{len(table) // 8}Q", table)
+        self.tally = ClusterTally()
+        for index, entry in enumerate(self.table):
+            if entry and not entry & REFTABLE_RESERVED and not entry % self.cluster_size:
+                block = read_padded(file, entry, self.cluster_size)
+                self.tally.put(index * self.per_block, decode(block, self.order))
+
+
+def read_padded(file: BlockDevice, offset: int, length: int) -> bytes:
+    """A range of the file; behind the file's end there are zeros."""
+    inside = max(0, min(length, file.size - offset))
+    return (file.read(offset, inside) if inside else b"").ljust(length, b"\0")
+
+
+def decode(block: bytes, order: int) -> Sequence[int]:
+    """The numbers in (the beginning of) a refcount block of 2^order bits each, without the zeros at its end."""
+    used = len(block.rstrip(b"\0"))
+    if order <= 3:
+        return _decode_narrow(block[:used], order)
+    width = 1 << order - 3
+    count = -(-used // width)
+    block = block[: count * width]
+    if all(block[byte::width].count(0) == count for byte in range(width - 1)):
+        return block[width - 1 :: width]
+    return struct.unpack(f">{count}{_CODES[order]}", block)
+
+
+def encode(values: Sequence[int], order: int) -> bytes:
+    """The numbers as they stand in a refcount block. Each must fit into 2^order bits."""
+    if order <= 3:
+        return _encode_narrow(bytes(values), order)
+    width = 1 << order - 3
+    if isinstance(values, (bytes, bytearray)):
+        block = bytearray(len(values) * width)
+        block[width - 1 :: width] = values
+        return bytes(block)
+    return struct.pack(f">{len(values)}{_CODES[order]}", *values)
+
+
+def _decode_narrow(block: bytes, order: int) -> bytes:
+    per_byte, bits = 8 >> order, 1 << order
+    values = bytearray(len(block) * per_byte)
+    for place in range(per_byte):
+        values[place::per_byte] = block.translate(bytes(b >> place * bits & (1 << bits) - 1 for b in range(256)))
+    return bytes(values)
+
+
+def _encode_narrow(values: bytes, order: int) -> bytes:
+    per_byte, bits = 8 >> order, 1 << order
+    values = values.ljust(-(-len(values) // per_byte) * per_byte, b"\0")
+    lanes = (int.from_bytes(values[place::per_byte], "little") << place * bits for place in range(per_byte))
+    packed = 0
+    for lane in lanes:
+        packed |= lane
+    return packed.to_bytes(len(values) // per_byte, "little")

@@ -1,0 +1,87 @@
+"""The snapshot table and the bitmap directory, read only for the tables that their entries name.
+
+Both are lists of entries of different length, padded to 8 bytes; a list that is cut off or absurd is a corruption,
+and nothing behind that point is believed. Follows QEMU's docs/interop/qcow2 ("Snapshots", "Bitmaps").
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from growdisk.block.device import BlockDevice
+from growdisk.qcow2.findings import Findings
+from growdisk.qcow2.header import Header
+from growdisk.qcow2.stored_refcounts import read_padded
+
+BITMAP_RESERVED = 0xFF000000000001FE
+_SNAPSHOT = struct.Struct(">QIHHIIQII")  # l1 offset, l1 size, id size, name size, dates, clock, state, extra size
+_BITMAP = struct.Struct(">QIIBBHI")  # table offset, table size, flags, type, granularity, name size, extra size
+_MAX_L1_ENTRIES = (32 << 20) // 8
+_MAX_EXTRA = 1024
+_V3_EXTRA = 16  # vm_state_size and disk_size, which version 3 demands
+
+
+@dataclass(frozen=True)
+class SnapshotTables:
+    """Where one snapshot's L1 table lies; `l1_size` in entries."""
+
+    label: str
+    l1_offset: int
+    l1_size: int
+
+
+@dataclass(frozen=True)
+class SnapshotList:
+    snapshots: tuple[SnapshotTables, ...]
+    length: int  # of the snapshot table in bytes, as far as it could be read
+
+
+def snapshot_tables(file: BlockDevice, header: Header, findings: Findings) -> SnapshotList:
+    """The L1 tables of all snapshots; those that cannot be true are reported and left out."""
+    found: list[SnapshotTables] = []
+    offset = header.snapshots_offset
+    for index in range(header.snapshot_count):
+        if offset + _SNAPSHOT.size > file.size:
+            findings.broken_structure(f"the snapshot table ends behind entry {index}")
+            break
+        fields = _SNAPSHOT.unpack(file.read(offset, _SNAPSHOT.size))
+        l1_offset, l1_size, id_size, name_size, extra_size = fields[0], fields[1], fields[2], fields[3], fields[8]
+        text = read_padded(file, offset + _SNAPSHOT.size + extra_size, id_size + name_size)
+        label = f"snapshot {text[:id_size].decode(errors='replace')} ({text[id_size:].decode(errors='replace')})"
+        offset += -(-(_SNAPSHOT.size + extra_size + id_size + name_size) // 8) * 8
+        if extra_size > _MAX_EXTRA:
+            findings.broken_structure(f"{label} has {extra_size} bytes of extra data")
+        elif header.version >= 3 and extra_size < _V3_EXTRA:
+            findings.corruption(f"the snapshot table entry of {label} is incomplete")
+        if l1_offset % header.cluster_size or l1_size > _MAX_L1_ENTRIES:
+            findings.broken_structure(f"the L1 table of {label} at {l1_offset:#x} ({l1_size} entries) cannot be true")
+        else:
+            found.append(SnapshotTables(label, l1_offset, l1_size))
+    return SnapshotList(tuple(found), offset - header.snapshots_offset)
+
+
+def bitmap_tables(
+    file: BlockDevice, extension: bytes, findings: Findings
+) -> tuple[tuple[int, int], list[tuple[int, int]]]:
+    """((offset, bytes) of the bitmap directory, [(offset, entries) of each bitmap table])."""
+    if len(extension) < 24:
+        findings.broken_structure("the bitmaps extension is too short")
+        return (0, 0), []
+    count, _, size, offset = struct.unpack(">IIQQ", extension[:24])
+    if size > 64 << 20 or offset + size > file.size:
+        findings.broken_structure(f"the bitmap directory at {offset:#x} lies outside the file")
+        return (0, 0), []
+    directory = file.read(offset, size)
+    tables, position = [], 0
+    for index in range(count):
+        if position + _BITMAP.size > size:
+            findings.broken_structure(f"the bitmap directory ends behind entry {index}")
+            break
+        table_offset, table_size, *_, name_size, extra_size = _BITMAP.unpack_from(directory, position)
+        position += -(-(_BITMAP.size + name_size + extra_size) // 8) * 8
+        if table_size > (1 << 29) // 8 or table_offset + table_size * 8 > -(-file.size // 512) * 512 + (1 << 21):
+            findings.broken_structure(f"bitmap table {index} at {table_offset:#x} lies outside the file")
+        else:
+            tables.append((table_offset, table_size))
+    return (offset, size), tables

@@ -1,0 +1,145 @@
+"""A number for every cluster of a file: how often it is referenced, or what its refcount says.
+
+Sparse, in segments, one byte a cluster: 1 TiB of 64 KiB clusters takes 16 MiB. A segment in which a number gets too
+large for a byte becomes one of 64-bit numbers, so nothing is ever cut off.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+
+SEGMENT_BITS = 16
+SEGMENT = 1 << SEGMENT_BITS
+_FULL = 255  # what a byte cannot tell from "more"; a segment that reaches it is widened
+_ZEROS = bytes(SEGMENT)
+
+
+class ClusterTally:
+    """Numbers by cluster index, all zero at first."""
+
+    def __init__(self) -> None:
+        self._segments: dict[int, bytearray | array[int]] = {}
+        self._plus: dict[int, bytes] = {}
+
+    def __getitem__(self, cluster: int) -> int:
+        segment = self._segments.get(cluster >> SEGMENT_BITS)
+        return segment[cluster & SEGMENT - 1] if segment is not None else 0
+
+    def add(self, cluster: int, times: int = 1) -> None:
+        """Count one cluster `times` more often."""
+        segment, index = self._segment(cluster >> SEGMENT_BITS), cluster & SEGMENT - 1
+        value = segment[index] + times
+        if value >= _FULL and isinstance(segment, bytearray):
+            segment = self._widen(cluster >> SEGMENT_BITS)
+        segment[index] = value
+
+    def add_run(self, first: int, length: int, times: int = 1) -> None:
+        """Count `length` clusters from `first` on `times` more often."""
+        if length == 1:
+            return self.add(first, times)
+        for number, low, high in _split(first, length):
+            segment = self._segment(number)
+            if isinstance(segment, bytearray):
+                raised = segment[low:high].translate(self._table_for(times))
+                if _FULL not in raised:
+                    segment[low:high] = raised
+                    continue
+                segment = self._widen(number)
+            for index in range(low, high):
+                segment[index] += times
+        return None
+
+    def put(self, first: int, values: Sequence[int]) -> None:
+        """Set the numbers of len(values) clusters from `first` on."""
+        for number, low, high in _split(first, len(values)):
+            start = (number << SEGMENT_BITS) + low - first
+            part = values[start : start + high - low]
+            segment = self._segment(number)
+            if isinstance(segment, bytearray):
+                if (isinstance(part, (bytes, bytearray)) and _FULL not in part) or max(part) < _FULL:
+                    segment[low:high] = bytes(part)
+                    continue
+                segment = self._widen(number)
+            segment[low:high] = array("Q", part)
+
+    def get(self, first: int, length: int) -> Sequence[int]:
+        """The numbers of `length` clusters from `first` on; bytes where they are small."""
+        parts = [self._part(*piece) for piece in _split(first, length)]
+        if len(parts) == 1:
+            return parts[0]
+        if all(isinstance(part, (bytes, bytearray)) for part in parts):
+            return b"".join(bytes(part) for part in parts)
+        return array("Q", [value for part in parts for value in part])
+
+    def ones(self, first: int, length: int) -> int:
+        """How many of `length` clusters from `first` on have exactly the number one."""
+        return sum(_ones(self._segments.get(number), low, high) for number, low, high in _split(first, length))
+
+    def differing(self, other: ClusterTally, end: int) -> Iterator[tuple[int, int, int]]:
+        """(cluster, own number, other's number) of all clusters before `end` in which the two tallies differ."""
+        for number in sorted(self._segments.keys() | other._segments.keys()):
+            base = number << SEGMENT_BITS
+            high = max(0, min(SEGMENT, end - base))
+            mine, theirs = self._part(number, 0, high), other._part(number, 0, high)
+            if mine == theirs:
+                continue
+            for cluster, own, its in zip(range(base, base + high), mine, theirs, strict=True):
+                if own != its:
+                    yield cluster, own, its
+
+    def last_used(self, end: int) -> int:
+        """The highest cluster before `end` with a number other than zero; -1 where there is none."""
+        for number in sorted(self._segments, reverse=True):
+            base = number << SEGMENT_BITS
+            part = self._part(number, 0, max(0, min(SEGMENT, end - base)))
+            used = len((bytes(map(bool, part)) if isinstance(part, array) else part).rstrip(b"\0"))
+            if used:
+                return base + used - 1
+        return -1
+
+    def above(self, limit: int) -> Iterator[tuple[int, int]]:
+        """(cluster, number) of all numbers greater than `limit`."""
+        for number, segment in sorted(self._segments.items()):
+            if isinstance(segment, bytearray) and (limit >= _FULL or not segment.strip(bytes(range(limit + 1)))):
+                continue
+            for index, value in enumerate(segment):
+                if value > limit:
+                    yield (number << SEGMENT_BITS) + index, value
+
+    def _part(self, number: int, low: int, high: int) -> bytes | bytearray | array[int]:
+        segment = self._segments.get(number)
+        return _ZEROS[low:high] if segment is None else segment[low:high]
+
+    def _segment(self, number: int) -> bytearray | array[int]:
+        segment = self._segments.get(number)
+        if segment is None:
+            segment = self._segments[number] = bytearray(SEGMENT)
+        return segment
+
+    def _widen(self, number: int) -> array[int]:
+        wide = self._segments[number] = array("Q", self._segments[number])
+        return wide
+
+    def _table_for(self, times: int) -> bytes:
+        if times not in self._plus:
+            self._plus[times] = bytes(min(value + times, _FULL) for value in range(256))
+        return self._plus[times]
+
+
+def _split(first: int, length: int) -> Iterator[tuple[int, int, int]]:
+    """A run of clusters cut at segment borders: (segment number, low, high)."""
+    end = first + length
+    while first < end:
+        stop = min((first >> SEGMENT_BITS) + 1 << SEGMENT_BITS, end)
+        low = first & SEGMENT - 1
+        yield first >> SEGMENT_BITS, low, low + stop - first
+        first = stop
+
+
+def _ones(segment: bytearray | array[int] | None, low: int, high: int) -> int:
+    if segment is None:
+        return 0
+    if isinstance(segment, bytearray):
+        return segment.count(1, low, high)
+    return segment[low:high].count(1)
