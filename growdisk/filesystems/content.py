@@ -38,6 +38,11 @@ class ExtContent(Content):
     compat: int = 0
     incompat: int = 0
     ro_compat: int = 0
+    first_data_block: int = 0
+    blocks_per_group: int = 32768
+    inode_blocks_per_group: int = 0
+    reserved_gdt_blocks: int = 0
+    descriptor_size: int = 32
 
     @property
     def growable(self) -> str | None:

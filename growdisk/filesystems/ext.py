@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import TypedDict
 
 from growdisk.filesystems.content import Content, ExtContent, dashed, text
 from growdisk.filesystems.crc32c import crc32c
@@ -28,6 +29,8 @@ _EXT2_RO_COMPAT = 0x1 | 0x2 | 0x4  # sparse_super, large_file, btree_dir
 _LOW = struct.Struct("<4xI4xI8xI28xHH32xIII16s16s")
 _HIGH = struct.Struct("<I4xI")
 _HIGH_AT = 0x150
+#   first data block, blocks and inodes per group, inode size, reserved descriptor blocks, descriptor size
+_GEOMETRY = struct.Struct("<20xI8xI4xI44xH116xH46xH")
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,24 @@ def read_ext(head: bytes) -> Content | None:
         block_size=size, block_count=blocks, free_blocks=free,
         clean=bool(block.state & _STATE_CLEAN), has_errors=bool(block.state & _STATE_ERRORS),
         needs_recovery=bool(block.incompat & _INCOMPAT_RECOVER),
-        compat=block.compat, incompat=block.incompat, ro_compat=block.ro_compat,
+        compat=block.compat, incompat=block.incompat, ro_compat=block.ro_compat, **_geometry(raw, size, block.incompat),
+    )  # fmt: skip
+
+
+class _Geometry(TypedDict):
+    first_data_block: int
+    blocks_per_group: int
+    inode_blocks_per_group: int
+    reserved_gdt_blocks: int
+    descriptor_size: int
+
+
+def _geometry(raw: bytes, block_size: int, incompat: int) -> _Geometry:
+    first, per_group, inodes_per_group, inode_size, reserved_gdt, descriptor_size = _GEOMETRY.unpack_from(raw)
+    return _Geometry(
+        first_data_block=first, blocks_per_group=max(per_group, 1),
+        inode_blocks_per_group=-(-inodes_per_group * (inode_size or 128) // block_size),
+        reserved_gdt_blocks=reserved_gdt, descriptor_size=descriptor_size if incompat & _INCOMPAT_64BIT else 32,
     )  # fmt: skip
 
 

@@ -1,0 +1,49 @@
+"""How large resize2fs makes an ext file system: whole pages of whole blocks, and no last group too small to be one.
+
+A last group that could not hold its own tables and 50 blocks more is left out (e2fsprogs, resize2fs.c,
+adjust_fs_info). Knowing that beforehand, a finished file system is told from one that still lags behind.
+"""
+
+from __future__ import annotations
+
+from growdisk.filesystems.content import ExtContent
+from growdisk.units import align_down, align_up
+
+_PAGE = 4096
+_LEAST_DATA_BLOCKS = 50
+_SPARSE_SUPER, _SPARSE_SUPER2 = 0x1, 0x200
+_BITMAPS = 2
+
+
+def grown_size(content: ExtContent, partition_size: int) -> int:
+    """Bytes of the file system after resize2fs on a partition of `partition_size` bytes. Never less than now."""
+    blocks = align_down(partition_size, max(_PAGE, content.block_size)) // content.block_size
+    while (rest := (blocks - content.first_data_block) % content.blocks_per_group) and _is_too_small(
+        content, blocks, rest
+    ):
+        blocks -= rest
+    return max(blocks, content.block_count) * content.block_size
+
+
+def _is_too_small(content: ExtContent, blocks: int, rest: int) -> bool:
+    groups = -(-(blocks - content.first_data_block) // content.blocks_per_group)
+    overhead = _BITMAPS + content.inode_blocks_per_group
+    if _has_superblock(content, groups - 1):
+        descriptors = align_up(groups * content.descriptor_size, content.block_size) // content.block_size
+        overhead += 1 + descriptors + content.reserved_gdt_blocks
+    return groups > 1 and rest < overhead + _LEAST_DATA_BLOCKS
+
+
+def _has_superblock(content: ExtContent, group: int) -> bool:
+    """Whether a group carries a backup of the superblock and the descriptors."""
+    if content.compat & _SPARSE_SUPER2:
+        return True  # resize2fs moves the second backup into the new last group
+    if group <= 1 or not content.ro_compat & _SPARSE_SUPER:
+        return True
+    return any(_is_power(group, base) for base in (3, 5, 7))
+
+
+def _is_power(number: int, base: int) -> bool:
+    while number % base == 0:
+        number //= base
+    return number == 1
