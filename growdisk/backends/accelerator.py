@@ -1,0 +1,134 @@
+"""Whether KVM really works here: found out by starting a guest, not by looking at /dev/kvm.
+
+In nested virtual machines /dev/kvm often opens and creates a VM, and then QEMU aborts ("failed to set MSR"), hangs in
+its firmware, or runs thirty times slower than emulation. libguestfs does not fall back once KVM has opened. So the
+trial is what an appliance needs: QEMU with `-cpu max`, through SeaBIOS into a boot sector, within a few seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+
+from growdisk.backends.command import CompletedCommand, last_lines, require, run
+from growdisk.durable import replace_file
+from growdisk.errors import ToolTimedOut
+
+_KVM = Path("/dev/kvm")
+_QEMU = "qemu-system-x86_64"
+_TRIAL_SECONDS = 5.0  # it takes 0.2 s where KVM works, and 0.2 s under emulation
+_EXIT_PORT = 0xF4
+_GOOD_STATUS = 0x10 << 1 | 1  # isa-debug-exit makes status (value << 1 | 1) of a written value
+# mov dx, 0xf4; mov al, 0x10; out dx, al; hlt; jmp $-1
+_BOOT_SECTOR = bytes.fromhex("baf400 b010 ee f4 ebfd").ljust(510, b"\0") + b"\x55\xaa"
+
+
+class KvmState(Enum):
+    """How KVM is."""
+
+    WORKS = "works"
+    BROKEN = "broken"
+    ABSENT = "absent"
+    FORBIDDEN = "no permission"
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """What guests are run with: KVM where it works, else software emulation (TCG)."""
+
+    kvm: KvmState
+    reason: str = ""
+
+    @property
+    def has_kvm(self) -> bool:
+        return self.kvm is KvmState.WORKS
+
+
+EMULATION = Accelerator(KvmState.ABSENT, "not asked for")
+
+
+def accelerator(*, fresh: bool = False) -> Accelerator:
+    """Find out what works, once per boot, kernel and QEMU: the answer is cached. `fresh` tries again.
+
+    Raises ToolMissing when there is no QEMU.
+    """
+    if not _KVM.exists():
+        return Accelerator(KvmState.ABSENT, "this machine has no /dev/kvm")
+    if not os.access(_KVM, os.R_OK | os.W_OK):
+        return Accelerator(KvmState.FORBIDDEN, "this user may not open /dev/kvm (it belongs to the group kvm)")
+    cache = cache_directory() / f"kvm-{_identity()}.json"
+    known = None if fresh else _recall(cache)
+    if known is None:
+        known = try_kvm()
+        _remember(cache, known)
+    return known
+
+
+def try_kvm() -> Accelerator:
+    """Run the trial guest."""
+    with tempfile.TemporaryDirectory(prefix="growdisk-kvm-") as directory:  # also takes the core file of an abort
+        boot = Path(directory) / "boot.img"
+        boot.write_bytes(_BOOT_SECTOR.ljust(64 << 10, b"\0"))
+        try:
+            return _judge(_run_guest(boot))
+        except ToolTimedOut:
+            return Accelerator(KvmState.BROKEN, f"a trial guest had not started after {_TRIAL_SECONDS:.0f} s")
+
+
+def cache_directory() -> Path:
+    """Where growdisk keeps what it can find out again."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "growdisk"
+
+
+def _run_guest(boot: Path) -> CompletedCommand:
+    return run(
+        [
+            _QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+            "-machine", "pc,graphics=off", "-accel", "kvm", "-cpu", "max", "-m", "64",
+            "-device", f"isa-debug-exit,iobase={_EXIT_PORT:#x},iosize=4",
+            "-drive", f"file={boot},format=raw,if=ide",
+        ],
+        timeout=_TRIAL_SECONDS, accept=None, cwd=boot.parent,
+    )  # fmt: skip
+
+
+def _judge(guest: CompletedCommand) -> Accelerator:
+    if guest.status == _GOOD_STATUS:
+        return Accelerator(KvmState.WORKS)
+    complaint = last_lines(guest.stderr).removeprefix(f"{_QEMU}: ").removeprefix("error: ").partition("; ")[0]
+    return Accelerator(KvmState.BROKEN, complaint or f"a trial guest ended with status {guest.status}")
+
+
+def _identity() -> str:
+    """A name for all that the answer depends on: this boot, kernel, QEMU binary and device node."""
+    qemu, node = Path(require(_QEMU)).stat(), _KVM.stat()
+    facts = (
+        Path("/proc/sys/kernel/random/boot_id").read_text(), platform.release(), platform.machine(),
+        qemu.st_ino, qemu.st_size, qemu.st_mtime_ns, node.st_ino, node.st_rdev, node.st_ctime_ns,
+    )  # fmt: skip
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def _recall(cache: Path) -> Accelerator | None:
+    try:
+        record = json.loads(cache.read_text())
+        return Accelerator(KvmState(record["kvm"]), str(record["reason"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _remember(cache: Path, found: Accelerator) -> None:
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        for outdated in cache.parent.glob("kvm-*.json"):
+            outdated.unlink()
+        replace_file(cache, json.dumps({**asdict(found), "kvm": found.kvm.value}).encode())
+    except OSError:  # a read-only home costs the trial each time, nothing else
+        return

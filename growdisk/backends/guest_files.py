@@ -1,0 +1,120 @@
+"""The files of a guest mounted inside the appliance: read, rewritten in place, never replaced.
+
+In place means: the same inode, so owner, mode, xattrs, ACLs and hard links stay. It is safe because the step that does
+it lies behind a snapshot. Paths are the guest's own (/etc/fstab); its symbolic links are resolved inside it.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+from growdisk.backends.guest_handle import Handle, guest_call, run_inside
+from growdisk.backends.guest_repair.fstab import Entry, parse_fstab
+from growdisk.backends.guest_repair.text import decode
+from growdisk.errors import ToolFailed
+
+_OPTIONS = "rw,noatime"
+_SYSROOT = "/sysroot"
+_SWAP_MODE = 0o600
+_PARTITION = re.compile(r"/dev/(?:sda|vda|xvda|hda|nvme0n1p|mmcblk0p)(?P<number>\d+)")
+
+
+class MountedGuest:
+    """Implements guest_repair's GuestFiles on a mounted guest."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+
+    def mount(self, root: str) -> None:
+        """Mount the root, and /boot where the guest has it elsewhere: kernels and initrds lie there."""
+        with guest_call(f"mount {root}"):
+            self._handle.mount_options(_OPTIONS, root, "/")
+        if not self.exists("/etc/fstab"):
+            return
+        for entry in parse_fstab(decode(self.read("/etc/fstab"))):
+            if entry.mount_point == "/boot" and (device := self._device_of(entry)):
+                with guest_call(f"mount {device}"):
+                    self._handle.mount_options(_OPTIONS, device, "/boot")
+
+    def read(self, path: str) -> bytes:
+        with guest_call(f"read {path}"):
+            return self._handle.read_file(path)
+
+    def read_start(self, path: str, length: int) -> bytes:
+        with guest_call(f"read {path}"):
+            return self._handle.pread(path, length, 0)
+
+    def write(self, path: str, content: bytes) -> None:
+        """New content for a file, which keeps its inode with all that hangs on it."""
+        with guest_call(f"write {path}"):
+            self._handle.write(path, content)
+
+    def exists(self, path: str) -> bool:
+        with guest_call(f"look for {path}"):
+            return self._handle.exists(path)
+
+    def glob(self, pattern: str) -> list[str]:
+        """Regular files that match, sorted; each once, symbolic links left out."""
+        with guest_call(f"look for {pattern}"):
+            found = self._handle.glob_expand(pattern, directoryslash=False)
+            return sorted(path for path in found if self._handle.is_file(path, followsymlinks=False))
+
+    def kernels(self) -> list[str]:
+        return self.glob("/boot/vmlinu*")
+
+    def prepend(self, path: str, block: bytes) -> None:
+        """Put `block` before a file's content.
+
+        Where the file system can (ext4, XFS; whole blocks), it only shifts the file's extents: no copy of a large
+        initrd, and no room needed. Else the content makes a round trip through the host.
+        """
+        with guest_call(f"find {path}"):
+            inside = _SYSROOT + self._handle.realpath(path)
+        status, _ = run_inside(
+            self._handle, "fallocate", "--insert-range", "--offset", "0", "--length", str(len(block)), inside,
+            accept=tuple(range(256)),
+        )  # fmt: skip
+        if status == 0:
+            with guest_call(f"write {path}"):
+                self._handle.pwrite(path, block, 0)
+        else:
+            self._rewrite_with(path, block)
+
+    def make_swap_file(self, path: str, size: int, *, uuid: str | None = None) -> None:
+        """A swap file with all its blocks allocated (the kernel refuses holes), mode 0600."""
+        inside = _SYSROOT + path
+        if self.exists(path):
+            raise ToolFailed(f"making {path}", 1, "there is such a file in the guest already")
+        run_inside(self._handle, "install", "-m", f"{_SWAP_MODE:o}", "/dev/null", inside)
+        status, _ = run_inside(self._handle, "fallocate", "-l", str(size), inside, accept=tuple(range(256)))
+        if status != 0:  # ext3 and its like cannot reserve: write it
+            run_inside(
+                self._handle, "dd", "if=/dev/zero", f"of={inside}", "bs=1M", f"count={size}", "iflag=count_bytes"
+            )
+        run_inside(self._handle, "mkswap", *(["-U", uuid] if uuid else []), inside)
+
+    def _rewrite_with(self, path: str, block: bytes) -> None:
+        with tempfile.TemporaryDirectory(prefix="growdisk-") as directory, guest_call(f"rewrite {path}"):
+            copy, joined = Path(directory) / "copy", Path(directory) / "joined"
+            self._handle.download(path, str(copy))
+            joined.write_bytes(block + copy.read_bytes())
+            self._handle.upload(str(joined), path)
+
+    def _device_of(self, entry: Entry) -> str | None:
+        """The appliance's device for an fstab entry; None where it is not on this disk."""
+        kind, _, value = entry.plain_source.partition("=")
+        try:
+            if kind == "UUID":
+                return self._handle.findfs_uuid(value)
+            if kind == "LABEL":
+                return self._handle.findfs_label(value)
+        except RuntimeError:
+            return None
+        if match := _PARTITION.fullmatch(entry.plain_source):
+            return f"/dev/sda{match['number']}"
+        return entry.plain_source if kind.startswith("/dev/mapper/") and self._is_device(kind) else None
+
+    def _is_device(self, path: str) -> bool:
+        return run_inside(self._handle, "test", "-b", path, accept=(0, 1))[0] == 0

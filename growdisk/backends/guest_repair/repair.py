@@ -1,0 +1,93 @@
+"""Repairs a guest whose swap partition is gone, so that its next boot neither fails nor waits. Idempotent.
+
+Three places make a boot wait: fstab (90 s), RESUME inside each initrd (30 s), and resume= on the kernel's command
+line; and three more would bring them back at the next update-initramfs or update-grub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from growdisk.backends.guest_repair import initrd
+from growdisk.backends.guest_repair.fstab import SWAP_FILE, without_swap
+from growdisk.backends.guest_repair.resume import resume_none, without_resume_option
+from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
+from growdisk.backends.guest_repair.text import decode, encode
+
+_FSTAB = "/etc/fstab"
+_INITRAMFS_TOOLS = "/etc/initramfs-tools"
+_RESUME_FILES = (f"{_INITRAMFS_TOOLS}/initramfs.conf", f"{_INITRAMFS_TOOLS}/conf.d/*")
+_INITRDS = "/boot/initrd.img*"
+_GRUB_ENVIRONMENT = "grubenv"
+_COMMAND_LINE_FILES = (
+    "/etc/default/grub", "/etc/default/grub.d/*", "/etc/kernel/cmdline", "/boot/loader/entries/*.conf",
+    "/boot/grub/grub.cfg", "/boot/grub/custom.cfg", "/boot/grub2/grub.cfg", "/boot/grub2/grubenv",
+    "/boot/extlinux/extlinux.conf",
+)  # fmt: skip
+
+
+class GuestFiles(Protocol):
+    """A guest's files by their paths in the guest. Writing keeps a file's inode, owner, mode and attributes."""
+
+    def read(self, path: str) -> bytes: ...
+    def read_start(self, path: str, length: int) -> bytes:
+        """At most the first `length` bytes."""
+        ...
+
+    def write(self, path: str, content: bytes) -> None: ...
+    def prepend(self, path: str, block: bytes) -> None:
+        """Put `block` before the file's content."""
+        ...
+
+    def exists(self, path: str) -> bool: ...
+    def glob(self, pattern: str) -> list[str]:
+        """Regular files that match (a pattern without wildcards matches itself), symbolic links left out."""
+        ...
+
+
+@dataclass(frozen=True)
+class Change:
+    path: str
+    what: str
+
+
+@dataclass(frozen=True)
+class RepairReport:
+    changes: tuple[Change, ...]
+
+
+def repair_guest(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> RepairReport:
+    """Take `swap` out of all files that name it; with policy FILE, /swapfile (made by the caller) replaces it.
+
+    A second call finds nothing to do and reports no changes.
+    """
+    return RepairReport(tuple(_changes(files, swap, policy)))
+
+
+def _changes(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> Iterator[Change]:
+    where = f"swap is {SWAP_FILE}" if policy is SwapPolicy.FILE else "swap line made a comment"
+    yield from _edit(files, (_FSTAB,), lambda text: without_swap(text, swap, policy), where)
+    yield from _edit(files, _RESUME_FILES, lambda text: resume_none(text, swap), "RESUME=none")
+    yield from _edit(files, _COMMAND_LINE_FILES, lambda text: without_resume_option(text, swap), "resume= removed")
+    if files.exists(_INITRAMFS_TOOLS):  # dracut and mkinitcpio have no conf.d and are left alone
+        yield from _make_initrds_forget(files, swap)
+
+
+def _edit(files: GuestFiles, patterns: tuple[str, ...], change: Callable[[str], str], what: str) -> Iterator[Change]:
+    for path in (path for pattern in patterns for path in files.glob(pattern)):
+        old = files.read(path)
+        new = encode(change(decode(old)))
+        if new != old:
+            # GRUB's environment block has a fixed size, filled up with '#'.
+            files.write(path, new.ljust(len(old), b"#") if path.endswith(_GRUB_ENVIRONMENT) else new)
+            yield Change(path, what)
+
+
+def _make_initrds_forget(files: GuestFiles, swap: SwapIdentity) -> Iterator[Change]:
+    for path in files.glob(_INITRDS):
+        head = files.read_start(path, initrd.HEAD)
+        if initrd.is_initrd(head) and not initrd.forgets(head, swap):
+            files.prepend(path, initrd.forgetting_block(swap))
+            yield Change(path, "stale RESUME inside cleared")

@@ -1,0 +1,91 @@
+"""The swap partition that goes away, and all the ways in which a guest's files may name it.
+
+A kernel name such as /dev/sda5 is taken as the guest's first disk, whatever driver it had (sda, vda, xvda, nvme0n1):
+the guest may have been written under another controller than it runs on now. /dev/sdb5 is another disk.
+Specs: fstab(5), udev's 60-persistent-storage.rules.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+_FIRST_DISKS = ("sda", "vda", "xvda", "hda", "nvme0n1p", "mmcblk0p")
+_NAMED_DIRECTORIES = {
+    "by-uuid": "UUID", "by-label": "LABEL", "by-partuuid": "PARTUUID", "by-partlabel": "PARTLABEL",
+}  # fmt: skip
+_HEX_TAGS = frozenset({"UUID", "PARTUUID"})
+_FSTAB_ESCAPE = re.compile(r"\\([0-7]{3})")
+_UDEV_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
+
+
+class SwapPolicy(Enum):
+    """What becomes of the swap space: gone, or a file in the root file system."""
+
+    DROP = "drop"
+    FILE = "file"
+
+
+@dataclass(frozen=True)
+class SwapIdentity:
+    """By what a swap partition can be named. Only `number`, the partition's, is always there."""
+
+    number: int
+    uuid: str | None = None
+    label: str | None = None
+    partuuid: str | None = None
+    partlabel: str | None = None
+
+    def is_named_by(self, source: str) -> bool:
+        """Whether `source`, as written in fstab, RESUME= or resume=, is this partition."""
+        source = _without_quotes(source)
+        tag, equals, value = source.partition("=")
+        if equals:
+            return self._has_tag(tag, _FSTAB_ESCAPE.sub(_from_octal, _without_quotes(value)))
+        if match := re.fullmatch(r"/dev/disk/(by-\w+)/(.+)", source):
+            return self._has_link(match[1], match[2])
+        return source in self._kernel_names()
+
+    def shell_patterns(self) -> list[str]:
+        """The same as patterns of a shell's `case`."""
+        patterns = [shlex.quote(name) for name in self._kernel_names()]
+        for directory, tag in _NAMED_DIRECTORIES.items():
+            if value := self._tags()[tag]:
+                spellings = {value, value.lower(), value.upper()} if tag in _HEX_TAGS else {value}
+                patterns += [shlex.quote(f"{tag}={spelling}") for spelling in sorted(spellings)]
+                patterns += [shlex.quote(f"/dev/disk/{directory}/{spelling}") for spelling in sorted(spellings)]
+        return [*patterns, f"/dev/disk/by-path/*-part{self.number}", f"/dev/disk/by-id/*-part{self.number}"]
+
+    def _tags(self) -> dict[str, str | None]:
+        return {"UUID": self.uuid, "LABEL": self.label, "PARTUUID": self.partuuid, "PARTLABEL": self.partlabel}
+
+    def _kernel_names(self) -> Iterator[str]:
+        return (f"/dev/{disk}{self.number}" for disk in _FIRST_DISKS)
+
+    def _has_tag(self, tag: str, value: str) -> bool:
+        own = self._tags().get(tag)
+        if own is None:
+            return False
+        return own.lower() == value.lower() if tag in _HEX_TAGS else own == value
+
+    def _has_link(self, directory: str, name: str) -> bool:
+        if directory in ("by-path", "by-id"):
+            return name.endswith(f"-part{self.number}")
+        return self._has_tag(_NAMED_DIRECTORIES.get(directory, ""), _UDEV_ESCAPE.sub(_from_hex, name))
+
+
+def _without_quotes(text: str) -> str:
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1]
+    return text
+
+
+def _from_octal(match: re.Match[str]) -> str:
+    return chr(int(match[1], 8))
+
+
+def _from_hex(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16))
