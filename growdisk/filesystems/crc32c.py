@@ -1,4 +1,4 @@
-"""CRC-32C (Castagnoli), which ext4 uses for its checksums and the standard library lacks. Fit for a superblock or so."""
+"""CRC-32C (Castagnoli), which ext4 uses for checksums and the standard library lacks. Fit for a superblock or so."""
 
 from __future__ import annotations
 
