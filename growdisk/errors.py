@@ -163,6 +163,28 @@ class ToolMissing(Refused):
     package: str
 
 
+@dataclass(eq=False)
+class SnapshotNotFound(ImageError):
+    WHAT: ClassVar[str] = "{path} has no snapshot '{name}'"
+    DO: ClassVar[str] = "list its snapshots: growdisk image snapshot list {path}"
+    name: str
+
+
+@dataclass(eq=False)
+class SnapshotExists(ImageError):
+    WHAT: ClassVar[str] = "{path} already has a snapshot '{name}'"
+    DO: ClassVar[str] = "choose another name, or delete that snapshot first"
+    name: str
+
+
+@dataclass(eq=False)
+class SnapshotAmbiguous(ImageError):
+    WHAT: ClassVar[str] = "{path} has several snapshots named '{name}'"
+    WHY: ClassVar[str] = "the name does not say which one is meant"
+    DO: ClassVar[str] = "delete or rename all but one of them with qemu-img"
+    name: str
+
+
 # --- exit 4: an operation failed ----------------------------------------------------------------
 
 

@@ -1,0 +1,199 @@
+"""Finding free clusters without scanning the image: known holes first, then the end of the file.
+
+Holes are learned one refcount block at a time, once per opening, and from what is freed meanwhile. At the end of the
+file new refcount blocks (and, rarely, a longer refcount table) are put in front of the clusters that needed them, in
+one area that counts itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from growdisk.block.device import ResizableDevice
+from growdisk.errors import ImageUnsupported
+from growdisk.qcow2.header import REFTABLE_OFFSET, Header
+from growdisk.qcow2.header_rules import MAX_REFTABLE_BYTES, damaged
+from growdisk.qcow2.refblock import last_used, zero_runs
+from growdisk.qcow2.refcounts import Refcounts, Run
+
+_HOLES_LOOKED_AT = 64  # when a table needs contiguous clusters
+_BLOCKS_TRIMMED = 256
+
+
+class HeaderKeeper(Protocol):
+    """Who holds the image's header and writes changed fields of it."""
+
+    header: Header
+
+    def switch(self, header: Header, offset: int, field_bytes: bytes) -> None:
+        """Write these bytes at `offset`, durably, and take `header` as the new one."""
+        ...
+
+    def sync(self) -> None:
+        """Make what has been written durable."""
+        ...
+
+
+class Allocator:
+    """Hands out clusters (count 1, in memory) and takes freed ones back."""
+
+    def __init__(self, file: ResizableDevice, path: Path, refcounts: Refcounts, keeper: HeaderKeeper) -> None:
+        self._file, self._path, self._refcounts, self._keeper = file, path, refcounts, keeper
+        self._geometry = refcounts.geometry
+        self._holes: deque[Run] = deque()
+        self._next_scan = 0  # block index; blocks before it have been searched for holes
+        self._end = -1  # first cluster behind all used ones; found when first needed
+
+    def allocate_some(self, wanted: int) -> Run:
+        """Between 1 and `wanted` contiguous clusters, as (first, count)."""
+        self._learn_holes()
+        if not self._holes:
+            return self._append(wanted), wanted
+        first, length = self._holes.popleft()
+        count = min(wanted, length)
+        if count < length:
+            self._holes.appendleft((first + count, length - count))
+        self._count_up(first, count)
+        return first, count
+
+    def allocate(self, count: int) -> int:
+        """Exactly `count` contiguous clusters; the index of the first."""
+        self._learn_holes()
+        for position in range(min(len(self._holes), _HOLES_LOOKED_AT)):
+            first, length = self._holes[position]
+            if length >= count:
+                self._holes[position] = (first + count, length - count)
+                if length == count:
+                    del self._holes[position]
+                self._count_up(first, count)
+                return first
+        return self._append(count)
+
+    def release(self, runs: Iterable[Run]) -> None:
+        """Count runs down by one. The tables that used them must be durable without them."""
+        for first, count in runs:
+            self._refcounts.add([(first, count)], -1)
+            self._note_free(first, count)
+
+    def _count_up(self, first: int, count: int) -> None:
+        if first == 0:
+            raise damaged(self._path, "the cluster of its header is counted as free")
+        self._refcounts.add([(first, count)], +1)
+        self._extend_file(first + count)
+
+    def _note_free(self, first: int, count: int) -> None:
+        """Remember what became free in blocks that were searched already; the search finds the rest itself."""
+        per_block = self._geometry.refblock_entries
+        while count > 0:
+            index, entry = divmod(first, per_block)
+            length = min(count, per_block - entry)
+            block = self._refcounts.block(index)
+            if index < self._next_scan and block is not None:
+                for start, end in zero_runs(block, entry, entry + length):
+                    self._holes.append((index * per_block + start, end - start))
+            first, count = first + length, count - length
+
+    def _learn_holes(self) -> None:
+        if self._end < 0:
+            self._end = self._find_end()
+        per_block = self._geometry.refblock_entries
+        if self._holes or self._next_scan * per_block >= self._end:
+            return
+        index = self._next_scan
+        block = self._refcounts.block(index)
+        self._next_scan += 1
+        if block is not None:
+            stop = min(per_block, self._end - index * per_block)
+            self._holes.extend((index * per_block + a, b - a) for a, b in zero_runs(block, 0, stop))
+
+    def _find_end(self) -> int:
+        """The first cluster behind all used ones: the file's end, moved back over clusters that are free."""
+        per_block = self._geometry.refblock_entries
+        end = self._geometry.clusters(self._file.size)
+        for _ in range(_BLOCKS_TRIMMED):
+            index = (end - 1) // per_block
+            block = self._refcounts.block(index)
+            used = -1 if block is None else last_used(block[: end - index * per_block])
+            end = index * per_block + used + 1
+            if used >= 0 or index == 0:
+                break
+        return end
+
+    def _append(self, count: int) -> int:
+        """`count` clusters behind the end, with the refcount blocks and table that are missing for them in front."""
+        start = self._free_end(count)
+        blocks, table_clusters = self._missing(start, count)
+        first = start + table_clusters + len(blocks)
+        self._extend_file(first + count)
+        old_entries = len(self._refcounts.table)
+        new_entries = max(old_entries, table_clusters * self._geometry.cluster_size // 8)
+        self._refcounts.lengthen(new_entries)
+        offsets = {
+            index: (start + table_clusters + position) << self._geometry.cluster_bits
+            for position, index in enumerate(blocks)
+        }
+        self._refcounts.add_blocks(offsets)
+        self._refcounts.add([(start, table_clusters + len(blocks) + count)], +1)
+        if table_clusters:
+            try:
+                self._move_table(start, table_clusters)
+            except OSError:
+                self._refcounts.add([(start, table_clusters + len(blocks) + count)], -1)
+                self._refcounts.forget_blocks(blocks)
+                self._refcounts.shorten(old_entries)
+                raise
+        self._end = first + count
+        return first
+
+    def _free_end(self, count: int) -> int:
+        """The first place at or behind the end where `count` clusters and the blocks for them are free."""
+        while not self._refcounts.all_equal(self._end, needed := count + self._span(count), 0):
+            per_block = self._geometry.refblock_entries
+            index = (self._end + needed - 1) // per_block
+            while (block := self._refcounts.block(index)) is None or last_used(block) < 0:
+                index -= 1
+            self._end = max(self._end + 1, index * per_block + last_used(block) + 1)
+        return self._end
+
+    def _span(self, count: int) -> int:
+        return 2 + 2 * count // self._geometry.refblock_entries
+
+    def _missing(self, start: int, count: int) -> tuple[list[int], int]:
+        """The indices of missing blocks for an area from `start`, and the clusters of a longer table (0 if it fits)."""
+        per_block, cluster_size = self._geometry.refblock_entries, self._geometry.cluster_size
+        blocks: list[int] = []
+        table_clusters = 0
+        while True:
+            end = start + table_clusters + len(blocks) + count
+            indices = range(start // per_block, (end - 1) // per_block + 1)
+            missing = [i for i in indices if i >= len(self._refcounts.table) or not self._refcounts.table[i]]
+            longer = 0
+            if indices[-1] >= len(self._refcounts.table):
+                wanted = indices[-1] + 1
+                longer = -(-(wanted + wanted // 2) * 8 // cluster_size)
+                longer = min(longer, max(MAX_REFTABLE_BYTES // cluster_size, 1))
+                if wanted * 8 > MAX_REFTABLE_BYTES:
+                    raise ImageUnsupported(self._path, reason="its refcount table cannot grow beyond 8 MiB")
+            if len(missing) == len(blocks) and longer <= table_clusters:
+                return missing, table_clusters
+            blocks, table_clusters = missing, max(longer, table_clusters)
+
+    def _move_table(self, start: int, clusters: int) -> None:
+        """Write the longer table, then switch to it by one header write; the old one is free afterwards."""
+        old = self._keeper.header
+        offset = start << self._geometry.cluster_bits
+        self._refcounts.write_table_copy(offset, clusters * self._geometry.cluster_size // 8)
+        self._keeper.sync()
+        header = replace(old, reftable_offset=offset, reftable_clusters=clusters)
+        self._keeper.switch(header, REFTABLE_OFFSET, header.reftable_bytes())
+        self._refcounts.table_moved(offset)
+        self.release([(old.reftable_offset >> self._geometry.cluster_bits, old.reftable_clusters)])
+
+    def _extend_file(self, clusters: int) -> None:
+        size = clusters << self._geometry.cluster_bits
+        if size > self._file.size:
+            self._file.resize(size)

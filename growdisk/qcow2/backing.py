@@ -1,0 +1,57 @@
+"""The backing chain: names resolved as QEMU does, loops and network names refused, every layer locked for reading.
+
+A relative name is relative to the directory of the image that carries it. A backing file without a recorded format is
+opened by its magic only if it is qcow2: a guest could have written that magic into a raw one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from growdisk.block.device import BlockDevice
+from growdisk.block.raw import RawFile
+from growdisk.errors import ImageNotReadable, ImageUnsupported
+from growdisk.qcow2.header import Header
+
+MAX_DEPTH = 200
+_PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+OpenQcow2 = Callable[[Path, tuple[Path, ...]], BlockDevice]
+
+
+def backing_path(image: Path, name: str) -> Path:
+    """Where the backing file of `image` lies. ImageUnsupported for json: and protocol names."""
+    if name.startswith("file:"):
+        name = name.removeprefix("file:")
+    elif _PROTOCOL.match(name) and "/" not in name.split(":", 1)[0]:
+        raise ImageUnsupported(
+            image, reason=f"its backing file '{name}' is not a local file",
+            hint="rebase it onto a local file first; growdisk has not changed it",
+        )  # fmt: skip
+    return image.parent / name
+
+
+def open_backing(image: Path, header: Header, above: tuple[Path, ...], open_qcow2: OpenQcow2) -> BlockDevice | None:
+    """The opened backing file of an image, or None if it has none. `above`: the real paths of the layers on top."""
+    if header.backing_file is None:
+        return None
+    path = backing_path(image, header.backing_file)
+    chain = (*above, image.resolve())
+    if path.resolve() in chain:
+        raise ImageUnsupported(image, reason=f"its backing file '{header.backing_file}' is an image of its own chain")
+    if len(chain) > MAX_DEPTH:
+        raise ImageUnsupported(image, reason=f"its backing chain has more than {MAX_DEPTH} layers")
+    if not path.exists():
+        raise ImageNotReadable(path, reason=f"it is the backing file of {image} and does not exist")
+    kind = header.backing_format or _probe(path)
+    if kind == "qcow2":
+        return open_qcow2(path, chain)
+    if kind in ("raw", "file", "host_device"):
+        return RawFile.open(path)
+    raise ImageUnsupported(image, reason=f"its backing file has the format '{kind}'; growdisk knows qcow2 and raw")
+
+
+def _probe(path: Path) -> str:
+    with path.open("rb") as file:
+        return "qcow2" if file.read(4) == b"QFI\xfb" else "raw"

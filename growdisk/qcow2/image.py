@@ -1,0 +1,222 @@
+"""A qcow2 image as a block device: opening with all its checks, and the parts put together.
+
+Opening for writing repairs an image that a crash left with its dirty bit set; nothing else is written before the first
+change. Bitmaps are not kept up to date, so they are dropped before that, as the specification asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from growdisk.block.device import BlockDevice, Extent, ResizableDevice, check_range
+from growdisk.block.raw import RawFile
+from growdisk.errors import ImageUnsupported
+from growdisk.qcow2.backing import open_backing
+from growdisk.qcow2.features import Incompatible
+from growdisk.qcow2.header import FEATURES_OFFSET, Header, read_header
+from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.mapping import Mapping
+from growdisk.qcow2.reader import Reader
+from growdisk.qcow2.repair import repair
+from growdisk.qcow2.resize import Resizer
+from growdisk.qcow2.snapshot_ops import SnapshotKeeper
+from growdisk.qcow2.snapshots import SnapshotInfo
+from growdisk.qcow2.walk import Walker
+from growdisk.qcow2.writeback import Metadata
+from growdisk.qcow2.writer import Writer
+
+
+class Qcow2Image:
+    """One open image. Implements BlockDevice for its guest-visible content."""
+
+    def __init__(self, file: ResizableDevice, path: Path, header: Header, backing: BlockDevice | None) -> None:
+        self.path = path
+        self._file, self._backing = file, backing
+        self._metadata = Metadata(file, path, header)
+        mapping = Mapping(self._metadata)
+        walker = Walker(self._metadata, mapping)
+        self._reader = Reader(self._metadata, mapping, backing)
+        self._writer = Writer(self._metadata, mapping, self._reader)
+        self._resizer = Resizer(self._metadata, mapping, self._reader, self._writer, walker)
+        self._snapshots = SnapshotKeeper(self._metadata, walker)
+        self._writable, self._closed, self._changing = False, False, False
+
+    @classmethod
+    def open(cls, path: Path, *, writable: bool = False, with_backing: bool = True) -> Qcow2Image:
+        """Open an image file under QEMU's locks. `with_backing=False`: for metadata only, bytes may be missing.
+
+        Raises ImageNotReadable, ImageInUse, ImageDamaged or ImageUnsupported; the file is untouched then.
+        """
+        return cls._open(path, writable=writable, with_backing=with_backing, above=())
+
+    @classmethod
+    def over(
+        cls, file: ResizableDevice, path: Path, *, writable: bool, backing: BlockDevice | None = None
+    ) -> Qcow2Image:
+        """The same on a file that is open already. The image closes `file` and `backing` with itself."""
+        header = read_header(file, path)
+        _refuse_unusable(header, path, writable=writable)
+        if writable and header.has(Incompatible.DIRTY):
+            repair(file, path, errors=True)
+            header = read_header(file, path)
+        image = cls(file, path, header, backing)
+        image._writable = writable
+        if writable:
+            image._metadata.set_dirty_bit(dirty=False)
+        return image
+
+    @classmethod
+    def _open(cls, path: Path, *, writable: bool, with_backing: bool, above: tuple[Path, ...]) -> Qcow2Image:
+        file = RawFile.open(path, writable=writable)
+        backing: BlockDevice | None = None
+        try:
+            header = read_header(file, path)
+            _refuse_unusable(header, path, writable=writable)
+            if with_backing:
+                backing = open_backing(path, header, above, cls._open_below)
+            return cls.over(file, path, writable=writable, backing=backing)
+        except BaseException:
+            file.close()
+            if backing is not None:
+                backing.close()
+            raise
+
+    @classmethod
+    def _open_below(cls, path: Path, above: tuple[Path, ...]) -> BlockDevice:
+        return cls._open(path, writable=False, with_backing=True, above=above)
+
+    # --- what it is -------------------------------------------------------------------------------
+
+    @property
+    def header(self) -> Header:
+        return self._metadata.header
+
+    @property
+    def size(self) -> int:
+        return self._metadata.header.size
+
+    @property
+    def writable(self) -> bool:
+        return self._writable
+
+    @property
+    def backing(self) -> BlockDevice | None:
+        return self._backing
+
+    @property
+    def actual_size(self) -> int:
+        """Bytes that the file takes on the host."""
+        return self.path.stat().st_blocks * 512
+
+    # --- guest content ----------------------------------------------------------------------------
+
+    def read(self, offset: int, length: int) -> bytes:
+        check_range(self.size, offset, length)
+        self._require_readable()
+        return self._reader.read(offset, offset + length) if length else b""
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        check_range(self.size, offset, len(data))
+        self._begin_guest_change()
+        self._writer.write(offset, memoryview(data).cast("B"))
+
+    def write_zeros(self, offset: int, length: int) -> None:
+        check_range(self.size, offset, length)
+        self._begin_guest_change()
+        self._writer.write_zeros(offset, offset + length)
+
+    def discard(self, offset: int, length: int) -> None:
+        check_range(self.size, offset, length)
+        self._begin_guest_change()
+        self._writer.discard(offset, offset + length)
+
+    def flush(self) -> None:
+        if self._writable:
+            self._metadata.flush()
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        check_range(self.size, offset, length)
+        return self._reader.extents(offset, offset + length)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._changing:
+                self._metadata.close_cleanly()
+        finally:
+            self._file.close()
+            if self._backing is not None:
+                self._backing.close()
+
+    def __enter__(self) -> Qcow2Image:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- size and snapshots -----------------------------------------------------------------------
+
+    def resize(self, size: int) -> None:
+        """Change the virtual size, durably. New space reads as zeros, whatever was there before."""
+        self._resizer.check(size)
+        self._begin_change()
+        self._resizer.resize(size)
+
+    def snapshots(self) -> tuple[SnapshotInfo, ...]:
+        """The internal snapshots, oldest first."""
+        return self._snapshots.infos()
+
+    def create_snapshot(self, name: str) -> SnapshotInfo:
+        """Keep the present state, durably; it appears by one header write."""
+        self._snapshots.check_new_name(name)
+        self._begin_change()
+        return self._snapshots.create(name)
+
+    def apply_snapshot(self, name: str) -> None:
+        """Go back to a snapshot, its virtual size included, durably. The snapshot stays."""
+        self._snapshots.find(name)
+        self._begin_change()
+        self._snapshots.apply(name)
+
+    def delete_snapshot(self, name: str) -> None:
+        """Forget a snapshot and free what only it needed, durably."""
+        self._snapshots.find(name)
+        self._begin_change()
+        self._snapshots.delete(name)
+
+    # --- guards -----------------------------------------------------------------------------------
+
+    def _require_readable(self) -> None:
+        if self.header.crypt_method:
+            raise ImageUnsupported(
+                self.path, reason="it is encrypted, and growdisk cannot read or write encrypted guest data",
+                hint="decrypt it first (qemu-img convert); growdisk has not changed it",
+            )  # fmt: skip
+
+    def _begin_guest_change(self) -> None:
+        self._require_readable()
+        if not self._changing:
+            self._begin_change()
+
+    def _begin_change(self) -> None:
+        """Before the first change: autoclear bits tell of data that we do not keep up to date."""
+        if not self._writable:
+            raise ValueError(f"{self.path} is open for reading only")
+        if not self._changing and self.header.autoclear:
+            header = replace(self.header, autoclear=0)
+            self._metadata.switch(header, FEATURES_OFFSET, header.features_bytes())
+        self._changing = True
+
+
+def _refuse_unusable(header: Header, path: Path, *, writable: bool) -> None:
+    """Refuse what the format allows and growdisk cannot do."""
+    if header.has(Incompatible.CORRUPT) and writable:
+        raise damaged(path, "it is marked as corrupt")
+    if header.has(Incompatible.DATA_FILE):
+        raise ImageUnsupported(path, reason="its data lie in an external data file")
+    if header.has(Incompatible.EXTENDED_L2):
+        raise ImageUnsupported(path, reason="it uses extended L2 entries (subclusters)")

@@ -1,0 +1,122 @@
+"""Where guest bytes lie: L2 entries decoded into runs of one kind.
+
+A run ends at an L2 table's border at the latest. Whether a whole range is one run is found by comparing slices, not by
+looking at each entry.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from growdisk.qcow2.entries import (
+    COMPRESSED,
+    COPIED,
+    L2_RESERVED,
+    L2_RESERVED_V2,
+    OFFSET_MASK,
+    ZERO,
+    CompressedRange,
+    L2Kind,
+)
+from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.tables import progression
+from growdisk.qcow2.writeback import Metadata
+
+_WORTH_COMPARING = 12  # entries; below that a loop is faster than building what to compare with
+
+
+class GuestRun(NamedTuple):
+    """Guest bytes [start, end) of one kind. `entry`: the raw L2 entry of the cluster that `start` lies in."""
+
+    kind: L2Kind
+    start: int
+    end: int
+    entry: int
+    host: int = 0  # NORMAL: host offset of `start`
+
+
+class Mapping:
+    """Looks guest ranges up. Entries are validated when they are met; ImageDamaged says which one is bad."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        self._metadata, self._geometry = metadata, metadata.geometry
+        reserved = L2_RESERVED if metadata.header.version >= 3 else L2_RESERVED_V2
+        self._bad_bits = reserved | (OFFSET_MASK & (self._geometry.cluster_size - 1))
+
+    def runs(self, start: int, end: int) -> Iterator[GuestRun]:
+        """The range [start, end) as adjacent runs, in order. It may lie behind the disk's end, if the L1 reaches."""
+        coverage = self._geometry.l2_coverage
+        while start < end:
+            l1_index = start // coverage
+            stop = min(end, (l1_index + 1) * coverage)
+            table = self._metadata.l2_table(l1_index)
+            if table is None:
+                yield GuestRun(L2Kind.UNALLOCATED, start, stop, 0)
+            else:
+                yield from self.table_runs(table, start, stop)
+            start = stop
+
+    def table_runs(self, table: array[int], start: int, end: int) -> Iterator[GuestRun]:
+        """The same within one L2 table."""
+        bits = self._geometry.cluster_bits
+        in_cluster = (1 << bits) - 1
+        index_mask = self._geometry.l2_entries - 1
+        while start < end:
+            index = start >> bits & index_mask
+            entry = table[index]
+            kind = self.kind(entry)
+            limit = index + ((end - 1 >> bits) - (start >> bits)) + 1
+            last = self._run_end(table, index, limit, kind) if limit > index + 1 else limit
+            stop = min(end, ((start >> bits) + last - index) << bits)
+            host = (entry & OFFSET_MASK) + (start & in_cluster) if kind is L2Kind.NORMAL else 0
+            yield GuestRun(kind, start, stop, entry, host)
+            start = stop
+
+    def kind(self, entry: int) -> L2Kind:
+        """The kind of a valid entry; ImageDamaged for any other."""
+        if entry == 0:
+            return L2Kind.UNALLOCATED
+        if entry & COMPRESSED:
+            self._check_compressed(entry)
+            return L2Kind.COMPRESSED
+        offset = entry & OFFSET_MASK
+        if entry & self._bad_bits or offset >= self._metadata.file.size:
+            raise damaged(self._metadata.path, f"L2 entry {entry:#x} does not point to a cluster of the file")
+        if entry & ZERO:
+            return L2Kind.ZERO_ALLOCATED if offset else L2Kind.ZERO_PLAIN
+        if not offset:
+            raise damaged(self._metadata.path, f"L2 entry {entry:#x} points to the header")
+        return L2Kind.NORMAL
+
+    def host_clusters(self, entry: int) -> range:
+        """Indices of the host clusters that a (valid) entry references, one count each."""
+        if entry & COMPRESSED:
+            return CompressedRange.of(entry, self._geometry.cluster_bits).clusters(self._geometry.cluster_bits)
+        cluster = (entry & OFFSET_MASK) >> self._geometry.cluster_bits
+        return range(cluster, cluster + 1) if cluster else range(0)
+
+    def _run_end(self, table: array[int], index: int, limit: int, kind: L2Kind) -> int:
+        """Index behind the last entry in [index, limit) that continues the run; COPIED must be the same throughout."""
+        if kind is L2Kind.COMPRESSED:
+            return index + 1
+        first = table[index]
+        step = self._geometry.cluster_size if kind in (L2Kind.NORMAL, L2Kind.ZERO_ALLOCATED) else 0
+        if limit - index >= _WORTH_COMPARING and table[index:limit] == progression(first, limit - index, step):
+            return self._inside_file(first, index, limit, step)
+        position, expected = index + 1, first + step
+        while position < limit and table[position] == expected:
+            position, expected = position + 1, expected + step
+        return self._inside_file(first, index, position, step)
+
+    def _inside_file(self, first: int, index: int, end: int, step: int) -> int:
+        last_offset = (first & OFFSET_MASK) + (end - 1 - index) * step
+        if last_offset >= self._metadata.file.size:
+            raise damaged(self._metadata.path, f"cluster {last_offset:#x} lies behind the end of the file")
+        return end
+
+    def _check_compressed(self, entry: int) -> None:
+        data = CompressedRange.of(entry, self._geometry.cluster_bits)
+        if entry & COPIED or data.offset == 0 or data.offset >= self._metadata.file.size:
+            raise damaged(self._metadata.path, f"compressed L2 entry {entry:#x} does not point into the file")

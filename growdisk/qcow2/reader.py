@@ -1,0 +1,125 @@
+"""Reading guest bytes: one host read per contiguous run, the backing file where this layer has nothing.
+
+A backing file may be shorter than the image above it; behind its end there are zeros.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from growdisk.block.device import BlockDevice, Extent, ExtentKind
+from growdisk.errors import ImageUnsupported
+from growdisk.qcow2.compress import BadCompressedData, Decompressor, NoDecompressor, decompressor
+from growdisk.qcow2.entries import CompressedRange, L2Kind
+from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.mapping import GuestRun, Mapping
+from growdisk.qcow2.writeback import Metadata
+
+_CLUSTERS_KEPT = 8  # decompressed; neighbours are usually read in pieces
+_ZEROS = bytes(1 << 16)
+
+
+class Reader:
+    """Guest content of one layer and those below. Ranges may lie behind the disk's end; zeros are there."""
+
+    def __init__(self, metadata: Metadata, mapping: Mapping, backing: BlockDevice | None) -> None:
+        self._metadata, self._mapping, self.backing = metadata, mapping, backing
+        self._file, self._geometry = metadata.file, metadata.geometry
+        self._decompress: Decompressor | None = None
+        self._clusters: OrderedDict[int, bytes] = OrderedDict()
+
+    def read(self, start: int, end: int) -> bytes:
+        if end > (size := self._metadata.header.size):
+            return (
+                self.read(start, max(size, start)) + bytes(end - max(size, start))
+                if start < size
+                else bytes(end - start)
+            )
+        parts = [self._read_run(run) for run in self._mapping.runs(start, end)]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def extents(self, start: int, end: int) -> Iterator[Extent]:
+        """Adjacent extents, neighbours of one kind and depth joined."""
+        last: Extent | None = None
+        for extent in self._raw_extents(start, end):
+            if last is not None and (last.kind, last.depth) == (extent.kind, extent.depth):
+                last = Extent(last.start, extent.end, last.kind, last.depth)
+                continue
+            if last is not None:
+                yield last
+            last = extent
+        if last is not None:
+            yield last
+
+    def reads_as_zero(self, run: GuestRun) -> bool:
+        """Whether a run is known to be zeros without looking at data."""
+        if run.kind in (L2Kind.ZERO_PLAIN, L2Kind.ZERO_ALLOCATED):
+            return True
+        return run.kind is L2Kind.UNALLOCATED and (self.backing is None or run.start >= self.backing.size)
+
+    def _read_run(self, run: GuestRun) -> bytes:
+        length = run.end - run.start
+        if run.kind is L2Kind.NORMAL:
+            return self._read_host(run.host, length)
+        if run.kind is L2Kind.COMPRESSED:
+            within = run.start % self._geometry.cluster_size
+            return self._cluster(run.entry)[within : within + length]
+        if run.kind is L2Kind.UNALLOCATED and self.backing is not None:
+            return _read_short(self.backing, run.start, length)
+        return _ZEROS[:length] if length <= len(_ZEROS) else bytes(length)
+
+    def _read_host(self, offset: int, length: int) -> bytes:
+        """Host bytes; the file's last cluster may be cut short, and then ends in zeros."""
+        missing = offset + length - self._file.size
+        if missing <= 0:
+            return self._file.read(offset, length)
+        available = max(length - missing, 0)
+        return (self._file.read(offset, available) if available else b"") + bytes(length - available)
+
+    def _cluster(self, entry: int) -> bytes:
+        """A compressed cluster. Nobody but us writes the file, and we never write compressed ones: caching is safe."""
+        cluster = self._clusters.get(entry)
+        if cluster is None:
+            cluster = self._decompressed(entry)
+            self._clusters[entry] = cluster
+            if len(self._clusters) > _CLUSTERS_KEPT:
+                self._clusters.popitem(last=False)
+        return cluster
+
+    def _decompressed(self, entry: int) -> bytes:
+        data = CompressedRange.of(entry, self._geometry.cluster_bits)
+        raw = self._file.read(data.offset, min(data.length, self._file.size - data.offset))
+        path = self._metadata.path
+        try:
+            if self._decompress is None:
+                self._decompress = decompressor(self._metadata.header.compression_type)
+            return self._decompress(raw, self._geometry.cluster_size)
+        except BadCompressedData as error:
+            raise damaged(path, f"the compressed cluster at {data.offset:#x} is broken: {error}") from error
+        except NoDecompressor as error:
+            raise ImageUnsupported(path, reason=str(error), hint="install libzstd1") from error
+
+    def _raw_extents(self, start: int, end: int) -> Iterator[Extent]:
+        for run in self._mapping.runs(start, end):
+            if run.kind in (L2Kind.NORMAL, L2Kind.COMPRESSED):
+                yield Extent(run.start, run.end, ExtentKind.DATA)
+            elif run.kind is not L2Kind.UNALLOCATED:
+                yield Extent(run.start, run.end, ExtentKind.ZERO)
+            else:
+                yield from self._backing_extents(run.start, run.end)
+
+    def _backing_extents(self, start: int, end: int) -> Iterator[Extent]:
+        if self.backing is not None and start < (stop := min(end, self.backing.size)):
+            for extent in self.backing.extents(start, stop - start):
+                depth = extent.depth + 1 if extent.depth >= 0 else -1
+                yield Extent(extent.start, extent.end, extent.kind, depth)
+            start = stop
+        if start < end:
+            yield Extent(start, end, ExtentKind.ZERO, -1)
+
+
+def _read_short(backing: BlockDevice, offset: int, length: int) -> bytes:
+    available = min(max(backing.size - offset, 0), length)
+    data = backing.read(offset, available) if available else b""
+    return data if available == length else data + bytes(length - available)

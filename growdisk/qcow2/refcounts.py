@@ -1,0 +1,177 @@
+"""The reference counts of an image: refcount table, blocks, and counting runs of clusters up and down.
+
+Changed blocks wait in a bounded cache. One may be written at any time: counts go up before anything points to a
+cluster and down only after nothing does (writeback.py), so an early write leaks at worst.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from growdisk.block.device import ResizableDevice
+from growdisk.errors import ImageDamaged
+from growdisk.qcow2.entries import REFTABLE_RESERVED
+from growdisk.qcow2.geometry import Geometry
+from growdisk.qcow2.header import Header
+from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.refblock import RefblockCodec, RefcountRange, add_to_run, equal_run
+from growdisk.qcow2.tables import TableCache, dump_table, load_table
+
+CACHE_BYTES = 8 << 20
+Run = tuple[int, int]  # first cluster index, number of clusters
+
+
+class Refcounts:
+    """Counts by cluster index. Blocks are made by the allocator (`add_blocks`, `move_table`)."""
+
+    def __init__(self, file: ResizableDevice, path: Path, header: Header, sync: Callable[[], None]) -> None:
+        self.geometry: Geometry = header.geometry
+        self._file, self._path, self._sync = file, path, sync
+        self.table_offset = header.reftable_offset
+        self.table = load_table(file.read(header.reftable_offset, header.reftable_clusters * header.cluster_size))
+        self._codec = RefblockCodec(self.geometry.refcount_bits)
+        self._cache = TableCache(self._load, self._write_block, CACHE_BYTES)
+        self._unlinked: set[int] = set()  # block indices whose table entry is not on disk yet
+        self._check_table()
+
+    @property
+    def covered(self) -> int:
+        """Clusters that the table's entries can count."""
+        return len(self.table) * self.geometry.refblock_entries
+
+    def block(self, index: int) -> array[int] | None:
+        """The counts of one block, or None if it does not exist (all its clusters are free)."""
+        if index >= len(self.table) or not self.table[index]:
+            return None
+        return self._cache.get(index)
+
+    def get(self, cluster: int) -> int:
+        index, entry = divmod(cluster, self.geometry.refblock_entries)
+        block = self.block(index)
+        return 0 if block is None else block[entry]
+
+    def all_equal(self, first: int, count: int, value: int) -> bool:
+        """Whether each of `count` clusters from `first` has exactly this count."""
+        for index, entry, length in self._pieces(first, count):
+            block = self.block(index)
+            if value != 0 if block is None else not equal_run(block, entry, length, value):
+                return False
+        return True
+
+    def add(self, runs: Iterable[Run], delta: int) -> None:
+        """Add `delta` to every cluster of the runs, in memory. Check first: a failure half-way is ImageDamaged."""
+        entries, limit = self.geometry.refblock_entries, self.geometry.refcount_max
+        current, block = -1, None
+        for first, count in runs:
+            for index, entry, length in self._pieces(first, count):
+                if index != current:
+                    current, block = index, self.block(index)
+                    if block is not None:
+                        self._cache.changed(index, block)
+                if block is None:
+                    raise damaged(self._path, f"cluster {index * entries + entry:#x} is in use and is not counted")
+                try:
+                    add_to_run(block, entry, length, delta, limit)
+                except RefcountRange as error:
+                    raise self._bad_count(index * entries + error.index, error.count) from error
+
+    def first_outside(self, runs: Iterable[Run], low: int, high: int) -> tuple[int, int] | None:
+        """The first cluster of the runs with a count outside low..high, as (cluster, count); None if all are within."""
+        for first, count in runs:
+            for index, entry, length in self._pieces(first, count):
+                block = self.block(index)
+                counts = array("B", [0]) if block is None else block[entry : entry + length]
+                if block is not None and low <= counts[0] <= high and equal_run(block, entry, length, counts[0]):
+                    continue
+                if min(counts) < low or max(counts) > high:
+                    bad = next(i for i, value in enumerate(counts) if not low <= value <= high)
+                    return index * self.geometry.refblock_entries + entry + bad, counts[bad]
+        return None
+
+    def add_blocks(self, offsets: dict[int, int]) -> None:
+        """Put new, empty blocks at these host offsets, by block index. The table must be long enough."""
+        for index, offset in offsets.items():
+            self.table[index] = offset
+            self._unlinked.add(index)
+            self._cache.changed(index, self._empty_block())
+
+    def forget_blocks(self, indices: Iterable[int]) -> None:
+        """Take back add_blocks for blocks that were not written (the file system was full)."""
+        for index in indices:
+            if index in self._unlinked:
+                self._unlinked.discard(index)
+                self._cache.drop(index)
+                self.table[index] = 0
+
+    def write_blocks(self) -> None:
+        """Write the changed blocks, and link new ones after a sync of what they hold."""
+        for index, _ in self._cache.dirty():
+            self._write_block(index)
+        if not self._unlinked:
+            return
+        self._sync()
+        for index in sorted(self._unlinked):
+            self._file.write(self.table_offset + 8 * index, self.table[index].to_bytes(8, "big"))
+        self._unlinked.clear()
+
+    def write_table_copy(self, offset: int, entries: int) -> array[int]:
+        """Write all blocks and a copy of the table, `entries` long, at `offset`; the header does not know it yet."""
+        for index, _ in self._cache.dirty():
+            self._write_block(index)
+        longer = self.table + array("Q", bytes(8 * (entries - len(self.table))))
+        self._file.write(offset, dump_table(longer))
+        return longer
+
+    def lengthen(self, entries: int) -> None:
+        """Make room in memory for more table entries; on disk the table moves (allocator)."""
+        self.table.frombytes(bytes(8 * (entries - len(self.table))))
+
+    def shorten(self, entries: int) -> None:
+        """Take back `lengthen`."""
+        del self.table[entries:]
+
+    def table_moved(self, offset: int) -> None:
+        """The header points to the table at `offset` now, which holds all entries."""
+        self.table_offset = offset
+        self._unlinked.clear()
+
+    @property
+    def is_dirty(self) -> bool:
+        return self._cache.is_dirty or bool(self._unlinked)
+
+    def _pieces(self, first: int, count: int) -> Iterator[tuple[int, int, int]]:
+        """A run cut at block borders: (block index, first entry, entries)."""
+        per_block = self.geometry.refblock_entries
+        while count > 0:
+            index, entry = divmod(first, per_block)
+            length = min(count, per_block - entry)
+            yield index, entry, length
+            first, count = first + length, count - length
+
+    def _load(self, index: int) -> array[int]:
+        return self._codec.load(self._file.read(self.table[index], self.geometry.cluster_size))
+
+    def _write_block(self, index: int) -> None:
+        block = self._cache.get(index)
+        self._file.write(self.table[index], self._codec.dump(block))
+        self._cache.cleaned(index)
+
+    def _empty_block(self) -> array[int]:
+        block = array(self._codec.typecode)
+        block.frombytes(bytes(self.geometry.refblock_entries * block.itemsize))
+        return block
+
+    def _check_table(self) -> None:
+        size, cluster_size = self._file.size, self.geometry.cluster_size
+        bad_bits = REFTABLE_RESERVED | (cluster_size - 1)
+        for index, offset in enumerate(self.table):
+            if offset and (offset & bad_bits or offset + cluster_size > size):
+                raise damaged(self._path, f"refcount table entry {index} ({offset:#x}) is not a cluster of the file")
+
+    def _bad_count(self, cluster: int, count: int) -> ImageDamaged:
+        where = f"cluster {cluster:#x}"
+        if count == 0:
+            return damaged(self._path, f"{where} is in use and its reference count is 0")
+        return damaged(self._path, f"{where} has the count {count}, the highest of its width")

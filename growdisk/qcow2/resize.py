@@ -1,0 +1,128 @@
+"""Changing the virtual size. The header's size is one write; what must be true before or after it is done around it.
+
+Growing: what lies behind the old end (data of an earlier, larger disk, VM state, a longer backing file) must read as
+zeros before the size is published. Shrinking: the size first, then the clusters behind it are freed.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import replace
+
+from growdisk.errors import ImageUnsupported
+from growdisk.qcow2.entries import L2Kind
+from growdisk.qcow2.header import SIZE_AND_L1_OFFSET
+from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
+from growdisk.qcow2.mapping import Mapping
+from growdisk.qcow2.reader import Reader
+from growdisk.qcow2.tables import dump_table
+from growdisk.qcow2.walk import Walker
+from growdisk.qcow2.writeback import Metadata
+from growdisk.qcow2.writer import Writer
+from growdisk.units import align_up, format_size
+
+_SECTOR = 512
+
+
+class Resizer:
+    """Changes the size of one open image; durable when it returns."""
+
+    def __init__(self, metadata: Metadata, mapping: Mapping, reader: Reader, writer: Writer, walker: Walker) -> None:
+        self._metadata, self._mapping, self._geometry = metadata, mapping, metadata.geometry
+        self._reader, self._writer, self._walker = reader, writer, walker
+
+    def check(self, size: int) -> None:
+        """Raise ImageUnsupported, before anything is written, if the image cannot have this size."""
+        header = self._metadata.header
+        reason = None
+        if size % _SECTOR:
+            reason = f"a disk's size is a multiple of {_SECTOR} bytes; {size} is not"
+        elif size > MAX_SIZE or 8 * self._geometry.l1_entries(size) > MAX_L1_BYTES:
+            reason = f"{format_size(size)} is more than clusters of {format_size(header.cluster_size)} can address"
+        elif header.version == 2 and header.snapshot_count:
+            reason = "it is a version 2 image with snapshots, which do not know the size they were taken at"
+        elif header.backing_file is not None and self._reader.backing is None and size > header.size:
+            reason = "its backing file is not open, so nobody knows what lies behind the old end"
+        if reason is not None:
+            hint = "choose another size, or convert the image; growdisk has not changed it"
+            raise ImageUnsupported(self._metadata.path, reason=reason, hint=hint)
+
+    def resize(self, size: int) -> None:
+        self.check(size)
+        old = self._metadata.header.size
+        if size > old:
+            self._grow(old, size)
+        elif size < old:
+            self._publish(size)
+            self._drop_tables_behind(size)
+            self._drop_clusters_behind(size)
+            self._metadata.close_cleanly()
+
+    def _grow(self, old: int, size: int) -> None:
+        self._check_tail_can_be_zeroed(old)
+        self._drop_tables_behind(old)
+        self._lengthen_l1(self._geometry.l1_entries(size))
+        self._drop_clusters_behind(old)
+        cluster_end = min(align_up(old, self._geometry.cluster_size), size)
+        backing = self._reader.backing
+        zero_end = max(cluster_end, min(size, backing.size if backing is not None else 0))
+        if zero_end > old:
+            self._writer.write_zeros(old, zero_end)
+        self._metadata.flush()
+        self._publish(size)
+        self._metadata.close_cleanly()
+
+    def _check_tail_can_be_zeroed(self, old: int) -> None:
+        """The rest of the last cluster is written as guest data, which an encrypted image needs its key for."""
+        if not self._metadata.header.crypt_method or old % self._geometry.cluster_size == 0:
+            return
+        run = next(self._mapping.runs(old, old + 1))
+        if run.kind in (L2Kind.NORMAL, L2Kind.COMPRESSED):
+            reason = "it is encrypted, and zeros have to be written behind its old end"
+            raise ImageUnsupported(self._metadata.path, reason=reason)
+
+    def _publish(self, size: int) -> None:
+        header = replace(self._metadata.header, size=size)
+        self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
+
+    def _drop_tables_behind(self, size: int) -> None:
+        """Free all L2 tables that lie wholly behind a disk of `size` bytes: old data, and VM state."""
+        self._metadata.flush()
+        l1 = self._metadata.l1
+        behind = [index for index in range(self._geometry.l1_entries(size), len(l1)) if l1[index]]
+        if not behind:
+            return
+        lost = self._walker.references(array("Q", [l1[index] for index in behind]))
+        self._walker.check_counts(lost, up=False)
+        for index in behind:
+            self._metadata.set_l1(index, 0)
+        self._metadata.flush()
+        self._metadata.release(lost.runs())
+
+    def _drop_clusters_behind(self, size: int) -> None:
+        """Empty the entries behind `size` in the last L2 table."""
+        start = align_up(size, self._geometry.cluster_size)
+        end = min(align_up(size, self._geometry.l2_coverage), len(self._metadata.l1) * self._geometry.l2_coverage)
+        self._writer.empty_clusters(start, end)
+
+    def _lengthen_l1(self, entries: int) -> None:
+        """Move the L1 table to a longer one; the header changes in one write, then the old table is free."""
+        old = self._metadata.header
+        if entries <= old.l1_size:
+            return
+        count = self._geometry.clusters(8 * entries)
+        cluster = self._metadata.allocator.allocate(count)
+        longer = self._metadata.l1 + array("Q", bytes(8 * (entries - old.l1_size)))
+        offset = cluster << self._geometry.cluster_bits
+        data = dump_table(longer)
+        try:
+            self._metadata.file.write(offset, data + bytes(count * self._geometry.cluster_size - len(data)))
+            self._metadata.flush()
+        except OSError:
+            self._metadata.allocator.release([(cluster, count)])
+            raise
+        header = replace(old, l1_size=entries, l1_offset=offset)
+        self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
+        self._metadata.replace_l1(longer)
+        old_run = (old.l1_offset >> self._geometry.cluster_bits, self._geometry.clusters(8 * old.l1_size))
+        self._metadata.release([old_run])

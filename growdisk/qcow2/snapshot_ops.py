@@ -1,0 +1,239 @@
+"""Creating, applying and deleting internal snapshots, each by one header write.
+
+    create   COPIED off ─▶ counts up, L1 copy, table ─▶ HEADER
+    apply    COPIED off in the snapshot's tables ─▶ counts up, L1 copy ─▶ HEADER ─▶ counts of the old state down
+    delete   shorter table ─▶ HEADER ─▶ counts down ─▶ COPIED on where a count is 1 again
+
+Each arrow is a sync. COPIED goes off before a count goes up and on after it went down, so that no program ever writes
+in place into a shared cluster; a crash leaks clusters or leaves COPIED off, both harmless. Everything is read and
+counted in memory first: a refusal changes nothing. Version 3 images carry the dirty bit meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from growdisk.errors import ImageUnsupported, SnapshotAmbiguous, SnapshotExists, SnapshotNotFound
+from growdisk.qcow2.entries import COPIED
+from growdisk.qcow2.header import SIZE_AND_L1_OFFSET, SNAPSHOTS_OFFSET
+from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SNAPSHOTS, damaged
+from growdisk.qcow2.refcounts import Run
+from growdisk.qcow2.snapshots import (
+    MAX_NAME,
+    SnapshotEntry,
+    SnapshotInfo,
+    dump_entries,
+    new_extra,
+    read_entries,
+)
+from growdisk.qcow2.tables import dump_table, load_table
+from growdisk.qcow2.walk import Walker, without_copied
+from growdisk.qcow2.writeback import Metadata
+
+
+class SnapshotKeeper:
+    """The snapshots of one open image."""
+
+    def __init__(self, metadata: Metadata, walker: Walker) -> None:
+        self._metadata, self._walker, self._geometry = metadata, walker, metadata.geometry
+        self.entries = read_entries(metadata.file, metadata.path, metadata.header)
+
+    def infos(self) -> tuple[SnapshotInfo, ...]:
+        return tuple(entry.info(self._metadata.header.size) for entry in self.entries)
+
+    def find(self, name: str) -> SnapshotEntry:
+        """The one snapshot of this name."""
+        found = [entry for entry in self.entries if entry.name == name]
+        if not found:
+            raise SnapshotNotFound(self._metadata.path, name=name)
+        if len(found) > 1:
+            raise SnapshotAmbiguous(self._metadata.path, name=name)
+        return found[0]
+
+    def check_new_name(self, name: str) -> None:
+        if not 0 < len(name.encode("utf-8", "surrogateescape")) <= MAX_NAME:
+            raise ImageUnsupported(
+                self._metadata.path, reason=f"a snapshot's name has 1 to {MAX_NAME} bytes", hint="choose another name"
+            )
+        if any(entry.name == name for entry in self.entries):
+            raise SnapshotExists(self._metadata.path, name=name)
+        if len(self.entries) >= MAX_SNAPSHOTS:
+            raise ImageUnsupported(
+                self._metadata.path, reason=f"it has {MAX_SNAPSHOTS} snapshots already", hint="delete some of them"
+            )
+
+    # --- create -----------------------------------------------------------------------------------
+
+    def create(self, name: str) -> SnapshotInfo:
+        """Keep the present state under a new name."""
+        self.check_new_name(name)
+        self._metadata.close_cleanly()
+        active = self._metadata.l1
+        references = self._walker.references(active)
+        self._walker.check_counts(references, up=True)
+        with self._counting():
+            self._walker.clear_copied(active)
+            self._clear_active_copied()
+            runs = references.runs()
+            l1_run = self._allocate_table(dump_table(self._metadata.l1))
+            entry = self._new_entry(name, l1_run[0])
+            self._metadata.refcounts.add(runs, +1)
+            self._switch_table((*self.entries, entry), counted=[*runs, l1_run])
+        return entry.info(self._metadata.header.size)
+
+    def _clear_active_copied(self) -> None:
+        """Make the active L1 forget COPIED, durably."""
+        self._metadata.forget_l2()
+        for index, entry in enumerate(self._metadata.l1):
+            if entry & COPIED:
+                self._metadata.set_l1(index, entry & ~COPIED)
+        self._metadata.flush()
+
+    def _new_entry(self, name: str, l1_cluster: int) -> SnapshotEntry:
+        numbers = [int(entry.id) for entry in self.entries if entry.id.isascii() and entry.id.isdigit()]
+        now = time.time_ns()
+        return SnapshotEntry(
+            l1_offset=l1_cluster << self._geometry.cluster_bits,
+            l1_size=len(self._metadata.l1),
+            id=str(max(numbers, default=0) + 1),
+            name=name,
+            date_sec=now // 10**9,
+            date_nsec=now % 10**9,
+            vm_clock_nsec=0,
+            extra=new_extra(self._metadata.header.size),
+        )
+
+    # --- apply ------------------------------------------------------------------------------------
+
+    def apply(self, name: str) -> None:
+        """Make the image what it was when the snapshot was taken, size included; the snapshot stays."""
+        entry = self.find(name)
+        self._metadata.close_cleanly()
+        size = entry.disk_size(self._metadata.header.size)
+        wanted = self._guest_part(self._load_l1(entry), size)
+        gained, lost = self._walker.references(wanted), self._walker.references(self._metadata.l1)
+        self._walker.check_counts(gained, up=True)
+        self._walker.check_counts(lost, up=False)
+        with self._counting():
+            self._walker.clear_copied(wanted)
+            self._metadata.forget_l2()
+            self._metadata.sync()
+            runs = gained.runs()
+            l1_run = self._allocate_table(dump_table(wanted))
+            self._metadata.refcounts.add(runs, +1)
+            with self._undone_on_failure([*runs, l1_run]):
+                self._write_counts()
+            old = self._switch_l1(wanted, l1_run[0], size)
+            self._metadata.release([*lost.runs(), old])
+            self._metadata.close_cleanly()
+
+    def _guest_part(self, l1: array[int], size: int) -> array[int]:
+        """The entries for a disk of `size` bytes: VM state behind it stays with the snapshot alone."""
+        count = self._geometry.l1_entries(size)
+        part = without_copied(l1[:count])
+        part.frombytes(bytes(8 * (max(count, 1) - len(part))))
+        return part
+
+    def _switch_l1(self, l1: array[int], cluster: int, size: int) -> Run:
+        """Make `l1`, which stands at `cluster`, the active table. Returns the clusters of the old one."""
+        old = self._metadata.header
+        header = replace(old, size=size, l1_size=len(l1), l1_offset=cluster << self._geometry.cluster_bits)
+        self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
+        self._metadata.replace_l1(l1)
+        return self._table_run(old.l1_offset, 8 * old.l1_size)
+
+    # --- delete -----------------------------------------------------------------------------------
+
+    def delete(self, name: str) -> None:
+        """Forget a snapshot and free what only it needed."""
+        entry = self.find(name)
+        self._metadata.close_cleanly()
+        l1 = self._load_l1(entry)
+        references = self._walker.references(l1)
+        self._walker.check_counts(references, up=False)
+        with self._counting():
+            self._switch_table(tuple(other for other in self.entries if other is not entry), counted=[])
+            self._metadata.release([*references.runs(), self._table_run(entry.l1_offset, 8 * entry.l1_size)])
+            self._metadata.close_cleanly()
+            self._metadata.forget_l2()
+            self._walker.restore_copied(l1)
+            self._metadata.close_cleanly()
+
+    # --- shared -----------------------------------------------------------------------------------
+
+    def _load_l1(self, entry: SnapshotEntry) -> array[int]:
+        path, size = self._metadata.path, 8 * entry.l1_size
+        if size > MAX_L1_BYTES or entry.l1_offset % self._geometry.cluster_size:
+            raise damaged(path, f"the L1 table of snapshot '{entry.name}' is too large or not aligned")
+        if entry.l1_offset + size > self._metadata.file.size or (size and not entry.l1_offset):
+            raise damaged(path, f"the L1 table of snapshot '{entry.name}' lies outside the file")
+        table = load_table(self._metadata.file.read(entry.l1_offset, size))
+        self._metadata.check_l1(table, f"L1 table of snapshot '{entry.name}'")
+        return table
+
+    def _switch_table(self, entries: tuple[SnapshotEntry, ...], counted: list[Run]) -> None:
+        """Write a whole new snapshot table and all counts, switch to it, and free the old one.
+
+        `counted`: what has been counted up for it, and is counted down again if it does not come to the switch.
+        """
+        data = dump_entries(entries)
+        with self._undone_on_failure(counted):
+            new_run = self._allocate_table(data) if data else (0, 0)
+            with self._undone_on_failure([new_run]):
+                self._write_counts()
+        old_run = self._table_run(self._metadata.header.snapshots_offset, len(dump_entries(self.entries)))
+        offset = new_run[0] << self._geometry.cluster_bits
+        header = replace(self._metadata.header, snapshot_count=len(entries), snapshots_offset=offset)
+        self._metadata.switch(header, SNAPSHOTS_OFFSET, header.snapshots_bytes())
+        self.entries = entries
+        self._metadata.release([old_run])
+
+    def _write_counts(self) -> None:
+        """Counts (and the tables written before) must be durable before the header tells of what they count."""
+        self._metadata.refcounts.write_blocks()
+        self._metadata.sync()
+
+    def _allocate_table(self, data: bytes) -> Run:
+        """Store a table in clusters of its own."""
+        count = max(self._geometry.clusters(len(data)), 1)
+        cluster = self._metadata.allocator.allocate(count)
+        with self._undone_on_failure([(cluster, count)]):
+            padded = data + bytes(count * self._geometry.cluster_size - len(data))
+            self._metadata.file.write(cluster << self._geometry.cluster_bits, padded)
+        return cluster, count
+
+    def _table_run(self, offset: int, length: int) -> Run:
+        return offset >> self._geometry.cluster_bits, self._geometry.clusters(length)
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        """The dirty bit around changes of many counts. It stays set if a failure cannot be mended here."""
+        self._metadata.set_dirty_bit(dirty=True)
+        try:
+            yield
+        except OSError:
+            with suppress(OSError):
+                self._mend()
+            raise
+        self._metadata.set_dirty_bit(dirty=False)
+
+    def _mend(self) -> None:
+        """After a failure before the switch: write the counts taken back, and set COPIED again."""
+        self._metadata.close_cleanly()
+        self._metadata.forget_l2()
+        self._walker.restore_copied(self._metadata.l1)
+        self._metadata.close_cleanly()
+        self._metadata.set_dirty_bit(dirty=False)
+
+    @contextmanager
+    def _undone_on_failure(self, runs: list[Run]) -> Iterator[None]:
+        """Count clusters down again, in memory, if the header could not be switched to what uses them."""
+        try:
+            yield
+        except OSError:
+            self._metadata.allocator.release(runs)
+            raise

@@ -1,0 +1,105 @@
+"""Big-endian tables as arrays of native integers, and a bounded cache for them.
+
+A table is converted once when it is loaded; then C-speed slices and comparisons work on it. The cache may evict at any
+time: who changes a table says so with `changed`, and hands the table back with it.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable
+
+_SWAP = sys.byteorder == "little"
+
+
+def load_table(data: bytes, typecode: str = "Q") -> array[int]:
+    """Big-endian integers (B, H, I or Q wide) as an array."""
+    table = array(typecode, data)
+    if _SWAP and table.itemsize > 1:
+        table.byteswap()
+    return table
+
+
+def dump_table(table: array[int]) -> bytes:
+    """The reverse of load_table."""
+    if _SWAP and table.itemsize > 1:
+        table = table[:]
+        table.byteswap()
+    return table.tobytes()
+
+
+def progression(first: int, count: int, step: int) -> array[int]:
+    """first, first+step, ...: what `count` entries of one contiguous run look like."""
+    return array("Q", [first]) * count if step == 0 else array("Q", range(first, first + count * step, step))
+
+
+class TableCache:
+    """The most recently used tables by key (a host offset or a block index), the changed ones among them.
+
+    `load(key)` reads a table; `spill(key)` is called before a changed table is evicted and must make it clean.
+    """
+
+    def __init__(self, load: Callable[[int], array[int]], spill: Callable[[int], None], max_bytes: int) -> None:
+        self._load, self._spill, self._max_bytes = load, spill, max_bytes
+        self._tables: OrderedDict[int, array[int]] = OrderedDict()
+        self._dirty: dict[int, array[int]] = {}
+        self._bytes = 0
+
+    def get(self, key: int) -> array[int]:
+        table = self._tables.get(key)
+        if table is None:
+            table = self._load(key)
+            self._insert(key, table)
+        else:
+            self._tables.move_to_end(key)
+        return table
+
+    def changed(self, key: int, table: array[int]) -> None:
+        """`table` is the new content under `key`, not yet written."""
+        if self._tables.get(key) is not table:
+            self.drop(key)
+            self._insert(key, table)
+        self._dirty[key] = table
+
+    def cleaned(self, key: int) -> None:
+        """The table has been written."""
+        self._dirty.pop(key, None)
+
+    def dirty(self) -> list[tuple[int, array[int]]]:
+        """The changed tables, in order of their keys."""
+        return sorted(self._dirty.items())
+
+    @property
+    def is_dirty(self) -> bool:
+        return bool(self._dirty)
+
+    def is_changed(self, key: int) -> bool:
+        return key in self._dirty
+
+    def cached_keys(self) -> list[int]:
+        return list(self._tables)
+
+    def drop(self, key: int) -> None:
+        """Forget a table that is no longer one; changes to it are lost on purpose."""
+        table = self._tables.pop(key, None)
+        if table is not None:
+            self._bytes -= len(table) * table.itemsize
+        self._dirty.pop(key, None)
+
+    def clear(self) -> None:
+        """Forget all; there must be no changed tables."""
+        assert not self._dirty
+        self._tables.clear()
+        self._bytes = 0
+
+    def _insert(self, key: int, table: array[int]) -> None:
+        size = len(table) * table.itemsize
+        while self._bytes + size > self._max_bytes and self._tables:
+            oldest = next(iter(self._tables))
+            if oldest in self._dirty:
+                self._spill(oldest)
+            self.drop(oldest)
+        self._tables[key] = table
+        self._bytes += size

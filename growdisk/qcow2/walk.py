@@ -1,0 +1,198 @@
+"""Walking everything that an L1 table reaches: what a snapshot counts, and where COPIED has to change.
+
+A table of 8192 entries is looked at as one big number: after an arithmetic progression is subtracted from it, each
+contiguous run shows as equal lanes, and equal lanes are found by comparing slices. Only fragmented tables cost time
+per entry.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from growdisk.errors import ImageError, ImageUnsupported
+from growdisk.qcow2.entries import COMPRESSED, COPIED, L1_RESERVED, OFFSET_MASK
+from growdisk.qcow2.geometry import Geometry
+from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.mapping import Mapping
+from growdisk.qcow2.refcounts import Run
+from growdisk.qcow2.tables import dump_table, progression
+from growdisk.qcow2.writeback import Metadata
+
+_RUN_BITS = 20  # a run is packed as first << 20 | count, so that a million of them take 8 MB
+_CLEAR = bytes(value & 0x7F for value in range(256))  # COPIED is the top bit of an entry's first byte
+_SET = bytes(value | 0x80 for value in range(256))
+
+
+@dataclass
+class References:
+    """Host clusters that an L1 table reaches, one count each time."""
+
+    packed_runs: array[int] = field(default_factory=lambda: array("Q"))
+    compressed: dict[int, int] = field(default_factory=dict)  # cluster index: how many compressed clusters lie in it
+
+    def add(self, first: int, count: int) -> None:
+        self.packed_runs.append(first << _RUN_BITS | count)
+
+    def add_compressed(self, clusters: range) -> None:
+        for cluster in clusters:
+            self.compressed[cluster] = self.compressed.get(cluster, 0) + 1
+
+    def runs(self) -> list[Run]:
+        """All of them, in the order of the file; what n compressed clusters share stands n times."""
+        mask = (1 << _RUN_BITS) - 1
+        runs = [(packed >> _RUN_BITS, packed & mask) for packed in sorted(self.packed_runs)]
+        for cluster, times in sorted(self.compressed.items()):
+            runs += [(cluster, 1)] * times
+        return runs
+
+
+class Walker:
+    """Reads L2 tables straight from the file: there must be nothing unwritten, and the L2 cache is left alone."""
+
+    def __init__(self, metadata: Metadata, mapping: Mapping) -> None:
+        self._metadata, self._mapping, self._geometry = metadata, mapping, metadata.geometry
+        self._splitter = RunSplitter(self._geometry)
+
+    def references(self, l1: array[int]) -> References:
+        """What the table reaches, L2 tables included. ImageDamaged for any entry that is not sound."""
+        found, bits = References(), self._geometry.cluster_bits
+        for offset in l2_offsets(l1):
+            found.add(offset >> bits, 1)
+            table = self._metadata.load_l2(offset)
+            for start, end in self._splitter.runs(table):
+                entry = table[start]
+                self._mapping.kind(entry)
+                if entry & COMPRESSED:
+                    found.add_compressed(self._mapping.host_clusters(entry))
+                    continue
+                self._mapping.kind(table[end - 1])
+                found.add((entry & OFFSET_MASK) >> bits, end - start)
+        return found
+
+    def check_counts(self, references: References, *, up: bool) -> None:
+        """Raise ImageDamaged or ImageUnsupported unless all these clusters can be counted `up` (or down)."""
+        refcounts, highest = self._metadata.refcounts, self._geometry.refcount_max
+        low, high = (1, highest - 1) if up else (1, highest)
+        bits = _RUN_BITS
+        runs = ((packed >> bits, packed & (1 << bits) - 1) for packed in references.packed_runs)
+        bad = refcounts.first_outside(runs, low, high)
+        for cluster, times in references.compressed.items():
+            if bad is not None:
+                break
+            count = refcounts.get(cluster)
+            if count < times or (up and count + times > highest):
+                bad = (cluster, count)
+        if bad is not None:
+            raise self._bad_count(*bad)
+
+    def clear_copied(self, l1: array[int]) -> None:
+        """Clear COPIED in all L2 tables that `l1` reaches, in place; the caller syncs."""
+        for offset in l2_offsets(l1):
+            raw = self._metadata.file.read(offset, self._geometry.cluster_size)
+            cleared = raw[0::8].translate(_CLEAR)
+            if cleared != raw[0::8]:
+                table = bytearray(raw)
+                table[0::8] = cleared
+                self._metadata.file.write(offset, table)
+
+    def restore_copied(self, touched: array[int]) -> None:
+        """Set COPIED in the active tables wherever a count is 1, for each L1 entry that is not empty in `touched`."""
+        bits = self._geometry.cluster_bits
+        for index, other in enumerate(touched[: len(self._metadata.l1)]):
+            entry = self._metadata.l1[index]
+            if not other or not entry or self._metadata.refcounts.get((entry & OFFSET_MASK) >> bits) != 1:
+                continue
+            if not entry & COPIED:
+                self._metadata.set_l1(index, entry | COPIED)
+            self._restore_in_table(entry & OFFSET_MASK)
+
+    def _restore_in_table(self, offset: int) -> None:
+        bits = self._geometry.cluster_bits
+        table = self._metadata.load_l2(offset)
+        old = dump_table(table)
+        new = bytearray(old)
+        for start, end in self._splitter.runs(table):
+            if table[start] & COMPRESSED:
+                continue
+            cluster = (table[start] & OFFSET_MASK) >> bits
+            for first, last in self._single_counted(cluster, end - start):
+                area = slice(8 * (start + first), 8 * (start + last), 8)
+                new[area] = new[area].translate(_SET)
+        if new != old:
+            self._metadata.file.write(offset, new)
+
+    def _single_counted(self, cluster: int, count: int) -> Iterator[Run]:
+        """The parts of a run of host clusters whose count is 1, as half-open pairs relative to `cluster`."""
+        if self._metadata.refcounts.all_equal(cluster, count, 1):
+            yield 0, count
+            return
+        for position in range(count):
+            if self._metadata.refcounts.get(cluster + position) == 1:
+                yield position, position + 1
+
+    def _bad_count(self, cluster: int, count: int) -> ImageError:
+        if count == 0:
+            return damaged(self._metadata.path, f"cluster {cluster:#x} is in use and its reference count is 0")
+        return ImageUnsupported(
+            self._metadata.path,
+            reason=f"cluster {cluster:#x} is referenced {count} times and a count of {self._geometry.refcount_bits} "
+            "bits cannot hold more",
+            hint="delete a snapshot, or convert the image to wider refcounts; growdisk has not changed it",
+        )
+
+
+class RunSplitter:
+    """Finds the runs in L2 tables of one geometry."""
+
+    _GUARD = 1 << 60  # keeps every lane from borrowing when the progression is subtracted
+
+    def __init__(self, geometry: Geometry) -> None:
+        lanes = progression(0, geometry.l2_entries, geometry.cluster_size)
+        guards = progression(self._GUARD, geometry.l2_entries, 0)
+        self._shift = int.from_bytes(guards.tobytes(), "little") - int.from_bytes(lanes.tobytes(), "little")
+        self._empty = array("Q", bytes(geometry.cluster_size))
+
+    def runs(self, table: array[int]) -> Iterator[Run]:
+        """Ranges [start, end) of entries with contiguous host clusters and equal flags; compressed ones stand alone."""
+        if table == self._empty:
+            return
+        total = int.from_bytes(table.tobytes(), "little") + self._shift
+        levelled = array("Q", total.to_bytes(8 * len(table), "little"))
+        index, size = 0, len(table)
+        while index < size:
+            entry = table[index]
+            if entry & COMPRESSED:
+                yield index, index + 1
+                index += 1
+            elif entry & OFFSET_MASK:
+                end = _equal_until(levelled, index)
+                yield index, end
+                index = end
+            else:
+                index = _equal_until(table, index)
+
+
+def l2_offsets(l1: array[int]) -> Iterator[int]:
+    """Host offsets of the L2 tables in an L1 table."""
+    for entry in l1:
+        if entry:
+            yield entry & OFFSET_MASK
+
+
+def without_copied(l1: array[int]) -> array[int]:
+    return array("Q", [entry & ~(COPIED | L1_RESERVED) for entry in l1])
+
+
+def _equal_until(values: array[int], index: int) -> int:
+    """The end of the run of equal values at `index`: steps that double, then halve."""
+    value, size = values[index], len(values)
+    end, step = index + 1, 1
+    while end < size and values[end] == value:
+        piece = values[end : end + step]
+        if piece == array("Q", [value]) * len(piece):
+            end, step = end + len(piece), step * 2
+        else:
+            step = max(step // 2, 1)
+    return end

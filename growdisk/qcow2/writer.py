@@ -1,0 +1,195 @@
+"""Writing guest bytes: in place where the cluster is ours alone, otherwise into new clusters.
+
+"Ours alone" means COPIED *and* a count of one: another program may have died between the two. What is replaced is
+freed only after the table without it is durable (writeback.py).
+"""
+
+from __future__ import annotations
+
+from array import array
+
+from growdisk.qcow2.entries import COPIED, ZERO, L2Kind
+from growdisk.qcow2.mapping import GuestRun, Mapping
+from growdisk.qcow2.reader import Reader
+from growdisk.qcow2.tables import progression
+from growdisk.qcow2.writeback import Metadata
+
+_JOINED = 1 << 20  # up to here head, data and tail go out as one write
+_ZERO_CHUNK = 1 << 20
+
+
+class Writer:
+    """Changes the guest content of the top layer. Ranges may lie behind the disk's end, as far as the L1 reaches."""
+
+    def __init__(self, metadata: Metadata, mapping: Mapping, reader: Reader) -> None:
+        self._metadata, self._mapping, self._reader = metadata, mapping, reader
+        self._geometry, self._file = metadata.geometry, metadata.file
+
+    def write(self, offset: int, data: memoryview) -> None:
+        coverage = self._geometry.l2_coverage
+        while data:
+            length = min(len(data), coverage - offset % coverage)
+            self._write_in_table(offset, data[:length])
+            offset, data = offset + length, data[length:]
+        self._metadata.relieve()
+
+    def write_zeros(self, start: int, end: int) -> None:
+        """Make [start, end) read as zeros: by flags where whole clusters are covered and the version has them."""
+        cluster_size = self._geometry.cluster_size
+        head_end = min(-(-start // cluster_size) * cluster_size, end)
+        tail_start = max(end // cluster_size * cluster_size, head_end)
+        if end >= self._metadata.header.size:  # nobody sees what lies behind the disk's end in its last cluster
+            tail_start = max(tail_start, -(-end // cluster_size) * cluster_size)
+        self._write_explicit_zeros(start, head_end)
+        self._drop_clusters(head_end, tail_start, to_zero=True)
+        self._write_explicit_zeros(tail_start, end)
+        self._metadata.relieve()
+
+    def discard(self, start: int, end: int) -> None:
+        """Free the clusters that lie wholly inside [start, end); they read as zeros, or stay where that cannot be."""
+        cluster_size = self._geometry.cluster_size
+        start, end = -(-start // cluster_size) * cluster_size, end // cluster_size * cluster_size
+        if self._reader.backing is None or self._metadata.header.version >= 3:
+            self._drop_clusters(start, end, to_zero=False)
+        self._metadata.relieve()
+
+    def empty_clusters(self, start: int, end: int) -> None:
+        """Free whole clusters and leave their entries empty: for what lies behind the disk's end."""
+        for run in list(self._mapping.runs(start, end)):
+            if run.kind is not L2Kind.UNALLOCATED:
+                self._set_run(run, 0)
+
+    # --- data -------------------------------------------------------------------------------------
+
+    def _write_in_table(self, start: int, data: memoryview) -> None:
+        end = start + len(data)
+        while start < end:
+            run = next(self._mapping.runs(start, end))
+            if self._is_ours(run):
+                self._file.write(run.host, data[: run.end - start])
+                stop = run.end
+            else:
+                stop = self._write_new(start, data[: self._rewritable_end(run, end) - start])
+            start, data = stop, data[stop - start :]
+
+    def _is_ours(self, run: GuestRun) -> bool:
+        """Whether the run may be written in place."""
+        if run.kind is not L2Kind.NORMAL or not run.entry & COPIED:
+            return False
+        bits = self._geometry.cluster_bits
+        first, last = run.host >> bits, run.host + run.end - run.start - 1 >> bits
+        inside = run.host + run.end - run.start <= self._file.size
+        return inside and self._metadata.refcounts.all_equal(first, last - first + 1, 1)
+
+    def _rewritable_end(self, first: GuestRun, end: int) -> int:
+        """How far the runs from `first` on all need new clusters."""
+        stop = first.end
+        if stop < end:
+            for run in self._mapping.runs(stop, end):
+                if self._is_ours(run):
+                    break
+                stop = run.end
+        return stop
+
+    def _write_new(self, start: int, data: memoryview) -> int:
+        """Put data into new clusters, as many as can be had in a row. Returns how far that reached."""
+        bits = self._geometry.cluster_bits
+        l1_index = start // self._geometry.l2_coverage
+        table = self._metadata.writable_l2(l1_index)
+        wanted = (start + len(data) - 1 >> bits) - (start >> bits) + 1
+        cluster, count = self._metadata.allocator.allocate_some(wanted)
+        end = min(start + len(data), ((start >> bits) + count) << bits)
+        try:
+            self._write_clusters(cluster << bits, start, end, data[: end - start])
+        except BaseException:
+            self._metadata.allocator.release([(cluster, count)])  # nothing points to them yet
+            raise
+        index = start >> bits & self._geometry.l2_entries - 1
+        entries = progression(cluster << bits | COPIED, count, self._geometry.cluster_size)
+        self._replace_entries(l1_index, table, index, entries)
+        return end
+
+    def _write_clusters(self, host: int, start: int, end: int, data: memoryview) -> None:
+        """Fill whole new clusters: what the guest has around [start, end), and `data` in it."""
+        cluster_size = self._geometry.cluster_size
+        first, last = start - start % cluster_size, -(-end // cluster_size) * cluster_size
+        head = self._reader.read(first, start) if first < start else b""
+        tail = self._reader.read(end, last) if end < last else b""
+        if (head or tail) and len(data) <= _JOINED:
+            self._file.write(host, b"".join((head, data, tail)))
+            return
+        position = host
+        for part in (head, data, tail):
+            if part:
+                self._file.write(position, part)
+                position += len(part)
+
+    # --- entries ----------------------------------------------------------------------------------
+
+    def _replace_entries(self, l1_index: int, table: array[int], index: int, entries: array[int]) -> None:
+        """Store entries in a table from writable_l2 and free what they replace, later."""
+        old = table[index : index + len(entries)]
+        table[index : index + len(entries)] = entries
+        self._metadata.l2_changed(l1_index, table)
+        if any(old):
+            self._free_entries(old)
+
+    def _free_entries(self, entries: array[int]) -> None:
+        first, count = 0, 0
+        for entry in entries:
+            for cluster in self._mapping.host_clusters(entry):
+                if cluster == first + count:
+                    count += 1
+                    continue
+                if count:
+                    self._metadata.free_later(first, count)
+                first, count = cluster, 1
+        if count:
+            self._metadata.free_later(first, count)
+
+    def _drop_clusters(self, start: int, end: int, *, to_zero: bool) -> None:
+        """Free the whole clusters of [start, end) and make them read as zeros."""
+        coverage = self._geometry.l2_coverage
+        while start < end:
+            stop = min(end, (start // coverage + 1) * coverage)
+            for run in list(self._mapping.runs(start, stop)):
+                if not self._needs_nothing(run, to_zero=to_zero):
+                    self._drop_run(run)
+            start = stop
+            self._metadata.relieve()
+
+    def _needs_nothing(self, run: GuestRun, *, to_zero: bool) -> bool:
+        if run.kind is L2Kind.UNALLOCATED:
+            return not to_zero or self._reader.reads_as_zero(run)
+        return run.kind is L2Kind.ZERO_PLAIN
+
+    def _drop_run(self, run: GuestRun) -> None:
+        backing = self._reader.backing
+        if backing is None or run.start >= backing.size:
+            entry = 0
+        elif self._metadata.header.version >= 3:
+            entry = ZERO
+        else:
+            self._write_explicit_zeros(run.start, run.end)
+            return
+        self._set_run(run, entry)
+
+    def _set_run(self, run: GuestRun, entry: int) -> None:
+        """Give every cluster of a run this entry, and free what it had."""
+        bits = self._geometry.cluster_bits
+        l1_index = run.start // self._geometry.l2_coverage
+        count = (run.end - 1 >> bits) - (run.start >> bits) + 1
+        table = self._metadata.writable_l2(l1_index)
+        index = run.start >> bits & self._geometry.l2_entries - 1
+        self._replace_entries(l1_index, table, index, array("Q", [entry]) * count)
+
+    def _write_explicit_zeros(self, start: int, end: int) -> None:
+        """Zeros as data, except where there are zeros already."""
+        if start >= end:
+            return
+        for run in list(self._mapping.runs(start, end)):
+            if self._reader.reads_as_zero(run):
+                continue
+            for position in range(run.start, run.end, _ZERO_CHUNK):
+                length = min(_ZERO_CHUNK, run.end - position)
+                self.write(position, memoryview(bytes(length)))
