@@ -242,7 +242,7 @@ class ApplianceFailed(OperationFailed):
 class TableRewriteFailed(OperationFailed):
     WHAT: ClassVar[str] = "cannot write the new partition table of {path}"
     WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "check that TMPDIR has room and that parted can read the image's table; nothing was written"
+    DO: ClassVar[str] = "check that parted and sfdisk can read the image's table; it has not been changed"
     path: Path
     reason: str
 

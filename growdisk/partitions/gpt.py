@@ -22,7 +22,7 @@ from growdisk.partitions.table import GPT_ENTRY_SIZE, Partition, PartitionTable
 from growdisk.units import ByteRange, align_up
 
 SIGNATURE = b"EFI PART"
-_HEADER = struct.Struct("<8s4sIII4xQQQQ16sQIII")
+_HEADER = struct.Struct("<8s4sII4xQQQQ16sQIII")
 _ENTRY = struct.Struct("<16s16sQQQ72s")
 _MAX_ENTRIES = 4096
 
@@ -56,7 +56,7 @@ class GptCopy:
 
 def parse_header(sector: bytes) -> GptHeader | None:
     """None unless the sector is a GPT header with a right CRC."""
-    signature, _revision, size, crc, _reserved, *rest = _HEADER.unpack_from(sector)
+    signature, _revision, size, crc, *rest = _HEADER.unpack_from(sector)
     if signature != SIGNATURE or not _HEADER.size <= size <= len(sector):
         return None
     without_crc = sector[:16] + bytes(4) + sector[20:size]

@@ -1,4 +1,4 @@
-"""Lets libparted make a new table out of the old one, on a sparse scratch copy; the sole importer of parted.
+"""Lets libparted make a new table out of the old one, on a sparse scratch copy in memory; the sole importer of parted.
 
 The image itself is never opened by libparted. The scratch file has the disk's full size but holds only the sectors of
 the table; libparted edits it, our own reader checks the outcome against the plan, and only sectors that differ from the
@@ -8,7 +8,7 @@ replaced when the boot sector begins with zeros), the type byte of an entry (5 m
 
 from __future__ import annotations
 
-import tempfile
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -47,17 +47,23 @@ def rewrite(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[Secto
             _edit(file, path, old.table, new)
             return _outcome(file, device, path, old, new)
     except OSError as error:
-        raise TableRewriteFailed(path, reason=f"the scratch copy in {tempfile.gettempdir()}: {error}") from error
+        raise TableRewriteFailed(path, reason=f"no scratch copy of its table: {error}") from error
 
 
 @contextmanager
 def _scratch_copy(device: BlockDevice, old: LocatedTable, size: int) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="growdisk-table-") as folder:
-        with closing(RawFile.create(Path(folder) / "disk", size, lock=False)) as copy:
+    """The name of a sparse file in memory: nothing is left behind by a crash, and no file system limits its size."""
+    fd = os.memfd_create("growdisk-table")
+    try:
+        os.ftruncate(fd, size)
+        file = Path(f"/proc/self/fd/{fd}")
+        with closing(RawFile.open(file, writable=True, lock=False)) as copy:
             for part in old.ranges:
                 copy.write(part.start, device.read(part.start, part.length))
             copy.write(0, _NEUTRAL_BOOT_CODE)
-        yield Path(folder) / "disk"
+        yield file
+    finally:
+        os.close(fd)
 
 
 def _edit(file: Path, path: Path, old: PartitionTable, new: PartitionTable) -> None:
