@@ -11,7 +11,7 @@ from growdisk.partitions.table import Partition, PartitionTable, Role
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """The image file. `version` is the qcow2 version, None for raw; sizes are bytes."""
+    """The image file, sizes in bytes. `version` is the qcow2 version, None for raw, which has no refcounts either."""
 
     path: Path
     format: str
@@ -20,6 +20,7 @@ class ImageFacts:
     snapshots: tuple[str, ...] = ()
     backing: tuple[str, ...] = ()
     version: int | None = None
+    refcount_bits: int = 0
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ Steps, the NBD export and the readers all see this one device; a snapshot store 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import RLock
 from typing import Literal
 
-from growdisk.block.device import Extent, ResizableDevice
+from growdisk.block.device import BlockDevice, Extent, ResizableDevice
 from growdisk.block.raw import RawFile
-from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.image import Qcow2Image, backing_of
 
 Format = Literal["qcow2", "raw"]
 
@@ -21,26 +22,29 @@ Format = Literal["qcow2", "raw"]
 class Disk:
     """Implements ResizableDevice on whatever image is active now. `file` holds the locks; closing it ends the run."""
 
-    def __init__(self, path: Path, image_format: Format, file: RawFile) -> None:
+    def __init__(self, path: Path, image_format: Format, file: RawFile, backing: BlockDevice | None) -> None:
         self.path, self.format, self.file = path, image_format, file
         self.lock = RLock()
+        self._backing = backing
         self._active = self.base(writable=False)
 
     @classmethod
     def open(cls, path: Path, image_format: Format) -> Disk:
         """Open and lock the image as its one writer; nothing is written yet. ImageInUse and other refusals."""
-        file = RawFile.open(path, writable=True)
-        try:
-            return cls(path, image_format, file)
-        except BaseException:
-            file.close()
-            raise
+        with ExitStack() as stack:
+            file = stack.enter_context(closing(RawFile.open(path, writable=True)))
+            backing = backing_of(file, path) if image_format == "qcow2" else None
+            if backing is not None:
+                stack.enter_context(closing(backing))
+            disk = cls(path, image_format, file, backing)
+            stack.pop_all()
+        return disk
 
     def base(self, *, writable: bool) -> ResizableDevice:
         """The image itself, without overlays. It shares our file: it is flushed, never closed."""
         if self.format == "raw":
             return self.file
-        return Qcow2Image.over(self.file, self.path, writable=writable, backing=open_backing(self.path))
+        return Qcow2Image.over(self.file, self.path, writable=writable, backing=self._backing)
 
     @property
     def active(self) -> ResizableDevice:
@@ -91,3 +95,5 @@ class Disk:
         """Let go of the image as it is. Everything that matters was flushed by those who wrote it."""
         with self.lock:
             self.file.close()
+            if self._backing is not None:
+                self._backing.close()

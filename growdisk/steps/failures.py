@@ -57,10 +57,27 @@ class FilesystemBroken(OperationFailed):
 
 
 @dataclass(eq=False)
-class HostDiskFull(OperationFailed):
+class HostWriteFailed(OperationFailed):
     WHAT: ClassVar[str] = "writing to {path} failed while {activity}"
     WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = "free some space on the host (df -h) and run the same command again"
     path: Path
     activity: str
     reason: str
+
+
+@dataclass(eq=False)
+class NoGuestSystem(Refused):
+    WHAT: ClassVar[str] = "there is no guest system on sda{number} to give a swap file to"
+    WHY: ClassVar[str] = "it has no /etc/fstab"
+    DO: ClassVar[str] = "use --swap drop or --swap move"
+    number: int
+
+
+@dataclass(eq=False)
+class ImageChanged(Refused):
+    WHAT: ClassVar[str] = "{path} is not as growdisk left it"
+    WHY: ClassVar[str] = "somebody has written to it since run {run} stopped; going on would destroy that"
+    DO: ClassVar[str] = "to accept the image as it is now, remove {path}.growdisk (and the snapshots growdisk-{run}-*)"
+    path: Path
+    run: str

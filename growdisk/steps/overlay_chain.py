@@ -10,6 +10,7 @@ from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
 from growdisk.block.raw import RawFile
+from growdisk.block.window import Window
 from growdisk.durable import sync_directory
 from growdisk.qcow2.create import create
 from growdisk.qcow2.image import Qcow2Image
@@ -74,5 +75,6 @@ class OverlayChain:
 
 
 def open_image(path: Path, *, backing: ResizableDevice | None, writable: bool) -> Qcow2Image:
-    """A qcow2 image of our own making, on a backing device that is open already."""
-    return Qcow2Image.over(RawFile.open(path, writable=writable), path, writable=writable, backing=backing)
+    """A qcow2 image of our own making, on a backing device that is open already and stays so when it is closed."""
+    window = Window(backing, 0, backing.size) if backing is not None else None
+    return Qcow2Image.over(RawFile.open(path, writable=writable), path, writable=writable, backing=window)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from threading import Event as Flag
 from typing import Generic, Protocol, TypeVar
 
 from growdisk.errors import GrowdiskError
@@ -18,6 +16,7 @@ from growdisk.workflow.journal import Event, Record
 from growdisk.workflow.snapshots import SnapshotStore
 from growdisk.workflow.states import TOUCHED, RunState, fold
 from growdisk.workflow.step import AlreadyDone, Blocked, Evidence, Step
+from growdisk.workflow.stopping import StopRequest
 
 C = TypeVar("C")
 
@@ -38,18 +37,6 @@ class Observer(Protocol):
     def step_ended(self, name: str, state: str, seconds: float, detail: str) -> None: ...
 
 
-@dataclass
-class StopRequest:
-    """Set from outside (a signal) to stop a run at its next safe point."""
-
-    flag: Flag
-    signal: str = "a signal"
-
-    def check(self) -> None:
-        if self.flag.is_set():
-            raise Interrupted(self.signal)
-
-
 class Engine(Generic[C]):
     """One run of `steps` on `context`. `journal` and `snapshots` outlive the process.
 
@@ -63,7 +50,7 @@ class Engine(Generic[C]):
     ) -> None:  # fmt: skip
         self._steps, self._context = steps, context
         self._snapshots, self._journal, self._observer = snapshots, journal, observer
-        self._keep, self._stop, self._make_room = keep, stop or StopRequest(Flag()), make_room
+        self._keep, self._stop, self._make_room = keep, stop or StopRequest(), make_room
 
     @property
     def state(self) -> RunState:
@@ -191,7 +178,7 @@ class Engine(Generic[C]):
 
     def _give_up(self, step: Step[C], error: Exception, seconds: float) -> None:
         """Restore everything, then raise what the user should see."""
-        if self._stop.flag.is_set() and not isinstance(error, Interrupted):
+        if self._stop.requested and not isinstance(error, Interrupted):
             error = Interrupted(self._stop.signal)  # a tool died of the same signal, or was ended because of it
         self._make_room()
         reason = _reason(error)

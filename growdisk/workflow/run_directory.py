@@ -22,10 +22,9 @@ RESERVE = 8 << 20
 @dataclass(eq=False)
 class RunStandsInTheWay(Refused):
     WHAT: ClassVar[str] = "{image} has {a_run} run already"
-    WHY: ClassVar[str] = "run {run} is {state}"
+    WHY: ClassVar[str] = "the last one is {state}"
     DO: ClassVar[str] = "growdisk {first} {image}, or growdisk rollback {image}; growdisk status {image} says more"
     image: Path
-    run: str
     state: str
 
     @property
@@ -90,8 +89,8 @@ class RunDirectory:
         self._reserve.unlink(missing_ok=True)
 
 
-def refuse_if_open(directory: RunDirectory, run: str) -> None:
+def refuse_if_open(directory: RunDirectory) -> None:
     """RunStandsInTheWay while a run is unfinished or kept."""
     status = directory.state().status
     if status in (Status.UNFINISHED, Status.KEPT):
-        raise RunStandsInTheWay(directory.image, run=run, state=status.value)
+        raise RunStandsInTheWay(directory.image, state=status.value)

@@ -1,0 +1,67 @@
+"""How a call ended, as values: for programs, for --json, for the words of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from growdisk.errors import GrowdiskError
+from growdisk.planner.layout import Layout
+from growdisk.planner.plan import Plan
+from growdisk.workflow.journal import Event
+from growdisk.workflow.states import RunState
+
+Outcome = Literal["planned", "changed", "nochange", "refused", "restored", "stuck"]
+
+_STATE_WORDS = {
+    Event.VERIFIED: "done",
+    Event.SKIPPED: "skipped",
+    Event.RESTORED: "restored",
+    Event.APPLYING: "unfinished",
+    Event.APPLIED: "unfinished",
+    Event.RESTORING: "unfinished",
+}
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """`state` is pending, done, skipped, restored or unfinished; `detail` says what was done, or would be."""
+
+    name: str
+    state: str
+    seconds: float
+    detail: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """The end of a run, or a plan. `error` is set where it did not end as asked."""
+
+    result: Outcome
+    run: str | None
+    backend: str | None
+    before: Layout
+    after: Layout
+    steps: tuple[StepReport, ...] = ()
+    given_up: tuple[str, ...] = ()
+    reason: str = ""
+    error: GrowdiskError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        return self.error.exit_code if self.error else 0
+
+
+def step_reports(plan: Plan, state: RunState) -> tuple[StepReport, ...]:
+    reports = []
+    for step in plan.steps:
+        record = state.last.get(step.name)
+        word = _STATE_WORDS.get(record.event, "pending") if record else "pending"
+        seconds = record.seconds if record else 0.0
+        reports.append(StepReport(step.name, word, seconds, (record.detail if record else "") or step.describe()))
+    return tuple(reports)
+
+
+def planned_steps(plan: Plan) -> Sequence[StepReport]:
+    return tuple(StepReport(step.name, "pending", 0.0, step.describe()) for step in plan.steps)

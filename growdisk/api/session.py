@@ -1,0 +1,111 @@
+"""Puts one run together: its disk, its snapshot store, its journal, the engine; for a new run or one from a journal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from growdisk.planner.plan import Plan, encode_plan
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.repair import repair
+from growdisk.steps.context import Hands, RunContext
+from growdisk.steps.disk import Disk
+from growdisk.steps.failures import ImageChanged
+from growdisk.steps.internal_snapshots import InternalSnapshots
+from growdisk.steps.overlay_snapshots import OverlaySnapshots
+from growdisk.steps.pin import Pin
+from growdisk.steps.quiet_snapshots import QuietSnapshots
+from growdisk.workflow.engine import Engine, Observer
+from growdisk.workflow.journal import Event, Journal, Record
+from growdisk.workflow.run_directory import RunDirectory
+from growdisk.workflow.snapshots import NoSnapshots, SnapshotStore
+from growdisk.workflow.states import TOUCHED, RunState, Status
+from growdisk.workflow.stopping import StopRequest
+
+
+@dataclass(frozen=True)
+class Session:
+    """A run in this process. `path` is the image as the user named it."""
+
+    path: Path
+    plan: Plan
+    disk: Disk
+    directory: RunDirectory
+    hands: Hands
+    engine: Engine[RunContext]
+
+    @classmethod
+    def begin(
+        cls, path: Path, plan: Plan, disk: Disk, directory: RunDirectory, observer: Observer, stop: StopRequest
+    ) -> Session:
+        """A new run: planned and written down, not yet begun."""
+        journal = directory.begin(encode_plan(plan))
+        if plan.snapshots == "internal":
+            _writable_image(disk).set_run_mark(on=True)
+        elif plan.snapshots == "overlay":
+            _pin(directory, disk).set()
+        journal.append(Record(Event.BEGIN, facts={"run": plan.run}))
+        return cls._assemble(path, plan, disk, directory, journal, observer, stop)
+
+    @classmethod
+    def reopen(
+        cls, path: Path, plan: Plan, disk: Disk, directory: RunDirectory, observer: Observer, stop: StopRequest
+    ) -> Session:
+        """A run that another process began. ImageChanged if the image is not as that one left it."""
+        journal = directory.journal()
+        state = directory.state()
+        if not state.finished:
+            _refuse_changed(path, plan, disk, directory, state)
+            if plan.snapshots == "internal":
+                repair(disk.file, disk.path, errors=False)  # what a crash left half-made: leaks, no more
+        return cls._assemble(path, plan, disk, directory, journal, observer, stop)
+
+    @classmethod
+    def _assemble(
+        cls, path: Path, plan: Plan, disk: Disk, directory: RunDirectory, journal: Journal, observer: Observer,
+        stop: StopRequest,
+    ) -> Session:  # fmt: skip
+        hands = Hands(disk, stop)
+        store = QuietSnapshots(_snapshots(plan, disk, directory), hands)
+        engine = Engine(
+            plan.steps, RunContext(disk, hands, path), store, journal, observer,
+            keep=plan.keep, stop=stop, make_room=directory.make_room,
+        )  # fmt: skip
+        return cls(path, plan, disk, directory, hands, engine)
+
+
+def _snapshots(plan: Plan, disk: Disk, directory: RunDirectory) -> SnapshotStore:
+    names = [step.name for step in plan.steps]
+    if plan.snapshots == "overlay":
+        return OverlaySnapshots(disk, directory.path, names, _pin(directory, disk))
+    image = disk.base(writable=True)
+    disk.activate(image)
+    if plan.snapshots == "internal" and isinstance(image, Qcow2Image):
+        return InternalSnapshots(image, plan.run, names)
+    return NoSnapshots()
+
+
+def _refuse_changed(path: Path, plan: Plan, disk: Disk, directory: RunDirectory, state: RunState) -> None:
+    """Going on would destroy what somebody else has written to the image since.
+
+    A kept run's internal snapshots are whole whatever was written since; its undo files fit only the image as it was.
+    """
+    if state.settling or state.keeping:
+        changed = state.status is Status.KEPT and not _pin(directory, disk).holds()
+    elif plan.snapshots == "internal":
+        touched = any(record.event in TOUCHED for record in state.last.values())
+        changed = touched and not _writable_image(disk).has_run_mark
+    else:
+        changed = not _pin(directory, disk).holds()
+    if changed:
+        raise ImageChanged(path, run=plan.run)
+
+
+def _writable_image(disk: Disk) -> Qcow2Image:
+    image = disk.base(writable=True)
+    assert isinstance(image, Qcow2Image), image
+    return image
+
+
+def _pin(directory: RunDirectory, disk: Disk) -> Pin:
+    return Pin(directory.path / "pin", disk.path)

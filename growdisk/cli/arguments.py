@@ -1,0 +1,64 @@
+"""Arguments that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from growdisk.errors import UsageError
+from growdisk.planner.goal import Goal, RunOptions
+from growdisk.steps.disk import Format
+from growdisk.units import parse_size
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", type=Path, metavar="TARGET", help="the image file")
+    parser.add_argument("-f", "--format", choices=("qcow2", "raw"), help="the image's format (default: probed)")
+
+
+def add_image(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", type=Path, metavar="IMAGE", help="the image file")
+
+
+def add_goal(parser: argparse.ArgumentParser) -> None:
+    add_target(parser)
+    parser.add_argument(
+        "size", nargs="?", metavar="SIZE",
+        help="+10G grows by, 40G grows to (b k M G T P E, powers of 1024); left out: fill what lags behind",
+    )  # fmt: skip
+    parser.add_argument("--partition", default="auto", metavar="auto|N|/dev/sdaN", help="which partition grows")
+    parser.add_argument(
+        "--swap", choices=("drop", "move", "file"), default="drop",
+        help="swap in the way: removed (default), moved to the end of the disk, or made a file of the guest",
+    )  # fmt: skip
+    parser.add_argument(
+        "--delete", type=int, action="append", default=[], metavar="N", help="consent to lose another partition"
+    )
+    parser.add_argument("--backend", choices=("auto", "guestfs", "direct"), default="auto")
+    parser.add_argument(
+        "--snapshots", choices=("auto", "internal", "overlay", "none"), default="auto",
+        help="how each step can be undone (default: internal for qcow2 v3, overlay otherwise)",
+    )  # fmt: skip
+    parser.add_argument("--keep-snapshots", action="store_true", help="keep the way back: growdisk rollback, commit")
+    parser.add_argument(
+        "--preallocation", choices=("off", "metadata", "falloc", "full"), default="off",
+        help="take the new space on the host at once (raw: falloc)",
+    )  # fmt: skip
+
+
+def goal_of(arguments: argparse.Namespace) -> Goal:
+    size = parse_size(arguments.size) if arguments.size is not None else None
+    return Goal(
+        size, arguments.partition, arguments.swap, tuple(sorted(set(arguments.delete))), arguments.preallocation
+    )
+
+
+def options_of(arguments: argparse.Namespace) -> RunOptions:
+    if arguments.keep_snapshots and arguments.snapshots == "none":
+        raise UsageError("--keep-snapshots and --snapshots none exclude each other", hint="leave one of them out")
+    return RunOptions(arguments.backend, arguments.snapshots, arguments.keep_snapshots)
+
+
+def format_of(arguments: argparse.Namespace) -> Format | None:
+    chosen: Format | None = arguments.format
+    return chosen

@@ -1,0 +1,24 @@
+"""growdisk commit: accept the image as it is, and forget the run's snapshots."""
+
+from __future__ import annotations
+
+import argparse
+
+from growdisk.cli.arguments import add_image
+from growdisk.cli.output import Output
+
+NAME = "commit"
+HELP = "forget the snapshots of a kept run: its result is final"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_image(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    from growdisk import api
+    from growdisk.cli.report import tell
+
+    with output.steps() as steps:
+        result = api.commit(arguments.target, steps)
+    return tell(result, output, image=str(arguments.target))

@@ -1,0 +1,30 @@
+"""growdisk expand: the whole job."""
+
+from __future__ import annotations
+
+import argparse
+
+from growdisk.cli import plan
+from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
+from growdisk.cli.output import Output
+
+NAME = "expand"
+HELP = "grow image, partition and file system, each step behind a snapshot"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_goal(parser)
+    parser.add_argument("-n", "--dry-run", action="store_true", help="the same as growdisk plan")
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    if arguments.dry_run:
+        return plan.run(arguments, output)
+    from growdisk import api
+    from growdisk.cli.report import tell
+    from growdisk.workflow.stopping import SignalsStop, StopRequest
+
+    goal, options = goal_of(arguments), options_of(arguments)
+    with SignalsStop(StopRequest()) as stop, output.steps() as steps:
+        result = api.expand(arguments.target, goal, options, format_of(arguments), steps, stop)
+    return tell(result, output, image=str(arguments.target))

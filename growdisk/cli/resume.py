@@ -1,0 +1,25 @@
+"""growdisk resume: go on with an unfinished run."""
+
+from __future__ import annotations
+
+import argparse
+
+from growdisk.cli.arguments import add_image
+from growdisk.cli.output import Output
+
+NAME = "resume"
+HELP = "go on with an unfinished run"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_image(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    from growdisk import api
+    from growdisk.cli.report import tell
+    from growdisk.workflow.stopping import SignalsStop, StopRequest
+
+    with SignalsStop(StopRequest()) as stop, output.steps() as steps:
+        result = api.resume(arguments.target, steps, stop)
+    return tell(result, output, image=str(arguments.target))

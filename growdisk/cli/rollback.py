@@ -1,0 +1,25 @@
+"""growdisk rollback: undo an unfinished or kept run, wholly or down to one step."""
+
+from __future__ import annotations
+
+import argparse
+
+from growdisk.cli.arguments import add_image
+from growdisk.cli.output import Output
+
+NAME = "rollback"
+HELP = "undo an unfinished or kept run"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_image(parser)
+    parser.add_argument("--to", metavar="STEP", help="only down to and including this step")
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    from growdisk import api
+    from growdisk.cli.report import tell
+
+    with output.steps() as steps:
+        result = api.rollback(arguments.target, arguments.to, steps)
+    return tell(result, output, image=str(arguments.target))

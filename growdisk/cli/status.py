@@ -1,0 +1,43 @@
+"""growdisk status: how the run recorded beside an image stands, and what can be done now."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from growdisk.cli.arguments import add_image
+from growdisk.cli.output import Output
+
+if TYPE_CHECKING:
+    from growdisk.api.status import StatusReport
+
+NAME = "status"
+HELP = "say how an unfinished, kept or finished run stands"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_image(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    from growdisk import api
+
+    report = api.status(arguments.target)
+    output.document({key: value for key, value in asdict(report).items() if key != "failure" or value})
+    output.lines(_lines(report, str(arguments.target)))
+    return 0
+
+
+def _lines(report: StatusReport, image: str) -> Iterator[str]:
+    if report.run is None:
+        yield f"no run of growdisk is recorded for {image}"
+        return
+    yield f"run {report.run}: {report.state}"
+    for step in report.steps:
+        yield f"  {step.name:<19} {step.state:<10} {step.detail}"
+    if report.failure:
+        yield f"what went wrong: {report.failure}"
+    for verb in report.next:
+        yield f"next: growdisk {verb} {image}"

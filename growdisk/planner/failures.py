@@ -1,0 +1,73 @@
+"""Refusals of the planner: all of them before anything has been touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from growdisk.errors import LayoutError
+
+
+@dataclass(eq=False)
+class CannotGrow(LayoutError):
+    WHAT: ClassVar[str] = "cannot grow partition {number} of {path}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}"
+    number: int
+    reason: str
+    hint: str
+
+
+@dataclass(eq=False)
+class NothingToGrow(LayoutError):
+    WHAT: ClassVar[str] = "there is nothing in {path} that growdisk could grow"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}"
+    reason: str
+    hint: str = "growdisk show {path} draws what is there; growdisk grows ext2, ext3 and ext4 on partitions"
+
+
+@dataclass(eq=False)
+class PartitionNotFound(LayoutError):
+    WHAT: ClassVar[str] = "there is no partition {wanted} in {path}"
+    WHY: ClassVar[str] = "its partitions are: {present}"
+    DO: ClassVar[str] = "name one of them with --partition, or leave it out"
+    wanted: str
+    present: str
+
+
+@dataclass(eq=False)
+class WouldShrink(LayoutError):
+    WHAT: ClassVar[str] = "{path} is larger than that already"
+    WHY: ClassVar[str] = "it has {old}, asked for is {new}, and growdisk never shrinks a disk"
+    DO: ClassVar[str] = "write +SIZE to grow by an amount"
+    old: str
+    new: str
+
+
+@dataclass(eq=False)
+class Hibernated(LayoutError):
+    WHAT: ClassVar[str] = "the guest in {path} is hibernated"
+    WHY: ClassVar[str] = "its memory lies in the swap space of sda{number} (signature {signature})"
+    DO: ClassVar[str] = "boot the guest and shut it down properly, then run growdisk again"
+    number: int
+    signature: str
+
+
+@dataclass(eq=False)
+class SwapFileTooLarge(LayoutError):
+    WHAT: ClassVar[str] = "there is no room in {path} for a swap file"
+    WHY: ClassVar[str] = "it would take {size}, and the grown file system has {free} free"
+    DO: ClassVar[str] = "grow further, or use --swap move"
+    size: str
+    free: str
+
+
+@dataclass(eq=False)
+class OptionUnsupported(LayoutError):
+    WHAT: ClassVar[str] = "cannot use {option} with {path}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}"
+    option: str
+    reason: str
+    hint: str

@@ -1,0 +1,48 @@
+"""Reads what there is: image, table, superblocks. No appliance and no tool, so it answers in milliseconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from growdisk.block.device import BlockDevice
+from growdisk.block.window import Window
+from growdisk.filesystems.content import Content
+from growdisk.filesystems.identify import identify
+from growdisk.partitions.sectors import read_table
+from growdisk.partitions.table import PartitionTable, Role
+from growdisk.planner.facts import Facts, ImageFacts
+from growdisk.qcow2.image import Qcow2Image
+
+
+def inspect_device(device: BlockDevice, image: ImageFacts) -> Facts:
+    """What is on `device`, the guest-visible content of `image`. Damaged tables are refused."""
+    table = read_table(device, image.path)
+    if table is None:
+        content = identify(device)
+        return Facts(image, None, {0: content} if content else {})
+    return Facts(image, table, _contents(device, table))
+
+
+def image_facts(device: BlockDevice, path: Path) -> ImageFacts:
+    """The image itself; `device` is what was opened at `path`."""
+    actual = path.stat().st_blocks * 512
+    if not isinstance(device, Qcow2Image):
+        return ImageFacts(path, "raw", device.size, actual)
+    header = device.header
+    return ImageFacts(
+        path, "qcow2", device.size, actual,
+        snapshots=tuple(snapshot.name for snapshot in device.snapshots()),
+        backing=(header.backing_file,) if header.backing_file else (),
+        version=header.version, refcount_bits=header.refcount_bits,
+    )  # fmt: skip
+
+
+def _contents(device: BlockDevice, table: PartitionTable) -> dict[int, Content]:
+    found: dict[int, Content] = {}
+    for part in table.partitions:
+        if part.role is Role.EXTENDED or part.end > device.size:
+            continue
+        content = identify(Window(device, part.start, part.size))
+        if content is not None:
+            found[part.number] = content
+    return found

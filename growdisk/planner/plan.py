@@ -1,0 +1,118 @@
+"""A plan as it is carried out and written down: `plan.json` beside the image, so that another process can go on."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from growdisk.planner.facts import Facts
+from growdisk.planner.failures import OptionUnsupported
+from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
+from growdisk.planner.layout import Layout, layout_of
+from growdisk.planner.planner import Proposal
+from growdisk.steps.registry import STEP_KINDS, DiskStep
+
+_LEAST_REFCOUNT_BITS = 8  # five snapshots and the disk itself, and the user's own snapshots beside them
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run, from beginning to end."""
+
+    run: str
+    backend: Literal["guestfs"]
+    snapshots: SnapshotMode
+    keep: bool
+    before: Layout
+    after: Layout
+    steps: tuple[DiskStep, ...]
+    given_up: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _WrittenStep:
+    kind: str
+    fields: msgspec.Raw
+
+
+@dataclass(frozen=True)
+class _WrittenPlan:
+    run: str
+    backend: Literal["guestfs"]
+    snapshots: SnapshotMode
+    keep: bool
+    before: Layout
+    after: Layout
+    steps: tuple[_WrittenStep, ...]
+    given_up: tuple[str, ...]
+
+
+def make_plan(facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions) -> Plan:
+    """Decide how the proposal is carried out. OptionUnsupported where the image does not allow it."""
+    _refuse_backend(facts.image.path, options)
+    _refuse_preallocation(facts, goal)
+    return Plan(
+        run=_new_run_name(), backend="guestfs", snapshots=_snapshot_mode(facts, options), keep=options.keep,
+        before=layout_of(facts), after=layout_of(proposal.after), steps=proposal.steps, given_up=proposal.given_up,
+    )  # fmt: skip
+
+
+def encode_plan(plan: Plan) -> bytes:
+    steps = tuple(_WrittenStep(type(step).__name__, msgspec.Raw(msgspec.json.encode(step))) for step in plan.steps)
+    written = _WrittenPlan(
+        plan.run, plan.backend, plan.snapshots, plan.keep, plan.before, plan.after, steps, plan.given_up
+    )
+    return msgspec.json.format(msgspec.json.encode(written), indent=1)
+
+
+def decode_plan(text: bytes) -> Plan:
+    """The plan again. ValueError (msgspec's) where the text is not one."""
+    written = msgspec.json.decode(text, type=_WrittenPlan)
+    steps = tuple(msgspec.json.decode(step.fields, type=STEP_KINDS[step.kind]) for step in written.steps)
+    return Plan(
+        written.run, written.backend, written.snapshots, written.keep, written.before, written.after, steps,
+        written.given_up,
+    )  # fmt: skip
+
+
+def _new_run_name() -> str:
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def _snapshot_mode(facts: Facts, options: RunOptions) -> SnapshotMode:
+    image = facts.image
+    fit = image.version == 3 and image.refcount_bits >= _LEAST_REFCOUNT_BITS
+    if options.snapshots == "internal" and not fit:
+        reason = "raw images have no snapshots" if image.version is None else "only qcow2 v3 keeps a snapshot's size"
+        if image.version == 3:
+            reason = f"its refcounts of {image.refcount_bits} bits leave no room for them"
+        raise OptionUnsupported(image.path, option="--snapshots internal", reason=reason, hint="leave the option out")
+    mode: SnapshotMode = ("internal" if fit else "overlay") if options.snapshots == "auto" else options.snapshots
+    if image.version == 2 and image.snapshots:
+        raise OptionUnsupported(
+            image.path, option="a qcow2 v2 image that has snapshots",
+            reason="version 2 does not record the size of a snapshot, so the disk may not change its own",
+            hint=f"qemu-img amend -o compat=1.1 {image.path}, then run growdisk again",
+        )  # fmt: skip
+    return mode
+
+
+def _refuse_backend(path: Path, options: RunOptions) -> None:
+    if options.backend == "direct":
+        reason = "this version of growdisk works through libguestfs"
+        raise OptionUnsupported(path, option="--backend direct", reason=reason, hint="use --backend guestfs")
+
+
+def _refuse_preallocation(facts: Facts, goal: Goal) -> None:
+    allowed = ("off", "falloc") if facts.image.format == "raw" else ("off",)
+    if goal.preallocation not in allowed:
+        raise OptionUnsupported(
+            facts.image.path, option=f"--preallocation {goal.preallocation}",
+            reason=f"{facts.image.format} images are grown here with: {', '.join(allowed)}",
+            hint="leave the option out: space is then taken as the guest fills it",
+        )  # fmt: skip

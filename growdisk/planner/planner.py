@@ -1,0 +1,165 @@
+"""Makes a plan of facts and a goal, or says that nothing is to do, or refuses. Pure: reads and touches nothing.
+
+A plan holds all steps of the job; a step whose layer is done already finds that out itself and is skipped, so that a
+run converges whatever was done before. Only when every layer is as wanted is there no plan at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from growdisk.backends.guest_repair.swap_identity import SwapIdentity
+from growdisk.backends.guest_repair.swap_identity import SwapPolicy as SwapRemedy
+from growdisk.filesystems.content import Content, ExtContent, SwapContent
+from growdisk.filesystems.ext_growth import grown_size
+from growdisk.partitions.growth import BlockerPolicy, Grown, NothingToDo, SwapPolicy, plan_growth
+from growdisk.partitions.table import Partition, PartitionTable
+from growdisk.planner.facts import Facts
+from growdisk.planner.failures import CannotGrow, Hibernated, SwapFileTooLarge, WouldShrink
+from growdisk.planner.goal import Goal
+from growdisk.planner.target import choose_target
+from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.registry import DiskStep
+from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
+from growdisk.steps.repair_guest import RepairGuest
+from growdisk.steps.reread_partitions import RereadPartitions
+from growdisk.steps.resize_image import ResizeImage
+from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.units import MiB, align_up, format_size
+
+_SECTOR = 512
+_ROOM_BESIDE_SWAP_FILE = 64 * MiB
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What would be done: the steps, the facts as they will be, and what is given up for it."""
+
+    steps: tuple[DiskStep, ...]
+    after: Facts
+    given_up: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AllDone:
+    """Every layer is as wanted."""
+
+    reason: str
+
+
+def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
+    """Raises Refused errors, which name the image."""
+    _refuse_hibernated(facts)
+    table, target = choose_target(facts, goal.partition)
+    new_size = _new_size(facts, goal)
+    growth = _growth(facts, goal, table, target, new_size)
+    if isinstance(growth, NothingToDo):
+        if new_size - facts.image.virtual_size >= MiB:  # the space lies elsewhere on the disk: the image alone grows
+            raise CannotGrow(facts.image.path, target.number, reason=growth.reason, hint="growdisk show draws the disk")
+        growth, new_size = Grown(table, target), facts.image.virtual_size
+    content = _ext_content(facts, target)
+    wanted = grown_size(content, growth.target.size)
+    if growth.table == table and wanted <= (content.size or 0):
+        return AllDone(f"sda{target.number} and its file system fill the disk already")
+    steps = tuple(_steps(facts, goal, growth, new_size, wanted))
+    return Proposal(steps, _after(facts, growth, new_size, wanted), tuple(_given_up(facts, goal, growth)))
+
+
+def _new_size(facts: Facts, goal: Goal) -> int:
+    old = facts.image.virtual_size
+    new = old if goal.size is None else align_up(goal.size.resolve(old), _SECTOR)
+    if new < old:
+        raise WouldShrink(facts.image.path, old=format_size(old), new=format_size(new))
+    return new
+
+
+def _growth(facts: Facts, goal: Goal, table: PartitionTable, target: Partition, new_size: int) -> Grown | NothingToDo:
+    kinds = {p.number: facts.kind_of(p.number) for p in table.partitions}
+    policy = BlockerPolicy(SwapPolicy(goal.swap), kinds, frozenset(goal.delete))
+    growth = plan_growth(table, target.number, new_size, policy)
+    if isinstance(growth, Grown | NothingToDo):
+        return growth
+    raise CannotGrow(facts.image.path, target.number, reason=growth.reason, hint=growth.hint)
+
+
+def _ext_content(facts: Facts, target: Partition) -> ExtContent:
+    content = facts.contents[target.number]
+    assert isinstance(content, ExtContent), content  # choose_target takes no other
+    return content
+
+
+def _refuse_hibernated(facts: Facts) -> None:
+    for number in facts.swaps:
+        content = facts.contents[number]
+        if isinstance(content, SwapContent) and content.hibernated:
+            raise Hibernated(facts.image.path, number=number, signature=content.hibernated)
+
+
+# --- the steps ----------------------------------------------------------------------------------
+
+
+def _steps(facts: Facts, goal: Goal, growth: Grown, new_size: int, wanted: int) -> Iterator[DiskStep]:
+    assert facts.table is not None
+    target = growth.target
+    content = _ext_content(facts, target)
+    before = facts.table.with_disk_size(new_size)
+    yield ResizeImage(facts.image.virtual_size, new_size, goal.preallocation)
+    yield RewritePartitions(before, growth.table.with_disk_size(new_size))
+    yield RereadPartitions(growth.table.with_disk_size(new_size))
+    yield GrowFilesystem(target.number, target.start, target.size, content.uuid, content.size or 0, wanted)
+    yield from _swap_steps(facts, goal, growth)
+
+
+def _swap_steps(facts: Facts, goal: Goal, growth: Grown) -> Iterator[DiskStep]:
+    for part in growth.moved:
+        if isinstance(content := facts.contents.get(part.number), SwapContent):
+            yield RemakeSwap(part.number, part.start, part.size, content.uuid, content.label)
+    gone = [p for p in growth.removed if p.number in facts.swaps]
+    if not gone:
+        return
+    root = growth.target.number
+    if goal.swap == "file":
+        size = sum(p.size for p in gone)
+        _refuse_too_large(facts, growth, size)
+        yield MakeSwapFile(root, size, facts.contents[gone[0].number].uuid)
+    remedy = SwapRemedy.FILE if goal.swap == "file" else SwapRemedy.DROP
+    yield RepairGuest(root, tuple(_identity(facts, part) for part in gone), remedy)
+
+
+def _identity(facts: Facts, part: Partition) -> SwapIdentity:
+    assert facts.table is not None
+    content = facts.contents[part.number]
+    if part.guid:
+        partuuid = part.guid
+    else:
+        partuuid = f"{facts.table.disk_id.removeprefix('0x')}-{part.number:02x}"
+    return SwapIdentity(part.number, content.uuid or None, content.label or None, partuuid, part.name or None)
+
+
+def _refuse_too_large(facts: Facts, growth: Grown, size: int) -> None:
+    content = facts.contents[growth.target.number]
+    free = growth.target.size - (content.used or 0)
+    if size + _ROOM_BESIDE_SWAP_FILE > free:
+        raise SwapFileTooLarge(facts.image.path, size=format_size(size), free=format_size(free))
+
+
+# --- what it will look like ---------------------------------------------------------------------
+
+
+def _after(facts: Facts, growth: Grown, new_size: int, wanted: int) -> Facts:
+    numbers = {part.number for part in growth.table.partitions}
+    contents: dict[int, Content] = {n: c for n, c in facts.contents.items() if n in numbers}
+    contents[growth.target.number] = replace(contents[growth.target.number], size=wanted)
+    image = replace(facts.image, virtual_size=new_size)
+    return Facts(image, growth.table.with_disk_size(new_size), contents)
+
+
+def _given_up(facts: Facts, goal: Goal, growth: Grown) -> Iterator[str]:
+    for part in growth.removed:
+        kind, size = facts.kind_of(part.number), format_size(part.size)
+        if part.number in facts.swaps:
+            becomes = " (a swap file takes its place)" if goal.swap == "file" else ""
+            yield f"sda{part.number}: swap partition of {size}{becomes}"
+        elif part.role.value != "extended":
+            yield f"sda{part.number}: {kind}, {size}, as --delete {part.number} asked"

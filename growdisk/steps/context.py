@@ -1,0 +1,88 @@
+"""What a step works with: the disk, and hands that reach into the guest's file systems.
+
+The appliance is launched when the first step needs it, once a run; the disk is served to it over NBD by this process.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from growdisk.backends.accelerator import accelerator
+from growdisk.block.nbd import NbdServer
+from growdisk.errors import OperationFailed
+from growdisk.steps.disk import Disk
+from growdisk.steps.failures import HostWriteFailed
+from growdisk.workflow.stopping import StopRequest
+
+if TYPE_CHECKING:  # importing guestfs costs more than all of `growdisk show`
+    from growdisk.backends.guestfs import Appliance
+
+
+class Hands:
+    """The libguestfs appliance on a disk, launched at first use."""
+
+    def __init__(self, disk: Disk, stop: StopRequest) -> None:
+        self._disk, self._stop = disk, stop
+        self._resources = ExitStack()
+        self._server: NbdServer | None = None
+        self._appliance: Appliance | None = None
+
+    @contextmanager
+    def appliance(self, activity: str) -> Iterator[Appliance]:
+        """The running appliance, to do `activity` with. A failed write to the image is named as what it is."""
+        try:
+            yield self._appliance or self._launch()
+        except OperationFailed as error:
+            failure = self._server.failure if self._server else None
+            if failure is not None:
+                raise HostWriteFailed(self._disk.path, activity=activity, reason=str(failure)) from error
+            raise
+
+    def sync(self) -> None:
+        """After this, all that was written inside is in our engine."""
+        if self._appliance is not None:
+            with self.appliance("writing back what the appliance holds") as appliance:
+                appliance.sync()
+
+    def close(self) -> None:
+        """End the appliance in order; nothing it wrote is lost."""
+        if self._appliance is not None:
+            with self.appliance("ending the appliance") as appliance:
+                appliance.close()
+        self._release()
+
+    def kill(self) -> None:
+        """End it at once: what it holds is not wanted any more."""
+        if self._appliance is not None:
+            self._appliance.kill()
+        self._release()
+
+    def _launch(self) -> Appliance:
+        from growdisk.backends.guestfs import Appliance
+
+        directory = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="growdisk-"))
+        self._server = self._resources.enter_context(NbdServer(self._disk, Path(directory) / "nbd"))
+        self._stop.check()
+        self._appliance = Appliance.launch(self._server.socket_path, accelerator=accelerator())
+        self._stop.callbacks.append(self._appliance.kill)
+        return self._appliance
+
+    def _release(self) -> None:
+        self._stop.callbacks.clear()
+        self._appliance = None
+        self._resources.close()
+        self._server = None
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """`path` is the image as the user named it, for messages."""
+
+    disk: Disk
+    hands: Hands
+    path: Path

@@ -1,0 +1,65 @@
+"""grow-filesystem: checks the file system (e2fsck -f) and grows it to its partition (resize2fs)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from growdisk.backends.appliance_values import CheckState
+from growdisk.block.window import Window
+from growdisk.filesystems.content import Content
+from growdisk.filesystems.identify import identify
+from growdisk.steps.context import RunContext
+from growdisk.steps.failures import FilesystemBroken, FilesystemChanged, PromiseBroken
+from growdisk.units import format_size
+from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
+
+
+@dataclass(frozen=True)
+class GrowFilesystem:
+    """The ext file system `uuid` on partition `number`, bytes [start, start+size) of the disk, from `old_size` up.
+
+    `new_size` is what resize2fs makes of the partition: whole blocks, and no last group too small to be one.
+    """
+
+    number: int
+    start: int
+    size: int
+    uuid: str
+    old_size: int
+    new_size: int
+
+    name: ClassVar[str] = "grow-filesystem"
+    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
+
+    def describe(self) -> str:
+        return f"file system on sda{self.number} {format_size(self.old_size)} -> {format_size(self.new_size)}"
+
+    def check(self, context: RunContext) -> Check:
+        content = self._read(context)
+        if content is None or content.uuid != self.uuid:
+            return Blocked(FilesystemChanged(self.number, found=content.kind if content else "nothing"))
+        if content.size == self.new_size:
+            return AlreadyDone(f"it fills sda{self.number} already")
+        return Ready()
+
+    def apply(self, context: RunContext) -> Evidence:
+        device = f"/dev/sda{self.number}"
+        with context.hands.appliance("growing the file system") as appliance:
+            check = appliance.check_ext(device)
+            if check.state is CheckState.DAMAGED:
+                raise FilesystemBroken(self.number, report=check.last_words)
+            appliance.resize_ext(device)
+            appliance.sync()
+        mended = ", errors mended first" if check.state is CheckState.MENDED else ""
+        return Evidence(f"{format_size(self.old_size)} -> {format_size(self.new_size)}{mended}")
+
+    def verify(self, context: RunContext, evidence: Evidence) -> None:
+        """The superblock, read from the image by our own reader."""
+        content = self._read(context)
+        if content is None or content.uuid != self.uuid or content.size != self.new_size:
+            found = f"{content.kind} of {content.size} bytes" if content else "nothing"
+            raise PromiseBroken(self.name, found=found, expected=f"{self.new_size} bytes")
+
+    def _read(self, context: RunContext) -> Content | None:
+        return identify(Window(context.disk, self.start, self.size))

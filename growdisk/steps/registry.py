@@ -1,0 +1,30 @@
+"""Every kind of step that a written plan may contain. A new step is a file in this room and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
+from growdisk.steps.repair_guest import RepairGuest
+from growdisk.steps.reread_partitions import RereadPartitions
+from growdisk.steps.resize_image import ResizeImage
+from growdisk.steps.rewrite_partitions import RewritePartitions
+
+DiskStep = ResizeImage | RewritePartitions | RereadPartitions | GrowFilesystem | RemakeSwap | MakeSwapFile | RepairGuest
+
+STEP_KINDS: Mapping[str, type[DiskStep]] = MappingProxyType(
+    {
+        kind.__name__: kind
+        for kind in (
+            ResizeImage,
+            RewritePartitions,
+            RereadPartitions,
+            GrowFilesystem,
+            RemakeSwap,
+            MakeSwapFile,
+            RepairGuest,
+        )
+    }
+)

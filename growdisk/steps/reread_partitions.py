@@ -1,0 +1,54 @@
+"""reread-partitions: a kernel must see exactly the planned table. Offline that is the appliance's kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from growdisk.partitions.table import PartitionTable, Role
+from growdisk.steps.context import RunContext
+from growdisk.steps.failures import PromiseBroken
+from growdisk.workflow.step import Check, Evidence, Ready, Scope
+
+
+@dataclass(frozen=True)
+class RereadPartitions:
+    """`table` is the planned one. It has no content to lose, and it is done anew in every process that goes on."""
+
+    table: PartitionTable
+
+    name: ClassVar[str] = "reread-partitions"
+    touches: ClassVar[frozenset[Scope]] = frozenset()
+
+    def describe(self) -> str:
+        return f"a kernel reads the new table: {len(self.table.partitions)} partition(s)"
+
+    def check(self, context: RunContext) -> Check:
+        return Ready()
+
+    def apply(self, context: RunContext) -> Evidence:
+        with context.hands.appliance("reading the table") as appliance:
+            if self._differences(dict(_seen(appliance.kernel_partitions()))):
+                appliance.reread()
+        return Evidence(f"the kernel sees {', '.join(sorted(self._expected()))}")
+
+    def verify(self, context: RunContext, evidence: Evidence) -> None:
+        with context.hands.appliance("reading the table") as appliance:
+            differences = self._differences(dict(_seen(appliance.kernel_partitions())))
+        if differences:
+            raise PromiseBroken(self.name, found=differences, expected="the planned table in the kernel")
+
+    def _expected(self) -> dict[str, tuple[int, int]]:
+        """Name to (start, size). A kernel gives an extended partition a token size, so that is not compared."""
+        return {f"sda{p.number}": (p.start, 0 if p.role is Role.EXTENDED else p.size) for p in self.table.partitions}
+
+    def _differences(self, seen: dict[str, tuple[int, int]]) -> str:
+        expected = self._expected()
+        extended = {name for name, (_, size) in expected.items() if size == 0}
+        actual = {name: (start, 0 if name in extended else size) for name, (start, size) in seen.items()}
+        return "" if actual == expected else f"{actual}"
+
+
+def _seen(partitions: Sequence[tuple[str, int, int]]) -> list[tuple[str, tuple[int, int]]]:
+    return [(name, (start, size)) for name, start, size in partitions]

@@ -1,0 +1,78 @@
+"""Stops a run from outside: Ctrl-C, SIGTERM and SIGHUP become a request that the engine meets at its next safe point.
+
+While the main thread sits inside a C library no Python signal handler runs. The wakeup descriptor is written to at
+once all the same; a thread reads it and calls back those who can end a long wait, such as the appliance.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+
+from growdisk.workflow.failures import Interrupted
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StopRequest:
+    """Set once. `callbacks` are called from another thread when it is."""
+
+    def __init__(self) -> None:
+        self._flag = threading.Event()
+        self.signal = ""
+        self.callbacks: list[Callable[[], None]] = []
+
+    @property
+    def requested(self) -> bool:
+        return self._flag.is_set()
+
+    def request(self, name: str) -> None:
+        """Ask the run to stop; only the first request counts."""
+        if not self.requested:
+            self.signal = name
+            self._flag.set()
+            for callback in list(self.callbacks):
+                callback()
+
+    def check(self) -> None:
+        """Raise Interrupted if a stop was requested."""
+        if self.requested:
+            raise Interrupted(self.signal)
+
+
+class SignalsStop:
+    """While this context lasts, signals become requests to stop. Main thread only."""
+
+    def __init__(self, stop: StopRequest) -> None:
+        self._stop = stop
+
+    def __enter__(self) -> StopRequest:
+        self._read_end, self._write_end = os.pipe()
+        os.set_blocking(self._write_end, False)
+        self._watcher = threading.Thread(target=self._watch, name="signals", daemon=True)
+        self._watcher.start()
+        self._old_handlers = {number: signal.signal(number, _nothing) for number in _SIGNALS}
+        self._old_wakeup = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
+        return self._stop
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.set_wakeup_fd(self._old_wakeup)
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
+        os.close(self._write_end)
+        self._watcher.join()
+        os.close(self._read_end)
+
+    def _watch(self) -> None:
+        while number := os.read(self._read_end, 1):
+            if number[0] in _SIGNALS:
+                self._stop.request(signal.Signals(number[0]).name)
+
+
+def _nothing(number: int, frame: FrameType | None) -> None:
+    """A handler must be there, or the signal would end the process."""
