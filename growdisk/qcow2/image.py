@@ -14,7 +14,7 @@ from growdisk.block.device import BlockDevice, Extent, ResizableDevice, check_ra
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.backing import open_backing
-from growdisk.qcow2.features import Incompatible
+from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import FEATURES_OFFSET, Header, read_header
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.mapping import Mapping
@@ -188,6 +188,19 @@ class Qcow2Image:
         self._begin_change()
         self._snapshots.delete(name)
 
+    # --- an unfinished run ------------------------------------------------------------------------
+
+    @property
+    def has_run_mark(self) -> bool:
+        """Whether the image is as an unfinished run left it: every other writer clears the mark."""
+        return bool(self.header.autoclear & Autoclear.GROWDISK_RUN)
+
+    def set_run_mark(self, *, on: bool) -> None:
+        """Set or clear the mark, durably. Version 3 only."""
+        self._begin_change()
+        mark = int(Autoclear.GROWDISK_RUN)
+        self._set_autoclear(self.header.autoclear | mark if on else self.header.autoclear & ~mark)
+
     # --- guards -----------------------------------------------------------------------------------
 
     def _require_readable(self) -> None:
@@ -206,10 +219,19 @@ class Qcow2Image:
         """Before the first change: autoclear bits tell of data that we do not keep up to date."""
         if not self._writable:
             raise ValueError(f"{self.path} is open for reading only")
-        if not self._changing and self.header.autoclear:
-            header = replace(self.header, autoclear=0)
-            self._metadata.switch(header, FEATURES_OFFSET, header.features_bytes())
+        if not self._changing:
+            self._set_autoclear(self.header.autoclear & Autoclear.GROWDISK_RUN)
         self._changing = True
+
+    def _set_autoclear(self, bits: int) -> None:
+        if bits != self.header.autoclear:
+            header = replace(self.header, autoclear=int(bits))
+            self._metadata.switch(header, FEATURES_OFFSET, header.features_bytes())
+
+
+def backing_of(file: ResizableDevice, path: Path) -> BlockDevice | None:
+    """The opened backing file of the image in `file`, or None: for images opened by `over`."""
+    return open_backing(path, read_header(file, path), (), Qcow2Image._open_below)
 
 
 def _refuse_unusable(header: Header, path: Path, *, writable: bool) -> None:
