@@ -173,7 +173,7 @@ def test_noise_in_a_table_never_ends_in_a_traceback(tmp_path: Path, kind: str) -
     disk = make_disk(tmp_path / "disk.img", GiB, source)
     clean, noise = read_at(disk, 0, 4096 * 512 + 512), random.Random(7)
     places = [*range(446, 512), *range(512, 604), *range(1024, 1300), *range(4096 * 512 + 446, 4096 * 512 + 512)]
-    for _ in range(400):
+    for _ in range(200):
         for at in noise.sample(places, noise.choice((1, 2, 8))):
             write_at(disk, at, noise.randbytes(1))
         with opened(disk) as device, suppress(TableDamaged, TableUnsupported):
