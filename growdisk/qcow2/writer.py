@@ -13,6 +13,7 @@ from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.reader import Reader
 from growdisk.qcow2.tables import progression
 from growdisk.qcow2.writeback import Metadata
+from growdisk.units import align_down, align_up
 
 _JOINED = 1 << 20  # up to here head, data and tail go out as one write
 _ZERO_CHUNK = 1 << 20
@@ -36,10 +37,10 @@ class Writer:
     def write_zeros(self, start: int, end: int) -> None:
         """Make [start, end) read as zeros: by flags where whole clusters are covered and the version has them."""
         cluster_size = self._geometry.cluster_size
-        head_end = min(-(-start // cluster_size) * cluster_size, end)
-        tail_start = max(end // cluster_size * cluster_size, head_end)
-        if end >= self._metadata.header.size:  # nobody sees what lies behind the disk's end in its last cluster
-            tail_start = max(tail_start, -(-end // cluster_size) * cluster_size)
+        if start < end and end >= self._metadata.header.size:
+            end = align_up(end, cluster_size)  # nobody sees what lies behind the disk's end in its last cluster
+        head_end = min(align_up(start, cluster_size), end)
+        tail_start = max(align_down(end, cluster_size), head_end)
         self._write_explicit_zeros(start, head_end)
         self._drop_clusters(head_end, tail_start, to_zero=True)
         self._write_explicit_zeros(tail_start, end)
@@ -48,7 +49,7 @@ class Writer:
     def discard(self, start: int, end: int) -> None:
         """Free the clusters that lie wholly inside [start, end); they read as zeros, or stay where that cannot be."""
         cluster_size = self._geometry.cluster_size
-        start, end = -(-start // cluster_size) * cluster_size, end // cluster_size * cluster_size
+        start, end = align_up(start, cluster_size), align_down(end, cluster_size)
         if self._reader.backing is None or self._metadata.header.version >= 3:
             self._drop_clusters(start, end, to_zero=False)
         self._metadata.relieve()
@@ -112,7 +113,7 @@ class Writer:
     def _write_clusters(self, host: int, start: int, end: int, data: memoryview) -> None:
         """Fill whole new clusters: what the guest has around [start, end), and `data` in it."""
         cluster_size = self._geometry.cluster_size
-        first, last = start - start % cluster_size, -(-end // cluster_size) * cluster_size
+        first, last = align_down(start, cluster_size), align_up(end, cluster_size)
         head = self._reader.read(first, start) if first < start else b""
         tail = self._reader.read(end, last) if end < last else b""
         if (head or tail) and len(data) <= _JOINED:
