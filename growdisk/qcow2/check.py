@@ -68,7 +68,7 @@ class Analysis:
 
     def report(self) -> CheckReport:
         header, recount, findings = self.header, self.recount, self.findings
-        end = recount.clusters_in_file
+        end = recount.end_cluster
         last = max(recount.counted.last_used(end), self.stored.tally.last_used(end))
         return CheckReport(
             path=self.path, leaks=findings.leaks, corruptions=findings.corruptions, leaks_fixed=0,
@@ -131,7 +131,7 @@ def _check_sole_owners(analysis: Analysis) -> None:
 
 def _compare(analysis: Analysis) -> None:
     counted, findings = analysis.recount.counted, analysis.findings
-    end = max(analysis.recount.clusters_in_file, 1)
+    end = max(analysis.recount.end_cluster, 1)
     for cluster, references, refcount in counted.differing(analysis.stored.tally, end):
         line = f"cluster {cluster}: refcount {refcount}, references {references}"
         if refcount > references:

@@ -42,7 +42,7 @@ class RunFinder:
     def _is_run(self, part: bytes, first: int) -> bool:
         count = len(part) // 8
         last = int.from_bytes(part[-8:], "big")
-        if last != first + (count - 1) * self._step or (first ^ last) & ~OFFSET_MASK or first & COMPRESSED:
+        if last != first + (count - 1) * self._step or (first ^ last) & ~OFFSET_MASK or _stands_alone(first):
             return False
         ones, ramp = self._lanes_for(count)
         return int.from_bytes(part, "big") - ramp == first * ones
@@ -66,6 +66,11 @@ class RunFinder:
                 yield first, length
             length = 0 if entry in _NOTHING else 1
             first = entry
-            expected = -1 if length == 0 or entry & COMPRESSED else entry + self._step
+            expected = -1 if _stands_alone(entry) else entry + self._step
         if length:
             yield first, length
+
+
+def _stands_alone(entry: int) -> bool:
+    """Whether an entry has no host cluster of its own that another could follow."""
+    return bool(entry & COMPRESSED) or not entry & OFFSET_MASK

@@ -24,14 +24,14 @@ def needs_rebuild(analysis: Analysis) -> bool:
     if analysis.findings.rebuild is not None:
         return True
     stored, counted = analysis.stored, analysis.recount.counted
-    used = _used_blocks(counted, analysis.recount.clusters_in_file, stored.per_block)
+    used = _used_blocks(counted, analysis.recount.end_cluster, stored.per_block)
     return any(index >= len(stored.table) or not stored.table[index] for index in used)
 
 
 def rebuild_refcounts(file: ResizableDevice, analysis: Analysis) -> None:
     """Write the structure, make it durable, switch the header to it. Before the switch nothing in use has changed."""
     cluster_size, per_block = analysis.header.cluster_size, analysis.stored.per_block
-    start = analysis.recount.clusters_in_file
+    start = analysis.recount.end_cluster
     counted = analysis.recount.rebuilt_without()
     blocks, table_clusters = _layout(analysis, counted, start)
     counted.add_run(start, table_clusters + len(blocks))

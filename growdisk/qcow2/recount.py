@@ -39,7 +39,8 @@ class Recount:
         self._bits, self._cluster_size = header.cluster_bits, header.cluster_size
         self._runs = RunFinder(header.cluster_size)
         self._data_file = header.has(Incompatible.DATA_FILE)
-        self.clusters_in_file = -(-file.size // self._cluster_size)
+        self._clusters_in_file = -(-file.size // self._cluster_size)
+        self.end_cluster = self._clusters_in_file  # or behind, where compressed data reach over the end of the file
         self.counted = ClusterTally()
         self.fragmentation = Fragmentation()
         self.l2_tables: Counter[int] = Counter()  # offset: references from all L1 tables
@@ -56,7 +57,7 @@ class Recount:
         for cluster in range(self._header.reftable_offset >> self._bits, self._reftable_end()):
             counted.add(cluster, -1)
         for entry in self._stored.table:
-            if entry and entry % size == 0 and entry // size < self.clusters_in_file:
+            if entry and entry % size == 0 and entry // size < self.end_cluster:
                 counted.add(entry // size, -1)
         return counted
 
@@ -74,8 +75,9 @@ class Recount:
         if offset + length - self._file.size >= self._cluster_size:
             self._found.broken_structure(f"{name} at {offset:#x} lies behind the end of the file", times)
             return False
-        first = offset >> self._bits
-        self.counted.add_run(first, (offset + length - 1 >> self._bits) - first + 1, times)
+        first, end = offset >> self._bits, (offset + length - 1 >> self._bits) + 1
+        self.counted.add_run(first, end - first, times)
+        self.end_cluster = max(self.end_cluster, end)
         return True
 
     # --- L1 tables: the active disk and the snapshots --------------------------------------------
@@ -137,7 +139,7 @@ class Recount:
             self._found.broken_structure(f"data cluster at {start:#x} is not aligned to a cluster", length * times)
         if self._data_file:
             return
-        if start % self._cluster_size or (start >> self._bits) + length > self.clusters_in_file:
+        if start % self._cluster_size or (start >> self._bits) + length > self._clusters_in_file:
             for offset in range(start, start + length * self._cluster_size, self._cluster_size):
                 self._count_range(offset, self._cluster_size, "data cluster", times)
         else:
@@ -196,7 +198,7 @@ class Recount:
                 self._found.broken_refcounts(f"refcount table entry {index} has reserved bits set: {entry:#x}")
             elif entry % self._cluster_size:
                 self._found.broken_refcounts(f"refcount block {index} at {entry:#x} is not aligned to a cluster")
-            elif entry >> self._bits >= self.clusters_in_file:
+            elif entry >> self._bits >= self.end_cluster:
                 self._found.broken_refcounts(f"refcount block {index} at {entry:#x} lies behind the end of the file")
             elif entry:
                 self.counted.add(entry >> self._bits)

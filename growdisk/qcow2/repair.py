@@ -78,7 +78,7 @@ def _write_refcounts(file: ResizableDevice, analysis: Analysis, choose: Callable
     """Set every refcount inside the file to choose(refcount, references), block by block."""
     stored, counted = analysis.stored, analysis.recount.counted
     # Whole bytes of refcounts; the clusters that this adds lie behind the file and keep their numbers.
-    end = -(-analysis.recount.clusters_in_file // 8) * 8
+    end = -(-analysis.recount.end_cluster // 8) * 8
     for index, entry in enumerate(stored.table):
         first = index * stored.per_block
         length = min(stored.per_block, end - first)
@@ -86,7 +86,7 @@ def _write_refcounts(file: ResizableDevice, analysis: Analysis, choose: Callable
             continue
         old = stored.tally.get(first, length)
         new = list(map(choose, old, counted.get(first, length)))
-        new[analysis.recount.clusters_in_file - first :] = old[analysis.recount.clusters_in_file - first :]
+        new[analysis.recount.end_cluster - first :] = old[analysis.recount.end_cluster - first :]
         if new != list(old):
             _write(file, entry, encode(new, stored.order))
             stored.tally.put(first, new)

@@ -27,8 +27,9 @@ class StoredRefcounts:
         self.table: tuple[int, ...] = struct.unpack(f">{len(table) // 8}Q", table)
         self.tally = ClusterTally()
         for index, entry in enumerate(self.table):
-            if entry and not entry & REFTABLE_RESERVED and not entry % self.cluster_size:
-                block = read_padded(file, entry, self.cluster_size)
+            offset = entry & ~REFTABLE_RESERVED
+            if offset and offset % self.cluster_size == 0:
+                block = read_padded(file, offset, self.cluster_size)
                 self.tally.put(index * self.per_block, decode(block, self.order))
 
 

@@ -61,7 +61,7 @@ class ClusterTally:
                     segment[low:high] = bytes(part)
                     continue
                 segment = self._widen(number)
-            segment[low:high] = array("Q", part)
+            segment[low:high] = array("Q", list(part))  # a list: bytes would be taken as raw memory
 
     def get(self, first: int, length: int) -> Sequence[int]:
         """The numbers of `length` clusters from `first` on; bytes where they are small."""
@@ -118,7 +118,7 @@ class ClusterTally:
         return segment
 
     def _widen(self, number: int) -> array[int]:
-        wide = self._segments[number] = array("Q", self._segments[number])
+        wide = self._segments[number] = array("Q", list(self._segments[number]))
         return wide
 
     def _table_for(self, times: int) -> bytes:

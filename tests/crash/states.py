@@ -1,0 +1,116 @@
+"""Every kind of file that a dying machine may leave behind, made from a recording.
+
+Between two flushes the host may write back what it likes: all that was written so far (a killed program), nothing,
+any part of it, and of every write any part of its 512-byte sectors. What is written to the same place twice comes
+back as the older or the newer bytes, never as the newer first and the older on top: the page cache holds one copy.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tests.crash.recording import Event, Flush, RecordingFile, Resize, Write
+from tests.crash.sparse import SparseBytes
+
+SECTOR = 512
+
+
+@dataclass(frozen=True)
+class CrashState:
+    """What was found after the crash. `completed`: all events were durable, the operation had ended."""
+
+    content: SparseBytes
+    note: str
+    completed: bool = False
+
+    def open(self) -> RecordingFile:
+        """The file as a machine finds it that comes up again."""
+        return RecordingFile(self.content.copy())
+
+
+def crash_states(recording: RecordingFile, seed: int, *, per_window: int = 40) -> Iterator[CrashState]:
+    """The states of all windows between flushes, at most about four times `per_window` of each window.
+
+    Per window: the cut after every write, every write alone, all but one, and random parts of torn writes.
+    """
+    chance = random.Random(seed)
+    durable, position = recording.start.copy(), 0
+    yield CrashState(durable.copy(), "before the first write", completed=not recording.log)
+    for window in _windows(recording.log):
+        last = position + len(window) == len(recording.log)
+        for label, events in _survivors(window, chance, per_window):
+            content = durable.copy()
+            for event in events:
+                event.apply(content)
+            yield CrashState(content, f"events {position}..{position + len(window) - 1}: {label}")
+        for event in window:
+            event.apply(durable)
+        position += len(window)
+        yield CrashState(durable.copy(), f"all up to event {position - 1}", completed=last)
+
+
+def _windows(log: Sequence[Event]) -> Iterator[list[Event]]:
+    """The log cut behind each flush."""
+    window: list[Event] = []
+    for event in log:
+        window.append(event)
+        if isinstance(event, Flush):
+            yield window
+            window = []
+    if window:
+        yield window
+
+
+def _survivors(window: list[Event], chance: random.Random, limit: int) -> Iterator[tuple[str, list[Event]]]:
+    """(description, events that reached the disk) for one window."""
+    events = [event for event in window if not isinstance(event, Flush)]
+    if not events:
+        return
+    for cut in _some(range(1, len(events)), chance, limit):
+        yield f"cut after {cut}", events[:cut]
+    for index in _some(range(len(events)), chance, limit):
+        if len(events) > 1:
+            yield f"only {index}", [events[index]]
+            yield f"all but {index}", events[:index] + events[index + 1 :]
+    for number in range(min(limit, 4 * len(events))):
+        alive = events[: chance.randint(1, len(events))]
+        yield f"torn, draw {number}", _torn_part(alive, chance)
+
+
+def _some(numbers: range, chance: random.Random, limit: int) -> list[int]:
+    return sorted(chance.sample(numbers, limit)) if len(numbers) > limit else list(numbers)
+
+
+def _torn_part(events: list[Event], chance: random.Random) -> list[Event]:
+    """A random part of the events; those that stay may be torn."""
+    keep, tear = chance.choice((0.2, 0.5, 0.8, 1.0)), chance.choice((0.0, 0.3, 1.0))
+    survivors: list[Event] = []
+    for event in events:
+        if chance.random() > keep:
+            continue
+        survivors += _sectors_of(event, chance) if chance.random() < tear else [event]
+    return survivors
+
+
+def _sectors_of(event: Event, chance: random.Random) -> list[Event]:
+    """Some of a write's sectors: a beginning, an end, or any of them."""
+    if isinstance(event, (Resize, Flush)):
+        return [event]
+    pieces = list(_split(event))
+    cut = chance.randint(0, len(pieces))
+    style = chance.randrange(3)
+    if style == 0:
+        return list(pieces[:cut])
+    if style == 1:
+        return list(pieces[cut:])
+    return [piece for piece in pieces if chance.random() < 0.5]
+
+
+def _split(write: Write) -> Iterator[Write]:
+    position, end = write.offset, write.offset + len(write.data)
+    while position < end:
+        stop = min(position // SECTOR * SECTOR + SECTOR, end)
+        yield Write(position, write.data[position - write.offset : stop - write.offset])
+        position = stop

@@ -1,0 +1,306 @@
+"""Our check and repair judged by qemu-img check: on images of all sorts, sound and damaged."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from growdisk.block.raw import RawFile
+from growdisk.errors import ImageDamaged
+from growdisk.qcow2.check import CheckReport, check
+from growdisk.qcow2.header import Header, read_header
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.repair import repair
+from tests.oracle.qemu import COUNTS, qemu_check, qemu_img, qemu_io
+
+OPTIONS = (
+    "compat=0.10",
+    "compat=0.10,cluster_size=512",
+    "cluster_size=512,refcount_bits=1",
+    "cluster_size=1k,refcount_bits=2",
+    "cluster_size=4k,refcount_bits=4",
+    "refcount_bits=8",
+    "cluster_size=512,refcount_bits=64",
+    "refcount_bits=32,lazy_refcounts=on",
+    "cluster_size=2M",
+    "extended_l2=on",
+    "extended_l2=on,cluster_size=16k",
+    "compression_type=zstd",
+    "preallocation=metadata",
+)
+OFFSETS = 0x00FFFFFFFFFFFE00
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_sound_image_has_the_numbers_of_qemu(tmp_path: Path, options: str):
+    image = make_image(tmp_path, options)
+    assert_same_as_qemu(image)
+    assert our_check(image).is_clean
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_after_snapshots_and_writes_the_numbers_are_those_of_qemu(tmp_path: Path, options: str):
+    image = make_image(tmp_path, options)
+    if "refcount_bits=1" in options:
+        pytest.skip("a refcount of one bit allows no snapshot")
+    for name in ("one", "two"):
+        qemu_img("snapshot", "-c", name, image)
+        qemu_io(image, "write -P 5 1M 300k", "write -z 1200k 64k", "discard 100k 64k")
+    assert_same_as_qemu(image)
+    assert our_check(image).is_clean
+
+
+def test_persistent_bitmaps_are_counted(tmp_path: Path):
+    image = make_image(tmp_path, "cluster_size=4k")
+    qemu_img("bitmap", "--add", image, "first")
+    qemu_img("bitmap", "--add", "-g", "512", image, "second")
+    qemu_io(image, "write 2M 1M")
+    assert_same_as_qemu(image)
+    assert our_check(image).is_clean
+
+
+def test_an_encryption_header_is_counted(tmp_path: Path):
+    image = tmp_path / "luks.qcow2"
+    options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"
+    qemu_img("create", "--object", "secret,id=s,data=x", "-f", "qcow2", "-o", options, image, "10M")
+    assert our_check(image).is_clean  # qemu-img check itself would need the key
+
+
+def test_an_external_data_file_has_no_clusters_in_the_image(tmp_path: Path):
+    image = tmp_path / "with-data.qcow2"
+    qemu_img("create", "-f", "qcow2", "-o", f"data_file={tmp_path / 'data.raw'}", image, "10M")
+    qemu_io(image, "write 0 2M", "write 5M 64k")
+    assert_same_as_qemu(image)
+    assert our_check(image).is_clean
+
+
+def test_a_cluster_that_eight_hundred_compressed_clusters_share_is_counted_as_often(tmp_path: Path):
+    raw, image = tmp_path / "disk.raw", tmp_path / "disk.qcow2"
+    raw.write_bytes(b"abc" * (20 << 20))
+    qemu_img("convert", "-c", "-f", "raw", "-O", "qcow2", raw, image)
+    qemu_img("snapshot", "-c", "one", image)
+    assert_same_as_qemu(image)
+    assert our_check(image).is_clean
+    change(image, empty_refcount_block)
+    assert_same_as_qemu(image)
+    assert our_repair(image, errors=True).is_clean
+    assert qemu_check(image)[0] == 0
+
+
+def test_tables_that_three_hundred_snapshots_share_are_counted_three_hundred_times(tmp_path: Path):
+    image = make_image(tmp_path, "cluster_size=64k")
+    with Qcow2Image.open(image, writable=True) as disk:
+        for number in range(300):
+            disk.create_snapshot(f"s{number}")
+    assert_same_as_qemu(image)
+    assert our_check(image).is_clean
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_damaged_image_has_the_numbers_of_qemu_and_is_clean_after_repair(tmp_path: Path, seed: int):
+    chance = random.Random(seed)
+    options = OPTIONS[seed % len(OPTIONS)]
+    image = make_image(tmp_path, options)
+    if chance.random() < 0.6 and "refcount_bits=1" not in options:
+        qemu_img("snapshot", "-c", "one", image)
+        qemu_io(image, "write 512k 300k")
+    content = guest_content(image)
+    damage = DAMAGES[seed % len(DAMAGES)]
+    change(image, damage, chance)
+    assert_same_as_qemu(image)
+
+    report = our_repair(image, errors=True)
+    assert report.is_clean
+    assert qemu_check(image)[0] == 0
+    assert guest_content(image) == content
+    assert our_repair(image, errors=True).corruptions_fixed == 0
+
+
+def test_repairing_leaks_alone_leaves_no_wrong_flag_behind(tmp_path: Path):
+    image = make_image(tmp_path, "cluster_size=64k")
+    qemu_img("snapshot", "-c", "one", image)
+    forget_all_snapshots(image)
+    assert our_check(image).leaks > 0
+    report = our_repair(image, errors=False)
+    assert report.is_clean and report.leaks_fixed > 0
+    assert qemu_check(image)[0] == 0
+
+
+def test_repairing_leaks_alone_does_not_touch_errors(tmp_path: Path):
+    image = make_image(tmp_path, "cluster_size=64k")
+    change(image, empty_refcount_block, random.Random(1))
+    before = image.read_bytes()
+    assert our_repair(image, errors=False).corruptions > 0
+    assert image.read_bytes() == before
+
+
+def test_an_image_marked_dirty_is_mended_and_loses_the_mark(tmp_path: Path):
+    image = make_image(tmp_path, "lazy_refcounts=on,refcount_bits=16")
+    change(image, empty_refcount_block, random.Random(1))
+    change(image, lambda file, header, chance: file.write(72, struct.pack(">Q", header.incompatible | 1)))
+    assert our_repair(image, errors=True).is_clean
+    assert "dirty-flag" in qemu_img("info", "--output=json", image)
+    assert '"dirty-flag": false' in qemu_img("info", "--output=json", image)
+    assert qemu_check(image)[0] == 0
+
+
+@pytest.mark.parametrize("offset", (1 << 50, 0x200, 0))
+def test_a_broken_reference_is_refused_and_nothing_is_written(tmp_path: Path, offset: int):
+    """Behind the end, off the cluster grid, and onto the header."""
+    image = make_image(tmp_path, "cluster_size=64k")
+
+    def bend(file: RawFile, header: Header, chance: random.Random) -> None:
+        table = first_l2_table(file, header)
+        file.write(table, struct.pack(">Q", offset or 3 << 16))
+
+    change(image, bend)
+    before = image.read_bytes()
+    assert our_check(image).has_errors
+    with pytest.raises(ImageDamaged):
+        our_repair(image, errors=True)
+    assert image.read_bytes() == before
+
+
+def test_a_table_that_is_also_data_is_found_although_the_refcount_agrees(tmp_path: Path):
+    image = make_image(tmp_path, "cluster_size=64k")
+
+    def share(file: RawFile, header: Header, chance: random.Random) -> None:
+        table = first_l2_table(file, header)
+        file.write(table + 8 * 100, struct.pack(">Q", table))
+        block = int.from_bytes(file.read(header.reftable_offset, 8), "big")
+        file.write(block + 2 * (table >> 16), b"\0\2")
+        file.write(header.l1_offset, bytes([0]))  # no COPIED: the refcount is two
+
+    change(image, share)
+    assert qemu_check(image)[0] == 0
+    assert our_check(image).has_errors
+
+
+# --- the damage -------------------------------------------------------------------------------------
+
+
+def leak_a_cluster(file: RawFile, header: Header, chance: random.Random) -> None:
+    file.resize(file.size + 5 * header.cluster_size)
+    set_refcount(file, header, file.size // header.cluster_size - 3, 1)
+
+
+def forget_a_refcount(file: RawFile, header: Header, chance: random.Random) -> None:
+    set_refcount(file, header, first_l2_table(file, header) // header.cluster_size, 0)
+
+
+def count_a_cluster_too_low_or_high(file: RawFile, header: Header, chance: random.Random) -> None:
+    cluster = chance.randrange(file.size // header.cluster_size)
+    set_refcount(file, header, cluster, chance.randrange(1 << min(header.refcount_bits, 8)))
+
+
+def turn_flags(file: RawFile, header: Header, chance: random.Random) -> None:
+    table = first_l2_table(file, header)
+    for _ in range(5):
+        turn_top_bit(file, table + 16 * chance.randrange(header.cluster_size // 16))
+    turn_top_bit(file, header.l1_offset)
+
+
+def empty_refcount_block(file: RawFile, header: Header, chance: random.Random) -> None:
+    block = int.from_bytes(file.read(header.reftable_offset, 8), "big")
+    file.write(block, bytes(min(header.cluster_size, file.size - block)))
+
+
+def forget_a_refcount_block(file: RawFile, header: Header, chance: random.Random) -> None:
+    file.write(header.reftable_offset, bytes(8))
+
+
+def share_a_refcount_block(file: RawFile, header: Header, chance: random.Random) -> None:
+    file.write(header.reftable_offset + 8, file.read(header.reftable_offset, 8))
+
+
+DAMAGES: tuple[Callable[[RawFile, Header, random.Random], None], ...] = (
+    leak_a_cluster, forget_a_refcount, count_a_cluster_too_low_or_high, turn_flags, empty_refcount_block,
+    forget_a_refcount_block, share_a_refcount_block,
+)  # fmt: skip
+
+
+def set_refcount(file: RawFile, header: Header, cluster: int, value: int) -> None:
+    per_block, bits = header.cluster_size * 8 // header.refcount_bits, header.refcount_bits
+    block = int.from_bytes(file.read(header.reftable_offset + 8 * (cluster // per_block), 8), "big")
+    index = cluster % per_block
+    if not block:
+        return
+    if bits >= 8:
+        file.write(block + index * bits // 8, value.to_bytes(bits // 8, "big"))
+        return
+    old = file.read(block + index * bits // 8, 1)[0]
+    shift, mask = index * bits % 8, (1 << bits) - 1
+    file.write(block + index * bits // 8, bytes([old & ~(mask << shift) | (value & mask) << shift]))
+
+
+def turn_top_bit(file: RawFile, offset: int) -> None:
+    entry = bytearray(file.read(offset, 8))
+    if any(entry) and not entry[0] & 0x40:
+        entry[0] ^= 0x80
+        file.write(offset, entry)
+
+
+def first_l2_table(file: RawFile, header: Header) -> int:
+    return int.from_bytes(file.read(header.l1_offset, 8), "big") & OFFSETS
+
+
+def forget_all_snapshots(image: Path) -> None:
+    change(image, lambda file, header, chance: file.write(60, bytes(12)))
+
+
+# --- the world --------------------------------------------------------------------------------------
+
+
+def make_image(directory: Path, options: str) -> Path:
+    image = directory / "disk.qcow2"
+    qemu_img("create", "-f", "qcow2", "-o", options, image, "8M")
+    qemu_io(image, "write -P 1 0 1M", "write -P 2 3M 200k", "write -z 1M 256k", "write -z 0 64k", "write -P 3 7M 4k")
+    if not any(word in options for word in ("preallocation", "refcount_bits=1", "refcount_bits=2", "refcount_bits=4")):
+        length = 2048 if "2M" in options else 64
+        qemu_io(image, *(f"write -c -P {start % 7} {start}k {length}k" for start in range(4096, 6144, 3 * length)))
+    return image
+
+
+def change(
+    image: Path,
+    damage: Callable[[RawFile, Header, random.Random], object],
+    chance: random.Random | None = None,
+) -> None:
+    file = RawFile.open(image, writable=True)
+    try:
+        damage(file, read_header(file, image), chance or random.Random(0))
+    finally:
+        file.close()
+
+
+def our_check(image: Path) -> CheckReport:
+    file = RawFile.open(image)
+    try:
+        return check(file, image)
+    finally:
+        file.close()
+
+
+def our_repair(image: Path, *, errors: bool) -> CheckReport:
+    file = RawFile.open(image, writable=True)
+    try:
+        return repair(file, image, errors=errors)
+    finally:
+        file.close()
+
+
+def assert_same_as_qemu(image: Path) -> None:
+    ours = our_check(image)
+    numbers = ours.as_json()
+    _, theirs = qemu_check(image)
+    assert {key: numbers[key] for key in COUNTS} == theirs, ours.problems
+
+
+def guest_content(image: Path) -> bytes:
+    raw = image.with_suffix(".raw")
+    qemu_img("convert", "-f", "qcow2", "-O", "raw", image, raw)
+    return raw.read_bytes()

@@ -1,0 +1,35 @@
+"""Refcount blocks of every width, against the words of the specification taken one entry at a time."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from growdisk.qcow2.stored_refcounts import decode, encode
+
+
+def plain_get(block: bytes, index: int, order: int) -> int:
+    bits = 1 << order
+    if bits < 8:  # "entry 0 in the low bits of the byte"
+        return block[index * bits // 8] >> index * bits % 8 & (1 << bits) - 1
+    return int.from_bytes(block[index * bits // 8 : (index + 1) * bits // 8], "big")
+
+
+@pytest.mark.parametrize("order", range(7))
+def test_decoding_agrees_with_the_specification(order: int):
+    chance = random.Random(order)
+    block = bytes(chance.choice((0, 0, 1, 255, chance.randrange(256))) for _ in range(512))
+    values = list(decode(block, order))
+    expected = [plain_get(block, index, order) for index in range(512 * 8 >> order)]
+    assert values + [0] * (len(expected) - len(values)) == expected
+
+
+@pytest.mark.parametrize("order", range(7))
+def test_encoding_is_the_inverse(order: int):
+    chance = random.Random(order)
+    small = bytes(chance.randrange(min(1 << (1 << order), 256)) for _ in range(512))
+    assert bytes(decode(encode(small, order) + b"\1" * 8, order)[:512]) == small
+    if order > 3:
+        large = [chance.randrange(1 << (1 << order)) for _ in range(512)]
+        assert list(decode(encode(large, order), order)) == large
