@@ -1,9 +1,12 @@
-"""Lets libparted make a new table out of the old one, on a sparse scratch copy in memory; the sole importer of parted.
+"""Lets libparted make a new table of the old one, on a sparse scratch copy in memory; the sole importer of pyparted.
 
 The image itself is never opened by libparted. The scratch file has the disk's full size but holds only the sectors of
 the table; libparted edits it, our own reader checks the outcome against the plan, and only sectors that differ from the
 image are handed back. What libparted would spoil is put back before that: boot code and disk signature (both are
 replaced when the boot sector begins with zeros), the type byte of an entry (5 may become f), flags.
+
+pyparted's C module is used, not its Python classes: those form reference cycles, and an object that is collected after
+its device has been freed ends the process with SIGFPE.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import parted
+import _ped
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
@@ -27,9 +30,9 @@ from growdisk.partitions.table import Partition, PartitionTable, Role
 _NEUTRAL_BOOT_CODE = b"\xfa" + bytes(439) + b"disk" + bytes(2)
 
 _LIBPARTED_ERRORS = (
-    parted.ConstraintException, parted.CreateException, parted.DeviceException, parted.DiskException,
-    parted.DiskLabelException, parted.GeometryException, parted.IOException, parted.PartedException,
-    parted.PartitionException, parted.UnknownTypeException,
+    _ped.ConstraintException, _ped.CreateException, _ped.DeviceException, _ped.DiskException,
+    _ped.DiskLabelException, _ped.GeometryException, _ped.IOException, _ped.PartedException,
+    _ped.PartitionException, _ped.UnknownTypeException,
 )  # fmt: skip
 
 
@@ -67,36 +70,38 @@ def _scratch_copy(device: BlockDevice, old: LocatedTable, size: int) -> Iterator
 
 
 def _edit(file: Path, path: Path, old: PartitionTable, new: PartitionTable) -> None:
-    parted.register_exn_handler(_answer)
+    _ped.register_exn_handler(_answer)
+    device = _ped.device_get(str(file))
     try:
-        _edit_with_libparted(file, old, new)
+        _edit_with_libparted(_ped.Disk(device), old, new)
     except _LIBPARTED_ERRORS as error:
         raise TableRewriteFailed(path, reason=f"libparted says: {str(error).strip()}") from error
     finally:
-        parted.clear_exn_handler()
-        parted.freeAllDevices()
+        # libparted knows devices by name, and the next scratch copy will have the same one.
+        device.cache_remove()
+        _ped.clear_exn_handler()
 
 
 def _answer(_kind: int, options: int, _message: str) -> int:
     """libparted's questions are about a GPT's stale backup and unused end: let it mend them."""
-    wishes = (parted.EXCEPTION_RESOLVE_FIX, parted.EXCEPTION_RESOLVE_OK, parted.EXCEPTION_RESOLVE_IGNORE)
-    return next((int(w) for w in wishes if options & w), int(parted.EXCEPTION_RESOLVE_CANCEL))
+    wishes = (_ped.EXCEPTION_RESOLVE_FIX, _ped.EXCEPTION_RESOLVE_OK, _ped.EXCEPTION_RESOLVE_IGNORE)
+    return next((int(w) for w in wishes if options & w), int(_ped.EXCEPTION_RESOLVE_CANCEL))
 
 
-def _edit_with_libparted(file: Path, old: PartitionTable, new: PartitionTable) -> None:
-    disk = parted.newDisk(parted.getDevice(str(file)))
-    for part in _to_remove(old, new):
-        disk.deletePartition(_find(disk, part.number))
+def _edit_with_libparted(disk: _ped.Disk, old: PartitionTable, new: PartitionTable) -> None:
+    removed = _to_remove(old, new)
+    for part in removed:
+        disk.delete_partition(disk.get_partition(part.number))
     # From the end of the disk to its start: each makes room for the one before it. Logical ones need their extended.
     for part in sorted(_top_level(new), key=lambda p: p.start, reverse=True):
         _set_geometry(disk, part, new.sector_size)
     for part in sorted(new.logicals, key=lambda p: p.start, reverse=True):
-        if part.number not in _numbers(_to_remove(old, new)):
+        if part.number not in _numbers(removed):
             _set_geometry(disk, part, new.sector_size)
-    for part in sorted(new.logicals, key=lambda p: p.number):
-        if part.number in _numbers(_to_remove(old, new)):
+    for part in new.logicals:
+        if part.number in _numbers(removed):
             _add_logical(disk, part, new.sector_size)
-    disk.commitToDevice()
+    disk.commit_to_dev()
 
 
 def _to_remove(old: PartitionTable, new: PartitionTable) -> list[Partition]:
@@ -117,28 +122,21 @@ def _top_level(table: PartitionTable) -> list[Partition]:
     return [p for p in table.partitions if p.role is not Role.LOGICAL]
 
 
-def _find(disk: parted.Disk, number: int) -> parted.Partition:
-    for part in disk.partitions:
-        if part.number == number:
-            return part
-    raise parted.PartitionException(f"there is no partition {number}")
-
-
-def _set_geometry(disk: parted.Disk, part: Partition, sector_size: int) -> None:
-    current = _find(disk, part.number)
+def _set_geometry(disk: _ped.Disk, part: Partition, sector_size: int) -> None:
+    current = disk.get_partition(part.number)
     wanted = _geometry(disk, part, sector_size)
-    if (current.geometry.start, current.geometry.end) != (wanted.start, wanted.end):
-        disk.setPartitionGeometry(current, parted.Constraint(exactGeom=wanted), wanted.start, wanted.end)
+    if (current.geom.start, current.geom.end) != (wanted.start, wanted.end):
+        disk.set_partition_geom(current, _ped.constraint_exact(wanted), wanted.start, wanted.end)
 
 
-def _add_logical(disk: parted.Disk, part: Partition, sector_size: int) -> None:
+def _add_logical(disk: _ped.Disk, part: Partition, sector_size: int) -> None:
     geometry = _geometry(disk, part, sector_size)
-    fresh = parted.Partition(disk, type=parted.PARTITION_LOGICAL, geometry=geometry)
-    disk.addPartition(fresh, parted.Constraint(exactGeom=geometry))
+    fresh = _ped.Partition(disk, _ped.PARTITION_LOGICAL, geometry.start, geometry.end)
+    disk.add_partition(fresh, _ped.constraint_exact(geometry))
 
 
-def _geometry(disk: parted.Disk, part: Partition, sector_size: int) -> parted.Geometry:
-    return parted.Geometry(disk.device, part.start // sector_size, end=part.end // sector_size - 1)
+def _geometry(disk: _ped.Disk, part: Partition, sector_size: int) -> _ped.Geometry:
+    return _ped.Geometry(disk.dev, part.start // sector_size, part.size // sector_size)
 
 
 def _outcome(
