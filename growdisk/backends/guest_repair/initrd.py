@@ -23,6 +23,7 @@ _DIRECTORY, _FILE = 0o040755, 0o100644
 _HEADER_SIZE = 110
 _MAGIC = b"070701"
 _TRAILER = "TRAILER!!!"
+_END = bytes(4)  # how lsinitramfs knows an archive's end, should another uncompressed one (microcode) follow
 _INITRD_MAGICS = (
     b"070701", b"070702", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"\x02\x21\x4c\x18", b"\x5d\0\0", b"BZh",
     b"\x89LZO",
@@ -32,11 +33,11 @@ _INITRD_MAGICS = (
 def forgetting_block(swap: SwapIdentity) -> bytes:
     """The block to put before an initrd."""
     script = encode(_script(swap))
-    fixed = len(_archive(swap, b""))
+    fixed = len(_archive(swap, b"")) + len(_END)
     padding = BLOCK - fixed - len(script)
     if padding < 0:
         raise ValueError(f"the swap's names are too long for one block: {swap}")
-    block = _archive(swap, script + b"\n" * padding)
+    block = _archive(swap, script + b"\n" * padding) + _END
     assert len(block) == BLOCK
     return block
 
@@ -62,6 +63,8 @@ def leading_names(head: bytes) -> Iterator[str]:
             return
         yield head[name_start : name_start + name_size - 1].decode("utf-8", "replace")
         offset = _aligned(_aligned(name_start + name_size) + size)
+        while head[offset : offset + len(_END)] == _END:
+            offset += len(_END)
 
 
 def _file_name(swap: SwapIdentity) -> str:

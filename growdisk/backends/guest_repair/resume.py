@@ -7,19 +7,13 @@ Specs: initramfs.conf(5), Documentation/admin-guide/kernel-parameters.txt.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity
 from growdisk.backends.guest_repair.text import change_lines
 
 _ASSIGNMENT = re.compile(r"""(?P<before>[ \t]*(?:export[ \t]+)?RESUME=)(?P<value>"[^"]*"|'[^']*'|[^\s;#]*)""")
-_VALUE = r"""(?P<value>(?:[^\s"'\\]|\\x[0-9a-fA-F]{2})+)"""
-# With the blanks before it; at the start of a line or of a quoted string, with the blanks behind it.
-_OPTIONS = {
-    name: re.compile(
-        rf"""(?:[ \t]+{name}={_VALUE}(?=[\s"']|$))|(?:(?:^|(?<=["'=])){name}={_VALUE2}(?=[\s"']|$)[ \t]*)"""
-    )
-    for name, _VALUE2 in ((name, _VALUE.replace("<value>", "<first>")) for name in ("resume", "resume_offset"))
-}
+_VALUE = r"""(?P<value>[^\s"']+)(?=[\s"']|$)"""
 
 
 def resume_none(text: str, swap: SwapIdentity) -> str:
@@ -40,11 +34,16 @@ def without_resume_option(text: str, swap: SwapIdentity) -> str:
     def change(line: str) -> str:
         if line.lstrip().startswith("#"):
             return line
-        kept = _OPTIONS["resume"].sub(lambda match: _kept(match, swap), line)
-        return line if kept == line else _OPTIONS["resume_offset"].sub("", kept)
+        kept = _without_option(line, "resume", swap.is_named_by)
+        return line if kept == line else _without_option(kept, "resume_offset", lambda _: True)
 
     return change_lines(text, change)
 
 
-def _kept(match: re.Match[str], swap: SwapIdentity) -> str:
-    return "" if swap.is_named_by(match["value"] or match["first"]) else match[0]
+def _without_option(line: str, name: str, is_stale: Callable[[str], bool]) -> str:
+    """The line without name=VALUE, with the blanks before it; at a start, with the blanks behind it."""
+    later = rf"[ \t]+{name}={_VALUE}"
+    first = rf"""(?:^|(?<=["'=])){name}={_VALUE}[ \t]*"""
+    for pattern in (later, first):
+        line = re.sub(pattern, lambda match: "" if is_stale(match["value"]) else match[0], line)
+    return line

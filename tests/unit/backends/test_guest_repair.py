@@ -1,0 +1,206 @@
+"""The files of a guest whose swap partition is gone: what changes, and that nothing else does."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import replace
+
+import pytest
+
+from growdisk.backends.guest_repair.fstab import without_swap
+from growdisk.backends.guest_repair.repair import Change, repair_guest
+from growdisk.backends.guest_repair.resume import resume_none, without_resume_option
+from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
+
+UUID = "3f9a2c1e-5b7d-4c88-9a10-0c2d4e6f8a1b"
+SWAP = SwapIdentity(number=5, uuid=UUID, label="my swap", partuuid="1a2b3c4d-05", partlabel="swap")
+
+INSTALLER_FSTAB = f"""\
+# /etc/fstab: static file system information.
+#
+# <file system> <mount point>   <type>  <options>       <dump>  <pass>
+# / was on /dev/sda1 during installation
+UUID=11111111-2222-3333-4444-555555555555 /               ext4    errors=remount-ro 0       1
+# swap was on /dev/sda5 during installation
+UUID={UUID} none            swap    sw              0       0
+/dev/sr0        /media/cdrom0   udf,iso9660 user,noauto     0       0
+"""
+
+
+class Files:
+    """A guest's files in memory."""
+
+    def __init__(self, **contents: str | bytes) -> None:
+        self.contents = {
+            path: content.encode() if isinstance(content, str) else content for path, content in contents.items()
+        }
+        self.writes: list[str] = []
+
+    def read(self, path: str) -> bytes:
+        return self.contents[path]
+
+    def read_start(self, path: str, length: int) -> bytes:
+        return self.contents[path][:length]
+
+    def write(self, path: str, content: bytes) -> None:
+        assert path in self.contents
+        self.contents[path] = content
+        self.writes.append(path)
+
+    def prepend(self, path: str, block: bytes) -> None:
+        self.write(path, block + self.contents[path])
+
+    def exists(self, path: str) -> bool:
+        return any(known == path or known.startswith(path + "/") for known in self.contents)
+
+    def glob(self, pattern: str) -> list[str]:
+        return sorted(path for path in self.contents if fnmatch.fnmatch(path, pattern))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"UUID={UUID}", f"UUID={UUID.upper()}", f'UUID="{UUID}"', f"UUID='{UUID}'", f'"UUID={UUID}"',
+        r"LABEL=my\040swap", r'LABEL="my\040swap"', "PARTUUID=1a2b3c4d-05", "PARTLABEL=swap",
+        "/dev/sda5", "/dev/vda5", "/dev/xvda5", "/dev/nvme0n1p5",
+        f"/dev/disk/by-uuid/{UUID}", r"/dev/disk/by-label/my\x20swap", "/dev/disk/by-partuuid/1a2b3c4d-05",
+        "/dev/disk/by-path/pci-0000:00:07.0-scsi-0:0:0:0-part5", "/dev/disk/by-id/ata-QEMU_HARDDISK_QM00001-part5",
+    ],
+)  # fmt: skip
+def test_the_swap_is_found_by_every_name_it_can_have(source: str) -> None:
+    line = f"{source}\tnone\tswap\tsw\t0 0"
+    assert without_swap(line, SWAP, SwapPolicy.DROP) == f"# removed by growdisk: {line}"
+    assert without_swap(line, SWAP, SwapPolicy.FILE) == "/swapfile\tnone\tswap\tsw\t0 0"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "UUID=99999999-5b7d-4c88-9a10-0c2d4e6f8a1b none swap sw 0 0", "/dev/sdb5 none swap sw 0 0",
+        "/dev/sda15 none swap sw 0 0", "/dev/zram0 none swap sw 0 0", "/swap.img none swap sw 0 0",
+        "/dev/disk/by-path/pci-0000:00:07.0-scsi-0:0:0:0-part15 none swap sw 0 0", "LABEL=other none swap sw 0 0",
+        f"#UUID={UUID} none swap sw 0 0", f"  # UUID={UUID} none swap sw 0 0", "", "   ", "/dev/sda5",
+        "#VAGRANT-BEGIN", "#VAGRANT-END", "192.168.121.1:/srv /vagrant nfs vers=3,tcp 0 0",
+    ],
+)  # fmt: skip
+def test_other_lines_are_left_alone(line: str) -> None:
+    for policy in SwapPolicy:
+        assert without_swap(line, SWAP, policy) == line
+
+
+def test_an_unlabelled_swap_is_not_taken_for_one_with_an_empty_label() -> None:
+    bare = SwapIdentity(number=5)
+    for line in ("UUID= none swap sw 0 0", "LABEL= none swap sw 0 0", "PARTLABEL= none swap sw 0 0"):
+        assert without_swap(line, bare, SwapPolicy.DROP) == line
+
+
+def test_the_rest_of_fstab_is_kept_byte_for_byte() -> None:
+    expected = INSTALLER_FSTAB.replace(f"UUID={UUID} none", f"# removed by growdisk: UUID={UUID} none")
+    assert without_swap(INSTALLER_FSTAB, SWAP, SwapPolicy.DROP) == expected
+
+
+def test_a_missing_last_newline_and_windows_line_ends_stay() -> None:
+    text = f"/dev/sda1 / ext4 defaults 0 1\r\nUUID={UUID} none swap sw 0 0"
+    assert without_swap(text, SWAP, SwapPolicy.FILE) == "/dev/sda1 / ext4 defaults 0 1\r\n/swapfile none swap sw 0 0"
+
+
+def test_of_two_lines_of_the_same_swap_one_becomes_the_swap_file() -> None:
+    text = f"/dev/sda5 none swap sw 0 0\nUUID={UUID} none swap sw,pri=2 0 0\n"
+    after = f"/swapfile none swap sw 0 0\n# removed by growdisk: UUID={UUID} none swap sw,pri=2 0 0\n"
+    assert without_swap(text, SWAP, SwapPolicy.FILE) == after
+
+
+def test_a_swap_file_that_is_there_already_is_not_named_twice() -> None:
+    text = "/swapfile none swap sw 0 0\n/dev/sda5 none swap sw 0 0\n"
+    after = "/swapfile none swap sw 0 0\n# removed by growdisk: /dev/sda5 none swap sw 0 0\n"
+    assert without_swap(text, SWAP, SwapPolicy.FILE) == after
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f"RESUME=UUID={UUID}\n", "RESUME=none\n"),
+        (f'RESUME="UUID={UUID}"  # installer\n', "RESUME=none  # installer\n"),
+        ("export RESUME=/dev/sda5", "export RESUME=none"),
+        ("RESUME=auto\n", "RESUME=auto\n"),
+        ("RESUME=none\n", "RESUME=none\n"),
+        ("RESUME=/dev/mapper/vg-swap\n", "RESUME=/dev/mapper/vg-swap\n"),
+        (f"#RESUME=UUID={UUID}\n", f"#RESUME=UUID={UUID}\n"),
+        ("MODULES=most\nBUSYBOX=auto\n", "MODULES=most\nBUSYBOX=auto\n"),
+    ],
+)
+def test_resume_becomes_none_only_where_it_names_the_swap(before: str, after: str) -> None:
+    assert resume_none(before, SWAP) == after
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f'GRUB_CMDLINE_LINUX="net.ifnames=0 resume=UUID={UUID} quiet"', 'GRUB_CMDLINE_LINUX="net.ifnames=0 quiet"'),
+        (f'GRUB_CMDLINE_LINUX="resume=UUID={UUID}  quiet"', 'GRUB_CMDLINE_LINUX="quiet"'),
+        (f'GRUB_CMDLINE_LINUX="resume=UUID={UUID}"', 'GRUB_CMDLINE_LINUX=""'),
+        ("GRUB_CMDLINE_LINUX=resume=/dev/sda5", "GRUB_CMDLINE_LINUX="),
+        ("\tlinux\t/boot/vmlinuz root=UUID=1 ro resume=/dev/sda5 resume_offset=0 quiet",
+         "\tlinux\t/boot/vmlinuz root=UUID=1 ro quiet"),
+        ("options root=UUID=1 ro resume=PARTUUID=1a2b3c4d-05\n", "options root=UUID=1 ro\n"),
+        ("resume=/dev/sda5 root=/dev/sda1 resume=/dev/vda5 resume=/dev/sda5", "root=/dev/sda1"),
+        ("linux /vmlinuz resume=/dev/mapper/vg-swap quiet", "linux /vmlinuz resume=/dev/mapper/vg-swap quiet"),
+        ("linux /vmlinuz resume=/dev/sdb1 resume_offset=5", "linux /vmlinuz resume=/dev/sdb1 resume_offset=5"),
+        ("linux /vmlinuz noresume nosplash.resume=/dev/sda5", "linux /vmlinuz noresume nosplash.resume=/dev/sda5"),
+        ("# resume=/dev/sda5 is set by the installer", "# resume=/dev/sda5 is set by the installer"),
+    ],
+)  # fmt: skip
+def test_the_kernel_is_no_longer_told_to_resume_from_the_swap(before: str, after: str) -> None:
+    assert without_resume_option(before, SWAP) == after
+
+
+def guest() -> Files:
+    return Files(
+        **{
+            "/etc/fstab": INSTALLER_FSTAB.encode() + b"# caf\xe9 in latin-1\n",
+            "/etc/initramfs-tools/initramfs.conf": "MODULES=most\n",
+            "/etc/initramfs-tools/conf.d/resume": f"RESUME=UUID={UUID}\n",
+            "/etc/default/grub": f'GRUB_CMDLINE_LINUX="resume=UUID={UUID}"\n',
+            "/boot/grub/grub.cfg": f"linux /boot/vmlinuz-6.1 root=UUID=1 ro resume=UUID={UUID} quiet\n",
+            "/boot/grub2/grubenv": b"# GRUB\nkernelopts=ro resume=/dev/sda5 quiet\n".ljust(1024, b"#"),
+            "/boot/initrd.img-6.1": b"\x1f\x8b compressed",
+            "/boot/initrd.img-6.1.bak": b"not an initrd",
+        }
+    )
+
+
+def test_a_repaired_guest_names_its_old_swap_nowhere() -> None:
+    files = guest()
+    report = repair_guest(files, SWAP, SwapPolicy.DROP)
+    assert report.changes == (
+        Change("/etc/fstab", "swap line made a comment"),
+        Change("/etc/initramfs-tools/conf.d/resume", "RESUME=none"),
+        Change("/etc/default/grub", "resume= removed"),
+        Change("/boot/grub/grub.cfg", "resume= removed"),
+        Change("/boot/grub2/grubenv", "resume= removed"),
+        Change("/boot/initrd.img-6.1", "stale RESUME inside cleared"),
+    )
+    assert files.contents["/etc/fstab"].endswith(b"# caf\xe9 in latin-1\n")
+    assert files.contents["/boot/initrd.img-6.1"].endswith(b"\x1f\x8b compressed")
+    assert len(files.contents["/boot/grub2/grubenv"]) == 1024
+    assert b"quiet\n##" in files.contents["/boot/grub2/grubenv"]
+
+
+@pytest.mark.parametrize("policy", SwapPolicy)
+def test_repairing_twice_changes_nothing_more(policy: SwapPolicy) -> None:
+    files = guest()
+    repair_guest(files, SWAP, policy)
+    files.writes.clear()
+    assert repair_guest(files, SWAP, policy).changes == ()
+    assert files.writes == []
+
+
+def test_a_guest_that_names_its_swap_nowhere_has_only_its_initrds_secured() -> None:
+    files = guest()
+    other = replace(SWAP, uuid="0" * 8, number=7)
+    assert [change.path for change in repair_guest(files, other, SwapPolicy.DROP).changes] == ["/boot/initrd.img-6.1"]
+
+
+def test_initrds_of_dracut_are_left_alone() -> None:
+    files = Files(**{"/etc/fstab": INSTALLER_FSTAB, "/boot/initrd.img-5": b"\x1f\x8b compressed"})
+    assert [change.path for change in repair_guest(files, SWAP, SwapPolicy.DROP).changes] == ["/etc/fstab"]
