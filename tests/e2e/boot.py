@@ -24,7 +24,7 @@ from typing import NotRequired, TypedDict
 from tests.guests.tools import environment, run
 
 MARKER = b"GROWDISK-BOOT-REPORT"
-_REPORT = re.compile(MARKER + rb" (\{.*\})\r?\n")
+_REPORT = re.compile(MARKER + rb" (\{.*\})\r*\n")
 # Where a boot ends that will not reach a login.
 _DEAD_ENDS = (
     b"(initramfs)",
@@ -177,8 +177,10 @@ def qemu_command(image: Path, image_format: str, doors: Doors, console: Path) ->
     qemu = shutil.which("qemu-system-x86_64", path=environment()["PATH"])
     if qemu is None:
         raise BootFailed("qemu-system-x86_64 is not installed: make setup")
+    # setpriv: should the test process be killed, QEMU must not live on.
     return [
-        qemu, "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "768", "-smp", "1", "-display", "none",
+        "setpriv", "--pdeathsig", "KILL", qemu, "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "768",
+        "-smp", "1", "-display", "none",
         "-chardev", f"socket,id=console,path={console},server=on,wait=on", "-serial", "chardev:console",
         "-qmp", f"unix:{doors.qmp_socket},server=on,wait=off", "-monitor", "none",
         "-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk",

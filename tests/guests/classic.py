@@ -34,8 +34,7 @@ KERNEL_OPTIONS = "net.ifnames=0 console=ttyS0"
 TABLE: Table = classic(DISK_SIZE // SECTOR, SWAP_SIZE // SECTOR)
 
 _INSIDE = Path(__file__).parent / "inside"
-_SOURCES = [*Path(__file__).parent.glob("*.py"), *_INSIDE.iterdir()]
-_RECIPE = {"cache.py", "small.py", "manifest.py", "__init__.py"}
+_RECIPE = [Path(__file__).parent / f"{name}.py" for name in ("classic", "content", "ext4", "layouts", "swap")]
 
 FSTAB = f"""\
 # /etc/fstab: static file system information.
@@ -86,8 +85,7 @@ class Guest:
 
 def classic_guest() -> Guest:
     """The guest, built now if it is not in the cache (2 minutes). Its image is read-only: take an overlay or a copy."""
-    sources = [source for source in _SOURCES if source.name not in _RECIPE]
-    return Guest(cached(f"classic-{recipe_hash(sources)[:32]}", build))
+    return Guest(cached(f"classic-{recipe_hash([*_RECIPE, *_INSIDE.iterdir()])[:32]}", build))
 
 
 def build(folder: Path) -> None:
@@ -97,7 +95,7 @@ def build(folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="growdisk-classic-", dir="/var/tmp") as scratch:
         work = Path(scratch)
         own = write_tar(work / "own.tar", _own_files(guest.ssh_key.with_suffix(".pub").read_text()))
-        odd = write_tar(work / "odd.tar", odd_files())
+        odd = write_tar(work / "odd.tar", odd_files(crowd=800))
         tree = _debootstrap(work, own)
         disk = _assemble(work / "disk.raw", [tree, odd])
         run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", disk, guest.image)

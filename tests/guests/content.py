@@ -61,9 +61,9 @@ ODD_XATTRS = {
 }
 
 
-def odd_files() -> list[Entry]:
-    """A folder /srv/odd with one of everything."""
-    return [directory("srv"), directory("srv/odd"), *_owners(), *_names(), *_links(), *_shapes(), *_crowd()]
+def odd_files(crowd: int = 40) -> list[Entry]:
+    """A folder /srv/odd with one of everything, and one with `crowd` files."""
+    return [directory("srv"), directory("srv/odd"), *_owners(), *_names(), *_links(), *_shapes(), *_crowd(crowd)]
 
 
 def _owners() -> list[Entry]:
@@ -109,7 +109,7 @@ def _shapes() -> list[Entry]:
     ]
 
 
-def _crowd() -> list[Entry]:
-    """Enough names for a directory with an index tree."""
-    files = [Entry(f"srv/odd/crowd/file-{number:04}", b"%d\n" % number, owner=(number, 0)) for number in range(800)]
+def _crowd(count: int) -> list[Entry]:
+    """A few hundred names make a directory with an index tree."""
+    files = [Entry(f"srv/odd/crowd/file-{number:04}", b"%d\n" % number, owner=(number, 0)) for number in range(count)]
     return [directory("srv/odd/crowd"), *files]

@@ -49,7 +49,7 @@ def report() -> dict[str, object]:
         "lsblk": parsed("lsblk", "--bytes", "--json", "-o", "NAME,SIZE,TYPE,FSTYPE,UUID,PARTUUID,MOUNTPOINT"),
         "root": {"size": root.f_blocks * root.f_frsize, "used": (root.f_blocks - root.f_bfree) * root.f_frsize},
         "df": said("df", "--block-size=1", "--output=source,size,used,avail,target", "/"),
-        "swap": said("swapon", "--show", "--bytes", "--noheadings", "--output=NAME,TYPE,SIZE"),
+        "swap": said("swapon", "--show=NAME,TYPE,SIZE", "--bytes", "--noheadings"),
         "failed": said("systemctl", "--failed", "--no-legend", "--plain").splitlines(),
         "waits": [line for line in said("journalctl", "-b", "-o", "cat").splitlines() if line.startswith(WAITS)],
         "cmdline": Path("/proc/cmdline").read_text().strip(),
@@ -57,7 +57,7 @@ def report() -> dict[str, object]:
 
 
 def main() -> None:
-    line = f"\r\n{MARKER} {json.dumps(report())}\r\n"
+    line = f"\n{MARKER} {json.dumps(report())}\n"
     # One write: nobody else's output can get in between.
     with Path("/dev/ttyS0").open("wb", buffering=0) as serial:
         serial.write(line.encode())

@@ -16,7 +16,11 @@ grub-mkimage -O i386-pc -o "$to/core.img" -p '(,msdos1)/boot/grub' biosdisk part
 # grub-mkconfig asks grub-probe about the disk under /: it answers what it would say in the booted guest.
 probe=/usr/sbin/grub-probe
 mv "$probe" "$probe.real"
-trap 'mv "$probe.real" "$probe"' EXIT
+by_uuid=/dev/disk/by-uuid
+trap 'mv "$probe.real" "$probe"; rm "$by_uuid/$uuid"' EXIT
+# Without this link the menu would say root=/dev/sda1.
+mkdir -p "$by_uuid"
+ln -sf /dev/null "$by_uuid/$uuid"
 cat >"$probe" <<PROBE
 #!/bin/sh
 case " \$* " in
