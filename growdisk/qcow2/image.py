@@ -14,6 +14,7 @@ from growdisk.block.device import BlockDevice, Extent, ResizableDevice, check_ra
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.backing import open_backing
+from growdisk.qcow2.bitmaps import bitmap_runs
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import FEATURES_OFFSET, Header, read_header
 from growdisk.qcow2.header_rules import damaged
@@ -219,11 +220,20 @@ class Qcow2Image:
         """Before the first change: autoclear bits tell of data that we do not keep up to date."""
         if not self._writable:
             raise ValueError(f"{self.path} is open for reading only")
-        if not self._changing:
-            self._set_autoclear(self.header.autoclear & Autoclear.GROWDISK_RUN)
+        if not self._changing and self.header.autoclear & ~Autoclear.GROWDISK_RUN:
+            self._drop_autoclear_data()
         self._changing = True
 
+    def _drop_autoclear_data(self) -> None:
+        """Clear the bits, then free the bitmaps' clusters: the bits come first, so that nobody follows them any more."""
+        bitmaps = bitmap_runs(self._file, self.header)
+        self._set_autoclear(self.header.autoclear & Autoclear.GROWDISK_RUN)
+        if self._metadata.refcounts.first_outside(bitmaps, 1, 1) is None:
+            self._metadata.release(bitmaps)
+
     def _set_autoclear(self, bits: int) -> None:
+        if self.header.version < 3:
+            raise ImageUnsupported(self.path, reason="a version 2 image has no feature bits")
         if bits != self.header.autoclear:
             header = replace(self.header, autoclear=int(bits))
             self._metadata.switch(header, FEATURES_OFFSET, header.features_bytes())

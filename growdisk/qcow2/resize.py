@@ -10,7 +10,6 @@ from array import array
 from dataclasses import replace
 
 from growdisk.errors import ImageUnsupported
-from growdisk.qcow2.entries import L2Kind
 from growdisk.qcow2.header import SIZE_AND_L1_OFFSET
 from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
 from growdisk.qcow2.mapping import Mapping
@@ -59,7 +58,7 @@ class Resizer:
             self._metadata.close_cleanly()
 
     def _grow(self, old: int, size: int) -> None:
-        self._check_tail_can_be_zeroed(old)
+        self._check_key_not_needed(old)
         self._drop_tables_behind(old)
         self._lengthen_l1(self._geometry.l1_entries(size))
         self._drop_clusters_behind(old)
@@ -72,12 +71,16 @@ class Resizer:
         self._publish(size)
         self._metadata.close_cleanly()
 
-    def _check_tail_can_be_zeroed(self, old: int) -> None:
-        """The rest of the last cluster is written as guest data, which an encrypted image needs its key for."""
-        if not self._metadata.header.crypt_method or old % self._geometry.cluster_size == 0:
+    def _check_key_not_needed(self, old: int) -> None:
+        """Zeros that are written as guest data need the key of an encrypted image; zero flags do not."""
+        if not self._metadata.header.crypt_method:
             return
-        run = next(self._mapping.runs(old, old + 1))
-        if run.kind in (L2Kind.NORMAL, L2Kind.COMPRESSED):
+        backing = self._reader.backing
+        explicit = self._metadata.header.version == 2 and backing is not None and backing.size > old
+        if old % self._geometry.cluster_size:
+            run = next(self._mapping.runs(old, old + 1))
+            explicit = explicit or not self._reader.reads_as_zero(run)
+        if explicit:
             reason = "it is encrypted, and zeros have to be written behind its old end"
             raise ImageUnsupported(self._metadata.path, reason=reason)
 
