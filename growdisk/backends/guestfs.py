@@ -28,6 +28,7 @@ from growdisk.errors import ApplianceFailed, ToolFailed
 
 DISK = "/dev/sda"
 _SECTOR = 512
+_REREAD_TRIES = 100
 _MEMORY_MIB = 768  # resize2fs of a 2 TiB file system stays below; an empty appliance takes 100
 _FIRST_LAUNCH_SECONDS = 300.0  # building the appliance once takes half a minute, booting it 5 to 15 s
 _CLOSE_SECONDS = 60.0
@@ -87,9 +88,13 @@ class Appliance:
         return int(answer)
 
     def reread(self) -> None:
-        """Make the kernel read the table anew, from our engine and not from its cache."""
+        """Make the kernel read the table anew, from our engine and not from its cache.
+
+        It is tried for a while: right after the launch the kernel may still be at its first reading (busy).
+        """
         run_inside(self._handle, "blockdev", "--flushbufs", DISK)
-        run_inside(self._handle, "blockdev", "--rereadpt", DISK)
+        tries = f"for n in $(seq {_REREAD_TRIES}); do blockdev --rereadpt {DISK} && exit 0; sleep 0.2; done; exit 1"
+        run_inside(self._handle, "sh", "-c", tries)
         run_inside(self._handle, "udevadm", "settle")
 
     def check_ext(self, device: str, *, repair: bool = False) -> FilesystemCheck:

@@ -53,7 +53,7 @@ def bar(layout: Layout, width: int, scale_size: int | None = None) -> list[str]:
     cells = _cells(layout)
     total = sum(cell.weight for cell in cells) or 1
     share = min(1.0, total / (scale_size or total))
-    room = max(int((width - 1) * share) - len(cells), len(cells))
+    room = max(int((width - 1) * share) - len(cells), (_MIN_CELL + 1) * len(cells))
     widths = _widths([cell.weight for cell in cells], max(room, 1))
     bodies = [_body(cell, w) for cell, w in zip(cells, widths, strict=True)]
     captions = [_caption(cell, w) for cell, w in zip(cells, widths, strict=True)]
