@@ -225,7 +225,7 @@ class Qcow2Image:
         self._changing = True
 
     def _drop_autoclear_data(self) -> None:
-        """Clear the bits, then free the bitmaps' clusters: the bits come first, so that nobody follows them any more."""
+        """Clear the bits, then free the bitmaps: in this order, so that nobody follows them any more."""
         bitmaps = bitmap_runs(self._file, self.header)
         self._set_autoclear(self.header.autoclear & Autoclear.GROWDISK_RUN)
         if self._metadata.refcounts.first_outside(bitmaps, 1, 1) is None:
