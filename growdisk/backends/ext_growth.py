@@ -15,7 +15,8 @@ import re
 from dataclasses import dataclass
 
 from growdisk.backends.appliance_values import CheckState, FilesystemCheck
-from growdisk.backends.guest_handle import Handle, run_inside
+from growdisk.backends.command import last_lines
+from growdisk.backends.guest_handle import Shell
 from growdisk.errors import ToolFailed
 from growdisk.units import align_up
 
@@ -23,6 +24,7 @@ _log = logging.getLogger("growdisk.appliance")
 
 _SECTOR = 512
 _MENDED, _LEFT_ERRORS, _COULD_NOT_WORK = 3, 4, 8  # bits of e2fsck's exit status
+_DUMPE2FS_TELLS = (0, 1)  # with 1 there is some damage, which is e2fsck's to tell
 _MOUNT_POINT = "/tmp/growing"
 # Up to here (256 GiB as mkfs makes them) a full check takes seconds. Larger file systems are checked in full if their
 # superblock shows any reason to: not cleanly unmounted, errors seen, or due by its own count or interval.
@@ -51,37 +53,37 @@ class Superblock:
         return align_up(groups, per_block) // per_block
 
 
-def check(handle: Handle, device: str, *, repair: bool = False, full: bool | None = None) -> FilesystemCheck:
+def check(shell: Shell, device: str, *, repair: bool = False, full: bool | None = None) -> FilesystemCheck:
     """e2fsck -p, or -y with `repair`; -f as well unless the file system is huge and says that it is clean."""
     if full is None:
-        full = read_superblock(handle, device).inodes <= _FULL_CHECK_INODES
+        full = read_superblock(shell, device).inodes <= _FULL_CHECK_INODES
     options = ["-f"] if full or repair else []
-    status, output = run_inside(
-        handle, "e2fsck", *options, "-y" if repair else "-p", device, accept=tuple(range(_COULD_NOT_WORK))
+    status, output = shell.run(
+        "e2fsck", *options, "-y" if repair else "-p", device, accept=tuple(range(_COULD_NOT_WORK))
     )
     if status & _LEFT_ERRORS:
         return FilesystemCheck(CheckState.DAMAGED, output)
     return FilesystemCheck(CheckState.MENDED if status & _MENDED else CheckState.CLEAN, output)
 
 
-def grow(handle: Handle, device: str, size: int | None) -> str:
+def grow(shell: Shell, device: str, size: int | None) -> str:
     """Grow to `size` bytes, or to the device. Mounted where that is possible and safe, else unmounted."""
-    target = size or _device_size(handle, device)
+    target = size or _device_size(shell, device)
     wanted = [f"{size // _SECTOR}s"] if size else []
-    if read_superblock(handle, device).can_hold_descriptors_for(target):
+    if read_superblock(shell, device).can_hold_descriptors_for(target):
         try:
-            return _grow_mounted(handle, device, wanted)
+            return _grow_mounted(shell, device, wanted)
         except ToolFailed as refusal:  # a feature that this kernel does not know, or cannot grow while mounted
             _log.debug("%s cannot grow while mounted: %s", device, refusal.detail)
-    checked = check(handle, device, full=True)  # resize2fs insists on it
+    checked = check(shell, device, full=True)  # resize2fs insists on it
     if checked.state is CheckState.DAMAGED:
         raise ToolFailed("e2fsck (in the appliance)", _LEFT_ERRORS, checked.last_words)
-    return run_inside(handle, "resize2fs", device, *wanted)[1]
+    return shell.run("resize2fs", device, *wanted)[1]
 
 
-def read_superblock(handle: Handle, device: str) -> Superblock:
+def read_superblock(shell: Shell, device: str) -> Superblock:
     """What dumpe2fs says of it. ToolFailed where there is no ext file system."""
-    _, text = run_inside(handle, "dumpe2fs", "-h", device)
+    _, text = shell.run("dumpe2fs", "-h", device, accept=_DUMPE2FS_TELLS)
     return Superblock(
         block_size=_field(text, "Block size"),
         blocks=_field(text, "Block count"),
@@ -92,17 +94,17 @@ def read_superblock(handle: Handle, device: str) -> Superblock:
     )
 
 
-def _grow_mounted(handle: Handle, device: str, wanted: list[str]) -> str:
-    run_inside(handle, "mkdir", "-p", _MOUNT_POINT)
-    run_inside(handle, "mount", "-t", "ext4", "-o", "noatime", device, _MOUNT_POINT)
+def _grow_mounted(shell: Shell, device: str, wanted: list[str]) -> str:
+    shell.run("mkdir", "-p", _MOUNT_POINT)
+    shell.run("mount", "-t", "ext4", "-o", "noatime", device, _MOUNT_POINT)
     try:
-        return run_inside(handle, "resize2fs", device, *wanted)[1]
+        return shell.run("resize2fs", device, *wanted)[1]
     finally:
-        run_inside(handle, "umount", _MOUNT_POINT)
+        shell.run("umount", _MOUNT_POINT)
 
 
-def _device_size(handle: Handle, device: str) -> int:
-    return int(run_inside(handle, "blockdev", "--getsize64", device)[1])
+def _device_size(shell: Shell, device: str) -> int:
+    return int(shell.run("blockdev", "--getsize64", device)[1])
 
 
 def _field(text: str, name: str, *, default: int | None = None) -> int:
@@ -110,5 +112,5 @@ def _field(text: str, name: str, *, default: int | None = None) -> int:
     if match is not None:
         return int(match[1])
     if default is None:
-        raise ToolFailed("dumpe2fs (in the appliance)", 0, f"it did not tell the {name.lower()}")
+        raise ToolFailed("dumpe2fs (in the appliance)", 1, last_lines(text))
     return default

@@ -10,7 +10,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from growdisk.backends.guest_handle import Handle, guest_call, run_inside
+from growdisk.backends.guest_handle import Shell, guest_call
 from growdisk.backends.guest_repair.fstab import Entry, parse_fstab
 from growdisk.backends.guest_repair.text import decode
 from growdisk.errors import ToolFailed
@@ -24,8 +24,8 @@ _PARTITION = re.compile(r"/dev/(?:sda|vda|xvda|hda|nvme0n1p|mmcblk0p)(?P<number>
 class MountedGuest:
     """Implements guest_repair's GuestFiles on a mounted guest."""
 
-    def __init__(self, handle: Handle) -> None:
-        self._handle = handle
+    def __init__(self, shell: Shell) -> None:
+        self._shell, self._handle = shell, shell.handle
 
     def mount(self, root: str) -> None:
         """Mount the root, and /boot where the guest has it elsewhere: kernels and initrds lie there."""
@@ -72,8 +72,8 @@ class MountedGuest:
         """
         with guest_call(f"find {path}"):
             inside = _SYSROOT + self._handle.realpath(path)
-        status, _ = run_inside(
-            self._handle, "fallocate", "--insert-range", "--offset", "0", "--length", str(len(block)), inside,
+        status, _ = self._shell.run(
+            "fallocate", "--insert-range", "--offset", "0", "--length", str(len(block)), inside,
             accept=tuple(range(256)),
         )  # fmt: skip
         if status == 0:
@@ -87,13 +87,11 @@ class MountedGuest:
         inside = _SYSROOT + path
         if self.exists(path):
             raise ToolFailed(f"making {path}", 1, "there is such a file in the guest already")
-        run_inside(self._handle, "install", "-m", f"{_SWAP_MODE:o}", "/dev/null", inside)
-        status, _ = run_inside(self._handle, "fallocate", "-l", str(size), inside, accept=tuple(range(256)))
+        self._shell.run("install", "-m", f"{_SWAP_MODE:o}", "/dev/null", inside)
+        status, _ = self._shell.run("fallocate", "-l", str(size), inside, accept=tuple(range(256)))
         if status != 0:  # ext3 and its like cannot reserve: write it
-            run_inside(
-                self._handle, "dd", "if=/dev/zero", f"of={inside}", "bs=1M", f"count={size}", "iflag=count_bytes"
-            )
-        run_inside(self._handle, "mkswap", *(["-U", uuid] if uuid else []), inside)
+            self._shell.run("dd", "if=/dev/zero", f"of={inside}", "bs=1M", f"count={size}", "iflag=count_bytes")
+        self._shell.run("mkswap", *(["-U", uuid] if uuid else []), inside)
 
     def _rewrite_with(self, path: str, block: bytes) -> None:
         with tempfile.TemporaryDirectory(prefix="growdisk-") as directory, guest_call(f"rewrite {path}"):
@@ -117,4 +115,4 @@ class MountedGuest:
         return entry.plain_source if kind.startswith("/dev/mapper/") and self._is_device(kind) else None
 
     def _is_device(self, path: str) -> bool:
-        return run_inside(self._handle, "test", "-b", path, accept=(0, 1))[0] == 0
+        return self._shell.run("test", "-b", path, accept=(0, 1))[0] == 0

@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Protocol
 
 from growdisk.backends.command import COMMAND_LOG, last_lines
 from growdisk.errors import ToolFailed
 
+DISK = "/dev/sda"
+_DEVICE = re.compile(rf"{DISK}(\d*)")
 _STATUS_MARK = "growdisk-status="
 _STATUS = re.compile(rf"(?P<output>.*){_STATUS_MARK}(?P<status>\d+)\s*\Z", re.DOTALL)
 
@@ -32,7 +34,7 @@ class Handle(Protocol):
     def set_autosync(self, autosync: bool) -> None: ...
     def set_pgroup(self, pgroup: bool) -> None: ...
     def set_event_callback(self, callback: EventCallback, event_bitmask: int) -> int: ...
-    def add_drive(self, filename: str, *, format: str, protocol: str, server: list[str], cachemode: str) -> None: ...
+    def add_drive(self, filename: str, *, format: str, protocol: str, server: list[str], label: str) -> None: ...
     def launch(self) -> None: ...
     def shutdown(self) -> None: ...
     def close(self) -> None: ...
@@ -63,16 +65,32 @@ def guest_call(action: str) -> Iterator[None]:
         raise ToolFailed(f"{action} (in the appliance)", 1, last_lines(str(error))) from error
 
 
-def run_inside(handle: Handle, *words: str, accept: tuple[int, ...] = (0,)) -> tuple[int, str]:
-    """Run a program inside the appliance (not inside the guest): exit status, and what it printed on both streams."""
-    command = shlex.join(words)
-    COMMAND_LOG.debug("# in the appliance: %s", command)
-    with guest_call(words[0]):
-        answer = handle.debug("sh", [f"LC_ALL=C {command} 2>&1 </dev/null; echo {_STATUS_MARK}$?"])
-    match = _STATUS.match(answer)
-    if match is None:
-        raise ToolFailed(f"{words[0]} (in the appliance)", -1, f"unreadable answer {answer!r}")
-    status, output = int(match["status"]), match["output"]
-    if status not in accept:
-        raise ToolFailed(f"{words[0]} (in the appliance)", status, last_lines(output) or "it gave no reason")
-    return status, output
+class Shell:
+    """Runs programs inside the appliance (not inside the guest), where the disk may have another name than /dev/sda.
+
+    The appliance's own root is a second disk, and kernels name disks in the order in which they answer. libguestfs
+    translates the device names of its own calls; those of programs are translated here.
+    """
+
+    def __init__(self, handle: Handle, label: str) -> None:
+        self.handle, self.disk = handle, DISK
+        _, answer = self.run("readlink", "-e", f"/dev/disk/guestfs/{label}")
+        self.disk = answer.strip()
+
+    def run(self, *words: str, accept: Collection[int] = (0,)) -> tuple[int, str]:
+        """Exit status, and what it printed on both streams. /dev/sda and its partitions are the disk's."""
+        command = shlex.join(self._translated(word) for word in words)
+        COMMAND_LOG.debug("# in the appliance: %s", command)
+        with guest_call(words[0]):
+            answer = self.handle.debug("sh", [f"LC_ALL=C {command} 2>&1 </dev/null; echo {_STATUS_MARK}$?"])
+        match = _STATUS.match(answer)
+        if match is None:
+            raise ToolFailed(f"{words[0]} (in the appliance)", -1, f"unreadable answer {answer!r}")
+        status, output = int(match["status"]), match["output"]
+        if status not in accept:
+            raise ToolFailed(f"{words[0]} (in the appliance)", status, last_lines(output) or "it gave no reason")
+        return status, output
+
+    def _translated(self, word: str) -> str:
+        match = _DEVICE.fullmatch(word)
+        return self.disk + match[1] if match else word

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,13 +23,13 @@ from growdisk.backends.accelerator import Accelerator
 from growdisk.backends.appliance_values import FilesystemCheck, KernelPartition
 from growdisk.backends.command import last_lines
 from growdisk.backends.guest_files import MountedGuest
-from growdisk.backends.guest_handle import Handle, guest_call, run_inside
+from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
 from growdisk.backends.watchdog import kill_children, time_limit
 from growdisk.errors import ApplianceFailed, ToolFailed
 
-DISK = "/dev/sda"
 _SECTOR = 512
-_REREAD_TRIES = 100
+_REREAD_TRIES = 25
+_LABEL = "growdisk"
 _MEMORY_MIB = 768  # resize2fs of a 2 TiB file system stays below; an empty appliance takes 100
 _FIRST_LAUNCH_SECONDS = 300.0  # building the appliance once takes half a minute, booting it 5 to 15 s
 _CLOSE_SECONDS = 60.0
@@ -41,6 +42,9 @@ class Appliance:
 
     def __init__(self, handle: Handle, tag: str) -> None:
         self._handle, self._tag = handle, tag
+        self._shell = Shell(handle, _LABEL)
+        self._owner = threading.get_ident()
+        self._open = True
 
     @classmethod
     def launch(cls, socket: Path, *, accelerator: Accelerator, timeout: float = _FIRST_LAUNCH_SECONDS) -> Appliance:
@@ -75,44 +79,42 @@ class Appliance:
 
     def kernel_partitions(self) -> list[KernelPartition]:
         """What the appliance's kernel made of the partition table, in the order of the numbers."""
-        script = (
-            'for p in /sys/class/block/sda[0-9]*; do [ -e "$p" ] && echo ${p##*/} $(cat "$p/start" "$p/size"); done'
-        )
-        _, answer = run_inside(self._handle, "sh", "-c", script + "; true")
-        rows = (line.split() for line in answer.splitlines())
-        found = [KernelPartition(name, int(start) * _SECTOR, int(size) * _SECTOR) for name, start, size in rows]
-        return sorted(found, key=lambda partition: int(partition.name.removeprefix("sda")))
+        name = self._shell.disk.removeprefix("/dev/")
+        script = f"for p in /sys/block/{name}/{name}[0-9]*; do echo $(cat $p/partition $p/start $p/size); done"
+        _, answer = self._shell.run("sh", "-c", script)
+        rows = sorted([int(field) for field in line.split()] for line in answer.splitlines() if line[0].isdigit())
+        return [KernelPartition(f"sda{number}", start * _SECTOR, size * _SECTOR) for number, start, size in rows]
 
     def disk_size(self) -> int:
-        _, answer = run_inside(self._handle, "blockdev", "--getsize64", DISK)
+        _, answer = self._shell.run("blockdev", "--getsize64", DISK)
         return int(answer)
 
     def reread(self) -> None:
         """Make the kernel read the table anew, from our engine and not from its cache.
 
-        It is tried for a while: right after the launch the kernel may still be at its first reading (busy).
+        Tried for a while: as long as anything inside looks at a partition (udev does at any change) it is busy.
         """
-        run_inside(self._handle, "blockdev", "--flushbufs", DISK)
-        tries = f"for n in $(seq {_REREAD_TRIES}); do blockdev --rereadpt {DISK} && exit 0; sleep 0.2; done; exit 1"
-        run_inside(self._handle, "sh", "-c", tries)
-        run_inside(self._handle, "udevadm", "settle")
+        self._shell.run("blockdev", "--flushbufs", DISK)
+        reread = f"udevadm settle; blockdev --rereadpt {self._shell.disk}"
+        self._shell.run("sh", "-c", f"for n in $(seq {_REREAD_TRIES}); do {reread} && exit; sleep 0.2; done; exit 1")
+        self._shell.run("udevadm", "settle")
 
     def check_ext(self, device: str, *, repair: bool = False) -> FilesystemCheck:
         """e2fsck: mends what is safe without asking; everything with `repair`. Damage that stays is a value."""
-        return ext_growth.check(self._handle, device, repair=repair)
+        return ext_growth.check(self._shell, device, repair=repair)
 
     def resize_ext(self, device: str, size: int | None = None) -> str:
         """Grow an ext2/3/4, after check_ext(), to `size` bytes or to its device. Returns what resize2fs said."""
-        return ext_growth.grow(self._handle, device, size)
+        return ext_growth.grow(self._shell, device, size)
 
     def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None:
         identity = [*(["-U", uuid] if uuid else []), *(["-L", label] if label else [])]
-        run_inside(self._handle, "mkswap", *identity, device)
+        self._shell.run("mkswap", *identity, device)
 
     @contextlib.contextmanager
     def mounted_guest(self, root: str) -> Iterator[MountedGuest]:
         """The guest's own files, with `root` as / and /boot where its fstab has one. Unmounted and synced after."""
-        guest = MountedGuest(self._handle)
+        guest = MountedGuest(self._shell)
         guest.mount(root)
         try:
             yield guest
@@ -125,10 +127,12 @@ class Appliance:
         """After this, all that was written inside is in our engine, flushed."""
         with guest_call("sync"):
             self._handle.sync()
-        run_inside(self._handle, "blockdev", "--flushbufs", DISK)
+        self._shell.run("blockdev", "--flushbufs", DISK)
 
     def close(self) -> None:
         """Unmount, sync and power off; ApplianceFailed if it does not obey within a minute."""
+        if not self._open:
+            return
         try:
             with time_limit(_CLOSE_SECONDS, self._tag) as limit:
                 self._handle.umount_all()
@@ -138,12 +142,21 @@ class Appliance:
             self.kill()
             reason = f"it had not ended after {_CLOSE_SECONDS:.0f} s" if limit.overrun else last_lines(str(error))
             raise ApplianceFailed(reason, failed="did not shut down properly") from error
-        self._handle.close()
+        self._let_go()
 
     def kill(self) -> None:
-        """End it at once; what it had not yet written is lost. Harmless after close()."""
+        """End it at once; what it had not yet written is lost. Harmless after close().
+
+        May be called from another thread to end a call that hangs: the call fails, and its thread calls kill() again.
+        """
         kill_children((self._tag,))
-        self._handle.close()
+        if threading.get_ident() == self._owner:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._open:
+            self._open = False
+            self._handle.close()
 
 
 def _configure(handle: Handle, socket: Path, accelerator: Accelerator) -> None:
@@ -155,8 +168,7 @@ def _configure(handle: Handle, socket: Path, accelerator: Accelerator) -> None:
     handle.set_smp(min(2, os.cpu_count() or 1))
     handle.set_append(_KERNEL_OPTIONS)
     handle.set_pgroup(True)  # a Ctrl-C at the terminal is for growdisk to handle
-    # The engine decides what is durable when; qemu shall neither cache what a snapshot has to see nor drop a flush.
-    handle.add_drive("", format="raw", protocol="nbd", server=[f"unix:{socket}"], cachemode="writeback")
+    handle.add_drive("", format="raw", protocol="nbd", server=[f"unix:{socket}"], label=_LABEL)
 
 
 def _launch_failure(error: str, console: deque[str], overrun: float | None) -> ApplianceFailed:
