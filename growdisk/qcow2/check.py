@@ -20,7 +20,7 @@ from growdisk.qcow2.stored_refcounts import StoredRefcounts
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The result of a check; counts are clusters. `problems` are lines for people, at most 101 of them."""
+    """The result of a check; counts are clusters. `problems` are lines for people, the first hundred of each kind."""
 
     path: Path
     leaks: int
@@ -77,7 +77,7 @@ class Analysis:
             allocated_clusters=recount.fragmentation.allocated,
             fragmented_clusters=recount.fragmentation.fragmented,
             compressed_clusters=recount.fragmentation.compressed,
-            image_end_offset=(last + 1) * header.cluster_size, problems=tuple(findings.lines),
+            image_end_offset=(last + 1) * header.cluster_size, problems=findings.lines,
         )  # fmt: skip
 
 

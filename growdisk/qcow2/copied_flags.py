@@ -26,11 +26,16 @@ def check_copied_flags(file: BlockDevice, header: Header, refcounts: ClusterTall
         if not offset:
             continue
         if bool(entry & entries.COPIED) != (refcounts[offset >> header.cluster_bits] == 1):
-            findings.corruption(f"COPIED flag of the L2 table at {offset:#x} is wrong")
+            findings.corruption(f"L2 table at {offset:#x}: COPIED {_what_is_wrong(entry)}")
         for first, length in finder.runs(_entries_of(file, header, offset)):
             if wrong := _wrong_flags(header, refcounts, first, length):
                 where = first & entries.OFFSET_MASK
-                findings.corruption(f"COPIED flag of {wrong} data cluster(s) from {where:#x} on is wrong", wrong)
+                findings.corruption(f"{wrong} clusters from {where:#x} on: COPIED {_what_is_wrong(first)}", wrong)
+
+
+def _what_is_wrong(entry: int) -> str:
+    """A missing flag costs a copy, no more; one too many lets a writer change what others share."""
+    return "is set and must not be" if entry & entries.COPIED else "is missing"
 
 
 def active_l1(file: BlockDevice, header: Header) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-MAX_LINES = 100
+MAX_LINES = 100  # of each kind
 
 
 @dataclass
@@ -14,14 +14,15 @@ class Findings:
     corruptions: int = 0
     leaks: int = 0
     check_errors: int = 0
-    lines: list[str] = field(default_factory=list)
+    error_lines: list[str] = field(default_factory=list)
+    leak_lines: list[str] = field(default_factory=list)
     broken: str | None = None
     rebuild: str | None = None
 
     def corruption(self, line: str, times: int = 1) -> None:
         """A mistake that a repair can mend."""
         self.corruptions += times
-        self.note(line)
+        _note(self.error_lines, line)
 
     def broken_structure(self, line: str, times: int = 1) -> None:
         """A mistake that makes the references themselves doubtful."""
@@ -35,10 +36,16 @@ class Findings:
 
     def leak(self, line: str) -> None:
         self.leaks += 1
-        self.note(line)
+        _note(self.leak_lines, line)
 
-    def note(self, line: str) -> None:
-        if len(self.lines) < MAX_LINES:
-            self.lines.append(line)
-        elif len(self.lines) == MAX_LINES:
-            self.lines.append("... and more of these")
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The errors, then the leaks; each kind ends with "..." where there are too many."""
+        return (*self.error_lines, *self.leak_lines)
+
+
+def _note(lines: list[str], line: str) -> None:
+    if len(lines) < MAX_LINES:
+        lines.append(line)
+    elif len(lines) == MAX_LINES:
+        lines.append("...")

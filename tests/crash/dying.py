@@ -1,0 +1,63 @@
+"""A process that dies at its n-th change of any file, as by SIGKILL: nothing is flushed, nobody cleans up.
+
+All that growdisk changes on the host goes through these calls of `os`; the child counts them and is gone before the
+n-th. What it had written before stays, as it does when a process is killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+from growdisk.block import raw
+
+_CHANGES = ("pwrite", "write", "ftruncate", "replace", "unlink", "mkdir", "posix_fallocate", "utime")
+DIED, FAILED = 77, 78
+
+
+def run_dying(action: Callable[[], object], changes: int | None) -> bool:
+    """Run `action` in a child that dies before its change number `changes` (None: never). True if it died of it.
+
+    Raises AssertionError if the action failed by itself.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        _live(action, changes)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, DIED), f"the child ended with {status}"
+    return status == DIED
+
+
+def _live(action: Callable[[], object], changes: int | None) -> None:
+    try:
+        if changes is not None:
+            _arm(changes)
+        action()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(FAILED)
+    os._exit(0)
+
+
+def _arm(changes: int) -> None:
+    left = changes
+
+    def counted(call: Callable[..., object]) -> Callable[..., object]:
+        def dying(*arguments: object, **options: object) -> object:
+            nonlocal left
+            if left == 0:
+                os._exit(DIED)
+            left -= 1
+            return call(*arguments, **options)
+
+        return dying
+
+    for name in _CHANGES:
+        setattr(os, name, counted(getattr(os, name)))
+    library = ctypes.CDLL(None, use_errno=True)
+    raw._libc = lambda: type("Libc", (), {"fallocate": staticmethod(counted(library.fallocate))})

@@ -1,0 +1,248 @@
+"""Whole runs on real images, killed at every change of a file: afterwards they end all done, or all undone.
+
+The steps are growdisk's own, except that the file system's place is taken by a step that writes bytes: the appliance
+is not needed to try engine, journal, snapshot stores and qcow2 engine together. qemu-img is the judge.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from growdisk.api.runs import Silent
+from growdisk.api.session import Session
+from growdisk.partitions.growth import BlockerPolicy, Grown, plan_growth
+from growdisk.partitions.sectors import read_table
+from growdisk.planner.goal import SnapshotMode
+from growdisk.planner.inspect import image_facts, inspect_device
+from growdisk.planner.layout import layout_of
+from growdisk.planner.plan import Plan
+from growdisk.steps.context import RunContext
+from growdisk.steps.disk import Disk
+from growdisk.steps.resize_image import ResizeImage
+from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.units import MiB
+from growdisk.workflow.run_directory import RunDirectory
+from growdisk.workflow.states import Status
+from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
+from growdisk.workflow.stopping import StopRequest
+from tests.crash.dying import run_dying
+from tests.guests.small import SmallDisk, make_disk
+
+OLD_SIZE, NEW_SIZE = 64 * MiB, 96 * MiB
+
+
+@dataclass(frozen=True)
+class Scribble:
+    """Writes over old content and into the grown area, as resize2fs would."""
+
+    name: ClassVar[str] = "grow-filesystem"
+    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
+    places: ClassVar[tuple[int, ...]] = (2 * MiB + 4096, 20 * MiB, 80 * MiB, NEW_SIZE - 70000)
+
+    def describe(self) -> str:
+        return "scribble"
+
+    def check(self, context: RunContext) -> Check:
+        done = all(context.disk.read(place, 4) == b"grow" for place in self.places)
+        return AlreadyDone("scribbled") if done else Ready()
+
+    def apply(self, context: RunContext) -> Evidence:
+        for place in self.places:
+            context.disk.write(place, b"grow" * 17500)
+        context.disk.write_zeros(30 * MiB, 300000)
+        context.disk.flush()
+        return Evidence("scribbled")
+
+    def verify(self, context: RunContext, evidence: Evidence) -> None:
+        assert isinstance(self.check(context), AlreadyDone)
+
+
+@dataclass(frozen=True)
+class World:
+    """An image in a folder of its own, and what it must be in the end."""
+
+    folder: Path
+    image: Path
+    mode: SnapshotMode
+    keep: bool
+    pristine: Path
+
+    def reset(self) -> None:
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
+        subprocess.run(["cp", "--sparse=always", self.pristine, self.image], check=True)
+
+    @property
+    def directory(self) -> RunDirectory:
+        return RunDirectory(self.image)
+
+    def begin(self) -> None:
+        with closing(self._open()) as disk:
+            facts = inspect_device(disk, image_facts(disk.active, self.image))
+            plan = self._plan(disk)
+            assert facts.table is not None
+            session = Session.begin(self.image, plan, disk, self.directory, Silent(), StopRequest())
+            session.engine.advance()
+            session.directory.make_room()
+
+    def go_on(self) -> None:
+        self._reopened(lambda session: session.engine.advance())
+
+    def go_back(self) -> None:
+        self._reopened(lambda session: session.engine.go_back())
+
+    def commit(self) -> None:
+        self._reopened(lambda session: session.engine.commit())
+
+    def state(self):
+        return self.directory.state()
+
+    def _reopened(self, action) -> None:
+        with closing(self._open()) as disk:
+            session = Session.reopen(self.image, self._plan(disk), disk, self.directory, Silent(), StopRequest())
+            action(session)
+            session.directory.make_room()
+
+    def _open(self) -> Disk:
+        return Disk.open(self.image, "raw" if self.image.suffix == ".raw" else "qcow2")
+
+    def _plan(self, disk: Disk) -> Plan:
+        """The same in every process; made from the pristine image."""
+        with closing(Disk.open(self.pristine, disk.format)) as pristine:
+            table = read_table(pristine, self.image)
+            layout = layout_of(inspect_device(pristine, image_facts(pristine.active, self.pristine)))
+        assert table is not None
+        growth = plan_growth(table, 1, NEW_SIZE, BlockerPolicy(kinds={5: "swap"}))
+        assert isinstance(growth, Grown)
+        steps = (
+            ResizeImage(OLD_SIZE, NEW_SIZE),
+            RewritePartitions(table.with_disk_size(NEW_SIZE), growth.table),
+            Scribble(),
+        )
+        return Plan("20260101-000000-test", "guestfs", self.mode, self.keep, layout, layout, steps, ())
+
+
+KINDS = {
+    "internal": ("guest.qcow2", SmallDisk(size=OLD_SIZE, swap_size=8 * MiB, boot_code=False), "internal"),
+    "overlay over raw": (
+        "guest.raw",
+        SmallDisk(size=OLD_SIZE, swap_size=8 * MiB, boot_code=False, image_format="raw"),
+        "overlay",
+    ),
+    "overlay over v2": (
+        "guest.qcow2",
+        SmallDisk(size=OLD_SIZE, swap_size=8 * MiB, boot_code=False, qcow2_options="compat=0.10"),
+        "overlay",
+    ),
+}
+
+
+def make_world(tmp_path: Path, kind: str, *, keep: bool = False) -> World:
+    name, disk, mode = KINDS[kind]
+    pristine = make_disk(tmp_path / f"pristine-{name}", disk)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    return World(folder, folder / name, mode, keep, pristine)
+
+
+def grown_copy(world: World, tmp_path: Path) -> Path:
+    """The image after an undisturbed run."""
+    world.reset()
+    world.begin()
+    grown = tmp_path / f"grown{world.image.suffix}"
+    subprocess.run(["cp", "--sparse=always", world.image, grown], check=True)
+    return grown
+
+
+def assert_same_disk(one: Path, other: Path) -> None:
+    """The same guest-visible bytes, and as many of them."""
+    compare = subprocess.run(["qemu-img", "compare", one, other], capture_output=True, text=True)
+    assert compare.returncode == 0, compare.stdout
+    assert virtual_size(one) == virtual_size(other)
+
+
+def virtual_size(image: Path) -> int:
+    info = subprocess.run(["qemu-img", "info", "--output=json", image], capture_output=True, text=True, check=True)
+    return int(json.loads(info.stdout)["virtual-size"])
+
+
+def judge(world: World, expected: Path) -> None:
+    assert_same_disk(world.image, expected)
+    if world.image.suffix != ".raw":
+        check = subprocess.run(["qemu-img", "check", world.image], capture_output=True, text=True)
+        assert check.returncode == 0, check.stdout
+        listed = subprocess.run(["qemu-img", "snapshot", "-l", world.image], capture_output=True, text=True)
+        assert "growdisk" not in listed.stdout
+    left = {path.name for path in world.directory.path.iterdir()} if world.directory.path.exists() else set()
+    assert left <= {"plan.json", "journal.jsonl", "plan.json.new"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_killed_at_any_change_is_finished_by_resume_or_undone_by_rollback(tmp_path: Path, kind: str):
+    world = make_world(tmp_path, kind)
+    grown = grown_copy(world, tmp_path)
+    deaths, finished, undone = 0, 0, 0
+    for change in range(2000):
+        world.reset()
+        if not run_dying(world.begin, change):
+            break
+        deaths += 1
+        status = world.state().status
+        if status is Status.NONE:  # it had not begun: nothing of the guest may have changed
+            assert_same_disk(world.image, world.pristine)
+        elif change % 2 or world.state().settling:
+            world.go_on()
+            judge(world, grown)
+            finished += 1
+        else:
+            world.go_back()
+            judge(world, world.pristine)
+            undone += 1
+    assert deaths > 50
+    assert finished > 20
+    assert undone > 10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_resume_or_rollback_that_is_killed_too_can_be_done_again(tmp_path: Path, kind: str):
+    world = make_world(tmp_path, kind)
+    grown = grown_copy(world, tmp_path)
+    seconds = 0
+    for first in range(9, 400, 23):
+        world.reset()
+        if not run_dying(world.begin, first):
+            break
+        if world.state().status is not Status.UNFINISHED:
+            continue
+        backward = first % 2 == 0 and not world.state().settling
+        for second in range(3, 60, 11):
+            if not run_dying(world.go_back if backward else world.go_on, second):
+                break
+            seconds += 1
+        if not world.state().finished:
+            (world.go_back if backward else world.go_on)()
+        judge(world, world.pristine if backward else grown)
+    assert seconds > 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kept_run_goes_back_to_any_step_and_commits_also_when_killed(tmp_path: Path, kind: str):
+    world = make_world(tmp_path, kind, keep=True)
+    grown = grown_copy(world, tmp_path)
+    for change in range(0, 120, 7):
+        world.reset()
+        world.begin()
+        assert world.state().status is Status.KEPT
+        action = world.commit if change % 2 else world.go_back
+        run_dying(action, change)
+        if not world.state().finished:
+            action()
+        judge(world, grown if change % 2 else world.pristine)
