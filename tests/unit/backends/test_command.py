@@ -1,0 +1,71 @@
+"""Running programs of the host."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import time
+
+import pytest
+
+from growdisk.backends.command import require, run
+from growdisk.backends.watchdog import kill_children, time_limit
+from growdisk.errors import Refused, ToolFailed, ToolMissing, ToolTimedOut
+
+
+def test_output_and_status_come_back_and_the_locale_is_plain() -> None:
+    done = run(["sh", "-c", "cat; echo $LC_ALL; echo oops >&2; exit 3"], input="in ", accept=(3,))
+    assert (done.status, done.stdout, done.stderr) == (3, "in C\n", "oops\n")
+    assert done.last_words == "oops"
+
+
+def test_a_failing_tool_is_named_with_its_status_and_last_words() -> None:
+    with pytest.raises(ToolFailed) as caught:
+        run(["sh", "-c", "for n in 1 2 3 4 5 6 7; do echo line $n >&2; done; exit 9"])
+    assert (caught.value.tool, caught.value.status) == ("sh", 9)
+    assert caught.value.detail == "line 3; line 4; line 5; line 6; line 7"
+    assert caught.value.exit_code == 4
+
+
+def test_a_missing_tool_is_refused_with_the_package_to_install() -> None:
+    with pytest.raises(ToolMissing) as caught:
+        run(["growdisk-no-such-tool"])
+    assert isinstance(caught.value, Refused)
+    assert caught.value.what_to_do == "sudo apt-get install growdisk-no-such-tool"
+
+
+def test_tools_in_sbin_are_found_without_sbin_in_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert require("sfdisk").endswith("sbin/sfdisk")
+    assert "sfdisk" in run(["sfdisk", "--version"]).stdout
+
+
+def test_a_tool_that_hangs_is_killed_with_all_that_it_started() -> None:
+    started = time.monotonic()
+    with pytest.raises(ToolTimedOut, match="did not finish within 1 s"):
+        run(["sh", "-c", "sleep 31.4159 & wait"], timeout=1)
+    assert time.monotonic() - started < 5
+    assert subprocess.run(["pgrep", "-f", "^sleep 31.4159"], stdout=subprocess.DEVNULL).returncode == 1
+
+
+def test_every_command_is_logged_so_that_it_can_be_pasted(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "growdisk.command")
+    run(["echo", "it's", "a b", "$HOME"])
+    assert subprocess.run(["sh", "-c", caplog.messages[0]], stdout=subprocess.PIPE).stdout == b"it's a b $HOME\n"
+
+
+def test_a_time_limit_kills_only_the_children_it_names() -> None:
+    with subprocess.Popen(["sleep", "27.1828"]) as named, subprocess.Popen(["sleep", "27.1829"]) as other:
+        with time_limit(0.1, "27.1828") as limit:
+            assert named.wait(timeout=10) < 0
+        assert limit.overrun and other.poll() is None
+        kill_children(("27.1829",))
+
+
+def test_a_time_limit_that_is_kept_does_nothing() -> None:
+    with subprocess.Popen(["sleep", "27.1830"]) as child:
+        with time_limit(0.3, "27.1830") as limit:
+            pass
+        time.sleep(0.5)
+        assert not limit.overrun and child.poll() is None
+        child.kill()
