@@ -20,6 +20,7 @@ from growdisk.qcow2.refblock import RefblockCodec, RefcountRange, add_to_run, eq
 from growdisk.qcow2.tables import TableCache, dump_table, load_table
 
 CACHE_BYTES = 8 << 20
+_SECTOR_ENTRIES = 64  # of 8 bytes: written as one, they appear together
 Run = tuple[int, int]  # first cluster index, number of clusters
 
 
@@ -109,11 +110,13 @@ class Refcounts:
         """Write the changed blocks, and link new ones after a sync of what they hold."""
         for index, _ in self._cache.dirty():
             self._write_block(index)
-        if not self._unlinked:
-            return
-        self._sync()
-        for index in sorted(self._unlinked):
-            self._file.write(self.table_offset + 8 * index, self.table[index].to_bytes(8, "big"))
+        # A block may lie in a cluster that an earlier block counts, never a later one: so link them in order, all of
+        # one sector at once.
+        for sector in sorted({index // _SECTOR_ENTRIES for index in self._unlinked}):
+            self._sync()
+            start = sector * _SECTOR_ENTRIES
+            entries = self.table[start : start + _SECTOR_ENTRIES]
+            self._file.write(self.table_offset + 8 * start, dump_table(entries))
         self._unlinked.clear()
 
     def write_table_copy(self, offset: int, entries: int) -> array[int]:
