@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from growdisk.errors import GrowdiskError
 from growdisk.planner.layout import Layout
-from growdisk.planner.plan import Plan
 from growdisk.workflow.journal import Event
 from growdisk.workflow.states import RunState
+
+if TYPE_CHECKING:
+    from growdisk.planner.plan import Plan
 
 Outcome = Literal["planned", "changed", "nochange", "refused", "restored", "stuck"]
 
@@ -63,5 +64,5 @@ def step_reports(plan: Plan, state: RunState) -> tuple[StepReport, ...]:
     return tuple(reports)
 
 
-def planned_steps(plan: Plan) -> Sequence[StepReport]:
+def planned_steps(plan: Plan) -> tuple[StepReport, ...]:
     return tuple(StepReport(step.name, "pending", 0.0, step.describe()) for step in plan.steps)

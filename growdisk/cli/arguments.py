@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from growdisk.errors import UsageError
 from growdisk.planner.goal import Goal, RunOptions
-from growdisk.steps.disk import Format
 from growdisk.units import parse_size
+
+if TYPE_CHECKING:
+    from growdisk.qcow2.probe import ImageFormat
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +62,6 @@ def options_of(arguments: argparse.Namespace) -> RunOptions:
     return RunOptions(arguments.backend, arguments.snapshots, arguments.keep_snapshots)
 
 
-def format_of(arguments: argparse.Namespace) -> Format | None:
-    chosen: Format | None = arguments.format
+def format_of(arguments: argparse.Namespace) -> ImageFormat | None:
+    chosen: ImageFormat | None = arguments.format
     return chosen

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -76,5 +75,9 @@ def _add_common(parser: argparse.ArgumentParser, *, top: bool) -> None:
 
 
 def _set_up_logging(*, verbose: bool, commands: bool) -> None:
+    if not (verbose or commands):
+        return  # warnings reach stderr all the same
+    import logging
+
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.DEBUG if verbose else logging.WARNING)
     logging.getLogger("growdisk.command").setLevel(logging.DEBUG if commands or verbose else logging.WARNING)

@@ -11,7 +11,7 @@ from growdisk.cli.arguments import add_image
 from growdisk.cli.output import Output
 
 if TYPE_CHECKING:
-    from growdisk.api.status import StatusReport
+    from growdisk.api.run_status import StatusReport
 
 NAME = "status"
 HELP = "say how an unfinished, kept or finished run stands"

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.backends.accelerator import accelerator
-from growdisk.block.nbd import NbdServer
 from growdisk.errors import OperationFailed
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import HostWriteFailed
 from growdisk.workflow.stopping import StopRequest
 
-if TYPE_CHECKING:  # importing guestfs costs more than all of `growdisk show`
+if TYPE_CHECKING:  # what only a run needs is loaded when it launches: guestfs costs more than all of `growdisk plan`
     from growdisk.backends.guestfs import Appliance
+    from growdisk.block.nbd import NbdServer
 
 
 class Hands:
@@ -63,7 +62,9 @@ class Hands:
         self._release()
 
     def _launch(self) -> Appliance:
+        from growdisk.backends.accelerator import accelerator
         from growdisk.backends.guestfs import Appliance
+        from growdisk.block.nbd import NbdServer
 
         directory = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="growdisk-"))
         self._server = self._resources.enter_context(NbdServer(self._disk, Path(directory) / "nbd"))
