@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import struct
 from pathlib import Path
 
@@ -20,6 +21,7 @@ _USED, _FORBIDDEN = 100, 200
 _WRITER_USES = (CONSISTENT_READ, WRITE, RESIZE)
 _READER_USES = (CONSISTENT_READ,)
 _FORBIDS = (WRITE, RESIZE)  # what neither a writer nor a reader lets others do
+_LOCK = re.compile(r"^lock:\s.*OFDLCK.* (\d+) (\d+)$", re.MULTILINE)  # a line of /proc/PID/fdinfo/FD
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of x86-64 and arm64 Linux
 
 
@@ -44,7 +46,7 @@ def lock_image(fd: int, path: Path, *, writing: bool) -> None:
             hint="copy the image to a local file system first",
         ) from error  # fmt: skip
     if blocked:
-        raise ImageInUse(path, holder=lock_holders(fd))
+        raise ImageInUse(path, holder=lock_holders(fd, frozenset(against)))
 
 
 def unlock_image(fd: int) -> None:
@@ -52,10 +54,10 @@ def unlock_image(fd: int) -> None:
     fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, _USED, 2 * _USED, 0))
 
 
-def lock_holders(fd: int) -> str:
-    """Who else holds locks on this file, for people: `qemu-system-x86 (pid 4711)`, or `another program`."""
+def lock_holders(fd: int, lock_bytes: frozenset[int]) -> str:
+    """Who holds any of these lock bytes of the file, for people: `qemu-system-x86 (pid 4711)`, or `another program`."""
     status = os.fstat(fd)
-    names = [f"{_process_name(pid)} (pid {pid})" for pid in _pids_with_file_open(status) if pid != os.getpid()]
+    names = [f"{_process_name(pid)} (pid {pid})" for pid in _pids_that_lock(status, lock_bytes)]
     return ", ".join(names) or "another program"
 
 
@@ -73,21 +75,20 @@ def _is_held(fd: int, byte: int) -> bool:
     return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
 
-def _pids_with_file_open(status: os.stat_result) -> list[int]:
-    """Processes that have the file open. /proc/locks gives pid -1 for description locks, so the fds are walked."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and _has_open(entry, status):
-            found.append(int(entry.name))
-    return sorted(found)
+def _pids_that_lock(status: os.stat_result, lock_bytes: frozenset[int]) -> list[int]:
+    """/proc/locks gives pid -1 for description locks, so every process's descriptors are looked through."""
+    processes = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return sorted(int(process.name) for process in processes if _holds_lock(process, status, lock_bytes))
 
 
-def _has_open(process: Path, status: os.stat_result) -> bool:
+def _holds_lock(process: Path, status: os.stat_result, lock_bytes: frozenset[int]) -> bool:
     try:
         for link in (process / "fd").iterdir():
             other = link.stat()
             if (other.st_dev, other.st_ino) == (status.st_dev, status.st_ino):
-                return True
+                locks = _LOCK.findall((process / "fdinfo" / link.name).read_text())
+                if any(int(first) <= byte <= int(last) for first, last in locks for byte in lock_bytes):
+                    return True
     except OSError:  # another user's process, or one that has just ended
         pass
     return False

@@ -31,8 +31,8 @@ class RawFile:
     @classmethod
     def open(cls, path: Path, *, writable: bool = False, lock: bool = True) -> RawFile:
         """Open an existing file. Raises ImageNotReadable, or ImageInUse where QEMU's locks stand against it."""
-        try:
-            fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+        try:  # O_NONBLOCK: opening a pipe by mistake must not wait for its other end
+            fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
         try:

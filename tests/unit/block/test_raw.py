@@ -1,0 +1,115 @@
+"""A host file as a device: bytes, holes, size and refusals."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from growdisk.block.device import Extent, ExtentKind
+from growdisk.block.raw import RawFile
+from growdisk.errors import ImageNotReadable
+
+MiB = 1 << 20
+DATA, ZERO = ExtentKind.DATA, ExtentKind.ZERO
+
+
+@pytest.fixture
+def disk(tmp_path: Path):
+    device = RawFile.create(tmp_path / "disk.raw", 8 * MiB)
+    yield device
+    device.close()
+
+
+def test_what_was_written_is_read_back_and_the_rest_is_zeros(disk: RawFile):
+    disk.write(MiB - 3, b"abcdef")
+    assert disk.read(MiB - 5, 10) == b"\0\0abcdef\0\0"
+    assert disk.path.read_bytes()[MiB - 3 : MiB + 3] == b"abcdef"
+
+
+@pytest.mark.parametrize(("offset", "length"), ((8 * MiB - 1, 2), (-1, 1), (9 * MiB, 0), (0, -1)))
+def test_a_range_that_leaves_the_device_is_refused(disk: RawFile, offset: int, length: int):
+    with pytest.raises(ValueError, match="leaves a device"):
+        disk.read(offset, length)
+    with pytest.raises(ValueError, match="leaves a device"):
+        disk.write_zeros(offset, length)
+
+
+def test_a_write_over_the_end_writes_nothing(disk: RawFile):
+    with pytest.raises(ValueError, match="leaves a device"):
+        disk.write(8 * MiB - 4, b"12345")
+    assert disk.path.read_bytes() == bytes(8 * MiB)
+
+
+def test_holes_and_data_are_extents_that_cover_the_range(disk: RawFile):
+    disk.write(2 * MiB, bytes(range(256)) * 4096)
+    assert list(disk.extents(0, 8 * MiB)) == [
+        Extent(0, 2 * MiB, ZERO), Extent(2 * MiB, 3 * MiB, DATA), Extent(3 * MiB, 8 * MiB, ZERO),
+    ]  # fmt: skip
+    assert list(disk.extents(2 * MiB + 5, 10)) == [Extent(2 * MiB + 5, 2 * MiB + 15, DATA)]
+    assert list(disk.extents(5 * MiB, 0)) == []
+
+
+def test_zeros_make_a_hole_and_spare_their_neighbours(disk: RawFile):
+    disk.write(0, b"x" * 3 * MiB)
+    before = disk.path.stat().st_blocks
+    disk.write_zeros(1000, 2 * MiB)
+    assert disk.read(0, 3 * MiB) == b"x" * 1000 + bytes(2 * MiB) + b"x" * (MiB - 1000)
+    assert disk.path.stat().st_blocks < before
+    assert disk.size == 8 * MiB
+
+
+def test_zeros_are_written_where_no_hole_can_be_made(disk: RawFile, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(RawFile, "_punch", lambda *_: False)
+    disk.write(0, b"x" * 5 * MiB)
+    disk.write_zeros(100, 3 * MiB + 7)
+    assert disk.read(0, 5 * MiB) == b"x" * 100 + bytes(3 * MiB + 7) + b"x" * (2 * MiB - 107)
+
+
+def test_resizing_cuts_off_and_extends_with_zeros(disk: RawFile):
+    disk.write(0, b"x" * 2 * MiB)
+    disk.resize(MiB)
+    disk.resize(2 * MiB)
+    assert disk.size == disk.path.stat().st_size == 2 * MiB
+    assert disk.read(0, 2 * MiB) == b"x" * MiB + bytes(MiB)
+
+
+def test_reserving_blocks_keeps_the_content(disk: RawFile):
+    disk.write(0, b"abc")
+    disk.allocate(0, 9 * MiB)
+    assert (disk.size, disk.read(0, 4)) == (9 * MiB, b"abc\0")
+    assert disk.path.stat().st_blocks * 512 >= 9 * MiB
+
+
+def test_a_file_that_became_shorter_is_an_error_and_not_an_endless_loop(disk: RawFile):
+    os.truncate(disk.path, MiB)
+    with pytest.raises(OSError, match="became shorter"):
+        disk.read(0, 2 * MiB)
+
+
+def test_a_missing_file_a_directory_and_a_pipe_are_refused(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("missing", "pipe", "."):
+        with pytest.raises(ImageNotReadable):
+            RawFile.open(tmp_path / name)
+
+
+def test_an_existing_file_is_never_created_over(disk: RawFile):
+    with pytest.raises(FileExistsError):
+        RawFile.create(disk.path, MiB)
+    assert disk.path.stat().st_size == 8 * MiB
+
+
+def test_a_file_opened_for_reading_is_not_writable(disk: RawFile):
+    disk.close()
+    reader = RawFile.open(disk.path)
+    assert not reader.writable
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        reader.write(0, b"x")
+    reader.close()
+
+
+def test_closing_twice_is_harmless(disk: RawFile):
+    disk.close()
+    disk.close()

@@ -1,0 +1,63 @@
+"""Files that a crash leaves old or new: seen through the system calls, because a test cannot cut the power."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from growdisk.durable import append_record, replace_file
+
+
+def calls_of(code: str, directory: Path) -> list[str]:
+    """The names of the relevant system calls that `code` makes, in order."""
+    trace = directory / "trace"
+    names = "write,fsync,fdatasync,rename,renameat,renameat2"
+    command = ["strace", "-f", "-y", "-e", f"trace={names}", "-o", trace, sys.executable, "-c", code]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
+    return [line.split(maxsplit=1)[1] for line in trace.read_text().splitlines() if str(directory) in line]
+
+
+def test_a_replaced_file_has_the_new_content_and_leaves_nothing_else(tmp_path: Path):
+    target = tmp_path / "plan.json"
+    target.write_bytes(b"old")
+    replace_file(target, b"new" * 100_000)
+    assert target.read_bytes() == b"new" * 100_000
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_content_is_synced_before_the_rename_and_the_directory_after_it(tmp_path: Path):
+    calls = calls_of(
+        f"from pathlib import Path; from growdisk.durable import replace_file; "
+        f"replace_file(Path({str(tmp_path / 'plan.json')!r}), b'new')",
+        tmp_path,
+    )
+    assert [call.split("(")[0].removesuffix("at").removesuffix("at2") for call in calls] == [
+        "write", "fsync", "rename", "fsync",
+    ]  # fmt: skip
+    assert calls[1].split("<")[1].startswith(str(tmp_path / "plan.json.new"))
+    assert calls[3].split("<")[1].startswith(f"{tmp_path}>")
+
+
+def test_a_failed_replacement_leaves_the_old_file(tmp_path: Path):
+    target = tmp_path / "plan.json"
+    target.write_bytes(b"old")
+    (tmp_path / "plan.json.new").mkdir()  # the temporary file cannot be made
+    with pytest.raises(OSError, match="directory"):
+        replace_file(target, b"new")
+    assert target.read_bytes() == b"old"
+
+
+def test_records_are_appended_and_each_is_synced(tmp_path: Path):
+    journal = tmp_path / "journal.jsonl"
+    append_record(journal, b"one\n")
+    append_record(journal, b"two\n")
+    assert journal.read_bytes() == b"one\ntwo\n"
+    calls = calls_of(
+        f"from pathlib import Path; from growdisk.durable import append_record; "
+        f"[append_record(Path({str(tmp_path / 'j')!r}), b'x') for _ in range(2)]",
+        tmp_path,
+    )
+    assert [call.split("(")[0] for call in calls] == ["write", "fsync", "fsync", "write", "fsync"]
