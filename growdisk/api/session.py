@@ -41,7 +41,7 @@ class Session:
         """A new run: planned and written down, not yet begun."""
         journal = directory.begin(encode_plan(plan))
         if plan.snapshots == "internal":
-            _writable_image(disk).set_run_mark(on=True)
+            _image(disk, writable=True).set_run_mark(on=True)
         elif plan.snapshots == "overlay":
             _pin(directory, disk).set()
         journal.append(Record(Event.BEGIN, facts={"run": plan.run}))
@@ -56,7 +56,7 @@ class Session:
         state = directory.state()
         if not state.finished:
             _refuse_changed(path, plan, disk, directory, state)
-            if plan.snapshots == "internal":
+            if disk.format == "qcow2" and not _pin(directory, disk).exists():
                 repair(disk.file, disk.path, errors=False)  # what a crash left half-made: leaks, no more
         return cls._assemble(path, plan, disk, directory, journal, observer, stop)
 
@@ -88,21 +88,22 @@ def _snapshots(plan: Plan, disk: Disk, directory: RunDirectory) -> SnapshotStore
 def _refuse_changed(path: Path, plan: Plan, disk: Disk, directory: RunDirectory, state: RunState) -> None:
     """Going on would destroy what somebody else has written to the image since.
 
-    A kept run's internal snapshots are whole whatever was written since; its undo files fit only the image as it was.
+    A kept run's internal snapshots are whole whatever was written since, and a rollback gives up what was written after
+    them; undo files fit only the image as it was left.
     """
     if state.settling or state.keeping:
         changed = state.status is Status.KEPT and not _pin(directory, disk).holds()
     elif plan.snapshots == "internal":
         touched = any(record.event in TOUCHED for record in state.last.values())
-        changed = touched and not _writable_image(disk).has_run_mark
+        changed = touched and not state.going_back and not _image(disk, writable=False).has_run_mark
     else:
         changed = not _pin(directory, disk).holds()
     if changed:
         raise ImageChanged(path, run=plan.run)
 
 
-def _writable_image(disk: Disk) -> Qcow2Image:
-    image = disk.base(writable=True)
+def _image(disk: Disk, *, writable: bool) -> Qcow2Image:
+    image = disk.base(writable=writable)
     assert isinstance(image, Qcow2Image), image
     return image
 

@@ -68,7 +68,7 @@ def _write_features(file: ResizableDevice, header: Header, incompatible: int) ->
     """Version 2 has no dirty bit: there the order alone must do."""
     if header.version < 3:
         return
-    autoclear = header.autoclear & (Autoclear.BITMAPS | Autoclear.RAW_DATA_FILE)
+    autoclear = header.autoclear & (Autoclear.BITMAPS | Autoclear.RAW_DATA_FILE | Autoclear.GROWDISK_RUN)
     marked = replace(header, incompatible=int(incompatible), autoclear=int(autoclear))
     file.write(FEATURES_OFFSET, marked.features_bytes())
     file.flush()

@@ -27,6 +27,7 @@ class InternalSnapshots:
         name = self._names[step]
         if name not in self._present():
             raise SnapshotMissing(name, path=self._image.path)
+        self._image.set_run_mark(on=True)  # it is off after a kept run
         self._image.apply_snapshot(name)
         names = list(self._names.values())
         self._delete(names[names.index(name) + 1 :])

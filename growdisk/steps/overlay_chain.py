@@ -22,6 +22,7 @@ class OverlayChain:
 
     def __init__(self, disk: Disk, directory: Path, steps: Sequence[str]) -> None:
         self._disk, self._directory, self.steps = disk, directory, list(steps)
+        self.fresh = directory / "fresh.qcow2"
         self.images: list[Qcow2Image] = []
 
     def overlay(self, step: str) -> Path:
@@ -53,10 +54,10 @@ class OverlayChain:
         self._push(self.overlay(step))
 
     def create_fresh(self, size: int, backing: Path | None = None, backing_format: str | None = None) -> Path:
-        fresh = self._directory / "fresh.qcow2"
-        fresh.unlink(missing_ok=True)
-        create(fresh, size, backing=backing, backing_format=backing_format)
-        return fresh
+        """A file that has no name of its own yet: a crash leaves nothing that looks like an overlay."""
+        self.fresh.unlink(missing_ok=True)
+        create(self.fresh, size, backing=backing, backing_format=backing_format)
+        return self.fresh
 
     def publish(self, fresh: Path, path: Path) -> None:
         """Give a finished file its name: it appears whole or not at all."""

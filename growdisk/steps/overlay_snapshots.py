@@ -50,7 +50,7 @@ class OverlaySnapshots:
         """Take the host's blocks that settling will need while there still is a way back. OSError if there are none."""
         if self._disk.format != "raw":
             return  # a qcow2 image allocates where it likes; a full disk then stops the redo, which can be resumed
-        with self._pin.unchanged():
+        with self._pin.lifted():
             for overlay in self._chain.images:
                 for extent in overlay.extents(0, overlay.size):
                     if extent.depth == 0 and extent.kind is ExtentKind.DATA:
@@ -69,6 +69,7 @@ class OverlaySnapshots:
         for step in reversed(self._chain.steps):
             self._chain.remove(self._chain.overlay(step))
             self._chain.remove(self._chain.undo(step))
+        self._chain.remove(self._chain.fresh)
         self._pin.remove()
 
     def _make_final(self, *, keep_undo: bool) -> None:

@@ -6,7 +6,6 @@ It is removed before growdisk itself begins to write the file, and set again aft
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +26,7 @@ class Pin:
         replace_file(self._path, json.dumps(self._present()).encode())
 
     def remove(self) -> None:
+        self._path.with_name(self._path.name + ".new").unlink(missing_ok=True)  # half a pin, from a crash in set()
         if self.exists():
             self._path.unlink()
             sync_directory(self._path.parent)
@@ -36,13 +36,11 @@ class Pin:
         return not self.exists() or json.loads(self._path.read_bytes()) == self._present()
 
     @contextmanager
-    def unchanged(self) -> Iterator[None]:
-        """For work that changes the file's modification time but nothing that can be read from it."""
-        before = self._target.stat()
-        try:
-            yield
-        finally:
-            os.utime(self._target, ns=(before.st_atime_ns, before.st_mtime_ns))
+    def lifted(self) -> Iterator[None]:
+        """No claim while growdisk itself does something to the file; a new one afterwards."""
+        self.remove()
+        yield
+        self.set()
 
     def _present(self) -> list[int]:
         status = self._target.stat()
