@@ -53,7 +53,7 @@ def _header(entry: Entry) -> tarfile.TarInfo:
 ODD_XATTRS = {
     "srv/odd/tagged": {
         "user.note": b"keep me",
-        "user.long": b"too long for the inode, so it gets a block of its own: " * 20,
+        "user.long": b"too long for the inode, so it gets a block of its own: " * 12,
         "trusted.binary": bytes(range(256)),
     },
     # cap_net_raw+ep, as on ping

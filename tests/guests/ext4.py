@@ -22,7 +22,9 @@ root=$1; shift
 options=
 while [ "$1" != -- ]; do options="$options $1"; shift; done
 shift
-for tar; do tar -xf "$tar" -C "$root" --numeric-owner --same-owner -p --warning=no-timestamp; done
+for tar; do
+    tar -xf "$tar" -C "$root" --numeric-owner --same-owner -p --delay-directory-restore --warning=no-timestamp
+done
 exec mke2fs -q -F -t ext4 -d "$root" $options
 """
 

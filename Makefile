@@ -1,0 +1,30 @@
+# `make demo` to see growdisk work, `make test` to judge it; both begin with `make setup`.
+
+PYTHON := .venv/bin/python
+
+.PHONY: setup setup-test demo test check bench
+
+setup:
+	@setup/packages.sh run
+	@setup/venv.sh
+
+setup-test:
+	@setup/packages.sh run test
+	@setup/venv.sh
+
+demo: setup
+	@setup/demo.sh
+
+test: setup-test
+	$(PYTHON) -m pytest
+
+# Under a minute: no guest is booted, no appliance started.
+check: setup-test
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	shellcheck setup/*.sh .ci/run
+	$(PYTHON) -m pytest -m "not appliance and not boot" tests/test_architecture.py tests/unit
+
+bench: setup-test
+	$(PYTHON) -m benchmarks

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Makes .venv from Debian's own Python (the only one that can import python3-guestfs) with growdisk in it, editable.
+# The stamp is named after pyproject.toml's content: nothing changed, nothing done, no network.
+set -eu
+
+cd "$(dirname "$0")/.."
+stamp=.venv/setup-$(sha256sum pyproject.toml | cut -c1-16)
+[ -e "$stamp" ] && [ -x .venv/bin/growdisk ] && exit 0
+
+echo "setup: making .venv"
+[ -x .venv/bin/python ] || /usr/bin/python3 -m venv --system-site-packages .venv
+.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+rm -f .venv/setup-*
+touch "$stamp"

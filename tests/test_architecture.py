@@ -1,0 +1,108 @@
+"""The house rules that a reader would otherwise have to trust: floors, sole importers, prints, cycles, file lengths."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+HOUSE = ROOT / "growdisk"
+FLOORS = (
+    {"__init__", "errors", "units", "durable"},
+    {"block"},
+    {"qcow2", "partitions", "filesystems"},
+    {"backends", "workflow"},
+    {"steps"},
+    {"playbook", "planner"},
+    {"api"},
+    {"cli"},
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+MAX_LINES = 400
+
+
+@cache
+def syntax(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
+@cache
+def files() -> dict[str, Path]:
+    """The house's files by module name."""
+    return {module_name(file): file for file in sorted(HOUSE.rglob("*.py"))}
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room(module: str) -> str:
+    return (*module.split("."), "__init__")[1]
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Every module that is imported anywhere in `tree`; `from a import b` yields a and a.b, b may be a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_imports(file: Path) -> set[str]:
+    """The modules of the house that `file` imports."""
+    return {name for name in imports(syntax(file)) if name in files() and name != "growdisk"}
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {room(name) for name in files()} <= FLOOR.keys()
+
+
+def test_a_room_imports_only_rooms_on_lower_floors() -> None:
+    upward = [
+        f"{file.relative_to(ROOT)} imports {name}"
+        for file in files().values()
+        for name in own_imports(file)
+        if room(name) != room(module_name(file)) and FLOOR[room(name)] >= max(1, FLOOR[room(module_name(file))])
+    ]
+    assert upward == []
+
+
+def test_imports_are_absolute() -> None:
+    relative = [node for file in files().values() for node in ast.walk(syntax(file)) if getattr(node, "level", 0)]
+    assert relative == []
+
+
+def test_modules_import_each_other_without_a_cycle() -> None:
+    order = TopologicalSorter({name: own_imports(file) - {name} for name, file in files().items()})
+    order.prepare()  # raises CycleError, which names the modules
+
+
+def test_each_foreign_library_is_imported_in_exactly_one_file() -> None:
+    importers: dict[str, set[str]] = defaultdict(set)
+    for file in files().values():
+        for name in {name.split(".")[0] for name in imports(syntax(file))} - sys.stdlib_module_names - {"growdisk"}:
+            importers[name].add(module_name(file))
+    assert {name: sorted(where) for name, where in importers.items() if len(where) > 1} == {}
+
+
+def test_only_the_output_file_prints() -> None:
+    calls = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in files().values()
+        for node in ast.walk(syntax(file))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert [call for call in calls if not call.startswith("growdisk/cli/output.py:")] == []
+
+
+def test_no_file_becomes_the_program() -> None:
+    lengths = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in files().values()}
+    assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
