@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+
 import pytest
 
 from growdisk.units import GiB, MiB, TiB
