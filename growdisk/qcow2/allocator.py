@@ -7,6 +7,8 @@ one area that counts itself.
 
 from __future__ import annotations
 
+import sys
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
@@ -37,6 +39,10 @@ class HeaderKeeper(Protocol):
         """Make what has been written durable."""
         ...
 
+    def metadata_clusters(self) -> list[int]:
+        """Indices of clusters that certainly are in use, in order."""
+        ...
+
 
 class Allocator:
     """Hands out clusters (count 1, in memory) and takes freed ones back."""
@@ -46,6 +52,7 @@ class Allocator:
         self._geometry = refcounts.geometry
         self._holes: deque[Run] = deque()
         self._next_scan = 0  # block index; blocks before it have been searched for holes
+        self._in_use: list[int] = []  # clusters that held metadata when the search began, less what was released
         self._end = -1  # first cluster behind all used ones; found when first needed
 
     def allocate_some(self, wanted: int) -> Run:
@@ -78,6 +85,7 @@ class Allocator:
         for first, count in runs:
             self._refcounts.add([(first, count)], -1)
             self._note_free(first, count)
+            del self._in_use[bisect_left(self._in_use, first) : bisect_left(self._in_use, first + count)]
 
     def _count_up(self, first: int, count: int) -> None:
         if first == 0:
@@ -99,7 +107,9 @@ class Allocator:
 
     def _learn_holes(self) -> None:
         if self._end < 0:
+            self._in_use = self._keeper.metadata_clusters()
             self._end = self._find_end()
+            self._refuse_free_metadata(self._end, sys.maxsize)
         per_block = self._geometry.refblock_entries
         if self._holes or self._next_scan * per_block >= self._end:
             return
@@ -108,7 +118,14 @@ class Allocator:
         self._next_scan += 1
         if block is not None:
             stop = min(per_block, self._end - index * per_block)
+            self._refuse_free_metadata(index * per_block, index * per_block + stop)
             self._holes.extend((index * per_block + a, b - a) for a, b in zero_runs(block, 0, stop))
+
+    def _refuse_free_metadata(self, first: int, end: int) -> None:
+        """Never hand out a table: wrong counts are found before the clusters that they call free are used."""
+        for cluster in self._in_use[bisect_left(self._in_use, first) : bisect_left(self._in_use, end)]:
+            if self._refcounts.get(cluster) == 0:
+                raise damaged(self._path, f"cluster {cluster:#x} holds metadata and is counted as free")
 
     def _find_end(self) -> int:
         """The first cluster behind all used ones: the file's end, moved back over clusters that are free."""

@@ -108,6 +108,18 @@ class Metadata:
         """Count clusters down once the tables that no longer use them are durable."""
         self._pending.append((first, count))
 
+    def metadata_clusters(self) -> list[int]:
+        """Indices of the clusters that hold header, tables and refcount blocks, in order."""
+        bits, header = self.geometry.cluster_bits, self.header
+        l1_first, table_first = header.l1_offset >> bits, header.reftable_offset >> bits
+        clusters = {0, *range(l1_first, l1_first + self.geometry.clusters(8 * header.l1_size))}
+        clusters.update(range(table_first, table_first + header.reftable_clusters))
+        clusters.update(offset >> bits for offset in self.refcounts.table if offset)
+        clusters.update((entry & OFFSET_MASK) >> bits for entry in self.l1 if entry)
+        if header.snapshot_count:
+            clusters.add(header.snapshots_offset >> bits)
+        return sorted(clusters)
+
     # --- order ------------------------------------------------------------------------------------
 
     def relieve(self) -> None:

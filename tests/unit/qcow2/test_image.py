@@ -131,6 +131,17 @@ def test_entries_that_leave_the_file_are_refused_before_anything_is_written(imag
         assert image.read_bytes() == bad
 
 
+def test_tables_that_are_counted_as_free_are_never_handed_out(image: Path) -> None:
+    with Qcow2Image.open(image, writable=True) as opened:
+        opened.write(0, b"\1" * MIB)
+    raw = bytearray(image.read_bytes())
+    raw[0x20006:0x20008] = bytes(2)  # the count of the L1 table, in the only refcount block
+    image.write_bytes(raw)
+    with pytest.raises(ImageDamaged, match="counted as free"), Qcow2Image.open(image, writable=True) as opened:
+        opened.write(8 * MIB, b"x")
+    assert image.read_bytes() == raw
+
+
 @pytest.mark.parametrize("name", ["json:{}", "nbd://localhost/disk", "http://example.org/disk.qcow2"])
 def test_a_backing_file_that_is_not_a_local_file_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "top.qcow2"
