@@ -15,6 +15,7 @@ The exit code says how the disk stands, not what kind of thing went wrong.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -39,22 +40,29 @@ class GrowdiskError(Exception):
 
     @property
     def what_to_do(self) -> str:
-        return self.DO.format_map(_Fields(self))
+        return self.DO.format_map(_Fields(self, pasteable=True))
 
     def __str__(self) -> str:
         return f"{self.what}: {self.why}" if self.why else self.what
 
 
 class _Fields(dict[str, object]):
-    """An error's fields and properties, as format_map wants them."""
+    """An error's fields and properties, as format_map wants them; `pasteable`: a path stands in a command."""
 
-    def __init__(self, error: GrowdiskError) -> None:
+    def __init__(self, error: GrowdiskError, *, pasteable: bool = False) -> None:
         super().__init__()
-        self._error = error
+        self._error, self._pasteable = error, pasteable
 
     def __missing__(self, name: str) -> object:
         value: object = getattr(self._error, name)
+        if self._pasteable and isinstance(value, Path):
+            return shell_word(value)
         return value
+
+
+def shell_word(path: Path) -> str:
+    """A path as it can be pasted behind a command."""
+    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
 
 
 # --- exit 2: the command line -------------------------------------------------------------------

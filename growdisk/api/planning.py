@@ -16,7 +16,7 @@ from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
 
 def plan(path: Path, goal: Goal, options: RunOptions, image_format: ImageFormat | None = None) -> Result:
     """What `expand` would do, and what the disk would look like afterwards."""
-    refuse_if_open(RunDirectory(path.resolve()))
+    refuse_if_open(RunDirectory.beside(path))
     facts = inspect(path, image_format)
     proposal = propose(facts, goal)
     if isinstance(proposal, AllDone):
@@ -24,5 +24,6 @@ def plan(path: Path, goal: Goal, options: RunOptions, image_format: ImageFormat 
         return Result("nochange", None, None, layout, layout, reason=proposal.reason)
     planned = make_plan(facts, proposal, goal, options)
     return Result(
-        "planned", None, planned.backend, planned.before, planned.after, planned_steps(planned), planned.given_up
-    )
+        "planned", None, planned.backend, planned.before, planned.after, planned_steps(planned), planned.given_up,
+        snapshots=planned.snapshots,
+    )  # fmt: skip

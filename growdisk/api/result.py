@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from growdisk.errors import GrowdiskError
+from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.layout import Layout
 from growdisk.workflow.journal import Event
 from growdisk.workflow.states import RunState
@@ -37,7 +38,7 @@ class StepReport:
 
 @dataclass(frozen=True)
 class Result:
-    """The end of a run, or a plan. `error` is set where it did not end as asked."""
+    """The end of a run, or a plan. `error` is set where it did not end as asked; `kept`: there still is a way back."""
 
     result: Outcome
     run: str | None
@@ -48,6 +49,8 @@ class Result:
     given_up: tuple[str, ...] = ()
     reason: str = ""
     error: GrowdiskError | None = None
+    snapshots: SnapshotMode | None = None
+    kept: bool = False
 
     @property
     def exit_code(self) -> int:

@@ -28,7 +28,7 @@ class StatusReport:
 
 
 def status(path: Path) -> StatusReport:
-    directory = RunDirectory(path.resolve())
+    directory = RunDirectory.beside(path)
     state = directory.state()
     if state.status is Status.NONE:
         return StatusReport("none")

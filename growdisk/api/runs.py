@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from growdisk.api.disks import inspect, probed_format
 from growdisk.api.result import Outcome, Result, step_reports
 from growdisk.api.session import Session
 from growdisk.errors import GrowdiskError, NeedsUser
@@ -14,11 +15,10 @@ from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import decode_plan, make_plan
 from growdisk.planner.planner import AllDone, propose
-from growdisk.qcow2.probe import probe_format
 from growdisk.steps.disk import Disk, Format
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.journal import Event
-from growdisk.workflow.run_directory import NoSuchRun, RunDirectory, refuse_if_open
+from growdisk.workflow.run_directory import NoSuchRun, RunDirectory, RunNotRecorded, refuse_if_open
 from growdisk.workflow.states import TOUCHED, RunState, Status
 from growdisk.workflow.stopping import StopRequest
 
@@ -36,9 +36,9 @@ def expand(
     observer: Observer | None = None, stop: StopRequest | None = None,
 ) -> Result:  # fmt: skip
     """Grow image, partition and file system. Raises refusals; everything later is in the Result."""
-    directory = RunDirectory(path.resolve())
+    directory = RunDirectory.beside(path)
     refuse_if_open(directory)
-    with closing(Disk.open(path.resolve(), image_format or probe_format(path))) as disk:
+    with closing(Disk.open(directory.image, image_format or probed_format(path))) as disk:
         refuse_if_open(directory)  # again, now that nobody else can begin one
         facts = inspect_device(disk, image_facts(disk.active, path))
         proposal = propose(facts, goal)
@@ -46,12 +46,19 @@ def expand(
             layout = layout_of(facts)
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)
         plan = make_plan(facts, proposal, goal, options)
-        session = Session.begin(path, plan, disk, directory, observer or Silent(), stop or StopRequest())
+        try:
+            session = Session.begin(path, plan, disk, directory, observer or Silent(), stop or StopRequest())
+        except OSError as error:
+            raise RunNotRecorded(path, reason=error.strerror or str(error)) from error
         return _carry_out(session, session.engine.advance)
 
 
 def resume(path: Path, observer: Observer | None = None, stop: StopRequest | None = None) -> Result:
     """Go on with an unfinished run, in the direction it was going. A finished or kept one is left as it is."""
+    directory = RunDirectory.beside(path)
+    state = directory.state()
+    if state.finished or state.status is Status.KEPT:
+        return _nothing_to_resume(path, directory, state)
     return _with_session(path, "resume", observer, stop, lambda session: session.engine.advance)
 
 
@@ -86,14 +93,14 @@ def _with_session(
     path: Path, verb: str, observer: Observer | None, stop: StopRequest | None,
     action: Callable[[Session], Callable[[], RunState]], *, undoable: bool = False,
 ) -> Result:  # fmt: skip
-    directory = RunDirectory(path.resolve())
+    directory = RunDirectory.beside(path)
     state = directory.state()
     if state.status is Status.NONE:
         raise NoSuchRun(path, verb=verb)
     if undoable and state.finished:
         raise NoSuchRun(path, verb=verb, reason=f"the last run is {state.status.value}, and its snapshots are gone")
     plan = decode_plan(directory.plan_file.read_bytes())
-    with closing(Disk.open(path.resolve(), _format(plan.before.image.format))) as disk:
+    with closing(Disk.open(directory.image, _format(plan.before.image.format))) as disk:
         session = Session.reopen(path, plan, disk, directory, observer or Silent(), stop or StopRequest())
         return _carry_out(session, action(session))
 
@@ -110,15 +117,39 @@ def _carry_out(session: Session, action: Callable[[], RunState]) -> Result:
         session.directory.make_room()
     state, plan = session.engine.state, session.plan
     facts = inspect_device(session.disk, image_facts(session.disk.base(writable=False), session.path))
+    reason = _how_far_back(state) if error is None else ""
     return Result(
         _outcome(state, error), plan.run, plan.backend, plan.before, layout_of(facts), step_reports(plan, state),
-        () if state.status is Status.UNDONE else plan.given_up, error=error,
+        () if state.status is Status.UNDONE else plan.given_up, reason, error,
+        plan.snapshots, kept=state.status is Status.KEPT,
     )  # fmt: skip
+
+
+def _nothing_to_resume(path: Path, directory: RunDirectory, state: RunState) -> Result:
+    plan = decode_plan(directory.plan_file.read_bytes())
+    layout = layout_of(inspect(path, _format(plan.before.image.format)))
+    reason = f"the last run is {state.status.value} already"
+    if state.status is Status.KEPT:
+        reason = "all steps are done, and the way back is kept (growdisk rollback takes it, growdisk commit forgets it)"
+    return Result(
+        "nochange", plan.run, plan.backend, layout, layout, step_reports(plan, state), reason=reason,
+        snapshots=plan.snapshots, kept=state.status is Status.KEPT,
+    )  # fmt: skip
+
+
+def _how_far_back(state: RunState) -> str:
+    """What to say after a rollback down to one step; "" after everything else."""
+    if state.status is not Status.UNFINISHED:
+        return ""
+    undone = ", ".join(name for name, record in state.last.items() if record.event is Event.RESTORED)
+    return f"undone: {undone}; growdisk resume does it again, growdisk rollback undoes the rest"
 
 
 def _outcome(state: RunState, error: GrowdiskError | None) -> Outcome:
     if isinstance(error, NeedsUser):
         return "stuck"
+    if state.status is Status.UNFINISHED and error is None:
+        return "restored"  # down to one step, as asked
     if state.status is Status.UNDONE:
         touched = any(record.event is Event.RESTORED for record in state.last.values())
         return "restored" if touched or not error else "refused"

@@ -21,4 +21,4 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     with output.steps() as steps:
         result = api.commit(arguments.target, steps)
-    return tell(result, output, image=str(arguments.target))
+    return tell(result, output, image=arguments.target)

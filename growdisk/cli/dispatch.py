@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import os
+import itertools
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
 from growdisk import __version__
 from growdisk.cli import commit, doctor, expand, plan, resume, rollback, show, status
-from growdisk.cli.output import Output, error_document
+from growdisk.cli.output import Output, error_document, forget_stdout, prepare_streams
 from growdisk.errors import GrowdiskError, UsageError
 
 _VERBS = (expand, plan, show, status, resume, rollback, commit, doctor)
+_BUG, _INTERRUPTED = 1, 130
+
+
+class _TextAsked(Exception):
+    """--help or --version: the text is the whole answer."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -22,37 +28,84 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=f"see {self.prog} --help")
 
+    def print_help(self, file: object = None) -> None:
+        raise _TextAsked(self.format_help())
+
+
+class _Version(argparse.Action):
+    def __call__(self, *_: object, **__: object) -> None:
+        raise _TextAsked(f"growdisk {__version__}\n")
+
 
 def dispatch(words: Sequence[str]) -> int:
-    """Run the command in `words`; every GrowdiskError becomes a message and its exit code."""
-    output = Output(json_mode="--json" in words)
+    """Run the command in `words`; every error becomes a message, with --json a document, and an exit code."""
+    prepare_streams()
+    output = Output(json_mode="--json" in itertools.takewhile(lambda word: word != "--", words))
+    code = 0
     try:
-        arguments = _parser().parse_args(words)
-        output = Output(json_mode=arguments.json, quiet=arguments.quiet, color=arguments.color)
-        _set_up_logging(verbose=arguments.verbose, commands=arguments.commands)
-        code: int = arguments.run(arguments, output)
+        code = _answer(words, output)
         sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has gone; nothing is left to say
+        forget_stdout()
+    except OSError as error:
+        output.note(f"growdisk: cannot write the answer: {error.strerror}")
+        forget_stdout()
+        return code or _BUG
+    return code
+
+
+def _answer(words: Sequence[str], output: Output) -> int:
+    try:
+        return _run(words)
+    except _TextAsked as asked:
+        output.lines(str(asked).splitlines())
+        output.document({"text": str(asked)})
+        return 0
     except GrowdiskError as error:
         output.error(error)
         output.document({"error": error_document(error)})
         return error.exit_code
-    except BrokenPipeError:  # the reader of our output has gone; nothing is left to say
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except KeyboardInterrupt:
+        output.document({"error": {"what": "interrupted", "why": "", "do": "", "code": _INTERRUPTED}})
+        return _INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as bug:
+        traceback.print_exc()
+        output.document({"error": {"what": "growdisk has a bug", "why": repr(bug), "do": "report it", "code": _BUG}})
+        return _BUG
+
+
+def _run(words: Sequence[str]) -> int:
+    arguments = _parsed(words)
+    output = Output(json_mode=arguments.json, quiet=arguments.quiet, color=arguments.color)
+    _set_up_logging(verbose=arguments.verbose, commands=arguments.commands)
+    code: int = arguments.run(arguments, output)
     return code
+
+
+def _parsed(words: Sequence[str]) -> argparse.Namespace:
+    """argparse takes a SIZE only directly behind the TARGET; it may also stand behind options (`X --swap move +1G`)."""
+    parser = _parser()
+    arguments, left = parser.parse_known_args(words)
+    if len(left) == 1 and getattr(arguments, "size", "") is None and left[0].lstrip("+-")[:1].isdigit():
+        arguments.size = left.pop()
+    if left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="growdisk", description="Grow a virtual machine's disk in place: image, partition and file system.",
         epilog="growdisk COMMAND --help says more. Exit codes: 0 done, 2 usage, 3 refused (nothing touched), "
-        "4 failed and restored, 5 needs you.",
+        "4 failed and restored, 5 needs you.", allow_abbrev=False,
     )  # fmt: skip
-    parser.add_argument("-V", "--version", action="version", version=f"growdisk {__version__}")
+    parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version")
     _add_common(parser, top=True)
     verbs = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     for verb in _VERBS:
-        sub = verbs.add_parser(verb.NAME, help=verb.HELP, description=verb.HELP)
+        sub = verbs.add_parser(verb.NAME, help=verb.HELP, description=f"{verb.HELP}.", allow_abbrev=False)
         _add_common(sub, top=False)
         verb.add_arguments(sub)
         sub.set_defaults(run=verb.run)
@@ -80,4 +133,4 @@ def _set_up_logging(*, verbose: bool, commands: bool) -> None:
     import logging
 
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.DEBUG if verbose else logging.WARNING)
-    logging.getLogger("growdisk.command").setLevel(logging.DEBUG if commands or verbose else logging.WARNING)
+    logging.getLogger("growdisk.command").setLevel(logging.DEBUG)

@@ -1,12 +1,12 @@
-"""A disk drawn to scale: one bar with its partitions, their fill level and the free space, and a table below it.
+"""A disk drawn to scale: one bar with its partitions, their fill level and the free space.
 
-    ┌──────────────────────────────────────┬──────────┐
-    │sda1 ext4 2.5 GiB                     │sda5 swap │
-    │█████████████▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒│▒▒▒▒▒▒▒▒▒▒│
-    └──────────────────────────────────────┴──────────┘
+    ┌────────────────────────────────────┬───────────┐
+    │sda1 ext4 2.5 GiB                   │sda5 swap  │
+    │█████████████▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒│░░░░░░░░░░░│
+    └────────────────────────────────────┴───────────┘
 
-Readable without colour: what is used is █, what a file system has free is ▒, what belongs to nobody is blank.
-Every string is plain text; the caller colours it.
+Readable without colour: what is used is █, what a file system has free is ▒, what has no fill level is ░, what belongs
+to nobody is blank. Every string is plain text; the pen colours it, or puts ASCII in the place of these characters.
 """
 
 from __future__ import annotations
@@ -16,47 +16,30 @@ from dataclasses import dataclass
 from growdisk.planner.layout import FreeLayout, Layout, PartitionLayout
 from growdisk.units import format_size
 
-USED, UNUSED, FREE = "█", "▒", " "
-_MIN_CELL = 6
+USED, UNUSED, OPAQUE, FREE = "█", "▒", "░", " "
+_LEAST_PARTITION = 6  # room for "sda128"; a disk of many partitions makes do with one column each
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A stretch of the bar: `weight` bytes, captions (the first that fits), and how much is used (None: nobody's)."""
+class _Cell:
+    """A stretch of the bar: `weight` bytes, captions (the first that fits), its least width, and how it is filled."""
 
     captions: tuple[str, ...]
     weight: int
+    least: int
     used: float | None
+    blank: str
 
 
-def draw(layout: Layout, width: int = 80, scale_size: int | None = None) -> list[str]:
-    """The layout in at most `width` columns. `scale_size`: the disk size that would take the full width."""
-    return [headline(layout), *bar(layout, width, scale_size), *table(layout)]
-
-
-def headline(layout: Layout) -> str:
-    image = layout.image
-    name = image.path.rsplit("/", 1)[-1]
-    kind = {"mbr": "MBR", "gpt": "GPT", None: "no partition table"}.get(layout.table.type, layout.table.type)
-    parts = [
-        f"{image.format}, {format_size(image.virtual_size)}",
-        f"{format_size(image.actual_size)} on the host",
-        kind,
-    ]
-    if image.snapshots:
-        parts.append(f"{len(image.snapshots)} snapshot{'s' * (len(image.snapshots) > 1)}")
-    lines = f"{name}: {', '.join(str(part) for part in parts)}"
-    return lines + "".join(f"\n  on {backing}" for backing in image.backing)
-
-
-def bar(layout: Layout, width: int, scale_size: int | None = None) -> list[str]:
+def bar(layout: Layout, width: int) -> list[str]:
+    """The disk in exactly `width` columns; no lines at all where it has more parts than fit."""
     cells = _cells(layout)
-    total = sum(cell.weight for cell in cells) or 1
-    share = min(1.0, total / (scale_size or total))
-    room = max(int((width - 1) * share) - len(cells), (_MIN_CELL + 1) * len(cells))
-    widths = _widths([cell.weight for cell in cells], max(room, 1))
-    bodies = [_body(cell, w) for cell, w in zip(cells, widths, strict=True)]
+    room = width - len(cells) - 1
+    if room < len(cells):
+        return []
+    widths = _widths(cells, room)
     captions = [_caption(cell, w) for cell, w in zip(cells, widths, strict=True)]
+    bodies = [_body(cell, w) for cell, w in zip(cells, widths, strict=True)]
     rules = ["─" * w for w in widths]
     return [
         "┌" + "┬".join(rules) + "┐",
@@ -66,73 +49,54 @@ def bar(layout: Layout, width: int, scale_size: int | None = None) -> list[str]:
     ]
 
 
-def table(layout: Layout) -> list[str]:
-    rows = [_partition_row(part) for part in layout.partitions] + [_free_row(free) for free in layout.free]
-    rows.sort(key=lambda row: row[0])
-    return [text for _, text in rows]
-
-
-def _partition_row(part: PartitionLayout) -> tuple[int, str]:
-    boot = "*" if part.bootable else " "
-    what = _what(part)
-    where = f"{format_size(part.start):>10} +{format_size(part.size):>10}"
-    return part.start, f"  {part.name:<6}{boot} {where}  {part.role:<8} {part.type[:8]:<8} {what}".rstrip()
-
-
-def _what(part: PartitionLayout) -> str:
-    content = part.content
-    if content is None:
-        return "" if part.role == "extended" else "unknown content"
-    label = f' "{content.label}"' if content.label else ""
-    fill = f", {100 * content.used // content.size} % full" if content.used is not None and content.size else ""
-    return f"{content.kind}{label}{fill}"
-
-
-def _free_row(free: FreeLayout) -> tuple[int, str]:
-    return free.start, f"  {'free':<6}  {format_size(free.start):>10} +{format_size(free.size):>10}"
-
-
-def _cells(layout: Layout) -> list[Cell]:
+def _cells(layout: Layout) -> list[_Cell]:
     """The disk from left to right; an extended partition is only drawn through the logical ones in it."""
     drawn = [part for part in layout.partitions if part.role != "extended"]
-    stretches: list[tuple[int, Cell]] = [(part.start, _cell(part)) for part in drawn]
+    stretches = [(part.start, _cell(part)) for part in drawn]
     stretches += [(free.start, _free_cell(free)) for free in layout.free]
     return [cell for _, cell in sorted(stretches, key=lambda item: item[0])] or [
-        Cell(("nothing recognised",), layout.image.virtual_size, None)
+        _Cell(("nothing recognised", "nothing", ""), layout.image.virtual_size, 1, None, FREE)
     ]
 
 
-def _cell(part: PartitionLayout) -> Cell:
+def _cell(part: PartitionLayout) -> _Cell:
     content = part.content
-    used = 0.0
-    if content and content.used is not None and part.size:
-        used = min(1.0, content.used / part.size)
+    has_level = content is not None and content.used is not None and part.size > 0
+    used = min(1.0, (content.used or 0) / part.size) if has_level and content else None
     name, kind = part.name, content.kind if content else "?"
-    captions = (f"{name} {kind} {format_size(part.size)}", f"{name} {kind}", name)
-    return Cell(captions, part.size, used)
+    captions = (f"{name} {kind} {format_size(part.size)}", f"{name} {kind}", name, "")
+    return _Cell(captions, part.size, _LEAST_PARTITION, used, OPAQUE)
 
 
-def _free_cell(free: FreeLayout) -> Cell:
-    return Cell((f"free {format_size(free.size)}", "free"), free.size, None)
+def _free_cell(free: FreeLayout) -> _Cell:
+    return _Cell((f"free {format_size(free.size)}", "free", ""), free.size, 1, None, FREE)
 
 
-def _caption(cell: Cell, width: int) -> str:
-    fitting = [caption for caption in cell.captions if len(caption) <= width]
-    return (fitting[0] if fitting else cell.captions[-1][:width]).ljust(width)
+def _caption(cell: _Cell, width: int) -> str:
+    return next(caption for caption in cell.captions if len(caption) <= width).ljust(width)
 
 
-def _body(cell: Cell, width: int) -> str:
+def _body(cell: _Cell, width: int) -> str:
+    """A file system that holds anything shows it, and one that is not full shows that."""
     if cell.used is None:
-        return FREE * width
-    filled = min(width, max(round(cell.used * width), 1 if cell.used > 0 else 0))
+        return cell.blank * width
+    filled = round(cell.used * width)
+    if cell.used > 0:
+        filled = max(filled, 1)
+    if cell.used < 1 and width > 1:
+        filled = min(filled, width - 1)
     return USED * filled + UNUSED * (width - filled)
 
 
-def _widths(weights: list[int], room: int) -> list[int]:
-    """`room` columns shared out by weight; each stretch gets a few, so that none vanishes."""
-    least = min(_MIN_CELL, room // len(weights) or 1)
-    total = sum(weights) or 1
-    spare = max(room - least * len(weights), 0)
-    widths = [least + spare * weight // total for weight in weights]
-    widths[weights.index(max(weights))] += max(room - sum(widths), 0)
+def _widths(cells: list[_Cell], room: int) -> list[int]:
+    """`room` columns shared out by weight, with the least widths where there is room for them."""
+    least = [cell.least for cell in cells]
+    if sum(least) > room:
+        least = [1] * len(cells)
+    total = sum(cell.weight for cell in cells) or 1
+    widths = [max(low, room * cell.weight // total) for low, cell in zip(least, cells, strict=True)]
+    step = 1 if sum(widths) < room else -1
+    while sum(widths) != room:
+        widest = max(range(len(cells)), key=lambda i: widths[i] - least[i])
+        widths[widest] += step
     return widths

@@ -27,4 +27,4 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     goal, options = goal_of(arguments), options_of(arguments)
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
         result = api.expand(arguments.target, goal, options, format_of(arguments), steps, stop)
-    return tell(result, output, image=str(arguments.target))
+    return tell(result, output, image=arguments.target)

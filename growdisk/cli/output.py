@@ -1,21 +1,24 @@
 """Everything that growdisk says: text for people, one JSON document for scripts, notes and errors.
 
-With --json stdout carries exactly one document; all else goes to stderr. This is the only file that prints.
+With --json stdout carries exactly one document; all else goes to stderr. This is the only file that prints. A note
+that nobody can read any more (a closed pipe) is dropped: it must not end a run.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
 
-from growdisk.cli.drawing import UNUSED, USED
+from growdisk.cli.pen import pen_for
 from growdisk.cli.progress import StepLines
 from growdisk.errors import GrowdiskError
 
-_PLAIN_WIDTH, _MAX_WIDTH = 80, 120
+_PLAIN_WIDTH, _MAX_WIDTH, _MIN_WIDTH = 80, 120, 20
 
 
 class Output:
@@ -29,43 +32,64 @@ class Output:
         """Columns to draw in: the terminal's, 80 in a pipe."""
         if not sys.stdout.isatty():
             return _PLAIN_WIDTH
-        return min(shutil.get_terminal_size((_PLAIN_WIDTH, 24)).columns, _MAX_WIDTH)
+        return max(min(shutil.get_terminal_size((_PLAIN_WIDTH, 24)).columns, _MAX_WIDTH), _MIN_WIDTH)
 
     def lines(self, lines: Iterable[str]) -> None:
         """The command's result, for people: nothing with --json."""
         if not self.json_mode:
+            pen = pen_for(sys.stdout, self._color)
             for line in lines:
-                print(self._painted(line))
+                print(pen.line(line))
 
     def document(self, value: Mapping[str, object]) -> None:
-        """The command's result, for scripts: nothing without --json."""
+        """The command's result, for scripts: nothing without --json. ASCII only, so that no encoding can break it."""
         if self.json_mode:
-            print(json.dumps(value, indent=2, ensure_ascii=False))
+            print(json.dumps(value, indent=2))
 
     def note(self, text: str) -> None:
         """Something worth knowing that is not the result."""
         if not self.quiet:
-            print(text, file=sys.stderr)
+            _say(text)
 
     def error(self, error: GrowdiskError) -> None:
         """What, why, what to do, on stderr."""
-        print(f"growdisk: {error.what}", file=sys.stderr)
+        _say(f"growdisk: {_one_line(error.what)}")
         for label, text in (("why: ", error.why), ("do:  ", error.what_to_do)):
             if text:
-                print(f"  {label} {text}", file=sys.stderr)
+                _say(f"  {label} {_one_line(text)}")
 
     def steps(self) -> StepLines:
         """The observer of a run."""
-        return StepLines(self.note, moving=sys.stderr.isatty() and not self.quiet and os.environ.get("TERM") != "dumb")
+        moving = sys.stderr.isatty() and not self.quiet and os.environ.get("TERM") != "dumb"
+        return StepLines(self.note, moving=moving, plain=self._color == "never")
 
-    def _painted(self, line: str) -> str:
-        if self._color == "never" or (
-            self._color == "auto" and (not sys.stdout.isatty() or "NO_COLOR" in os.environ)
-        ):  # fmt: skip
-            return line
-        return line.replace(USED, f"\x1b[36m{USED}\x1b[0m").replace(UNUSED, f"\x1b[2m{UNUSED}\x1b[0m")
+
+def prepare_streams() -> None:
+    """Make stdout and stderr fit to be written to, whatever the caller has done to them."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller (>&-)
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold bytes of any kind
+
+
+def forget_stdout() -> None:
+    """After this nothing that is left to be written can fail: the reader of our output has gone."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def error_document(error: GrowdiskError) -> dict[str, object]:
     """An error as --json shows it."""
     return {"what": error.what, "why": error.why, "do": error.what_to_do, "code": error.exit_code}
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def _one_line(text: str) -> str:
+    """What a tool said may have several lines, and bytes that move the cursor."""
+    return " | ".join("".join(c if c.isprintable() else "?" for c in line) for line in text.splitlines())

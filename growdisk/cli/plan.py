@@ -20,4 +20,4 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.cli.report import tell
 
     result = api.plan(arguments.target, goal_of(arguments), options_of(arguments), format_of(arguments))
-    return tell(result, output, image=str(arguments.target))
+    return tell(result, output, image=arguments.target)

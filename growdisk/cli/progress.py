@@ -16,10 +16,10 @@ _SIGNS = {"done": "+", "skipped": "-", "failed": "!", "restored": "<"}
 
 
 class StepLines:
-    """The engine's observer, and a context manager. `say` takes finished lines."""
+    """The engine's observer, and a context manager. `say` takes finished lines; `plain`: no colour."""
 
-    def __init__(self, say: Callable[[str], None], *, moving: bool) -> None:
-        self._say, self._moving = say, moving
+    def __init__(self, say: Callable[[str], None], *, moving: bool, plain: bool = False) -> None:
+        self._say, self._moving, self._plain = say, moving, plain
         self._live: Progress | None = None
 
     def __enter__(self) -> StepLines:
@@ -35,7 +35,7 @@ class StepLines:
         if not self._moving:
             return
         if self._live is None:
-            self._live = _moving_line()
+            self._live = _moving_line(plain=self._plain)
             self._live.add_task("", total=total)
             self._live.start()
         task = self._live.task_ids[0]
@@ -50,9 +50,9 @@ class StepLines:
             self._live.advance(self._live.task_ids[0])
 
 
-def _moving_line() -> Progress:
+def _moving_line(*, plain: bool) -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    return Progress(*columns, console=Console(stderr=True, no_color=plain or None), transient=True)

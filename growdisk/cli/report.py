@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 from growdisk.api.result import Result
-from growdisk.cli.drawing import draw
+from growdisk.cli.drawing import bar
+from growdisk.cli.listing import headline, shortened, table
 from growdisk.cli.output import Output, error_document
+from growdisk.errors import shell_word
+from growdisk.planner.layout import Layout
 from growdisk.units import format_size
 
+_READABLE = 48  # columns that a bar needs for its captions
 
-def tell(result: Result, output: Output, *, image: str) -> int:
+
+def tell(result: Result, output: Output, *, image: Path) -> int:
     """Show how it ended; returns the exit code."""
     output.document(document(result))
     if result.error:
         output.error(result.error)
-    output.lines(_lines(result, output.width, image))
+    output.lines(_lines(result, output.width, shell_word(image)))
     return result.exit_code
 
 
 def document(result: Result) -> dict[str, object]:
     content: dict[str, object] = {
-        "result": result.result, "run": result.run, "backend": result.backend, "before": asdict(result.before),
-        "after": asdict(result.after), "steps": [asdict(step) for step in result.steps],
-        "given_up": list(result.given_up),
+        "result": result.result, "run": result.run, "backend": result.backend, "snapshots": result.snapshots,
+        "kept": result.kept, "before": asdict(result.before), "after": asdict(result.after),
+        "steps": [asdict(step) for step in result.steps], "given_up": list(result.given_up),
     }  # fmt: skip
     if result.reason:
         content["reason"] = result.reason
@@ -40,31 +45,45 @@ def _lines(result: Result, width: int, image: str) -> Iterator[str]:
             yield f"nothing to do: {result.reason}"
         case "planned":
             yield from before_and_after(result, width)
-            yield from _planned(result)
+            yield from _planned(result, width)
         case "changed":
             yield from before_and_after(result, width)
             yield from _given_up(result, "given up")
             yield f"done in {_seconds(result):.1f} s"
-        case "restored":
+            if result.kept:
+                yield f"the way back is kept: growdisk rollback {image} takes it, growdisk commit {image} forgets it"
+        case "restored" if result.reason:
+            yield result.reason
+        case "restored" | "refused":
             yield f"{image} is as it was before the run"
         case "stuck":
-            yield f"{image} needs you: growdisk status {shlex.quote(image)} says how it stands"
+            yield f"growdisk status {image} says how it stands"
 
 
 def before_and_after(result: Result, width: int) -> Iterator[str]:
-    """Both disks drawn to one scale."""
-    scale = max(result.before.image.virtual_size, result.after.image.virtual_size)
-    yield "before  " + format_size(result.before.image.virtual_size)
-    yield from draw(result.before, width, scale)
-    yield "after  " + format_size(result.after.image.virtual_size)
-    yield from draw(result.after, width, scale)
+    """Both disks drawn to one scale; one that would be too small to read is drawn larger, and that is said."""
+    yield from headline(result.before, width)
+    largest = max(layout.image.virtual_size for layout in (result.before, result.after)) or 1
+    for word, layout in (("before", result.before), ("after", result.after)):
+        share = layout.image.virtual_size / largest
+        columns = max(round(width * share), min(_READABLE, width))
+        enlarged = columns / (width * share) if share else 1.0
+        remark = f" (not to scale: drawn {enlarged:.0f} times as wide)" if enlarged > 1.5 else ""
+        yield f"{word}: {format_size(layout.image.virtual_size)}{remark}"
+        yield from _drawn(layout, columns, width)
 
 
-def _planned(result: Result) -> Iterator[str]:
-    yield "steps, each behind a snapshot:"
+def _drawn(layout: Layout, columns: int, width: int) -> list[str]:
+    return [*bar(layout, columns), *table(layout, width)]
+
+
+def _planned(result: Result, width: int) -> Iterator[str]:
+    behind = f"each behind a snapshot ({result.snapshots})"
+    yield f"steps, {behind if result.snapshots != 'none' else 'without snapshots: there is no way back'}:"
     for number, step in enumerate(result.steps, start=1):
-        yield f"  {number}. {step.name:<19} {step.detail}"
+        yield shortened(f"  {number}. {step.name:<19} {step.detail}", max(width, 100))
     yield from _given_up(result, "would be given up")
+    yield "this is only a plan: nothing has been changed"
 
 
 def _given_up(result: Result, heading: str) -> Iterator[str]:

@@ -22,4 +22,4 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
         result = api.resume(arguments.target, steps, stop)
-    return tell(result, output, image=str(arguments.target))
+    return tell(result, output, image=arguments.target)

@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk import api
     from growdisk.cli.report import tell
+    from growdisk.workflow.stopping import SignalsStop, StopRequest
 
-    with output.steps() as steps:
-        result = api.rollback(arguments.target, arguments.to, steps)
-    return tell(result, output, image=str(arguments.target))
+    # Going back is short and is not stopped half-way: a signal waits until it is done.
+    with SignalsStop(StopRequest()) as stop, output.steps() as steps:
+        result = api.rollback(arguments.target, arguments.to, steps, stop)
+    return tell(result, output, image=arguments.target)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from growdisk.cli.arguments import add_image
 from growdisk.cli.output import Output
+from growdisk.errors import shell_word
 
 if TYPE_CHECKING:
     from growdisk.api.run_status import StatusReport
@@ -26,7 +27,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     report = api.status(arguments.target)
     output.document({key: value for key, value in asdict(report).items() if key != "failure" or value})
-    output.lines(_lines(report, str(arguments.target)))
+    output.lines(_lines(report, shell_word(arguments.target)))
     return 0
 
 

@@ -31,9 +31,10 @@ class NothingToGrow(LayoutError):
 class PartitionNotFound(LayoutError):
     WHAT: ClassVar[str] = "there is no partition {wanted} in {path}"
     WHY: ClassVar[str] = "its partitions are: {present}"
-    DO: ClassVar[str] = "name one of them with --partition, or leave it out"
+    DO: ClassVar[str] = "name one of them with {option}, or leave it out"
     wanted: str
     present: str
+    option: str = "--partition"
 
 
 @dataclass(eq=False)

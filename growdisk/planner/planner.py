@@ -16,20 +16,25 @@ from growdisk.filesystems.ext_growth import grown_size
 from growdisk.partitions.growth import BlockerPolicy, Grown, NothingToDo, SwapPolicy, plan_growth
 from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow, Hibernated, SwapFileTooLarge, WouldShrink
+from growdisk.planner.failures import CannotGrow, WouldShrink
 from growdisk.planner.goal import Goal
+from growdisk.planner.refusals import (
+    refuse_cut_off,
+    refuse_hibernated,
+    refuse_large_swap_file,
+    refuse_wrong_consent,
+)
 from growdisk.planner.target import choose_target
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
+from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap, SwapSpace
 from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
-from growdisk.units import MiB, align_up, format_size
+from growdisk.units import MiB, align_down, align_up, format_size
 
 _SECTOR = 512
-_ROOM_BESIDE_SWAP_FILE = 64 * MiB
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,9 @@ class AllDone:
 
 def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
     """Raises Refused errors, which name the image."""
-    _refuse_hibernated(facts)
+    refuse_hibernated(facts)
     table, target = choose_target(facts, goal.partition)
+    refuse_wrong_consent(facts, goal, table, target)
     new_size = _new_size(facts, goal)
     growth = _growth(facts, goal, table, target, new_size)
     if isinstance(growth, NothingToDo):
@@ -59,11 +65,19 @@ def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
             raise CannotGrow(facts.image.path, target.number, reason=growth.reason, hint="growdisk show draws the disk")
         growth, new_size = Grown(table, target), facts.image.virtual_size
     content = _ext_content(facts, target)
+    refuse_cut_off(facts, growth.target, content)
     wanted = grown_size(content, growth.target.size)
     if growth.table == table and wanted <= (content.size or 0):
-        return AllDone(f"sda{target.number} and its file system fill the disk already")
+        return AllDone(_all_done(facts, goal, target))
     steps = tuple(_steps(facts, goal, growth, new_size, wanted))
     return Proposal(steps, _after(facts, growth, new_size, wanted), tuple(_given_up(facts, goal, growth)))
+
+
+def _all_done(facts: Facts, goal: Goal, target: Partition) -> str:
+    name, asked = facts.name_of(target.number), _new_size(facts, goal) - facts.image.virtual_size
+    if 0 < asked < MiB:
+        return f"{format_size(asked)} more is less than a partition grows by (1 MiB)"
+    return f"{name} takes all the space that it can get, and its file system fills it"
 
 
 def _new_size(facts: Facts, goal: Goal) -> int:
@@ -89,13 +103,6 @@ def _ext_content(facts: Facts, target: Partition) -> ExtContent:
     return content
 
 
-def _refuse_hibernated(facts: Facts) -> None:
-    for number in facts.swaps:
-        content = facts.contents[number]
-        if isinstance(content, SwapContent) and content.hibernated:
-            raise Hibernated(facts.image.path, number=number, signature=content.hibernated)
-
-
 # --- the steps ----------------------------------------------------------------------------------
 
 
@@ -103,25 +110,30 @@ def _steps(facts: Facts, goal: Goal, growth: Grown, new_size: int, wanted: int) 
     assert facts.table is not None
     target = growth.target
     content = _ext_content(facts, target)
-    before = facts.table.with_disk_size(new_size)
+    disk_size = align_down(new_size, _SECTOR)  # a table counts whole sectors; a raw file may end within one
+    before, after = facts.table.with_disk_size(disk_size), growth.table.with_disk_size(disk_size)
     yield ResizeImage(facts.image.virtual_size, new_size, goal.preallocation)
-    yield RewritePartitions(before, growth.table.with_disk_size(new_size))
-    yield RereadPartitions(growth.table.with_disk_size(new_size))
+    yield RewritePartitions(before, after)
+    yield RereadPartitions(after)
     yield GrowFilesystem(target.number, target.start, target.size, content.uuid, content.size or 0, wanted)
     yield from _swap_steps(facts, goal, growth)
 
 
 def _swap_steps(facts: Facts, goal: Goal, growth: Grown) -> Iterator[DiskStep]:
-    for part in growth.moved:
-        if isinstance(content := facts.contents.get(part.number), SwapContent):
-            yield RemakeSwap(part.number, part.start, part.size, content.uuid, content.label)
+    moved = tuple(
+        SwapSpace(part.number, part.start, part.size, content.uuid, content.label)
+        for part in growth.moved
+        if isinstance(content := facts.contents.get(part.number), SwapContent)
+    )
+    if moved:
+        yield RemakeSwap(moved)
     gone = [p for p in growth.removed if p.number in facts.swaps]
     if not gone:
         return
     root = growth.target.number
     if goal.swap == "file":
         size = sum(p.size for p in gone)
-        _refuse_too_large(facts, growth, size)
+        refuse_large_swap_file(facts, growth, size)
         yield MakeSwapFile(root, size, facts.contents[gone[0].number].uuid)
     remedy = SwapRemedy.FILE if goal.swap == "file" else SwapRemedy.DROP
     yield RepairGuest(root, tuple(_identity(facts, part) for part in gone), remedy)
@@ -135,13 +147,6 @@ def _identity(facts: Facts, part: Partition) -> SwapIdentity:
     else:
         partuuid = f"{facts.table.disk_id.removeprefix('0x')}-{part.number:02x}"
     return SwapIdentity(part.number, content.uuid or None, content.label or None, partuuid, part.name or None)
-
-
-def _refuse_too_large(facts: Facts, growth: Grown, size: int) -> None:
-    content = facts.contents[growth.target.number]
-    free = growth.target.size - (content.used or 0)
-    if size + _ROOM_BESIDE_SWAP_FILE > free:
-        raise SwapFileTooLarge(facts.image.path, size=format_size(size), free=format_size(free))
 
 
 # --- what it will look like ---------------------------------------------------------------------

@@ -16,7 +16,7 @@ from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready,
 
 
 @dataclass(frozen=True)
-class RemakeSwap:
+class SwapSpace:
     """Swap on partition `number`, bytes [start, start+size) of the disk, with the UUID and label that it had."""
 
     number: int
@@ -25,31 +25,45 @@ class RemakeSwap:
     uuid: str
     label: str
 
+
+@dataclass(frozen=True)
+class RemakeSwap:
+    """The swap spaces that the new table has put elsewhere."""
+
+    swaps: tuple[SwapSpace, ...]
+
     name: ClassVar[str] = "remake-swap"
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
 
     def describe(self) -> str:
-        return f"swap of {format_size(self.size)} on sda{self.number} with its old UUID"
+        spaces = ", ".join(f"{format_size(swap.size)} on sda{swap.number}" for swap in self.swaps)
+        return f"swap of {spaces} with its old UUID"
 
     def check(self, context: RunContext) -> Check:
-        return AlreadyDone("the swap is there") if self._is_there(self._read(context)) else Ready()
+        return Ready() if self._missing(context) else AlreadyDone("the swap is there")
 
     def apply(self, context: RunContext) -> Evidence:
         with context.hands.appliance("making the swap space") as appliance:
-            appliance.make_swap(f"/dev/sda{self.number}", uuid=self.uuid or None, label=self.label or None)
+            for swap in self._missing(context):
+                appliance.make_swap(f"/dev/sda{swap.number}", uuid=swap.uuid or None, label=swap.label or None)
             appliance.sync()
         return Evidence(self.describe())
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
-        content = self._read(context)
-        if not self._is_there(content):
-            raise PromiseBroken(self.name, found=str(content), expected=f"swap with UUID {self.uuid}")
+        for swap in self._missing(context):
+            found = _read(context, swap)
+            raise PromiseBroken(self.name, found=str(found), expected=f"swap with UUID {swap.uuid}")
 
-    def _read(self, context: RunContext) -> Content | None:
-        return identify(Window(context.disk, self.start, self.size))
+    def _missing(self, context: RunContext) -> list[SwapSpace]:
+        return [swap for swap in self.swaps if not _is_there(swap, _read(context, swap))]
 
-    def _is_there(self, content: Content | None) -> bool:
-        return isinstance(content, SwapContent) and (content.uuid, content.label) == (self.uuid, self.label)
+
+def _read(context: RunContext, swap: SwapSpace) -> Content | None:
+    return identify(Window(context.disk, swap.start, swap.size))
+
+
+def _is_there(swap: SwapSpace, content: Content | None) -> bool:
+    return isinstance(content, SwapContent) and (content.uuid, content.label) == (swap.uuid, swap.label)
 
 
 @dataclass(frozen=True)

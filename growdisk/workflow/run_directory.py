@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from growdisk.durable import replace_file, sync_directory
-from growdisk.errors import Refused
+from growdisk.errors import ImageNotReadable, Refused
 from growdisk.workflow.journal import Journal, Record, read_journal
 from growdisk.workflow.states import RunState, Status, fold
 
@@ -46,6 +46,15 @@ class NoSuchRun(Refused):
     reason: str = "no run of growdisk is recorded beside it"
 
 
+@dataclass(eq=False)
+class RunNotRecorded(Refused):
+    WHAT: ClassVar[str] = "cannot begin a run on {image}"
+    WHY: ClassVar[str] = "its journal lies in {image}.growdisk, which cannot be written: {reason}"
+    DO: ClassVar[str] = "make that folder writable and give it some space, then run the same command again"
+    image: Path
+    reason: str
+
+
 class RunDirectory:
     """The run recorded beside `image`, if there is one."""
 
@@ -55,6 +64,20 @@ class RunDirectory:
         self.plan_file = self.path / "plan.json"
         self.journal_file = self.path / "journal.jsonl"
         self._reserve = self.path / "reserve"
+
+    @classmethod
+    def beside(cls, path: Path) -> RunDirectory:
+        """The run of the image at `path`, links followed. ImageNotReadable where there can be none."""
+        try:
+            directory = cls(path.resolve())
+            directory.plan_file.exists()
+        except OSError as error:
+            raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
+        except RuntimeError as error:
+            raise ImageNotReadable(path, reason="it is a link that leads to itself") from error
+        except ValueError as error:
+            raise ImageNotReadable(path, reason="it is not the name of a file") from error
+        return directory
 
     def records(self) -> list[Record]:
         return read_journal(self.journal_file)

@@ -1,0 +1,98 @@
+"""A disk in words: one line on the image, and a table of its partitions that fits the width it is given.
+
+What comes from inside the guest (labels) is put through `printable`: it must not move anybody's cursor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from growdisk.planner.layout import BlockerLayout, Layout, PartitionLayout
+from growdisk.units import format_size
+
+_HEADER = ("name", "start", "size", "role", "type", "holds")
+_RIGHT = (1, 2)
+_EXPENDABLE = (4, 3, 1)  # columns that go first where the terminal is narrow
+_TABLES = (("mbr", "MBR"), ("gpt", "GPT"))
+_GPT_TYPES = (
+    ("C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "ESP"),
+    ("21686148-6449-6E6F-744E-656564454649", "BIOS"),
+    ("0FC63DAF-8483-4772-8E79-3D69D8477DE4", "Linux"),
+    ("4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709", "root"),
+    ("0657FD6D-A4AB-43C4-84E5-0933C84B4F4F", "swap"),
+    ("E6D6D379-F507-44C2-A23C-238F2A3DF928", "LVM"),
+)
+
+
+def headline(layout: Layout, width: int) -> list[str]:
+    """The image: name, format, table, sizes, snapshots; its backing file below it."""
+    image = layout.image
+    facts = [image.format, dict(_TABLES).get(layout.table.type or "", "no partition table")]
+    facts.append(f"{format_size(image.virtual_size)} ({format_size(image.actual_size)} on the host)")
+    if image.snapshots:
+        facts.append(f"{len(image.snapshots)} snapshot{'s' if len(image.snapshots) > 1 else ''}")
+    name, text = printable(image.path.rsplit("/", 1)[-1]), ", ".join(facts)
+    lines = [f"{name}: {text}"] if len(name) + len(text) + 2 <= width else [shortened(name, width), f"  {text}"]
+    return [*lines, *(shortened(f"  on {printable(backing)}", width) for backing in image.backing)]
+
+
+def table(layout: Layout, width: int) -> list[str]:
+    """A row for each partition and each stretch of free space, as they lie on the disk."""
+    rows = [(part.start, _partition_row(part)) for part in layout.partitions]
+    rows += [
+        (free.start, ("free", format_size(free.start), format_size(free.size), "", "", "")) for free in layout.free
+    ]
+    if not rows:
+        return []
+    cells = [_HEADER, *(row for _, row in sorted(rows, key=lambda row: row[0]))]
+    columns = list(range(len(_HEADER)))
+    for expendable in _EXPENDABLE:
+        if _total(cells, columns) > width:
+            columns.remove(expendable)
+    return [shortened(line, width) for line in _aligned(cells, columns)]
+
+
+def blockers(found: tuple[BlockerLayout, ...]) -> list[str]:
+    """What lies behind the partition that would grow; the extended partition goes without saying if it holds some."""
+    named = [b for b in found if b.kind != "extended partition"] or list(found)
+    words = [f"{b.name} ({b.kind}, {format_size(b.size)})" for b in named]
+    return [f"in the way of growth: {', '.join(words)}"] if words else []
+
+
+def printable(text: str) -> str:
+    """Without control characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: max(width - 3, 0)] + "..."[:width]
+
+
+def _partition_row(part: PartitionLayout) -> tuple[str, ...]:
+    name = f"{part.name} *" if part.bootable else part.name
+    kind = dict(_GPT_TYPES).get(part.type, part.type[:8])
+    return name, format_size(part.start), format_size(part.size), part.role, kind, _holds(part)
+
+
+def _holds(part: PartitionLayout) -> str:
+    content = part.content
+    if content is None:
+        return "" if part.role == "extended" else "nothing that growdisk knows"
+    fill = "" if content.used is None or not content.size else f", {_percent(content.used, content.size)} full"
+    label = f' "{printable(content.label)}"' if content.label else ""
+    return f"{content.kind}{fill}{label}"
+
+
+def _percent(used: int, size: int) -> str:
+    return "under 1 %" if 0 < 100 * used < size else f"{100 * used // size} %"
+
+
+def _total(cells: list[tuple[str, ...]], columns: list[int]) -> int:
+    return sum(2 + max(len(row[i]) for row in cells) for i in columns)
+
+
+def _aligned(cells: list[tuple[str, ...]], columns: list[int]) -> Iterator[str]:
+    widths = {i: max(len(row[i]) for row in cells) for i in columns}
+    for row in cells:
+        words = [row[i].rjust(widths[i]) if i in _RIGHT else row[i].ljust(widths[i]) for i in columns]
+        yield ("  " + "  ".join(words)).rstrip()
