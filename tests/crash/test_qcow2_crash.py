@@ -41,8 +41,9 @@ PER_WINDOW = int(os.environ.get("CRASH_STATES_PER_WINDOW", "6"))  # raise it to 
 CASES = [
     *((shape, scenario) for scenario in WRITES for shape in (V2, V3, TINY)),
     *((shape, scenario) for scenario in SNAPSHOTS for shape in (V2, V3, TINY, TINY_V2, NARROW)),
-    *((shape, scenario) for scenario in RESIZES for shape in (V3, TINY, LARGE)),
-    *((shape, scenario) for scenario in ACROSS_SIZES for shape in (V3, TINY, NARROW, LARGE)),
+    *((shape, scenario) for scenario in RESIZES for shape in (V3, TINY)),
+    *((shape, scenario) for scenario in ACROSS_SIZES for shape in (V3, TINY, NARROW)),
+    *((LARGE, scenario) for scenario in (RESIZES[1], ACROSS_SIZES[1])),
     *((shape, scenario) for scenario in L1_MOVES for shape in (TINY, TINY_WIDE)),
     *((TINY_WIDE, scenario) for scenario in REFTABLE_MOVES),
 ]
@@ -62,7 +63,7 @@ def test_every_crash_leaves_a_usable_image(tmp_path: Path, shape: Shape, scenari
         states = chance.sample(states, 20 * PER_WINDOW)
     for number, state in enumerate(states):
         try:
-            judge(world, state, before, after, closely=number % 7 == 0)
+            judge(world, state, before, after, closely=number % 10 == 0)
         except Exception as error:
             raise AssertionError(f"{state.note} (state {number}): {error!r}") from error
     assert_qemu_agrees(world, chance.sample(states, 2))

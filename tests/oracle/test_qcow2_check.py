@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -178,6 +179,16 @@ def test_a_table_that_is_also_data_is_found_although_the_refcount_agrees(tmp_pat
     change(image, share)
     assert qemu_check(image)[0] == 0
     assert our_check(image).has_errors
+
+
+def test_a_full_disk_of_100_gib_is_checked_in_half_a_second_of_processor_time(tmp_path: Path):
+    image = tmp_path / "large.qcow2"
+    qemu_img("create", "-f", "qcow2", "-o", "preallocation=metadata", image, "100G")
+    start = time.process_time()
+    report = our_check(image)
+    assert time.process_time() - start < 0.5
+    assert report.is_clean
+    assert report.allocated_clusters == 100 << 14
 
 
 # --- the damage -------------------------------------------------------------------------------------
