@@ -43,7 +43,8 @@ class Mapping:
     def __init__(self, metadata: Metadata) -> None:
         self._metadata, self._geometry = metadata, metadata.geometry
         reserved = L2_RESERVED if metadata.header.version >= 3 else L2_RESERVED_V2
-        self._bad_bits = reserved | (OFFSET_MASK & (self._geometry.cluster_size - 1))
+        #: Bits that no standard entry has: reserved ones, and offsets inside a cluster.
+        self.bad_bits = reserved | (OFFSET_MASK & (self._geometry.cluster_size - 1))
 
     def runs(self, start: int, end: int) -> Iterator[GuestRun]:
         """The range [start, end) as adjacent runs, in order. It may lie behind the disk's end, if the L1 reaches."""
@@ -82,7 +83,7 @@ class Mapping:
             self._check_compressed(entry)
             return L2Kind.COMPRESSED
         offset = entry & OFFSET_MASK
-        if entry & self._bad_bits or offset >= self._metadata.file.size:
+        if entry & self.bad_bits or offset >= self._metadata.file.size:
             raise damaged(self._metadata.path, f"L2 entry {entry:#x} does not point to a cluster of the file")
         if entry & ZERO:
             return L2Kind.ZERO_ALLOCATED if offset else L2Kind.ZERO_PLAIN

@@ -21,6 +21,8 @@ from growdisk.qcow2.tables import dump_table, progression
 from growdisk.qcow2.writeback import Metadata
 
 _RUN_BITS = 20  # a run is packed as first << 20 | count, so that a million of them take 8 MB
+_COUNT_MASK = (1 << _RUN_BITS) - 1
+_FRAGMENTED = 256  # runs in one table; from there on it is read entry by entry
 _CLEAR = bytes(value & 0x7F for value in range(256))  # COPIED is the top bit of an entry's first byte
 _SET = bytes(value | 0x80 for value in range(256))
 
@@ -40,9 +42,21 @@ class References:
             self.compressed[cluster] = self.compressed.get(cluster, 0) + 1
 
     def runs(self) -> list[Run]:
-        """All of them, in the order of the file; what n compressed clusters share stands n times."""
-        mask = (1 << _RUN_BITS) - 1
-        runs = [(packed >> _RUN_BITS, packed & mask) for packed in sorted(self.packed_runs)]
+        """All of them in the order of the file, neighbours joined; what n compressed clusters share stands n times.
+
+        However a guest's clusters are scattered: in the order of the file they are a few long runs.
+        """
+        runs: list[Run] = []
+        first, end = 0, 0
+        for packed in sorted(self.packed_runs):
+            start, count = packed >> _RUN_BITS, packed & _COUNT_MASK
+            if start != end:
+                if end > first:
+                    runs.append((first, end - first))
+                first = start
+            end = start + count
+        if end > first:
+            runs.append((first, end - first))
         for cluster, times in sorted(self.compressed.items()):
             runs += [(cluster, 1)] * times
         return runs
@@ -61,7 +75,10 @@ class Walker:
         for offset in l2_offsets(l1):
             found.add(offset >> bits, 1)
             table = self._metadata.load_l2(offset)
-            for start, end in self._splitter.runs(table):
+            for number, (start, end) in enumerate(self._splitter.runs(table)):
+                if number == _FRAGMENTED:
+                    self._add_entries(found, table[start:])
+                    break
                 entry = table[start]
                 self._mapping.kind(entry)
                 if entry & COMPRESSED:
@@ -71,13 +88,29 @@ class Walker:
                 found.add((entry & OFFSET_MASK) >> bits, end - start)
         return found
 
+    def _add_entries(self, found: References, entries: array[int]) -> None:
+        """The entries of a fragmented table one by one: the same as by runs, in simple loops."""
+        shift = self._geometry.cluster_bits - _RUN_BITS
+        bad_bits, size = self._mapping.bad_bits, self._metadata.file.size
+        standard = [entry for entry in entries if entry & OFFSET_MASK and not entry & COMPRESSED]
+        offsets = [entry & OFFSET_MASK for entry in standard]
+        if any(entry & bad_bits for entry in standard) or max(offsets, default=0) >= size:
+            for entry in standard:
+                self._mapping.kind(entry)  # says which one
+        if shift >= 0:
+            found.packed_runs.extend([offset >> shift | 1 for offset in offsets])
+        else:
+            found.packed_runs.extend([offset << -shift | 1 for offset in offsets])
+        for entry in entries:
+            if entry & COMPRESSED:
+                self._mapping.kind(entry)
+                found.add_compressed(self._mapping.host_clusters(entry))
+
     def check_counts(self, references: References, *, up: bool) -> None:
         """Raise ImageDamaged or ImageUnsupported unless all these clusters can be counted `up` (or down)."""
         refcounts, highest = self._metadata.refcounts, self._geometry.refcount_max
         low, high = (1, highest - 1) if up else (1, highest)
-        bits = _RUN_BITS
-        runs = ((packed >> bits, packed & (1 << bits) - 1) for packed in references.packed_runs)
-        bad = refcounts.first_outside(runs, low, high)
+        bad = refcounts.first_outside(references.runs(), low, high)
         for cluster, times in references.compressed.items():
             if bad is not None:
                 break
@@ -109,28 +142,30 @@ class Walker:
             self._restore_in_table(entry & OFFSET_MASK)
 
     def _restore_in_table(self, offset: int) -> None:
-        bits = self._geometry.cluster_bits
         table = self._metadata.load_l2(offset)
         old = dump_table(table)
         new = bytearray(old)
-        for start, end in self._splitter.runs(table):
-            if table[start] & COMPRESSED:
-                continue
-            cluster = (table[start] & OFFSET_MASK) >> bits
-            for first, last in self._single_counted(cluster, end - start):
-                area = slice(8 * (start + first), 8 * (start + last), 8)
+        for number, (start, end) in enumerate(self._splitter.runs(table)):
+            if number == _FRAGMENTED:
+                self._restore_single(table, start, len(table), new)
+                break
+            cluster = (table[start] & OFFSET_MASK) >> self._geometry.cluster_bits
+            if not table[start] & COMPRESSED and self._metadata.refcounts.all_equal(cluster, end - start, 1):
+                area = slice(8 * start, 8 * end, 8)
                 new[area] = new[area].translate(_SET)
+            else:
+                self._restore_single(table, start, end, new)
         if new != old:
             self._metadata.file.write(offset, new)
 
-    def _single_counted(self, cluster: int, count: int) -> Iterator[Run]:
-        """The parts of a run of host clusters whose count is 1, as half-open pairs relative to `cluster`."""
-        if self._metadata.refcounts.all_equal(cluster, count, 1):
-            yield 0, count
-            return
-        for position in range(count):
-            if self._metadata.refcounts.get(cluster + position) == 1:
-                yield position, position + 1
+    def _restore_single(self, table: array[int], start: int, end: int, raw: bytearray) -> None:
+        """Set COPIED in `raw` for each of the entries [start, end) whose cluster has the count 1."""
+        bits, get = self._geometry.cluster_bits, self._metadata.refcounts.get
+        for index in range(start, end):
+            entry = table[index]
+            host = entry & OFFSET_MASK
+            if host and not entry & COMPRESSED and get(host >> bits) == 1:
+                raw[8 * index] |= 0x80
 
     def _bad_count(self, cluster: int, count: int) -> ImageError:
         if count == 0:
