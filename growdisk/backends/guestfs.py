@@ -12,7 +12,7 @@ import os
 import re
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -48,8 +48,12 @@ class Appliance:
         self._open = True
 
     @classmethod
-    def launch(cls, socket: Path, *, accelerator: Accelerator, timeout: float = _FIRST_LAUNCH_SECONDS) -> Appliance:
-        """Start it on the NBD server at `socket`. ApplianceFailed, with the reason, at the latest after `timeout`."""
+    def launch(
+        cls, socket: Path, *, accelerator: Accelerator, timeout: float = _FIRST_LAUNCH_SECONDS,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Appliance:  # fmt: skip
+        """Start it on the NBD server at `socket`. ApplianceFailed, with the reason, at the latest after `timeout`, and
+        soon after `cancelled` has become true."""
         handle: Handle = guestfs.GuestFS(python_return_dict=True)
         console: deque[str] = deque(maxlen=_CONSOLE_LINES)
         with contextlib.ExitStack() as undo:
@@ -59,7 +63,7 @@ class Appliance:
                 lambda _event, _handle, text, _array: console.extend(text.splitlines()),
                 guestfs.EVENT_APPLIANCE | guestfs.EVENT_LIBRARY,
             )
-            with time_limit(timeout, str(socket), "supermin") as limit:
+            with time_limit(timeout, str(socket), "supermin", cancelled=cancelled) as limit:
                 try:
                     handle.launch()
                 except RuntimeError as error:

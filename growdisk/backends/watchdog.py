@@ -1,4 +1,4 @@
-"""A time limit for calls that cannot be interrupted: when it is over, the child processes they wait for are killed.
+"""A limit for calls that cannot be interrupted: when time is over, the child processes they wait for are killed.
 
 libguestfs has no time limits of its own, and its handle is locked while a call runs: killing what it waits for, from
 another thread, is the only way back. Only children of this process that show a given word in their command line die.
@@ -10,8 +10,12 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+
+_POLL_SECONDS = 0.2
 
 
 class TimeLimit:
@@ -20,22 +24,28 @@ class TimeLimit:
     def __init__(self) -> None:
         self.overrun = False
 
-    def end(self, words: tuple[str, ...]) -> None:
-        self.overrun = True
-        kill_children(words)
-
 
 @contextlib.contextmanager
-def time_limit(seconds: float, *words: str) -> Iterator[TimeLimit]:
-    """Kill our children that have one of `words` in their command line when the block takes longer than `seconds`."""
-    limit = TimeLimit()
-    timer = threading.Timer(seconds, limit.end, [words])
-    timer.daemon = True
-    timer.start()
+def time_limit(seconds: float, *words: str, cancelled: Callable[[], bool] = lambda: False) -> Iterator[TimeLimit]:
+    """Kill our children that have one of `words` in their command line when the block takes longer than `seconds`, or
+    when `cancelled` says so: again and again until the block has ended, for the one to die may not have begun yet.
+    """
+    limit, done = TimeLimit(), threading.Event()
+    end = time.monotonic() + seconds
+
+    def watch() -> None:
+        while not done.wait(_POLL_SECONDS):
+            limit.overrun = limit.overrun or time.monotonic() > end
+            if limit.overrun or cancelled():
+                kill_children(words)
+
+    watcher = threading.Thread(target=watch, name="time-limit", daemon=True)
+    watcher.start()
     try:
         yield limit
     finally:
-        timer.cancel()
+        done.set()
+        watcher.join()
 
 
 def kill_children(words: tuple[str, ...]) -> None:

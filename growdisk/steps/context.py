@@ -5,7 +5,6 @@ The appliance is launched when the first step needs it, once a run; the disk is 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -64,13 +63,15 @@ class Hands:
     def _launch(self) -> Appliance:
         from growdisk.backends.accelerator import accelerator
         from growdisk.backends.guestfs import Appliance
-        from growdisk.block.nbd import NbdServer
+        from growdisk.block.nbd import serve
 
-        directory = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="growdisk-"))
-        self._server = self._resources.enter_context(NbdServer(self._disk, Path(directory) / "nbd"))
         self._stop.check()
-        self._appliance = Appliance.launch(self._server.socket_path, accelerator=accelerator())
+        self._server = self._resources.enter_context(serve(self._disk))
+        self._appliance = Appliance.launch(
+            self._server.socket_path, accelerator=accelerator(), cancelled=lambda: self._stop.requested
+        )
         self._stop.callbacks.append(self._appliance.kill)
+        self._stop.check()  # a request that came too late for the launch and too early for the callback
         return self._appliance
 
     def _release(self) -> None:

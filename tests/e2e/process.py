@@ -1,0 +1,133 @@
+"""growdisk as a real process, in a temporary directory of its own, so that what it leaves behind is seen.
+
+A run is followed through its journal alone, as another process would: `wait_for` returns when a record is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_ROOT = Path(__file__).parents[2]
+_SBIN = ":/usr/local/sbin:/usr/sbin:/sbin"
+PATIENCE = 240.0  # a busy machine may take a minute for what an idle one does in six seconds
+
+Document = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command answered: its exit code, its one JSON document, and what it told people."""
+
+    code: int
+    document: Document
+    said: str
+
+    @property
+    def result(self) -> object:
+        return self.document.get("result")
+
+    @property
+    def error(self) -> dict[str, object]:
+        error = self.document.get("error")
+        assert isinstance(error, dict), self
+        return error
+
+
+class Command:
+    """A growdisk that is running, in a session of its own as if started from a terminal."""
+
+    def __init__(self, host: Host, words: tuple[str | Path, ...]) -> None:
+        self._said = host.scratch / "stderr"
+        self._file = self._said.open("w+")
+        self.process = subprocess.Popen(
+            [*host.prefix, sys.executable, "-m", "growdisk.cli.main", "--json", *words], stdout=subprocess.PIPE,
+            stderr=self._file, text=True, env=host.environment, start_new_session=True, cwd=host.scratch,
+        )  # fmt: skip
+
+    def ended(self, seconds: float = PATIENCE) -> Answer:
+        out, _ = self.process.communicate(timeout=seconds)
+        self._file.seek(0)
+        said = self._file.read()
+        self._file.close()
+        return Answer(self.process.returncode, json.loads(out or "{}"), said)
+
+    def kill(self) -> None:
+        """SIGKILL, to this process alone."""
+        self.process.kill()
+        self.process.communicate()
+        self._file.close()
+
+    def signal(self, number: signal.Signals, *, group: bool = False) -> None:
+        """To the process, or to its whole process group as a terminal does."""
+        (os.killpg if group else os.kill)(self.process.pid, number)
+
+
+class Host:
+    """Where growdisk runs. `scratch` is its TMPDIR; a short path, as sockets need it."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+        self.started: list[Command] = []
+        self.prefix: tuple[str, ...] = ()
+        self.environment = {
+            **os.environ, "PATH": os.environ.get("PATH", "") + _SBIN, "PYTHONPATH": str(_ROOT),
+            "TMPDIR": str(scratch), "XDG_RUNTIME_DIR": str(scratch), "LIBGUESTFS_CACHEDIR": "/var/tmp",
+        }  # fmt: skip
+
+    def start(self, *words: str | Path) -> Command:
+        self.started.append(Command(self, words))
+        return self.started[-1]
+
+    def growdisk(self, *words: str | Path) -> Answer:
+        return self.start(*words).ended()
+
+    def left_files(self) -> list[str]:
+        return sorted(path.name for path in self.scratch.iterdir() if path.name != "stderr")
+
+    def left_processes(self) -> list[str]:
+        """Command lines of processes that work on something of ours; growdisk itself must have ended."""
+        return [line for line in _command_lines() if f"{self.scratch}/" in line]
+
+    def assert_quiet(self, seconds: float = 10) -> None:
+        """Everything that was started ends within a few seconds."""
+        await_true(lambda: not self.left_processes(), seconds, "no process is left")
+
+
+def _command_lines() -> Iterator[str]:
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                yield (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+
+
+def await_true(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.004)
+
+
+def journal(image: Path) -> list[Document]:
+    """The whole records of the run beside `image`."""
+    path = image.with_name(image.name + ".growdisk") / "journal.jsonl"
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    return [json.loads(line.partition(b" ")[2]) for line in lines]
+
+
+def wait_for(command: Command, image: Path, event: str, step: str | None = None, *, after: int = 0) -> None:
+    """Until the journal has `event` (of `step`) behind its first `after` records; fails if the command ends first."""
+
+    def there() -> bool:
+        assert command.process.poll() is None, f"ended before {event} {step}: {command.ended()}"
+        return any((record["event"], record["step"]) == (event, step) for record in journal(image)[after:])
+
+    await_true(there, PATIENCE, f"{event} {step}")
