@@ -59,9 +59,8 @@ def _plan(
     if problem is not None:
         raise ImageUnsupported(path, reason=problem, hint="choose other options; nothing was written")
     geometry = Geometry(cluster_bits, refcount_order)
-    l1_size = geometry.l1_entries(size)
-    l1_clusters = max(geometry.clusters(8 * l1_size), 1)
-    table_clusters, blocks = _refcount_area(geometry, 1 + l1_clusters)
+    l1_size = max(geometry.l1_entries(size), 1)
+    table_clusters, blocks = _refcount_area(geometry, 1 + geometry.clusters(8 * l1_size))
     header = Header(
         version=version,
         cluster_bits=cluster_bits,
@@ -137,4 +136,4 @@ def _parts(header: Header) -> tuple[tuple[int, bytes], ...]:
 def _clusters(header: Header) -> int:
     """Of the whole new file."""
     geometry = header.geometry
-    return header.l1_offset // header.cluster_size + max(geometry.clusters(8 * header.l1_size), 1)
+    return header.l1_offset // header.cluster_size + geometry.clusters(8 * header.l1_size)

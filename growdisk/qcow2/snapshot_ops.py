@@ -79,8 +79,9 @@ class SnapshotKeeper:
             self._walker.clear_copied(active)
             self._clear_active_copied()
             runs = references.runs()
-            l1_run = self._allocate_table(dump_table(self._metadata.l1))
-            entry = self._new_entry(name, l1_run[0])
+            l1 = self._metadata.l1 or array("Q", [0])  # a disk of size 0 may have no table at all
+            l1_run = self._allocate_table(dump_table(l1))
+            entry = self._new_entry(name, l1_run[0], len(l1))
             self._metadata.refcounts.add(runs, +1)
             self._switch_table((*self.entries, entry), counted=[*runs, l1_run])
         return entry.info(self._metadata.header.size)
@@ -93,12 +94,12 @@ class SnapshotKeeper:
                 self._metadata.set_l1(index, entry & ~COPIED)
         self._metadata.flush()
 
-    def _new_entry(self, name: str, l1_cluster: int) -> SnapshotEntry:
+    def _new_entry(self, name: str, l1_cluster: int, l1_size: int) -> SnapshotEntry:
         numbers = [int(entry.id) for entry in self.entries if entry.id.isascii() and entry.id.isdigit()]
         now = time.time_ns()
         return SnapshotEntry(
             l1_offset=l1_cluster << self._geometry.cluster_bits,
-            l1_size=len(self._metadata.l1),
+            l1_size=l1_size,
             id=str(max(numbers, default=0) + 1),
             name=name,
             date_sec=now // 10**9,
@@ -199,7 +200,7 @@ class SnapshotKeeper:
 
     def _allocate_table(self, data: bytes) -> Run:
         """Store a table in clusters of its own."""
-        count = max(self._geometry.clusters(len(data)), 1)
+        count = self._geometry.clusters(len(data))
         cluster = self._metadata.allocator.allocate(count)
         with self._undone_on_failure([(cluster, count)]):
             padded = data + bytes(count * self._geometry.cluster_size - len(data))

@@ -175,6 +175,23 @@ def test_too_narrow_refcounts_refuse_a_snapshot_and_change_nothing(tmp_path: Pat
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("maker", ["ours", "theirs"])
+def test_a_disk_of_size_zero_has_snapshots_and_grows(tmp_path: Path, maker: str) -> None:
+    path = tmp_path / "image.qcow2"
+    create(path, 0) if maker == "ours" else make(path, size="0")
+    with Qcow2Image.open(path, writable=True) as image:
+        image.create_snapshot("nothing")
+        image.resize(MIB)
+        image.write(5, b"x")
+        image.apply_snapshot("nothing")
+        assert image.size == 0
+        image.delete_snapshot("nothing")
+        image.resize(4096)
+        image.write(0, b"\7" * 4096)
+    qemu("qemu-img", "check", path)
+    qemu_io(path, "read -P 7 0 4k")
+
+
 def test_bitmaps_are_dropped_before_the_first_write_and_their_clusters_freed(tmp_path: Path) -> None:
     path = make(tmp_path / "image.qcow2")
     qemu("qemu-img", "bitmap", "--add", path, "backup")
