@@ -49,7 +49,7 @@ class GrowFilesystem:
             check = appliance.check_ext(device)
             if check.state is CheckState.DAMAGED:
                 raise FilesystemBroken(self.number, report=check.last_words)
-            appliance.resize_ext(device)
+            appliance.resize_ext(device, self.new_size)
             appliance.sync()
         mended = ", errors mended first" if check.state is CheckState.MENDED else ""
         return Evidence(f"{format_size(self.old_size)} -> {format_size(self.new_size)}{mended}")
