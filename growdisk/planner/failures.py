@@ -22,9 +22,8 @@ class CannotGrow(LayoutError):
 class NothingToGrow(LayoutError):
     WHAT: ClassVar[str] = "there is nothing in {path} that growdisk could grow"
     WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
+    DO: ClassVar[str] = "growdisk show {path} draws what is there; growdisk grows ext2, ext3 and ext4 in partitions"
     reason: str
-    hint: str = "growdisk show {path} draws what is there; growdisk grows ext2, ext3 and ext4 on partitions"
 
 
 @dataclass(eq=False)

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from growdisk.errors import ImageUnsupported, shell_word
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
@@ -94,10 +95,10 @@ def _snapshot_mode(facts: Facts, options: RunOptions) -> SnapshotMode:
         raise OptionUnsupported(image.path, option="--snapshots internal", reason=reason, hint="leave the option out")
     mode: SnapshotMode = ("internal" if fit else "overlay") if options.snapshots == "auto" else options.snapshots
     if image.version == 2 and image.snapshots:
-        raise OptionUnsupported(
-            image.path, option="a qcow2 v2 image that has snapshots",
-            reason="version 2 does not record the size of a snapshot, so the disk may not change its own",
-            hint=f"qemu-img amend -o compat=1.1 {image.path}, then run growdisk again",
+        raise ImageUnsupported(
+            image.path,
+            reason="it is a qcow2 image of version 2 with snapshots, and that version does not record their size",
+            hint=f"make it version 3 (qemu-img amend -f qcow2 -o compat=1.1 {shell_word(image.path)}), or delete them",
         )  # fmt: skip
     return mode
 

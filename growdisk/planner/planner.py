@@ -94,7 +94,9 @@ def _growth(facts: Facts, goal: Goal, table: PartitionTable, target: Partition, 
     growth = plan_growth(table, target.number, new_size, policy)
     if isinstance(growth, Grown | NothingToDo):
         return growth
-    raise CannotGrow(facts.image.path, target.number, reason=growth.reason, hint=growth.hint)
+    others = [p for p in facts.candidates if isinstance(plan_growth(table, p.number, new_size, policy), Grown)]
+    hint = "".join(f"; {facts.name_of(p.number)} could grow without that: --partition {p.number}" for p in others[-1:])
+    raise CannotGrow(facts.image.path, target.number, reason=growth.reason, hint=growth.hint + hint)
 
 
 def _ext_content(facts: Facts, target: Partition) -> ExtContent:

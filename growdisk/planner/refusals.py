@@ -33,10 +33,9 @@ def refuse_wrong_consent(facts: Facts, goal: Goal, table: PartitionTable, target
 
 def refuse_cut_off(facts: Facts, target: Partition, content: ExtContent) -> None:
     if (content.size or 0) > target.size:
-        size, room = format_size(content.size or 0), format_size(target.size)
+        missing = format_size((content.size or 0) - target.size)
         raise CannotGrow(
-            facts.image.path, target.number, reason=f"its file system says that it has {size}, more than the {room} "
-            "there would be for it: its end is missing",
+            facts.image.path, target.number, reason=f"its file system is larger than it: {missing} are missing",
             hint="was the partition or the image cut off? Grow to at least the old size, or restore a backup",
         )  # fmt: skip
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from growdisk.partitions.table import Partition, PartitionTable
+from growdisk.filesystems.content import AmbiguousContent
+from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, NothingToGrow, PartitionNotFound
 
@@ -24,9 +25,16 @@ def choose_target(facts: Facts, wanted: str) -> tuple[PartitionTable, Partition]
         present = ", ".join(facts.name_of(p.number) for p in facts.table.partitions)
         raise PartitionNotFound(path, wanted=wanted, present=present)
     if part not in facts.candidates:
-        hint = "growdisk grows ext2, ext3 and ext4; growdisk show draws what is there"
-        raise CannotGrow(path, part.number, reason=f"it holds {facts.kind_of(part.number)}", hint=hint)
+        raise _unfit(facts, part)
     return facts.table, part
+
+
+def _unfit(facts: Facts, part: Partition) -> CannotGrow:
+    if part.role is Role.EXTENDED:
+        reason, hint = "it is the extended partition, which only holds others", "name one of those"
+    else:
+        reason, hint = f"it holds {_words(facts, part.number)}", "growdisk grows ext2, ext3 and ext4"
+    return CannotGrow(facts.image.path, part.number, reason=reason, hint=hint)
 
 
 def _largest(facts: Facts) -> Partition:
@@ -38,7 +46,16 @@ def _largest(facts: Facts) -> Partition:
 
 def _nothing(facts: Facts) -> str:
     if facts.table is None:
-        whole = facts.contents.get(0)
-        return f"the whole disk is one {whole.kind}, without a partition table" if whole else "no partition table found"
-    kinds = sorted({facts.kind_of(p.number) for p in facts.table.partitions})
+        found = 0 in facts.contents
+        return f"it has no partition table: the whole disk is {_words(facts, 0)}" if found else "nothing is recognised"
+    kinds = sorted({_words(facts, p.number) for p in facts.table.partitions if p.role is not Role.EXTENDED})
     return f"its partitions hold {', '.join(kinds)}" if kinds else "its partition table is empty"
+
+
+def _words(facts: Facts, number: int) -> str:
+    """What a partition holds, as people call it."""
+    content = facts.contents.get(number)
+    if isinstance(content, AmbiguousContent):
+        return f"the signatures of {' and '.join(content.candidates)} at once"
+    kind = facts.kind_of(number)
+    return {"crypto_LUKS": "LUKS (encrypted)", "LVM2_member": "LVM"}.get(kind, kind)

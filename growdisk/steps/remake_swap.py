@@ -37,7 +37,7 @@ class RemakeSwap:
 
     def describe(self) -> str:
         spaces = ", ".join(f"{format_size(swap.size)} on sda{swap.number}" for swap in self.swaps)
-        return f"swap of {spaces} with its old UUID"
+        return f"swap of {spaces} as before (UUID, label)"
 
     def check(self, context: RunContext) -> Check:
         return Ready() if self._missing(context) else AlreadyDone("the swap is there")

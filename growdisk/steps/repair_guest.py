@@ -25,7 +25,7 @@ class RepairGuest:
 
     def describe(self) -> str:
         gone = ", ".join(f"sda{swap.number}" for swap in self.swaps)
-        return f"the guest on sda{self.root} forgets the swap partition {gone} (fstab, RESUME, initrd)"
+        return f"the guest on sda{self.root} forgets swap partition {gone} (fstab, RESUME, initrd)"
 
     def check(self, context: RunContext) -> Check:
         return Ready()  # the repair itself finds out, file by file, and is idempotent

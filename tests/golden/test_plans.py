@@ -1,0 +1,106 @@
+"""Facts and a goal make a plan, a refusal, or nothing to do: each file in plans/ is one situation and its outcome."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from growdisk.api.result import planned_steps
+from growdisk.errors import Refused
+from growdisk.planner.layout import Layout
+from growdisk.planner.plan import Plan, decode_plan, encode_plan, make_plan
+from growdisk.planner.planner import AllDone, propose
+from tests.golden.situations import Situation, read, update
+
+PLANS = Path(__file__).parent / "plans"
+FILES = sorted(PLANS.glob("*.json"), key=lambda file: file.stem)
+UPDATING = bool(os.environ.get("GROWDISK_UPDATE_GOLDEN"))
+Document = dict[str, object]
+
+
+@pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
+def test_situation_leads_to_what_is_written_down(file: Path) -> None:
+    situation = read(file)
+    outcome = outcome_of(situation)
+    if UPDATING:
+        update(file, outcome)
+    else:
+        assert outcome == situation.expected
+
+
+def test_no_situation_got_lost() -> None:
+    listed = (PLANS / "INDEX").read_text().split()
+    assert [file.stem for file in FILES] == listed
+    assert len(listed) >= 30
+
+
+@pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
+def test_written_plan_is_read_back_as_it_was(file: Path) -> None:
+    plan = made(read(file))
+    if isinstance(plan, Plan):
+        assert decode_plan(encode_plan(plan)) == plan
+
+
+@pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
+def test_steps_of_a_plan_have_names_of_their_own(file: Path) -> None:
+    plan = made(read(file))
+    if isinstance(plan, Plan):
+        names = [step.name for step in plan.steps]
+        assert len(set(names)) == len(names)
+        assert names[:4] == ["resize-image", "rewrite-partitions", "reread-partitions", "grow-filesystem"]
+
+
+def made(situation: Situation) -> Plan | AllDone | Refused:
+    try:
+        goal = situation.asked.goal()
+        proposal = propose(situation.facts, goal)
+        if isinstance(proposal, AllDone):
+            return proposal
+        return make_plan(situation.facts, proposal, goal, situation.options)
+    except Refused as refusal:
+        return refusal
+
+
+def outcome_of(situation: Situation) -> Document:
+    outcome = made(situation)
+    if isinstance(outcome, AllDone):
+        return {"result": "nochange", "reason": outcome.reason}
+    if isinstance(outcome, Refused):
+        return {"result": "refused", "what": outcome.what, "why": outcome.why, "do": outcome.what_to_do}
+    return _planned(outcome)
+
+
+def _planned(plan: Plan) -> Document:
+    written = json.loads(encode_plan(plan))
+    return {
+        "result": "planned", "snapshots": plan.snapshots, "keep": plan.keep, "given_up": list(plan.given_up),
+        "says": [f"{report.name}: {report.detail}" for report in planned_steps(plan)],
+        "steps": [{"kind": step["kind"], **_condensed(step["fields"])} for step in written["steps"]],
+        "after": _described(plan.after),
+    }  # fmt: skip
+
+
+def _condensed(fields: dict[str, Any]) -> Document:
+    """A step's fields, with a table as one string a partition."""
+    return {
+        name: _partitions(value) if name in ("before", "after", "table") else value for name, value in fields.items()
+    }
+
+
+def _partitions(table: dict[str, Any]) -> list[str]:
+    return [
+        f"{part['number']}{'*' * part['bootable']} {part['start']}..{part['end']} {part['role']} {part['type_code']}"
+        for part in table["partitions"]
+    ]
+
+
+def _described(layout: Layout) -> list[str]:
+    lines = [f"disk {layout.image.virtual_size}: {layout.table.type} {layout.table.id}"]
+    for part in layout.partitions:
+        holds = f"{part.content.kind} {part.content.size}" if part.content else "-"
+        lines.append(f"{part.name} {part.start}..{part.end} {part.role} {part.type}: {holds}")
+    return [*lines, *(f"free {free.start}..{free.start + free.size}" for free in layout.free)]
