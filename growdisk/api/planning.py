@@ -16,8 +16,9 @@ from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
 
 def plan(path: Path, goal: Goal, options: RunOptions, image_format: ImageFormat | None = None) -> Result:
     """What `expand` would do, and what the disk would look like afterwards."""
-    refuse_if_open(RunDirectory.beside(path))
+    directory = RunDirectory.beside(path)
     facts = inspect(path, image_format)
+    refuse_if_open(directory)
     proposal = propose(facts, goal)
     if isinstance(proposal, AllDone):
         layout = layout_of(facts)

@@ -9,7 +9,7 @@ from pathlib import Path
 from growdisk.api.disks import inspect, probed_format
 from growdisk.api.result import Outcome, Result, step_reports
 from growdisk.api.session import Session
-from growdisk.errors import GrowdiskError, NeedsUser
+from growdisk.errors import GrowdiskError, NeedsUser, Refused
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import layout_of
@@ -17,6 +17,7 @@ from growdisk.planner.plan import decode_plan, make_plan
 from growdisk.planner.planner import AllDone, propose
 from growdisk.steps.disk import Disk, Format
 from growdisk.workflow.engine import Observer
+from growdisk.workflow.failures import RunStopped
 from growdisk.workflow.journal import Event
 from growdisk.workflow.run_directory import NoSuchRun, RunDirectory, RunNotRecorded, refuse_if_open
 from growdisk.workflow.states import TOUCHED, RunState, Status
@@ -37,9 +38,8 @@ def expand(
 ) -> Result:  # fmt: skip
     """Grow image, partition and file system. Raises refusals; everything later is in the Result."""
     directory = RunDirectory.beside(path)
-    refuse_if_open(directory)
     with closing(Disk.open(directory.image, image_format or probed_format(path))) as disk:
-        refuse_if_open(directory)  # again, now that nobody else can begin one
+        refuse_if_open(directory)  # now that the image is ours: a run that is going on is named by its process
         facts = inspect_device(disk, image_facts(disk.active, path))
         proposal = propose(facts, goal)
         if isinstance(proposal, AllDone):
@@ -49,6 +49,7 @@ def expand(
         try:
             session = Session.begin(path, plan, disk, directory, observer or Silent(), stop or StopRequest())
         except OSError as error:
+            directory.make_room()
             raise RunNotRecorded(path, reason=error.strerror or str(error)) from error
         return _carry_out(session, session.engine.advance)
 
@@ -68,6 +69,9 @@ def rollback(
     """Undo a run, newest step first, down to and including the step `to` (all of them if None)."""
 
     def back(session: Session) -> Callable[[], RunState]:
+        if session.engine.state.settling:
+            reason = "all its steps are done and their snapshots are being removed: growdisk resume finishes that"
+            raise NoSuchRun(path, verb="roll back", reason=reason)
         if to is not None and to not in [step.name for step in session.plan.steps]:
             names = ", ".join(step.name for step in session.plan.steps)
             raise NoSuchRun(path, verb="roll back", reason=f"the run has no step '{to}'; its steps are: {names}")
@@ -94,15 +98,19 @@ def _with_session(
     action: Callable[[Session], Callable[[], RunState]], *, undoable: bool = False,
 ) -> Result:  # fmt: skip
     directory = RunDirectory.beside(path)
-    state = directory.state()
+    _refuse_without_run(path, verb, directory.state(), undoable=undoable)
+    plan = decode_plan(directory.plan_file.read_bytes())
+    with closing(Disk.open(directory.image, _format(plan.before.image.format))) as disk:
+        _refuse_without_run(path, verb, directory.state(), undoable=undoable)  # now that nobody else can end it
+        session = Session.reopen(path, plan, disk, directory, observer or Silent(), stop or StopRequest())
+        return _carry_out(session, action(session))
+
+
+def _refuse_without_run(path: Path, verb: str, state: RunState, *, undoable: bool) -> None:
     if state.status is Status.NONE:
         raise NoSuchRun(path, verb=verb)
     if undoable and state.finished:
         raise NoSuchRun(path, verb=verb, reason=f"the last run is {state.status.value}, and its snapshots are gone")
-    plan = decode_plan(directory.plan_file.read_bytes())
-    with closing(Disk.open(directory.image, _format(plan.before.image.format))) as disk:
-        session = Session.reopen(path, plan, disk, directory, observer or Silent(), stop or StopRequest())
-        return _carry_out(session, action(session))
 
 
 def _carry_out(session: Session, action: Callable[[], RunState]) -> Result:
@@ -112,6 +120,8 @@ def _carry_out(session: Session, action: Callable[[], RunState]) -> Result:
         action()
     except GrowdiskError as failure:
         error = failure
+    except OSError as failure:
+        error = RunStopped(reason=str(failure))
     finally:
         session.hands.kill()
         session.directory.make_room()
@@ -151,8 +161,7 @@ def _outcome(state: RunState, error: GrowdiskError | None) -> Outcome:
     if state.status is Status.UNFINISHED and error is None:
         return "restored"  # down to one step, as asked
     if state.status is Status.UNDONE:
-        touched = any(record.event is Event.RESTORED for record in state.last.values())
-        return "restored" if touched or not error else "refused"
+        return "refused" if isinstance(error, Refused) else "restored"
     return "changed" if error is None else "stuck"
 
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-
 _POLL_SECONDS = 0.2
 
 

@@ -44,6 +44,16 @@ class SettleFailed(NeedsUser):
 
 
 @dataclass(eq=False)
+class RunStopped(NeedsUser):
+    """Not even the journal could be written, or the like: only another process can go on."""
+
+    WHAT: ClassVar[str] = "the run stopped half-way"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "mend the cause (df -h shows full file systems), then run: growdisk rollback IMAGE"
+    reason: str
+
+
+@dataclass(eq=False)
 class NothingToRestore(NeedsUser):
     WHAT: ClassVar[str] = "step {step} cannot be undone"
     WHY: ClassVar[str] = "the run takes no snapshots (--snapshots none)"

@@ -92,20 +92,17 @@ class RunDirectory:
         sync_directory(self.path.parent)
         for name in ("journal.jsonl", *(file.name for file in self.path.iterdir())):
             (self.path / name).unlink(missing_ok=True)
-        replace_file(self.plan_file, plan)
         self.set_aside()
+        replace_file(self.plan_file, plan)
         return self.journal()
 
     def journal(self) -> Journal:
         return Journal(self.journal_file)
 
     def set_aside(self) -> None:
-        """Take the reserve from the host's disk. Where there is none left the run goes on without."""
-        try:
-            with self._reserve.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, RESERVE)
-        except OSError:
-            self._reserve.unlink(missing_ok=True)
+        """Take the reserve from the host's disk. OSError where there is none left: then no run should begin."""
+        with self._reserve.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, RESERVE)
 
     def make_room(self) -> None:
         """Give the reserve back."""

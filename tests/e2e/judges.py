@@ -54,7 +54,7 @@ def sfdisk(raw: Path) -> list[dict[str, object]]:
 
 
 def assert_unchanged(image: Path, before: Before) -> None:
-    """The guest sees the very bytes that it saw, and as many of them; the image is sound; no snapshot of ours is left."""
+    """The guest sees the very bytes that it saw; the image is sound, and no snapshot of ours is left in it."""
     assert virtual_size(image) == virtual_size(before.copy)
     run("qemu-img", "compare", "-f", before.image_format, "-F", before.image_format, image, before.copy)
     assert_sound(image)
@@ -71,7 +71,7 @@ def assert_sound(image: Path) -> None:
 
 
 def assert_grown(image: Path, before: Before, *, partition: int = 1, up_to: int | None = None) -> None:
-    """`partition` reaches to byte `up_to` (the end of the disk), its file system fills it, and every file is as before."""
+    """`partition` reaches to `up_to` (the end of the disk), its file system fills it, and every file is as before."""
     assert_sound(image)
     end = up_to or virtual_size(image)
     with as_raw(image, before.image_format) as raw:
