@@ -242,7 +242,7 @@ class ApplianceFailed(OperationFailed):
     WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = "{hint}"
     reason: str
-    hint: str = "growdisk doctor"
+    hint: str = "growdisk doctor says what is missing on this machine"
     failed: str = "did not start"
 
 

@@ -57,7 +57,7 @@ class Hibernated(LayoutError):
 @dataclass(eq=False)
 class SwapFileTooLarge(LayoutError):
     WHAT: ClassVar[str] = "there is no room in {path} for a swap file"
-    WHY: ClassVar[str] = "it would take {size}, and the grown file system has {free} free"
+    WHY: ClassVar[str] = "of the {free} free in the grown file system it would take {size} and leave next to nothing"
     DO: ClassVar[str] = "grow further, or use --swap move"
     size: str
     free: str

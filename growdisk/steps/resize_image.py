@@ -25,6 +25,8 @@ class ResizeImage:
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.IMAGE})
 
     def describe(self) -> str:
+        if self.new_size == self.old_size:
+            return f"the image stays at {format_size(self.old_size)}"
         how = "" if self.preallocation == "off" else f", preallocation {self.preallocation}"
         return f"image {format_size(self.old_size)} -> {format_size(self.new_size)}{how}"
 
