@@ -92,14 +92,15 @@ class RunningGuest:
     def run(self, command: str, timeout: float = 120) -> str:
         """Run a shell command as root through the console; its output (both streams), BootFailed if it fails."""
         mark = secrets.token_hex(8)
-        before = len(self.console_text)
         # Split in the command line, so that the terminal's echo of it is not taken for the answer.
-        self._console.sendall(f"{{ {command} ; }} 2>&1; echo {mark[:8]}''{mark[8:]} $?\n".encode())
-        match = self._wait_for(re.compile(mark.encode() + rb" (\d+)\r?\n"), timeout)
-        output = self.console_text[before : match.start()].partition(b"\n")[2].decode(errors="replace")
-        if match[1] != b"0":
-            raise BootFailed(f"{command}: exit {match[1].decode()}\n{output}")
-        return output.replace("\r\n", "\n")
+        typed = f"{mark[:8]}''{mark[8:]}"
+        self._console.sendall(f"echo {typed}; {{ {command} ; }} 2>&1; echo {typed} $?\n".encode())
+        answer = re.compile(rb"%b\r*\n(.*?)%b (\d+)\r*\n" % (mark.encode(), mark.encode()), re.DOTALL)
+        match = self._wait_for(answer, timeout)
+        output = match[1].decode(errors="replace").replace("\r\n", "\n")
+        if match[2] != b"0":
+            raise BootFailed(f"{command}: exit {match[2].decode()}\n{output}")
+        return output
 
     def power_off(self, timeout: float = 120) -> None:
         """An orderly shutdown, so that the file system on the disk is clean."""

@@ -25,6 +25,8 @@ shift
 for tar; do
     tar -xf "$tar" -C "$root" --numeric-owner --same-owner -p --delay-directory-restore --warning=no-timestamp
 done
+# tar makes a file of mode 000 that mke2fs then cannot read, unless root: fakeroot's chmod leaves it readable in truth.
+find "$root" -type f ! -perm -400 -exec sh -c 'chmod "$(stat -c %a "$1")" "$1"' - {} \\;
 exec mke2fs -q -F -t ext4 -d "$root" $options
 """
 
