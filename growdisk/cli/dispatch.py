@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from growdisk import __version__
 from growdisk.cli import commit, doctor, expand, plan, resume, rollback, show, status
-from growdisk.cli.output import Output, error_document, forget_stdout, prepare_streams
+from growdisk.cli.output import AnswerLost, Output, error_document, forget_stdout, prepare_streams
 from growdisk.errors import GrowdiskError, UsageError
 
 _VERBS = (expand, plan, show, status, resume, rollback, commit, doctor)
@@ -44,13 +44,12 @@ def dispatch(words: Sequence[str]) -> int:
     code = 0
     try:
         code = _answer(words, output)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output has gone; nothing is left to say
+        output.finish()
+    except AnswerLost as lost:
         forget_stdout()
-    except OSError as error:
-        output.note(f"growdisk: cannot write the answer: {error.strerror}")
-        forget_stdout()
-        return code or _BUG
+        if not lost.reader_gone:
+            output.note(f"growdisk: {lost}")
+            return code or _BUG
     return code
 
 
@@ -68,7 +67,7 @@ def _answer(words: Sequence[str], output: Output) -> int:
     except KeyboardInterrupt:
         output.document({"error": {"what": "interrupted", "why": "", "do": "", "code": _INTERRUPTED}})
         return _INTERRUPTED
-    except BrokenPipeError:
+    except AnswerLost:
         raise
     except Exception as bug:
         traceback.print_exc()

@@ -32,7 +32,11 @@ def headline(layout: Layout, width: int) -> list[str]:
     if image.snapshots:
         facts.append(f"{len(image.snapshots)} snapshot{'s' if len(image.snapshots) > 1 else ''}")
     name, text = printable(image.path.rsplit("/", 1)[-1]), ", ".join(facts)
-    lines = [f"{name}: {text}"] if len(name) + len(text) + 2 <= width else [shortened(name, width), f"  {text}"]
+    lines = (
+        [f"{name}: {text}"]
+        if len(name) + len(text) + 2 <= width
+        else [shortened(line, width) for line in (name, f"  {text}")]
+    )
     return [*lines, *(shortened(f"  on {printable(backing)}", width) for backing in image.backing)]
 
 

@@ -21,6 +21,14 @@ from growdisk.errors import GrowdiskError
 _PLAIN_WIDTH, _MAX_WIDTH, _MIN_WIDTH = 80, 120, 20
 
 
+class AnswerLost(Exception):
+    """The result could not be written. `reader_gone`: the reader of a pipe has seen enough, which is no failure."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"cannot write the answer: {error.strerror}")
+        self.reader_gone = isinstance(error, BrokenPipeError)
+
+
 class Output:
     """Where a command's words go. `color` is "auto", "always" or "never"."""
 
@@ -39,12 +47,16 @@ class Output:
         if not self.json_mode:
             pen = pen_for(sys.stdout, self._color)
             for line in lines:
-                print(pen.line(line))
+                _answer(pen.line(line))
 
     def document(self, value: Mapping[str, object]) -> None:
         """The command's result, for scripts: nothing without --json. ASCII only, so that no encoding can break it."""
         if self.json_mode:
-            print(json.dumps(value, indent=2))
+            _answer(json.dumps(value, indent=2))
+
+    def finish(self) -> None:
+        """The last of the answer leaves this process. AnswerLost where it cannot."""
+        _answer("", end="", flush=True)
 
     def note(self, text: str) -> None:
         """Something worth knowing that is not the result."""
@@ -75,7 +87,7 @@ def prepare_streams() -> None:
 
 
 def forget_stdout() -> None:
-    """After this nothing that is left to be written can fail: the reader of our output has gone."""
+    """After this nothing that is left to be written can fail a second time."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -83,6 +95,13 @@ def forget_stdout() -> None:
 def error_document(error: GrowdiskError) -> dict[str, object]:
     """An error as --json shows it."""
     return {"what": error.what, "why": error.why, "do": error.what_to_do, "code": error.exit_code}
+
+
+def _answer(text: str, *, end: str = "\n", flush: bool = False) -> None:
+    try:
+        print(text, end=end, flush=flush)
+    except OSError as error:
+        raise AnswerLost(error) from error
 
 
 def _say(text: str) -> None:

@@ -26,7 +26,7 @@ class Pen:
         """`text` as it is to be written."""
         if self.colour:
             for glyph, code in _COLOURS:
-                text = re.sub(f"{glyph}+", rf"\x1b[{code}m\g<0>\x1b[0m", text)
+                text = re.sub(f"({glyph}+)", f"\x1b[{code}m\\1\x1b[0m", text)
         return text if self.boxes else text.translate(str.maketrans(_BOXES, _ASCII))
 
 

@@ -1,0 +1,119 @@
+"""A disk drawn: as wide as it may be and no wider, to scale, and readable whatever is in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from growdisk.cli.drawing import OPAQUE, UNUSED, USED, bar
+from growdisk.cli.listing import blockers, headline, table
+from growdisk.planner.layout import (
+    BlockerLayout,
+    ContentLayout,
+    FreeLayout,
+    ImageLayout,
+    Layout,
+    PartitionLayout,
+    TableLayout,
+)
+from growdisk.units import GiB, MiB
+
+ROOT = PartitionLayout(
+    1, "sda1", MiB, 3 * GiB, "primary", "83", bootable=True, content=ContentLayout("ext4", "u", "root", 3 * GiB, GiB)
+)
+EXTENDED = PartitionLayout(2, "sda2", 3 * GiB + MiB, GiB, "extended", "5", bootable=False, content=None)
+SWAP = PartitionLayout(
+    5, "sda5", 3 * GiB + MiB, GiB, "logical", "82", bootable=False, content=ContentLayout("swap", "s", "", GiB, None)
+)
+FREE = FreeLayout(4 * GiB + MiB, 4 * GiB)
+IMAGE = ImageLayout("/images/web01.qcow2", "qcow2", 8 * GiB, GiB)
+DISK = Layout(IMAGE, TableLayout("mbr", "0x1"), (ROOT, EXTENDED, SWAP), free=(FREE,))
+
+
+def test_disk_as_it_looks_at_eighty_columns() -> None:
+    assert [*headline(DISK, 80), *bar(DISK, 80), *table(DISK, 80)] == [
+        "web01.qcow2: qcow2, MBR, 8.0 GiB (1.0 GiB on the host)",
+        "┌────────────────────────────┬─────────┬───────────────────────────────────────┐",
+        "│sda1 ext4 3.0 GiB           │sda5 swap│free 4.0 GiB                           │",
+        "│█████████▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒│░░░░░░░░░│                                       │",
+        "└────────────────────────────┴─────────┴───────────────────────────────────────┘",
+        "  name      start     size  role      type  holds",
+        '  sda1 *  1.0 MiB  3.0 GiB  primary   83    ext4, 33 % full "root"',
+        "  sda2    3.0 GiB  1.0 GiB  extended  5",
+        "  sda5    3.0 GiB  1.0 GiB  logical   82    swap",
+        "  free    4.0 GiB  4.0 GiB",
+    ]
+
+
+@pytest.mark.parametrize("width", range(8, 121))
+def test_every_line_of_the_bar_has_the_asked_width(width: int) -> None:
+    assert {len(line) for line in bar(DISK, width)} == {width}
+
+
+@pytest.mark.parametrize("width", range(20, 121, 7))
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    disk = replace(DISK, image=replace(IMAGE, path="/x/" + "long-name-" * 30, backing=("base-" * 30,)))
+    assert max(map(len, [*headline(disk, width), *bar(disk, width), *table(disk, width)])) <= width
+
+
+def test_narrow_terminal_loses_columns_before_it_loses_words() -> None:
+    assert table(DISK, 44)[1] == '  sda1 *  3.0 GiB  ext4, 33 % full "root"'
+
+
+def test_stretches_are_drawn_to_scale() -> None:
+    root, swap, free = (len(cell) for cell in bar(DISK, 80)[0].strip("┌┐").split("┬"))
+    assert abs(root - 3 * swap) <= 3
+    assert abs(free - 4 * swap) <= 4
+
+
+def test_small_partition_keeps_room_for_its_name() -> None:
+    tiny = replace(
+        DISK, partitions=(replace(ROOT, size=7 * GiB), replace(SWAP, start=7 * GiB + MiB, size=MiB)), free=()
+    )
+    assert "│sda5  │" in bar(tiny, 80)[1]
+
+
+def test_disk_of_more_partitions_than_columns_has_a_table_only() -> None:
+    many = tuple(replace(SWAP, number=n, name=f"sda{n}", start=n * MiB, size=MiB) for n in range(1, 129))
+    disk = replace(DISK, partitions=many, free=())
+    assert bar(disk, 80) == []
+    assert len(table(disk, 80)) == 129
+
+
+def test_forty_partitions_still_fit() -> None:
+    few = tuple(replace(SWAP, number=n, name=f"sda{n}", start=n * MiB, size=MiB) for n in range(1, 39))
+    assert {len(line) for line in bar(replace(DISK, partitions=few, free=()), 80)} == {80}
+
+
+@pytest.mark.parametrize(
+    ("used", "first", "last"), [(0, UNUSED, UNUSED), (1, USED, UNUSED), (3 * GiB - 1, USED, UNUSED)]
+)
+def test_fill_level_shows_the_first_and_the_last_byte(used: int, first: str, last: str) -> None:
+    content = ContentLayout("ext4", "u", "", 3 * GiB, used)
+    body = bar(replace(DISK, partitions=(replace(ROOT, content=content),), free=()), 80)[2]
+    assert (body[1], body[-2]) == (first, last)
+
+
+def test_what_has_no_fill_level_looks_neither_full_nor_empty() -> None:
+    body = bar(replace(DISK, partitions=(replace(ROOT, content=None),), free=()), 80)[2]
+    assert set(body.strip("│")) == {OPAQUE}
+
+
+def test_empty_disk_is_drawn_as_such() -> None:
+    empty = Layout(IMAGE, TableLayout(None, None), ())
+    assert "nothing recognised" in bar(empty, 80)[1]
+    assert headline(empty, 80) == ["web01.qcow2: qcow2, no partition table, 8.0 GiB (1.0 GiB on the host)"]
+    assert table(empty, 80) == []
+
+
+def test_label_from_the_guest_cannot_move_the_cursor() -> None:
+    evil = replace(ROOT, content=ContentLayout("ext4", "u", "\x1b[2J\rroot", 3 * GiB, GiB))
+    assert "\x1b" not in "".join(table(replace(DISK, partitions=(evil,)), 80))
+
+
+def test_blockers_are_named_without_the_extended_partition_around_them() -> None:
+    found = (BlockerLayout(2, "sda2", "extended partition", GiB), BlockerLayout(5, "sda5", "swap", GiB))
+    assert blockers(found) == ["in the way of growth: sda5 (swap, 1.0 GiB)"]
+    assert blockers(found[:1]) == ["in the way of growth: sda2 (extended partition, 1.0 GiB)"]
+    assert blockers(()) == []

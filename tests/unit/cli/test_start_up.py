@@ -1,0 +1,58 @@
+"""growdisk answers at once: nothing is loaded that a command does not need."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.command import GROWDISK, environment
+
+HEAVY = ("msgspec", "rich", "parted", "_ped", "guestfs", "jinja2", "asyncio", "yaml", "socket", "logging")
+LOADED = (
+    "import sys; from growdisk.cli.main import main; code = main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+)
+
+
+def loaded_by(*words: str | Path) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *words], capture_output=True, text=True, check=True, env=environment()
+    )
+    return set(done.stderr.split())
+
+
+def cpu_seconds(*words: str | Path) -> float:
+    """The least of a few runs: user time, compiled code ready."""
+    env = environment()
+    times = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        subprocess.run([GROWDISK, *words], check=True, env=env, stdout=subprocess.DEVNULL)
+        times.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before)
+    return min(times)
+
+
+def test_show_loads_nothing_heavy(classic: Path) -> None:
+    assert loaded_by("show", classic).intersection(HEAVY) == set()
+
+
+def test_status_of_nothing_loads_no_library_of_a_run(classic: Path) -> None:
+    assert loaded_by("status", classic).intersection({"parted", "_ped", "guestfs", "rich", "asyncio"}) == set()
+
+
+def test_plan_loads_no_hands(classic: Path) -> None:
+    assert loaded_by("plan", classic, "+1G").intersection({"parted", "_ped", "guestfs", "rich", "asyncio"}) == set()
+
+
+def test_version_loads_nothing_of_the_house_but_its_door() -> None:
+    house = {name for name in loaded_by("--version") if name.startswith("growdisk")}
+    assert house == {"growdisk", "growdisk.cli", "growdisk.cli.main"}
+
+
+@pytest.mark.parametrize(("words", "limit"), [(("--version",), 0.1), (("show", "IMAGE"), 0.3)])
+def test_answer_takes_little_time(classic: Path, words: tuple[str, ...], limit: float) -> None:
+    """Twice what was measured on a busy machine, so that only a real change is noticed."""
+    assert cpu_seconds(*(str(classic) if word == "IMAGE" else word for word in words)) < limit
