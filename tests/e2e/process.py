@@ -123,11 +123,12 @@ def journal(image: Path) -> list[Document]:
     return [json.loads(line.partition(b" ")[2]) for line in lines]
 
 
-def wait_for(command: Command, image: Path, event: str, step: str | None = None, *, after: int = 0) -> None:
-    """Until the journal has `event` (of `step`) behind its first `after` records; fails if the command ends first."""
+def wait_for(command: Command, image: Path, event: str, step: str | None = None, *, known: int = 0) -> None:
+    """Until the journal has `event` (of `step`), and more than `known` records; fails if the command ends first."""
 
     def there() -> bool:
         assert command.process.poll() is None, f"ended before {event} {step}: {command.ended()}"
-        return any((record["event"], record["step"]) == (event, step) for record in journal(image)[after:])
+        records = journal(image)
+        return len(records) > known and (event, step) in [(record["event"], record["step"]) for record in records]
 
     await_true(there, PATIENCE, f"{event} {step}")
