@@ -49,7 +49,7 @@ def expand(
         try:
             session = Session.begin(path, plan, disk, directory, observer or Silent(), stop or StopRequest())
         except OSError as error:
-            directory.make_room()
+            directory.withdraw()
             raise RunNotRecorded(path, reason=error.strerror or str(error)) from error
         return _carry_out(session, session.engine.advance)
 

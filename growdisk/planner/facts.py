@@ -11,7 +11,7 @@ from growdisk.partitions.table import Partition, PartitionTable, Role
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """The image file, sizes in bytes. `version` is the qcow2 version, None for raw, which has no refcounts either."""
+    """The image file, sizes in bytes. `version` is the qcow2 version, None for raw; `corrupt`: it is marked so."""
 
     path: Path
     format: str
@@ -21,6 +21,7 @@ class ImageFacts:
     backing: tuple[str, ...] = ()
     version: int | None = None
     refcount_bits: int = 0
+    corrupt: bool = False
 
 
 @dataclass(frozen=True)

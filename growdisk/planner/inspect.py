@@ -11,6 +11,7 @@ from growdisk.filesystems.identify import identify
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable, Role
 from growdisk.planner.facts import Facts, ImageFacts
+from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.image import Qcow2Image
 
 
@@ -34,6 +35,7 @@ def image_facts(device: BlockDevice, path: Path) -> ImageFacts:
         snapshots=tuple(snapshot.name for snapshot in device.snapshots()),
         backing=(header.backing_file,) if header.backing_file else (),
         version=header.version, refcount_bits=header.refcount_bits,
+        corrupt=header.has(Incompatible.CORRUPT),
     )  # fmt: skip
 
 

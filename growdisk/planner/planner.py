@@ -19,6 +19,7 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, WouldShrink
 from growdisk.planner.goal import Goal
 from growdisk.planner.refusals import (
+    refuse_corrupt,
     refuse_cut_off,
     refuse_hibernated,
     refuse_large_swap_file,
@@ -55,6 +56,7 @@ class AllDone:
 
 def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
     """Raises Refused errors, which name the image."""
+    refuse_corrupt(facts)
     refuse_hibernated(facts)
     table, target = choose_target(facts, goal.partition)
     refuse_wrong_consent(facts, goal, table, target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from growdisk.errors import ImageDamaged
 from growdisk.filesystems.content import ExtContent, SwapContent
 from growdisk.partitions.growth import Grown
 from growdisk.partitions.table import Partition, PartitionTable
@@ -11,6 +12,11 @@ from growdisk.planner.goal import Goal
 from growdisk.units import MiB, format_size
 
 _ROOM_BESIDE_SWAP_FILE = 64 * MiB
+
+
+def refuse_corrupt(facts: Facts) -> None:
+    if facts.image.corrupt:
+        raise ImageDamaged(facts.image.path, format=facts.image.format, reason="it is marked as corrupt")
 
 
 def refuse_hibernated(facts: Facts) -> None:

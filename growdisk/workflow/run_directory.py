@@ -6,6 +6,7 @@ host's disk aside, because going back must be possible exactly when the disk is 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,8 +106,15 @@ class RunDirectory:
             os.posix_fallocate(file.fileno(), 0, RESERVE)
 
     def make_room(self) -> None:
-        """Give the reserve back."""
-        self._reserve.unlink(missing_ok=True)
+        """Give the reserve back. Whatever hinders that must not hide why it is needed."""
+        with contextlib.suppress(OSError):
+            self._reserve.unlink(missing_ok=True)
+
+    def withdraw(self) -> None:
+        """After a `begin` that failed: leave no folder behind that has nothing in it."""
+        self.make_room()
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
 
 
 def refuse_if_open(directory: RunDirectory) -> None:

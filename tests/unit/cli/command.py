@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -11,6 +13,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from growdisk.cli.main import main
 
 GROWDISK = Path(sys.executable).with_name("growdisk")
 NO_APPLIANCE = {"LIBGUESTFS_PATH": "/nonexistent"}  # the first step that needs the appliance fails at once
@@ -33,6 +37,14 @@ def growdisk(*words: str | Path, cwd: Path | None = None, env: dict[str, str] | 
         stdin=subprocess.DEVNULL, errors="backslashreplace",
     )  # fmt: skip
     return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def in_process(*words: str | Path) -> Answer:
+    """The same without a process of its own: a tenth of the time."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([str(word) for word in words])
+    return Answer(code, out.getvalue(), err.getvalue())
 
 
 def environment(changes: dict[str, str] | None = None) -> dict[str, str]:

@@ -1,0 +1,293 @@
+"""A refusal touches nothing: exit 3, what, why and what to do; the image as it was, and no folder beside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from growdisk.units import GiB, MiB
+from tests.guests.layouts import Layout
+from tests.guests.small import SmallDisk, make_disk
+from tests.guests.tools import run
+from tests.unit.cli.command import GROWDISK, Answer, environment, fingerprint, growdisk, in_process, run_folder
+from tests.unit.cli.conftest import Copier
+
+_INCOMPATIBLE_FEATURES = 72  # byte offset in a qcow2 v3 header
+
+
+def refused(image: Path, *words: str, why: str) -> Answer:
+    """expand must refuse with `why`, plan as well; neither leaves a trace."""
+    before = fingerprint(image)
+    for verb in ("expand", "plan"):
+        answer = in_process(verb, image, *(words or ("+64M",)))
+        assert answer.code == 3, answer
+        what, reason, cure = answer.err.splitlines()
+        assert what.startswith("growdisk: ")
+        assert reason.startswith("  why:  ")
+        assert why in reason
+        assert len(cure.removeprefix("  do:   ")) > 5
+        assert answer.out == ""
+        assert fingerprint(image) == before
+        assert not run_folder(image).exists()
+    return answer
+
+
+# --- an image that is open ----------------------------------------------------------------------
+
+
+@contextmanager
+def qemu_with(image: Path, image_format: str) -> Iterator[int]:
+    """A real QEMU, stopped before its first instruction, that has the image as its disk. Gives its pid."""
+    drive = f"file={image},format={image_format},if=virtio"
+    command = [
+        "qemu-system-x86_64",
+        "-S",
+        "-accel",
+        "tcg",
+        "-m",
+        "64",
+        "-nodefaults",
+        "-display",
+        "none",
+        "-drive",
+        drive,
+    ]
+    with subprocess.Popen([*command, "-monitor", "stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # the monitor's greeting: the drive is open
+        yield process.pid
+        process.kill()
+
+
+@pytest.mark.parametrize(("name", "image_format"), [("guest.qcow2", "qcow2"), ("guest.raw", "raw")])
+def test_image_that_a_guest_runs_on(copied: Copier, name: str, image_format: str) -> None:
+    image = copied(name)
+    with qemu_with(image, image_format) as pid:
+        refused(image, why=f"qemu-system-x86 (pid {pid}) has it open")
+        answer = growdisk("expand", image, "+64M", "--json")
+        assert answer.json()["error"]["code"] == 3
+    assert in_process("plan", image, "+64M").code == 0
+
+
+def test_image_that_another_tool_writes(copied: Copier) -> None:
+    image = copied("guest.qcow2")
+    with subprocess.Popen(["qemu-io", "-f", "qcow2", image], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        time.sleep(0.5)
+        refused(image, why=f"qemu-io (pid {holder.pid}) has it open")
+        assert holder.stdin is not None
+        holder.stdin.close()
+
+
+def test_image_that_is_the_base_of_a_running_guest(copied: Copier, tmp_path: Path) -> None:
+    image, overlay = copied("guest.qcow2"), tmp_path / "overlay.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", image, "-F", "qcow2", overlay)
+    before = fingerprint(image)
+    with qemu_with(overlay, "qcow2") as pid:
+        answer = in_process("expand", image, "+64M")
+    assert (answer.code, f"(pid {pid})" in answer.err) == (3, True)
+    assert fingerprint(image) == before
+
+
+# --- what is no image ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "not a disk image (0 bytes)"),
+        (b"just some text\n", "not a disk image (15 bytes)"),
+        (b"just some text\n" * 1000, "nothing is recognised"),
+        (b"KDMV" + bytes(4096), "it is a VMDK image"),
+        (bytes(64) + b"\x7f\x10\xda\xbe" + bytes(4096), "it is a VDI image"),
+        (b"QFI\xfb" + b"\0\0\0\x03" + b"\xff" * 4096, ""),
+        (b"QFI\xfb", ""),
+        (b"QFI\xfb" + b"\0\0\0\x01" + bytes(4096), "version"),
+    ],
+    ids=["empty", "short text", "long text", "VMDK", "VDI", "nonsense header", "only the magic", "version 1"],
+)
+def test_file_that_is_no_image(tmp_path: Path, content: bytes, why: str) -> None:
+    image = tmp_path / "file"
+    image.write_bytes(content)
+    refused(image, why=why)
+
+
+def test_images_that_other_tools_made(tmp_path: Path) -> None:
+    for kind, why in (("vmdk", "it is a VMDK image"), ("vdi", "it is a VDI image"), ("vhdx", "it is a VHDX image")):
+        image = tmp_path / f"disk.{kind}"
+        run("qemu-img", "create", "-q", "-f", kind, image, "64M")
+        refused(image, why=why)
+
+
+@pytest.mark.parametrize("verb", ["show", "plan", "expand", "status", "resume", "rollback", "commit"])
+@pytest.mark.parametrize("kind", ["folder", "missing", "loop", "pipe", "device", "root", "long name"])
+def test_path_that_leads_to_no_file(tmp_path: Path, kind: str, verb: str) -> None:
+    path = tmp_path / "x"
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "loop":
+            path.symlink_to(path)
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path = Path("/dev/zero")
+        case "root":
+            path = Path("/")
+        case "long name":
+            path = tmp_path / ("x" * 300)
+    answer = in_process(verb, path)
+    if verb == "status" and answer.code == 0:
+        assert "no run of growdisk is recorded" in answer.out
+    else:
+        assert (answer.code, answer.out) == (3, "")
+        assert answer.err.startswith("growdisk: ")
+
+
+def test_file_without_permission(copied: Copier, tmp_path: Path) -> None:
+    image = copied("guest.qcow2")
+    image.chmod(0o600)
+    tmp_path.chmod(0o755)
+    if os.geteuid() != 0:
+        image.chmod(0)
+        refused(image, why="Permission denied")
+        return
+    code = "import sys, os\nfrom growdisk.cli.main import main\nos.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+    code += "sys.exit(main(['expand', sys.argv[1], '+64M']))"
+    python = GROWDISK.with_name("python")
+    warm = ["-c", "import growdisk.api.runs, growdisk.cli.dispatch, growdisk.cli.report"]
+    subprocess.run([python, *warm], check=True, env=environment())
+    preload = "import growdisk.api.runs, growdisk.cli.dispatch, growdisk.cli.report, growdisk.cli.progress\n"
+    done = subprocess.run(
+        [python, "-c", preload + code, image], capture_output=True, text=True, check=False, env=environment()
+    )
+    assert done.returncode == 3, done.stderr
+    assert "Permission denied" in done.stderr
+
+
+# --- images that cannot be worked on ------------------------------------------------------------
+
+
+def test_damaged_header(copied: Copier) -> None:
+    image = copied("guest.qcow2")
+    with image.open("r+b") as file:
+        file.seek(8)
+        file.write(bytes((7 * n * n + 13) % 256 for n in range(96)))
+    refused(image, why="")
+    refused(image, "+64M", "-f", "qcow2", why="")
+
+
+def test_unknown_incompatible_feature(copied: Copier) -> None:
+    image = copied("guest.qcow2")
+    with image.open("r+b") as file:
+        file.seek(_INCOMPATIBLE_FEATURES)
+        file.write((1 << 40).to_bytes(8, "big"))
+    refused(image, why="feature")
+
+
+def test_image_marked_corrupt(copied: Copier) -> None:
+    image = copied("guest.qcow2")
+    with image.open("r+b") as file:
+        file.seek(_INCOMPATIBLE_FEATURES)
+        file.write((2).to_bytes(8, "big"))
+    refused(image, why="corrupt")
+
+
+def test_backing_file_that_is_missing(copied: Copier, tmp_path: Path) -> None:
+    base, image = copied("guest.qcow2"), tmp_path / "overlay.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", image)
+    base.unlink()
+    refused(image, why="it is the backing file of")
+
+
+def test_version_2_with_snapshots_and_its_cure(tmp_path: Path) -> None:
+    image = make_disk(tmp_path / "old.qcow2", SmallDisk(size=128 * MiB, qcow2_options="compat=0.10"))
+    run("qemu-img", "snapshot", "-c", "before-upgrade", image)
+    answer = refused(image, why="version 2 with snapshots")
+    cure = answer.err[answer.err.index("qemu-img amend") : answer.err.index(")")]
+    run(*cure.split())
+    assert in_process("plan", image, "+64M").code == 0
+
+
+# --- layouts that cannot grow -------------------------------------------------------------------
+
+
+def test_xfs(tmp_path: Path) -> None:
+    image = make_disk(tmp_path / "xfs.qcow2", SmallDisk(Layout.PLAIN, 512 * MiB, filesystem="xfs"))
+    refused(image, why="its partitions hold xfs")
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("label: dos\n", "its partition table is empty"),
+        ("label: dos\nstart=2048, type=82\n", "unknown content"),
+        ("label: gpt\nstart=2048\n", "unknown content"),
+    ],
+)
+def test_disks_without_a_file_system(tmp_path: Path, script: str, why: str) -> None:
+    image = tmp_path / "disk.raw"
+    image.write_bytes(bytes(16 * MiB))
+    run("sfdisk", "-q", "--no-reread", "--no-tell-kernel", image, stdin=script)
+    refused(image, why=why)
+
+
+def test_physical_volume(tmp_path: Path) -> None:
+    image = tmp_path / "disk.raw"
+    image.write_bytes(bytes(16 * MiB))
+    run("sfdisk", "-q", "--no-reread", "--no-tell-kernel", image, stdin="label: dos\nstart=2048, type=8e\n")
+    with image.open("r+b") as file:
+        file.seek(MiB + 512)
+        file.write(b"LABELONE" + (1).to_bytes(8, "little") + bytes(8) + b"LVM2 001" + b"x" * 32)
+    before = fingerprint(image)
+    answer = in_process("expand", image, "+64M")
+    assert (answer.code, fingerprint(image)) == (3, before)
+
+
+def test_hibernated_guest(tmp_path: Path) -> None:
+    image = make_disk(tmp_path / "guest.qcow2", SmallDisk(size=128 * MiB, hibernated=True))
+    refused(image, why="its memory lies in the swap space of sda5")
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("64M",), "growdisk never shrinks a disk"),
+        (("+64M", "--partition", "7"), "its partitions are: sda1, sda2, sda5"),
+        (("+64M", "--partition", "sda5"), "it holds swap"),
+        (("+64M", "--delete", "3"), "its partitions are: sda1, sda2, sda5"),
+        (("3T",), "32 bits"),
+        (("+64M", "--preallocation", "full"), "qcow2 images are grown here with: off"),
+        (("+64M", "--backend", "direct"), "libguestfs"),
+    ],
+)
+def test_wish_that_this_disk_cannot_fulfil(copied: Copier, words: tuple[str, ...], why: str) -> None:
+    refused(copied("guest.qcow2"), *words, why=why)
+
+
+# --- runs ---------------------------------------------------------------------------------------
+
+
+def test_folder_that_cannot_hold_a_journal(copied: Copier) -> None:
+    image = copied("guest.qcow2")
+    run_folder(image).write_text("in the way")
+    before = fingerprint(image)
+    answer = in_process("expand", image, "+64M")
+    assert answer.code == 3, answer
+    assert ".growdisk" in answer.err
+    assert fingerprint(image) == before
+
+
+def test_disk_of_two_tebibytes_is_refused_as_quickly_as_a_small_one(tmp_path: Path) -> None:
+    image = make_disk(tmp_path / "guest.qcow2", SmallDisk(size=128 * MiB))
+    shutil.copyfile(image, tmp_path / "large.qcow2")
+    run("qemu-img", "resize", "-q", tmp_path / "large.qcow2", str(1990 * GiB))
+    started = time.monotonic()
+    refused(tmp_path / "large.qcow2", "+1T", why="32 bits")
+    assert time.monotonic() - started < 10
