@@ -83,7 +83,7 @@ class RunningGuest:
         self._started = time.monotonic()
         self.console_text = b""
 
-    def wait_for_report(self, timeout: float = 600) -> BootReport:
+    def wait_for_report(self, timeout: float = 900) -> BootReport:
         """Until the guest reports itself up. BootFailed at a dead end, when QEMU ends, or after `timeout` seconds."""
         match = self._wait_for(_REPORT, timeout)
         waits = [line for line in self.console_text[: match.start()].splitlines() if line.startswith(_WAITED)]
@@ -127,7 +127,7 @@ class RunningGuest:
         return self.console_text[-3000:].decode(errors="replace")
 
 
-def boot(image: Path, image_format: str = "qcow2", *, timeout: float = 600) -> BootReport:
+def boot(image: Path, image_format: str = "qcow2", *, timeout: float = 900) -> BootReport:
     """Boot, read the report, pull the plug. The image is not changed."""
     with running(image, image_format, steady_clock=True) as guest:
         return guest.wait_for_report(timeout)
