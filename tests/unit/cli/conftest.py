@@ -12,7 +12,7 @@ from growdisk.units import MiB
 from tests.guests.layouts import Layout
 from tests.guests.small import SmallDisk, make_disk
 
-Copier = Callable[[str], Path]
+Copier = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def classic(shared_disks: Path) -> Path:
 def copied(shared_disks: Path, tmp_path: Path) -> Copier:
     """copied("guest.raw"): a disk of this test's own."""
 
-    def copy(name: str = "guest.qcow2", as_name: str | None = None) -> Path:
+    def copy(name: str, as_name: str | None = None) -> Path:
         target = tmp_path / (as_name or name)
         shutil.copyfile(shared_disks / name, target)
         return target

@@ -1,0 +1,57 @@
+"""Runs in every state, made by the real engine from the steps that need no appliance."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from growdisk.api.disks import inspect, probed_format
+from growdisk.api.runs import Silent
+from growdisk.api.session import Session
+from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.plan import make_plan
+from growdisk.planner.planner import Proposal, propose
+from growdisk.steps.disk import Disk
+from growdisk.units import parse_size
+from growdisk.workflow.run_directory import RunDirectory
+from growdisk.workflow.stopping import StopRequest
+
+
+class _Mortal(Silent):
+    """The process dies when the step `at` begins."""
+
+    def __init__(self, at: str | None) -> None:
+        self._at = at
+
+    def step_started(self, number: int, total: int, name: str, description: str) -> None:
+        if name == self._at:
+            os._exit(0)
+
+
+def run_on(image: Path, *, keep: bool = False, dies_at: str | None = None, size: str = "+64M") -> None:
+    """Resize the image and rewrite its table, as far as the run gets, in a process that is gone afterwards."""
+    child = os.fork()
+    if child == 0:
+        try:
+            _run(image, keep=keep, dies_at=dies_at, size=size)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def _run(image: Path, *, keep: bool, dies_at: str | None, size: str) -> None:
+    goal, facts = Goal(parse_size(size)), inspect(image)
+    proposal = propose(facts, goal)
+    assert isinstance(proposal, Proposal)
+    plan = make_plan(facts, proposal, goal, RunOptions(keep=keep))
+    plan = replace(plan, steps=plan.steps[:2])
+    directory = RunDirectory.beside(image)
+    with closing(Disk.open(directory.image, probed_format(image))) as disk:
+        session = Session.begin(image, plan, disk, directory, _Mortal(dies_at), StopRequest())
+        session.engine.advance()
+        session.directory.make_room()

@@ -1,0 +1,201 @@
+"""status, resume, rollback, commit: what they answer in each state of a run, and under every name of an image."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.oracle.qemu import qemu_check, qemu_img
+from tests.unit.cli.command import NO_APPLIANCE, Answer, fingerprint, growdisk, in_process, run_folder
+from tests.unit.cli.conftest import Copier
+from tests.unit.cli.runs import run_on
+
+IMAGES = ("guest.qcow2", "guest.raw")
+
+
+def status(image: Path) -> Any:
+    answer = in_process("status", image, "--json")
+    assert answer.code == 0
+    return answer.json()
+
+
+def content(image: Path) -> Answer:
+    """What a guest sees, in short."""
+    return in_process("show", image)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_kept_run_goes_back_step_by_step(copied: Copier, name: str) -> None:
+    image, original = copied(name), copied(name, "original")
+    run_on(image, keep=True)
+    assert (status(image)["state"], status(image)["next"]) == ("kept", ["rollback", "commit"])
+    assert "nothing to do: all steps are done, and the way back is kept" in in_process("resume", image).out
+
+    back = growdisk("rollback", image, "--to", "rewrite-partitions")
+    assert (back.code, back.out.startswith("undone: rewrite-partitions; growdisk resume does it again")) == (0, True)
+    assert (status(image)["state"], status(image)["next"]) == ("unfinished", ["resume", "rollback"])
+
+    back = in_process("rollback", image, "--json")
+    assert (back.code, back.json()["result"]) == (0, "restored")
+    assert (status(image)["state"], status(image)["next"]) == ("undone", [])
+    assert qemu_img("compare", image, original)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_kept_run_is_accepted(copied: Copier, name: str) -> None:
+    image = copied(name)
+    run_on(image, keep=True)
+    assert in_process("commit", image).code == 0
+    assert (status(image)["state"], status(image)["next"]) == ("done", [])
+    assert "sda5" not in in_process("show", image).out
+    assert in_process("rollback", image).code == 3
+    if name.endswith("qcow2"):
+        assert qemu_check(image)[0] == 0
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_run_that_died_is_finished(copied: Copier, name: str) -> None:
+    image = copied(name)
+    run_on(image, dies_at="rewrite-partitions")
+    assert [step["state"] for step in status(image)["steps"]] == ["done", "pending"]
+    resumed = in_process("resume", image, "--json")
+    assert (resumed.code, resumed.json()["result"]) == (0, "changed")
+    assert [step["state"] for step in resumed.json()["steps"]] == ["done", "done"]
+    assert "the last run is done already" in in_process("resume", image).out
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_run_that_died_stands_in_the_way_of_another(copied: Copier, name: str) -> None:
+    image = copied(name)
+    run_on(image, dies_at="rewrite-partitions")
+    before = fingerprint(image)
+    for verb in ("expand", "plan"):
+        answer = in_process(verb, image, "+1G")
+        assert (answer.code, "has an unfinished run already" in answer.err) == (3, True)
+        assert f"growdisk resume {image}, or growdisk rollback {image}" in answer.err
+    assert fingerprint(image) == before
+    assert status(image)["state"] == "unfinished"
+
+
+def test_half_done_run_is_not_accepted(copied: Copier) -> None:
+    image = copied("guest.qcow2")
+    run_on(image, keep=True)
+    answer = in_process("rollback", image, "--to", "grow-everything")
+    assert (answer.code, "its steps are: resize-image, rewrite-partitions" in answer.err) == (3, True)
+
+
+def test_image_that_was_changed_since_is_left_alone(copied: Copier) -> None:
+    image = copied("guest.qcow2")
+    run_on(image, dies_at="rewrite-partitions")
+    qemu_img("snapshot", "-c", "mine", image)
+    before = fingerprint(image)
+    for verb in ("resume", "rollback"):
+        answer = in_process(verb, image)
+        assert (answer.code, "is not as growdisk left it" in answer.err) == (3, True)
+    assert fingerprint(image) == before
+
+
+def test_words_of_an_unfinished_run(copied: Copier) -> None:
+    image = copied("guest.qcow2", "my disk.qcow2")
+    run_on(image, dies_at="rewrite-partitions")
+    lines = in_process("status", image).out.splitlines()
+    assert lines[0].startswith("run 20")
+    assert lines[0].endswith(": unfinished")
+    assert lines[1:3] == [
+        "  resize-image        done       128.0 MiB -> 192.0 MiB",
+        "  rewrite-partitions  pending    sda1 109.0 MiB -> 191.0 MiB; sda2 removed; sda5 removed",
+    ]
+    assert lines[3:] == [f"next: growdisk {verb} {shlex.quote(str(image))}" for verb in ("resume", "rollback")]
+
+
+def test_failed_run_says_what_why_and_what_to_do(copied: Copier) -> None:
+    image, original = copied("guest.qcow2"), copied("guest.qcow2", "original")
+    answer = growdisk("expand", image, "+64M", env=NO_APPLIANCE)
+    assert answer.code == 4
+    assert answer.out == f"{image} is as it was before the run\n"
+    what, why, cure = answer.err.splitlines()[-3:]
+    assert what == "growdisk: step reread-partitions failed; everything is back as it was"
+    assert why.startswith("  why:  the libguestfs appliance did not start: ")
+    assert cure == "  do:   growdisk doctor says what is missing on this machine"
+    assert status(image)["state"] == "undone"
+    assert qemu_img("compare", image, original)
+    assert qemu_img("snapshot", "-l", image) == ""
+    assert qemu_check(image)[0] == 0
+
+
+def test_failed_run_as_a_document(copied: Copier) -> None:
+    answer = growdisk("expand", copied("guest.raw"), "+64M", "--json", env=NO_APPLIANCE)
+    result = answer.json()
+    assert (answer.code, result["result"], result["error"]["code"]) == (4, "restored", 4)
+    assert result["before"]["partitions"] == result["after"]["partitions"]
+    assert [step["state"] for step in result["steps"]] == ["restored"] * 3 + ["pending"] * 2
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["my disk.qcow2", "größe – 大.qcow2", "a'b\"c.qcow2", "x" * 240 + ".qcow2"])
+def test_odd_names(copied: Copier, name: str) -> None:
+    image = copied("guest.qcow2", name)
+    run_on(image, keep=True)
+    assert status(image)["state"] == "kept"
+    assert in_process("rollback", image).code == 0
+    assert in_process("plan", image, "+64M").code == 0
+
+
+def test_name_that_leaves_no_room_for_the_journals_is_refused(copied: Copier) -> None:
+    image = copied("guest.qcow2", "x" * 250)
+    before = fingerprint(image)
+    assert in_process("show", image).code == 0
+    answer = in_process("expand", image, "+64M")
+    assert (answer.code, "File name too long" in answer.err) == (3, True)
+    assert fingerprint(image) == before
+
+
+def test_name_that_looks_like_an_option(copied: Copier, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = copied("guest.qcow2", "-x.qcow2")
+    monkeypatch.chdir(image.parent)
+    assert in_process("show", "--", "-x.qcow2").code == 0
+    assert in_process("plan", "--", "-x.qcow2", "+64M").code == 0
+    assert in_process("plan", "--swap", "move", "--", "-x.qcow2", "+64M").code == 0
+    run_on(Path("-x.qcow2"), dies_at="rewrite-partitions")
+    assert "next: growdisk resume ./-x.qcow2\n" in in_process("status", "--", "-x.qcow2").out
+    assert in_process("rollback", "--", "-x.qcow2").code == 0
+
+
+def test_link_leads_to_the_run_of_the_image(copied: Copier, tmp_path: Path) -> None:
+    image, link = copied("guest.qcow2"), tmp_path / "elsewhere" / "link.qcow2"
+    link.parent.mkdir()
+    link.symlink_to(image)
+    run_on(link, dies_at="rewrite-partitions")
+    assert run_folder(image).is_dir()
+    assert not run_folder(link).exists()
+    assert status(link)["state"] == status(image)["state"] == "unfinished"
+    assert in_process("rollback", link).code == 0
+    assert link.is_symlink()
+    assert in_process("plan", link, "+64M").code == 0
+
+
+def test_relative_path(copied: Copier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    copied("guest.qcow2")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    image = Path(os.pardir) / "guest.qcow2"
+    run_on(image, keep=True)
+    assert status(image)["state"] == "kept"
+    assert in_process("commit", image).code == 0
+    assert in_process("show", image).out.startswith("guest.qcow2: qcow2, MBR, 192.0 MiB")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("+64M", "--swap", "move"), ("--swap", "move", "+64M"), ("--swap=move", "+64M"), ("--swap", "move", "192M")],
+    ids=" ".join,
+)
+def test_size_may_stand_behind_options(classic: Path, words: tuple[str, ...]) -> None:
+    answer = in_process("plan", classic, *words)
+    assert (answer.code, "remake-swap" in answer.out) == (0, True)
