@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.boot import BootReport, boot
 from tests.guests.classic import Guest, classic_guest
 from tests.guests.small import SmallDisk, make_disk
 from tests.guests.tools import run
@@ -28,6 +29,12 @@ def small_disk(tmp_path: Path) -> DiskMaker:
 def classic_base() -> Guest:
     """The real Debian guest; its image is read-only and shared by all tests."""
     return classic_guest()
+
+
+@pytest.fixture(scope="session")
+def untouched_boot(classic_base: Guest) -> BootReport:
+    """How the Debian guest boots as it was built."""
+    return boot(classic_base.image)
 
 
 @pytest.fixture

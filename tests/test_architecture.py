@@ -80,8 +80,17 @@ def test_imports_are_absolute() -> None:
     assert relative == []
 
 
+def runtime_imports(file: Path) -> set[str]:
+    """As own_imports, without what only type checkers import: a value's rules may name the value's type."""
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    return {name for name in imports(tree) if name in files() and name != "growdisk"}
+
+
 def test_modules_import_each_other_without_a_cycle() -> None:
-    order = TopologicalSorter({name: own_imports(file) - {name} for name, file in files().items()})
+    order = TopologicalSorter({name: runtime_imports(file) - {name} for name, file in files().items()})
     order.prepare()  # raises CycleError, which names the modules
 
 

@@ -14,11 +14,6 @@ from tests.guests.tools import run
 pytestmark = [pytest.mark.boot, pytest.mark.timeout(1800)]
 
 
-@pytest.fixture(scope="session")
-def untouched_boot(classic_base: Guest) -> BootReport:
-    return boot(classic_base.image)
-
-
 def test_the_untouched_guest_reaches_login_with_root_and_swap(untouched_boot: BootReport) -> None:
     root = TABLE.parts[0].place.length
     assert untouched_boot.disks["sda1"] == root
