@@ -31,20 +31,22 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Load the file that has `name` (PEP 562)."""
-    match name:
-        case "inspect":
-            file = "disks"
-        case "plan":
-            file = "planning"
-        case "Result" | "StepReport":
-            file = "result"
-        case "StatusReport" | "status":
-            file = "run_status"
-        case "commit" | "expand" | "resume" | "rollback":
-            file = "runs"
-        case _:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{file}"), name)
-    return value
+if not TYPE_CHECKING:  # to a type checker all names are there, and no others
+
+    def __getattr__(name: str) -> object:
+        """Load the file that has `name` (PEP 562)."""
+        match name:
+            case "inspect":
+                file = "disks"
+            case "plan":
+                file = "planning"
+            case "Result" | "StepReport":
+                file = "result"
+            case "StatusReport" | "status":
+                file = "run_status"
+            case "commit" | "expand" | "resume" | "rollback":
+                file = "runs"
+            case _:
+                raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(import_module(f"{__name__}.{file}"), name)
+        return value
