@@ -46,7 +46,7 @@ class StepLines:
         if self._live is None:
             self._say(line)
         else:
-            self._live.console.print(line, highlight=False, markup=False)
+            self._live.console.print(line, highlight=False, markup=False, no_wrap=True, overflow="ellipsis")
             self._live.advance(self._live.task_ids[0])
 
 

@@ -14,7 +14,7 @@ from growdisk.errors import shell_word
 from growdisk.planner.layout import Layout
 from growdisk.units import format_size
 
-_READABLE = 48  # columns that a bar needs for its captions
+_READABLE = 40  # columns that a bar needs for its captions
 
 
 def tell(result: Result, output: Output, *, image: Path) -> int:
