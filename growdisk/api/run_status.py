@@ -33,5 +33,6 @@ def status(path: Path) -> StatusReport:
     if state.status is Status.NONE:
         return StatusReport("none")
     plan = decode_plan(directory.plan_file.read_bytes())
-    following = ("resume",) if state.settling and not state.finished else _NEXT.get(state.status, ())
+    only_forward = state.settling or plan.snapshots == "none"
+    following = ("resume",) if only_forward and state.status is Status.UNFINISHED else _NEXT.get(state.status, ())
     return StatusReport(state.status.value, plan.run, step_reports(plan, state), following, state.failure)

@@ -102,7 +102,10 @@ def _with_session(
     plan = decode_plan(directory.plan_file.read_bytes())
     with closing(Disk.open(directory.image, _format(plan.before.image.format))) as disk:
         _refuse_without_run(path, verb, directory.state(), undoable=undoable)  # now that nobody else can end it
-        session = Session.reopen(path, plan, disk, directory, observer or Silent(), stop or StopRequest())
+        session = Session.reopen(
+            path, plan, disk, directory, observer or Silent(), stop or StopRequest(),
+            accepting=verb == "commit",
+        )  # fmt: skip
         return _carry_out(session, action(session))
 
 

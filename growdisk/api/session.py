@@ -49,12 +49,16 @@ class Session:
 
     @classmethod
     def reopen(
-        cls, path: Path, plan: Plan, disk: Disk, directory: RunDirectory, observer: Observer, stop: StopRequest
-    ) -> Session:
-        """A run that another process began. ImageChanged if the image is not as that one left it."""
+        cls, path: Path, plan: Plan, disk: Disk, directory: RunDirectory, observer: Observer, stop: StopRequest,
+        *, accepting: bool = False,
+    ) -> Session:  # fmt: skip
+        """A run that another process began. ImageChanged if the image is not as that one left it.
+
+        `accepting` the image as it is now is possible for a kept run, whatever a guest has written since.
+        """
         journal = directory.journal()
         state = directory.state()
-        if not state.finished:
+        if not (state.finished or (accepting and state.status is Status.KEPT)):
             _refuse_changed(path, plan, disk, directory, state)
             if disk.format == "qcow2" and not _pin(directory, disk).exists():
                 repair(disk.file, disk.path, errors=False)  # what a crash left half-made: leaks, no more

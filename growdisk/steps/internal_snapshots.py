@@ -14,6 +14,8 @@ from growdisk.steps.failures import SnapshotMissing
 class InternalSnapshots:
     """The SnapshotStore of `--snapshots internal`. `steps` are the plan's step names in order."""
 
+    can_restore = True
+
     def __init__(self, image: Qcow2Image, run: str, steps: Sequence[str]) -> None:
         self._image = image
         self._names = {step: f"growdisk-{run}-{number}-{step}" for number, step in enumerate(steps, start=1)}

@@ -22,6 +22,8 @@ from growdisk.steps.pin import Pin
 class OverlaySnapshots:
     """The SnapshotStore of `--snapshots overlay`. `steps` are the plan's step names in order."""
 
+    can_restore = True
+
     def __init__(self, disk: Disk, directory: Path, steps: Sequence[str], pin: Pin) -> None:
         self._disk, self._pin = disk, pin
         self._chain = OverlayChain(disk, directory, steps)

@@ -13,6 +13,10 @@ class QuietSnapshots:
     def __init__(self, store: SnapshotStore, hands: Hands) -> None:
         self._store, self._hands = store, hands
 
+    @property
+    def can_restore(self) -> bool:
+        return self._store.can_restore
+
     def take(self, step: str) -> None:
         self._hands.sync()
         self._store.take(step)

@@ -11,7 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from growdisk.errors import GrowdiskError
-from growdisk.workflow.failures import Interrupted, RestoreFailed, SettleFailed, StepFailed
+from growdisk.workflow.failures import (
+    Interrupted,
+    NothingToRestore,
+    RestoreFailed,
+    SettleFailed,
+    StepFailed,
+    StoppedWithoutWayBack,
+)
 from growdisk.workflow.journal import Event, Record
 from growdisk.workflow.snapshots import SnapshotStore
 from growdisk.workflow.states import TOUCHED, RunState, fold
@@ -75,6 +82,8 @@ class Engine(Generic[C]):
 
     def go_back(self, oldest: str | None = None) -> RunState:
         """Undo newest first, down to and including the step `oldest` (all steps if None)."""
+        if not self._snapshots.can_restore and (touched := self._touched()):
+            raise NothingToRestore(touched[-1])
         self._make_room()  # on a full disk not even the journal could be written
         state = self.state
         if not (state.going_back and state.back_to == oldest):
@@ -111,10 +120,13 @@ class Engine(Generic[C]):
                 self._stop.check()
                 self._run_step(step)
                 self._stop.check()
-                if step is self._steps[-1]:
-                    self._snapshots.reserve()
             except Exception as error:
                 self._give_up(step, error, time.monotonic() - started)
+        try:
+            self._snapshots.reserve()
+            self._stop.check()  # the last moment: what follows is gone on with, never undone
+        except Exception as error:
+            self._give_up(self._steps[-1], error, 0.0)
 
     def _run_step(self, step: Step[C]) -> None:
         """From whatever the journal last said of the step to verified or skipped."""
@@ -124,7 +136,7 @@ class Engine(Generic[C]):
             record = self.state.last[step.name]
             evidence = Evidence(record.detail, record.facts)
         else:
-            if last in (Event.APPLYING, Event.RESTORING):
+            if last in (Event.APPLYING, Event.RESTORING) and self._snapshots.can_restore:
                 self._restore_one(step.name)
             if last is not Event.SNAPSHOTTING and self._is_done(step):
                 return
@@ -182,9 +194,11 @@ class Engine(Generic[C]):
             error = Interrupted(self._stop.signal)  # a tool died of the same signal, or was ended because of it
         self._make_room()
         reason = _reason(error)
-        touched = any(self.state.event_of(other.name) in TOUCHED for other in self._steps)
+        touched = bool(self._touched())
         self._record(Event.FAILED, step.name, reason)
         self._observer.step_ended(step.name, "failed", seconds, reason)
+        if touched and not self._snapshots.can_restore:
+            raise StoppedWithoutWayBack(step.name, reason) from error
         self.go_back()
         if isinstance(error, GrowdiskError) and touched:
             hint = error.what_to_do or "mend the cause and run the same command again"
@@ -209,6 +223,9 @@ class Engine(Generic[C]):
         self._record(Event.RESTORING, step)
         self._snapshots.restore(step)
         self._record(Event.RESTORED, step)
+
+    def _touched(self) -> list[str]:
+        return [step.name for step in self._steps if self.state.event_of(step.name) in TOUCHED]
 
     def _failed_step(self) -> str:
         failed = [record.step for record in self._journal.records if record.event is Event.FAILED and record.step]

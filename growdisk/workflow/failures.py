@@ -54,6 +54,17 @@ class RunStopped(NeedsUser):
 
 
 @dataclass(eq=False)
+class StoppedWithoutWayBack(NeedsUser):
+    """A step failed, or was stopped, in a run that takes no snapshots: it stays where it is."""
+
+    WHAT: ClassVar[str] = "step {step} failed, and without snapshots there is no way back"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "mend the cause, then go on with: growdisk resume IMAGE (or restore a backup)"
+    step: str
+    reason: str
+
+
+@dataclass(eq=False)
 class NothingToRestore(NeedsUser):
     WHAT: ClassVar[str] = "step {step} cannot be undone"
     WHY: ClassVar[str] = "the run takes no snapshots (--snapshots none)"

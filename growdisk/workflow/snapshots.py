@@ -10,6 +10,11 @@ from growdisk.workflow.failures import NothingToRestore
 class SnapshotStore(Protocol):
     """Snapshots of one run, one a step, named by the step alone, so that a later process finds them again."""
 
+    @property
+    def can_restore(self) -> bool:
+        """False where there is no way back at all: a run that fails then stays where it is, to be gone on with."""
+        ...
+
     def take(self, step: str) -> None:
         """Take the snapshot that `step` goes back to. It appears atomically; one that is there already is kept."""
         ...
@@ -40,6 +45,8 @@ class SnapshotStore(Protocol):
 
 class NoSnapshots:
     """`--snapshots none`: there is no way back, only forward."""
+
+    can_restore = False
 
     def take(self, step: str) -> None:
         pass

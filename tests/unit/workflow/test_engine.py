@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 
-from growdisk.workflow.failures import RestoreFailed, StepFailed
+from growdisk.workflow.failures import NothingToRestore, RestoreFailed, StepFailed, StoppedWithoutWayBack
 from growdisk.workflow.journal import Event
 from growdisk.workflow.states import Status, fold
 from tests.unit.workflow.world import ALL_DONE, Crash, Storage, begin, engine
@@ -160,3 +160,14 @@ def test_the_crash_schedules_notice_an_engine_that_restores_without_deciding_fir
         if any(r.event is Event.FAILED for r in storage.records) and storage.words == ALL_DONE:
             seen_half_way = True
     assert seen_half_way
+
+
+def test_without_snapshots_a_failed_run_stays_where_it_is():
+    storage = new_world()
+    with pytest.raises(StoppedWithoutWayBack) as failure:
+        engine(storage, failing="c", reversible=False).advance()
+    assert failure.value.exit_code == 5
+    assert (fold(storage.records).status, fold(storage.records).going_back) == (Status.UNFINISHED, False)
+    with pytest.raises(NothingToRestore):
+        engine(storage, reversible=False).go_back()
+    assert fold(storage.records).going_back is False

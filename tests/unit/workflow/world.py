@@ -51,6 +51,7 @@ class FakeSnapshots:
     storage: Storage
     broken: frozenset[str] = frozenset()
     order: tuple[str, ...] = ()
+    can_restore: bool = True
 
     def take(self, step: str) -> None:
         if step not in self.storage.snapshots:
@@ -129,9 +130,12 @@ NAMES = ("a", "b", "c")
 ALL_DONE = ["start"] + [f"{name}.{half}" for name in NAMES for half in (1, 2)]
 
 
-def engine(storage: Storage, *, failing: str = "", keep: bool = False, broken: frozenset[str] = frozenset()) -> Engine:
+def engine(
+    storage: Storage, *, failing: str = "", keep: bool = False, broken: frozenset[str] = frozenset(),
+    reversible: bool = True,
+) -> Engine:  # fmt: skip
     steps = [FakeStep(name, fails=name == failing) for name in NAMES]
-    snapshots = FakeSnapshots(storage, broken, NAMES)
+    snapshots = FakeSnapshots(storage, broken, NAMES, reversible)
     return Engine(steps, storage, snapshots, FakeJournal(storage), Silent(), keep=keep)
 
 
