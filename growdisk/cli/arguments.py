@@ -29,7 +29,12 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
         "size", nargs="?", metavar="SIZE",
         help="+10G grows by, 40G grows to (b k M G T P E, powers of 1024); left out: fill what lags behind",
     )  # fmt: skip
-    parser.add_argument("--partition", default="auto", metavar="auto|N|/dev/sdaN", help="which partition grows")
+    parser.add_argument(
+        "--partition",
+        default="auto",
+        metavar="auto|N|/dev/sdaN",
+        help="which partition grows (default: the largest that can)",
+    )
     parser.add_argument(
         "--swap", choices=("drop", "move", "file"), default="drop",
         help="swap in the way: removed (default), moved to the end of the disk, or made a file of the guest",
@@ -37,7 +42,10 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--delete", type=int, action="append", default=[], metavar="N", help="consent to lose another partition"
     )
-    parser.add_argument("--backend", choices=("auto", "guestfs", "direct"), default="auto")
+    parser.add_argument(
+        "--backend", choices=("auto", "guestfs", "direct"), default="auto",
+        help="who works on the guest's file systems (default: guestfs)",
+    )  # fmt: skip
     parser.add_argument(
         "--snapshots", choices=("auto", "internal", "overlay", "none"), default="auto",
         help="how each step can be undone (default: internal for qcow2 v3, overlay otherwise)",
