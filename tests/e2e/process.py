@@ -46,7 +46,7 @@ class Command:
     """A growdisk that is running, in a session of its own as if started from a terminal."""
 
     def __init__(self, host: Host, words: tuple[str | Path, ...]) -> None:
-        self._said = host.scratch / "stderr"
+        self._said = host.scratch / f"stderr-{len(host.started)}"
         self._file = self._said.open("w+")
         self.process = subprocess.Popen(
             [*host.prefix, sys.executable, "-m", "growdisk.cli.main", "--json", *words], stdout=subprocess.PIPE,
@@ -91,7 +91,7 @@ class Host:
         return self.start(*words).ended()
 
     def left_files(self) -> list[str]:
-        return sorted(path.name for path in self.scratch.iterdir() if path.name != "stderr")
+        return sorted(path.name for path in self.scratch.iterdir() if not path.name.startswith("stderr-"))
 
     def left_processes(self) -> list[str]:
         """Command lines of processes that work on something of ours; growdisk itself must have ended."""
