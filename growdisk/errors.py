@@ -136,6 +136,32 @@ class ImageUnsupported(ImageError):
 
 
 @dataclass(eq=False)
+class DestinationExists(ImageError):
+    WHAT: ClassVar[str] = "cannot create {path}"
+    WHY: ClassVar[str] = "it exists already"
+    DO: ClassVar[str] = "choose another name, or remove it first"
+
+
+@dataclass(eq=False)
+class NotCreated(ImageError):
+    """Something was to be made and could not be: what there was of it has been removed."""
+
+    WHAT: ClassVar[str] = "cannot create {path}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}; nothing was left behind"
+    reason: str
+    hint: str = "free some space on the host (df -h) and run the same command again"
+
+
+@dataclass(eq=False)
+class SnapshotIdOrName(ImageError):
+    WHAT: ClassVar[str] = "'{name}' is the id of one snapshot of {path} and the name of another"
+    WHY: ClassVar[str] = "it does not say which one is meant"
+    DO: ClassVar[str] = "say --id {name} or --name {name}"
+    name: str
+
+
+@dataclass(eq=False)
 class LayoutError(Refused):
     """Something about what is inside the disk: its table, its partitions, their contents."""
 
@@ -189,7 +215,7 @@ class SnapshotExists(ImageError):
 class SnapshotAmbiguous(ImageError):
     WHAT: ClassVar[str] = "{path} has several snapshots named '{name}'"
     WHY: ClassVar[str] = "the name does not say which one is meant"
-    DO: ClassVar[str] = "delete or rename all but one of them with qemu-img"
+    DO: ClassVar[str] = "choose one by its id: growdisk image snapshot list {path}, then --id"
     name: str
 
 

@@ -6,15 +6,17 @@ import argparse
 import itertools
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from types import ModuleType
 from typing import NoReturn
 
 from growdisk import __version__
-from growdisk.cli import commit, doctor, expand, plan, resume, rollback, show, status
+from growdisk.cli.common_options import add_common
 from growdisk.cli.output import AnswerLost, Output, error_document, forget_stdout, prepare_streams
 from growdisk.errors import GrowdiskError, UsageError
 
-_VERBS = (expand, plan, show, status, resume, rollback, commit, doctor)
+_VERBS = ("expand", "plan", "show", "status", "resume", "rollback", "commit", "image", "doctor")
 _BUG, _INTERRUPTED = 1, 130
 
 
@@ -85,7 +87,7 @@ def _run(words: Sequence[str]) -> int:
 
 def _parsed(words: Sequence[str]) -> argparse.Namespace:
     """argparse takes a SIZE only directly behind the TARGET; it may also stand behind options (`X --swap move +1G`)."""
-    parser = _parser()
+    parser = _parser(words)
     arguments, left = parser.parse_known_args(words)
     if len(left) == 1 and getattr(arguments, "size", "") is None and left[0].lstrip("+-")[:1].isdigit():
         arguments.size = left.pop()
@@ -94,36 +96,28 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="growdisk", description="Grow a virtual machine's disk in place: image, partition and file system.",
         epilog="growdisk COMMAND --help says more. Exit codes: 0 done, 2 usage, 3 refused (nothing touched), "
         "4 failed and restored, 5 needs you.", allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version")
-    _add_common(parser, top=True)
+    add_common(parser, top=True)
     verbs = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    for verb in _VERBS:
+    for verb in _verbs(words):
         sub = verbs.add_parser(verb.NAME, help=verb.HELP, description=f"{verb.HELP}.", allow_abbrev=False)
-        _add_common(sub, top=False)
+        add_common(sub, top=False)
         verb.add_arguments(sub)
         sub.set_defaults(run=verb.run)
     return parser
 
 
-def _add_common(parser: argparse.ArgumentParser, *, top: bool) -> None:
-    """The same options before and after the command; only the top parser sets their defaults."""
-    default = False if top else argparse.SUPPRESS
-    parser.add_argument("-v", "--verbose", action="store_true", default=default, help="say more on stderr")
-    parser.add_argument("-q", "--quiet", action="store_true", default=default, help="no progress, no notes")
-    parser.add_argument(
-        "-x", dest="commands", action="store_true", default=default, help="print every external command"
-    )
-    parser.add_argument("--json", action="store_true", default=default, help="one JSON document on stdout")
-    parser.add_argument(
-        "--color", choices=("auto", "always", "never"), default="auto" if top else argparse.SUPPRESS,
-        help="colours (default: on a terminal)",
-    )  # fmt: skip
+def _verbs(words: Sequence[str]) -> Iterator[ModuleType]:
+    """The verb that is called, or all of them where that is not plain: the others need not be loaded."""
+    called = next((word for word in words if not word.startswith("-")), "")
+    for name in (called,) if called in _VERBS else _VERBS:
+        yield import_module(f"growdisk.cli.{name}")
 
 
 def _set_up_logging(*, verbose: bool, commands: bool) -> None:

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from growdisk.cli.pen import OPAQUE, UNUSED, USED
 from growdisk.planner.layout import FreeLayout, Layout, PartitionLayout
 from growdisk.units import format_size
 
-USED, UNUSED, OPAQUE, FREE = "█", "▒", "░", " "
+FREE = " "
 _LEAST_PARTITION = 6  # room for "sda128"; a disk of many partitions makes do with one column each
 
 

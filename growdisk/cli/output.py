@@ -12,11 +12,14 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from growdisk.cli.pen import pen_for
-from growdisk.cli.progress import StepLines
 from growdisk.errors import GrowdiskError
+
+if TYPE_CHECKING:
+    from growdisk.cli.progress import StepLines
 
 _PLAIN_WIDTH, _MAX_WIDTH, _MIN_WIDTH = 80, 120, 20
 
@@ -49,10 +52,14 @@ class Output:
             for line in lines:
                 _answer(pen.line(line))
 
-    def document(self, value: Mapping[str, object]) -> None:
+    def document(self, value: Mapping[str, object] | Sequence[object]) -> None:
         """The command's result, for scripts: nothing without --json. ASCII only, so that no encoding can break it."""
-        if self.json_mode:
+        if not self.json_mode:
+            return
+        if isinstance(value, Mapping):
             _answer(json.dumps(value, indent=2))
+        else:  # a list may be long: a record a line, which the fast encoder can do
+            _answer("[" + ",\n".join(map(json.dumps, value)) + "]")
 
     def finish(self) -> None:
         """The last of the answer leaves this process. AnswerLost where it cannot."""
@@ -72,6 +79,8 @@ class Output:
 
     def steps(self) -> StepLines:
         """The observer of a run."""
+        from growdisk.cli.progress import StepLines
+
         moving = sys.stderr.isatty() and not self.quiet and os.environ.get("TERM") != "dumb"
         return StepLines(self.note, moving=moving, plain=self._color == "never")
 

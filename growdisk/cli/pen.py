@@ -10,8 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TextIO
 
-from growdisk.cli.drawing import OPAQUE, UNUSED, USED
-
+USED, UNUSED, OPAQUE = "█", "▒", "░"
 _BOXES = "┌┬┐└┴┘─│" + USED + UNUSED + OPAQUE
 _ASCII = "++++++-|#.:"
 _COLOURS = ((USED, "36"), (UNUSED, "2"), (OPAQUE, "2"))

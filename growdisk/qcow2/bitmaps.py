@@ -1,4 +1,4 @@
-"""Persistent dirty bitmaps: only what is needed to drop them and give their clusters back.
+"""Persistent dirty bitmaps: only what is needed to name them, to drop them and to give their clusters back.
 
 Who writes guest data without keeping the bitmaps up to date must clear their autoclear bit first; from then on nobody
 looks at them any more, and their clusters are merely lost until somebody frees them.
@@ -9,31 +9,71 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from growdisk.block.device import BlockDevice
 from growdisk.qcow2.entries import OFFSET_MASK
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import Extension, Header
-from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.tables import load_table
+
+if TYPE_CHECKING:
+    from growdisk.qcow2.refcounts import Run
 
 _EXTENSION = struct.Struct(">IIQQ")  # number of bitmaps, reserved, directory size, directory offset
 _ENTRY = struct.Struct(">QIIBBHI")  # table offset, table size, flags, type, granularity, name size, extra size
 _MAX_DIRECTORY = 64 << 20
+_IN_USE, _AUTO = 1, 2
+
+
+@dataclass(frozen=True)
+class BitmapInfo:
+    """A bitmap as its directory entry tells of it. `in_use`: a writer died, so it says nothing any more."""
+
+    name: str
+    granularity: int
+    in_use: bool
+    auto: bool
+
+
+def bitmap_infos(file: BlockDevice, header: Header) -> tuple[BitmapInfo, ...]:
+    """The valid bitmaps of an image; none if their directory cannot be read."""
+    try:
+        return tuple(_infos(_directory(file, header)))
+    except (ValueError, struct.error):
+        return ()
 
 
 def bitmap_runs(file: BlockDevice, header: Header) -> list[Run]:
     """All clusters of an image's valid bitmaps; nothing if they cannot be read (they stay lost then)."""
-    extension = header.extension(Extension.BITMAPS) or b""
-    if not header.autoclear & Autoclear.BITMAPS or len(extension) != _EXTENSION.size:
-        return []
-    _, _, size, offset = _EXTENSION.unpack(extension)
     try:
-        if size > _MAX_DIRECTORY:
+        directory = _directory(file, header)
+        if not directory:
             return []
-        return [_run(header, offset, size), *_tables(file, header, file.read(offset, size))]
+        _, _, size, offset = _EXTENSION.unpack(header.extension(Extension.BITMAPS) or b"")
+        return [_run(header, offset, size), *_tables(file, header, directory)]
     except (ValueError, struct.error):
         return []
+
+
+def _directory(file: BlockDevice, header: Header) -> bytes:
+    """The bitmap directory; nothing where there is none that may be believed."""
+    extension = header.extension(Extension.BITMAPS) or b""
+    if not header.autoclear & Autoclear.BITMAPS or len(extension) != _EXTENSION.size:
+        return b""
+    _, _, size, offset = _EXTENSION.unpack(extension)
+    return file.read(offset, size) if size <= _MAX_DIRECTORY else b""
+
+
+def _infos(directory: bytes) -> Iterator[BitmapInfo]:
+    position = 0
+    while position < len(directory):
+        *_, flags, _, bits, name_size, extra_size = _ENTRY.unpack_from(directory, position)
+        start = position + _ENTRY.size + extra_size
+        name = directory[start : start + name_size].decode("utf-8", "surrogateescape")
+        yield BitmapInfo(name, 1 << bits, in_use=bool(flags & _IN_USE), auto=bool(flags & _AUTO))
+        position += -(-(_ENTRY.size + extra_size + name_size) // 8) * 8
 
 
 def _tables(file: BlockDevice, header: Header, directory: bytes) -> Iterator[Run]:

@@ -53,6 +53,17 @@ class Refcounts:
         block = self.block(index)
         return 0 if block is None else block[entry]
 
+    def used(self, clusters: int, limit: int) -> int:
+        """How many of the first `clusters` clusters have a count; counting ends at `limit`."""
+        found = 0
+        for index, _, length in self._pieces(0, clusters):
+            block = self.block(index)
+            if block is not None:
+                found += length - (block if length == len(block) else block[:length]).count(0)
+            if found >= limit:
+                break
+        return min(found, limit)
+
     def all_equal(self, first: int, count: int, value: int) -> bool:
         """Whether each of `count` clusters from `first` has exactly this count."""
         for index, entry, length in self._pieces(first, count):

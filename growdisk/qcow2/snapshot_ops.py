@@ -45,9 +45,9 @@ class SnapshotKeeper:
     def infos(self) -> tuple[SnapshotInfo, ...]:
         return tuple(entry.info(self._metadata.header.size) for entry in self.entries)
 
-    def find(self, name: str) -> SnapshotEntry:
-        """The one snapshot of this name."""
-        found = [entry for entry in self.entries if entry.name == name]
+    def find(self, name: str, *, by_id: bool = False) -> SnapshotEntry:
+        """The one snapshot of this name, or of this id."""
+        found = [entry for entry in self.entries if (entry.id if by_id else entry.name) == name]
         if not found:
             raise SnapshotNotFound(self._metadata.path, name=name)
         if len(found) > 1:
@@ -110,9 +110,9 @@ class SnapshotKeeper:
 
     # --- apply ------------------------------------------------------------------------------------
 
-    def apply(self, name: str) -> None:
+    def apply(self, name: str, *, by_id: bool = False) -> None:
         """Make the image what it was when the snapshot was taken, size included; the snapshot stays."""
-        entry = self.find(name)
+        entry = self.find(name, by_id=by_id)
         self._metadata.close_cleanly()
         size = entry.disk_size(self._metadata.header.size)
         wanted = self._guest_part(self._load_l1(entry), size)
@@ -149,9 +149,9 @@ class SnapshotKeeper:
 
     # --- delete -----------------------------------------------------------------------------------
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, by_id: bool = False) -> None:
         """Forget a snapshot and free what only it needed."""
-        entry = self.find(name)
+        entry = self.find(name, by_id=by_id)
         self._metadata.close_cleanly()
         l1 = self._load_l1(entry)
         references = self._walker.references(l1)

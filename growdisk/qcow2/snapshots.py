@@ -59,6 +59,12 @@ class SnapshotEntry:
     def vm_state_size(self) -> int:
         return int.from_bytes(self.extra[:8], "big") if len(self.extra) >= 8 else self.short_vm_state_size
 
+    @property
+    def icount(self) -> int | None:
+        """The guest's instruction counter, where it was recorded."""
+        count = int.from_bytes(self.extra[16:24], "big") if len(self.extra) >= 24 else _NO_ICOUNT
+        return None if count == _NO_ICOUNT else count
+
     def disk_size(self, image_size: int) -> int:
         return int.from_bytes(self.extra[8:16], "big") if len(self.extra) >= 16 else image_size
 

@@ -1,0 +1,30 @@
+"""Checking an image, and repairing what can be repaired."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from growdisk.api.images.opening import format_of, told_failures
+from growdisk.block.raw import RawFile
+from growdisk.qcow2.check import CheckReport, check
+from growdisk.qcow2.probe import ImageFormat
+from growdisk.qcow2.repair import repair
+
+Repair = Literal["leaks", "all"]
+
+
+def check_image(
+    path: Path, repair_what: Repair | None = None, image_format: ImageFormat | None = None
+) -> CheckReport | None:
+    """The state of an image, after the repair if one is asked for. None: a raw image has nothing to be checked."""
+    if format_of(path, image_format) == "raw":
+        return None
+    file = RawFile.open(path, writable=repair_what is not None)
+    try:
+        with told_failures(path, writing=repair_what is not None):
+            if repair_what is None:
+                return check(file, path)
+            return repair(file, path, errors=repair_what == "all")
+    finally:
+        file.close()

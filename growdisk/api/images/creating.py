@@ -1,0 +1,98 @@
+"""New, empty images, with the options of qemu-img create.
+
+The format of a backing file is always recorded: found by a probe once, here, where its owner is looking, and never
+again by those who open the image.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from growdisk.api.images.new_file import NewFile
+from growdisk.api.images.opening import format_of, open_device, told_no_creation
+from growdisk.api.images.resizing import extend_raw, refuse_raw_preallocation
+from growdisk.block.raw import RawFile
+from growdisk.errors import ImageUnsupported, UsageError
+from growdisk.qcow2.backing import backing_path
+from growdisk.qcow2.create import create
+from growdisk.qcow2.create_options import CreateOptions, Preallocation
+from growdisk.qcow2.probe import ImageFormat
+from growdisk.units import align_up
+
+_SECTOR = 512
+_RAW_PREALLOCATION: dict[str, Preallocation] = {
+    "off": "off",
+    "falloc": "falloc",
+    "full": "full",
+    "metadata": "metadata",
+}
+
+
+def create_qcow2(
+    path: Path, size: int | None, options: CreateOptions, backing: str | None = None,
+    backing_format: ImageFormat | None = None,
+) -> int:  # fmt: skip
+    """A new qcow2 image; `size` None: that of its backing file. Returns its size. Durable.
+
+    `backing` is stored as given; a relative name counts from the image's directory.
+    """
+    if backing is not None:
+        backing_format, length = _examine(path, backing, backing_format)
+        size = length if size is None else size
+    if size is None:
+        raise UsageError("an image without a backing file needs a SIZE", hint="write 40G for 40 GiB")
+    problem = options.problem(size, backed=backing is not None)
+    if problem is not None:
+        raise ImageUnsupported(path, reason=problem, hint="choose other options; nothing was written")
+    with told_no_creation(path), NewFile(path) as new:
+        create(
+            new.temporary, size, options,
+            backing=Path(backing) if backing is not None else None, backing_format=backing_format,
+        )  # fmt: skip
+        new.publish()
+    return size
+
+
+def create_raw(path: Path, size: int, preallocation: Preallocation) -> None:
+    """A new raw image: a hole (off), reserved blocks (falloc) or written zeros (full). Durable."""
+    refuse_raw_preallocation(path, preallocation)
+    with told_no_creation(path), NewFile(path) as new:
+        file = RawFile.create(new.temporary)
+        try:
+            extend_raw(file, size, preallocation)
+        finally:
+            file.close()
+        new.publish()
+
+
+def create_overlay(base: Path, path: Path, base_format: ImageFormat | None = None) -> int:
+    """An empty image on top of `base`, of its size. The name in it leads from its own directory to the base."""
+    name = str(base) if base.is_absolute() else os.path.relpath(base, path.absolute().parent)
+    return create_qcow2(path, None, CreateOptions(), name, base_format)
+
+
+def raw_preallocation(options: str) -> Preallocation:
+    """What `-o` of a raw image may say."""
+    chosen: Preallocation = "off"
+    for word in filter(None, options.split(",")):
+        name, _, value = word.partition("=")
+        if name != "preallocation" or value not in _RAW_PREALLOCATION:
+            raise UsageError(
+                f"'{word}' is not an option of a raw image", hint="write preallocation=off, falloc or full"
+            )
+        chosen = _RAW_PREALLOCATION[value]
+    return chosen
+
+
+def _examine(path: Path, name: str, backing_format: ImageFormat | None) -> tuple[ImageFormat, int]:
+    """Format and size of a backing file to be; its own chain must be sound. A new image cannot close a loop."""
+    if not name:
+        raise UsageError("the name of a backing file cannot be empty", hint="leave -b out")
+    place = backing_path(path, name)
+    backing_format = format_of(place, backing_format)
+    device = open_device(place, backing_format)
+    try:
+        return backing_format, align_up(device.size, _SECTOR)
+    finally:
+        device.close()

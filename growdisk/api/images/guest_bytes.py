@@ -1,0 +1,71 @@
+"""Moving guest bytes between an image and a file, like dd."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from growdisk.api.images.opening import opened, told_no_creation
+from growdisk.block.device import BlockDevice
+from growdisk.block.raw import RawFile
+from growdisk.errors import ImageUnsupported
+from growdisk.qcow2.probe import ImageFormat
+from growdisk.units import split_range
+
+_CHUNK = 4 << 20
+
+
+def read_bytes(path: Path, offset: int, length: int, target: Path, image_format: ImageFormat | None = None) -> None:
+    """Copy `length` guest bytes from `offset` into a file, whose earlier content is replaced as dd does."""
+    with opened(path, image_format) as image:
+        _require_inside(path, image, offset, length)
+        with told_no_creation(target), _output(target, image_of=path) as fd:
+            for start, end in split_range(offset, offset + length, _CHUNK):
+                _write_all(fd, image.read(start, end - start))
+
+
+def write_bytes(path: Path, offset: int, source: Path, image_format: ImageFormat | None = None) -> int:
+    """Copy a whole file to guest bytes from `offset` on, durably. Returns how many these were."""
+    file = RawFile.open(source, lock=False)
+    try:
+        with opened(path, image_format, writable=True) as image:
+            _require_inside(path, image, offset, file.size)
+            for start, end in split_range(0, file.size, _CHUNK):
+                image.write(offset + start, file.read(start, end - start))
+            image.flush()
+            return file.size
+    finally:
+        file.close()
+
+
+@contextmanager
+def _output(target: Path, *, image_of: Path) -> Iterator[int]:
+    """The opened target. A file that was not there before does not stay after a failure."""
+    if target.exists() and target.samefile(image_of):
+        raise ImageUnsupported(target, reason="it is the image itself", hint="choose another FILE")
+    existed = target.exists()
+    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        yield fd
+    except BaseException:
+        if not existed:
+            target.unlink()
+        raise
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _require_inside(path: Path, image: BlockDevice, offset: int, length: int) -> None:
+    if offset + length > image.size:
+        raise ImageUnsupported(
+            path, reason=f"bytes {offset} to {offset + length} leave its disk of {image.size} bytes",
+            hint="choose a smaller OFFSET or LENGTH; nothing was changed",
+        )  # fmt: skip

@@ -1,0 +1,136 @@
+"""What an image says of itself, in the keys of `qemu-img info --output=json`.
+
+Only the header and the lists that it names are read: an image is described also where its data cannot be (a key or a
+backing file is missing, its tables are damaged), and the name of a backing file is told but never followed.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from growdisk.api.images.encryption import encryption_facts
+from growdisk.block.raw import RawFile
+from growdisk.qcow2.bitmaps import BitmapInfo, bitmap_infos
+from growdisk.qcow2.features import Autoclear, Compatible, Incompatible
+from growdisk.qcow2.header import Extension, Header, read_header
+from growdisk.qcow2.probe import ImageFormat, probe_format
+from growdisk.qcow2.snapshots import SnapshotEntry, read_entries
+from growdisk.units import align_up
+
+_SECTOR = 512
+_NANO = 10**9
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """The facts of one image file. `header` is None for raw; `encrypt` are the keys that QEMU shows of a key store."""
+
+    path: Path
+    format: ImageFormat
+    virtual_size: int
+    actual_size: int
+    header: Header | None = None
+    snapshots: tuple[SnapshotEntry, ...] = ()
+    bitmaps: tuple[BitmapInfo, ...] = ()
+    encrypt: dict[str, object] | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """The keys of `qemu-img info --output=json`."""
+        answer: dict[str, object] = {"virtual-size": self.virtual_size, "filename": str(self.path)}
+        header = self.header
+        answer |= {"format": self.format, "actual-size": self.actual_size, "dirty-flag": False}
+        if header is None:
+            return answer
+        answer |= {"cluster-size": header.cluster_size, "dirty-flag": header.has(Incompatible.DIRTY)}
+        if header.crypt_method:
+            answer["encrypted"] = True
+        if self.snapshots:
+            answer["snapshots"] = [snapshot_json(entry) for entry in self.snapshots]
+        answer |= _backing_json(self.path, header)
+        answer["format-specific"] = {"type": "qcow2", "data": self._specific(header)}
+        return answer
+
+    def _specific(self, header: Header) -> dict[str, object]:
+        zstd = header.compression_type == 1
+        first: dict[str, object] = {
+            "compat": "1.1" if header.version >= 3 else "0.10",
+            "compression-type": "zstd" if zstd else "zlib",
+        }
+        encrypt = {"encrypt": self.encrypt} if self.encrypt else {}
+        if header.version < 3:
+            return first | {"refcount-bits": header.refcount_bits} | encrypt
+        first["lazy-refcounts"] = bool(header.compatible & Compatible.LAZY_REFCOUNTS)
+        if self.bitmaps:
+            first["bitmaps"] = [bitmap_json(bitmap) for bitmap in self.bitmaps]
+        first["refcount-bits"] = header.refcount_bits
+        last = {"corrupt": header.has(Incompatible.CORRUPT), "extended-l2": header.has(Incompatible.EXTENDED_L2)}
+        return first | encrypt | _data_file_json(header) | last
+
+
+def image_info(path: Path, image_format: ImageFormat | None = None, *, shared: bool = False) -> ImageInfo:
+    """Describe the image at `path`. `shared`: also while somebody writes to it, whatever that makes of the answer.
+
+    Raises ImageNotReadable, ImageInUse, ImageDamaged or ImageUnsupported.
+    """
+    file = RawFile.open(path, lock=not shared)  # first: it refuses pipes, which probing would wait for
+    try:
+        if (image_format or probe_format(path)) == "raw":
+            return ImageInfo(path, "raw", align_up(file.size, _SECTOR), actual_size(path))
+        header = read_header(file, path)
+        return ImageInfo(
+            path, "qcow2", header.size, actual_size(path), header, read_entries(file, path, header),
+            bitmap_infos(file, header), encryption_facts(file, header),
+        )  # fmt: skip
+    finally:
+        file.close()
+
+
+def actual_size(path: Path) -> int:
+    """Bytes that a file takes on the host."""
+    return path.stat().st_blocks * 512
+
+
+def snapshot_json(entry: SnapshotEntry) -> dict[str, object]:
+    """A snapshot in the keys of QEMU's SnapshotInfo."""
+    answer: dict[str, object] = {
+        "id": entry.id, "name": entry.name, "vm-state-size": entry.vm_state_size,
+        "date-sec": entry.date_sec, "date-nsec": entry.date_nsec,
+        "vm-clock-sec": entry.vm_clock_nsec // _NANO, "vm-clock-nsec": entry.vm_clock_nsec % _NANO,
+    }  # fmt: skip
+    if entry.icount is not None:
+        answer["icount"] = entry.icount
+    return answer
+
+
+def bitmap_json(bitmap: BitmapInfo) -> dict[str, object]:
+    flags = [word for word, on in (("in-use", bitmap.in_use), ("auto", bitmap.auto)) if on]
+    return {"flags": flags, "name": bitmap.name, "granularity": bitmap.granularity}
+
+
+def _backing_json(path: Path, header: Header) -> dict[str, object]:
+    if header.backing_file is None:
+        return {}
+    answer: dict[str, object] = {
+        "backing-filename": header.backing_file,
+        "full-backing-filename": _beside(path, header.backing_file),
+    }
+    if header.backing_format is not None:
+        answer["backing-filename-format"] = header.backing_format
+    return answer
+
+
+def _data_file_json(header: Header) -> dict[str, object]:
+    name = header.extension(Extension.DATA_FILE)
+    if not header.has(Incompatible.DATA_FILE) or name is None:
+        return {}
+    is_raw = bool(header.autoclear & Autoclear.RAW_DATA_FILE)
+    return {"data-file": name.decode("utf-8", "surrogateescape"), "data-file-raw": is_raw}
+
+
+def _beside(path: Path, name: str) -> str:
+    """A relative name counts from the image's directory; joined as text, as QEMU does. A protocol's name is whole."""
+    if name.startswith("/") or ":" in name.split("/", 1)[0]:
+        return name
+    return os.path.join(os.path.dirname(path), name)  # noqa: PTH118, PTH120 (Path would fold "./")

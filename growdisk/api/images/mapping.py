@@ -1,0 +1,129 @@
+"""Which layer of an image holds which guest bytes, and where: the records of `qemu-img map --output=json`.
+
+`present` means that the layer itself decides, `zero` that it reads as zeros, `data` that clusters are allocated; so
+metadata that was preallocated is data *and* zero. Only then is the host asked for holes, as QEMU does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from growdisk.api.images.opening import opened
+from growdisk.block.device import BlockDevice, ExtentKind
+from growdisk.block.raw import RawFile
+from growdisk.qcow2.entries import OFFSET_MASK, L2Kind
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.mapping import GuestRun
+from growdisk.qcow2.probe import ImageFormat
+from growdisk.units import align_up
+
+_SECTOR = 512
+
+
+@dataclass(frozen=True)
+class MapRecord:
+    """Guest bytes [start, start+length). `offset`: in the file of the layer `depth`; None where they are nowhere."""
+
+    start: int
+    length: int
+    depth: int
+    present: bool
+    zero: bool
+    data: bool
+    offset: int | None
+    path: Path
+
+    def as_json(self) -> dict[str, object]:
+        """The keys of QEMU's MapEntry, in its order."""
+        record: dict[str, object] = {
+            "start": self.start, "length": self.length, "depth": self.depth,
+            "present": self.present, "zero": self.zero, "data": self.data,
+        }  # fmt: skip
+        return record if self.offset is None else record | {"offset": self.offset}
+
+    def continued_by(self, other: MapRecord) -> bool:
+        """Whether both can be told as one."""
+        if (self.depth, self.present, self.zero, self.data) != (other.depth, other.present, other.zero, other.data):
+            return False
+        if self.offset is None or other.offset is None:
+            return self.offset is other.offset
+        return self.path == other.path and self.offset + self.length == other.offset
+
+
+def image_map(path: Path, image_format: ImageFormat | None = None) -> Iterator[MapRecord]:
+    """The records of an image, in order, covering it; the file is open as long as the iterator runs."""
+    with opened(path, image_format) as device:
+        last: MapRecord | None = None
+        for record in _records(device, path, 0, 0, align_up(device.size, _SECTOR)):
+            if last is not None and last.continued_by(record):
+                last = replace(last, length=last.length + record.length)
+                continue
+            if last is not None:
+                yield last
+            last = record
+        if last is not None:
+            yield last
+
+
+def _records(device: BlockDevice, path: Path, depth: int, start: int, end: int) -> Iterator[MapRecord]:
+    if isinstance(device, Qcow2Image):
+        preallocated = _has_preallocated_metadata(device)
+        for run in device.runs(start, min(end, device.size) - start):
+            if run.kind is L2Kind.UNALLOCATED:
+                yield from _below(device, depth, run.start, run.end)
+            else:
+                yield from _run_records(device, run, depth, preallocated=preallocated)
+    else:
+        for first, last, is_data in _host_extents(device, start, end):
+            yield MapRecord(first, last - first, depth, True, not is_data, is_data, first, path)
+
+
+def _below(image: Qcow2Image, depth: int, start: int, end: int) -> Iterator[MapRecord]:
+    """What an unallocated range is: the backing file's, and behind its end zeros that nobody has."""
+    backing = image.backing
+    if backing is not None and start < (border := min(end, align_up(backing.size, _SECTOR))):
+        path = backing.path if isinstance(backing, (Qcow2Image, RawFile)) else image.path
+        yield from _records(backing, path, depth + 1, start, border)
+        start = border
+    if start < end:
+        yield MapRecord(start, end - start, depth, False, True, False, None, image.path)
+
+
+def _run_records(image: Qcow2Image, run: GuestRun, depth: int, *, preallocated: bool) -> Iterator[MapRecord]:
+    zero = run.kind in (L2Kind.ZERO_PLAIN, L2Kind.ZERO_ALLOCATED)
+    record = MapRecord(
+        run.start, run.end - run.start, depth, True, zero, not zero, _host_offset(image, run), image.path
+    )
+    if not preallocated or record.offset is None or zero:
+        yield record
+        return
+    for first, last, is_data in _host_extents(image.host_file, record.offset, record.offset + record.length):
+        start = run.start + first - record.offset
+        yield replace(record, start=start, length=last - first, zero=not is_data, offset=first)
+
+
+def _host_offset(image: Qcow2Image, run: GuestRun) -> int | None:
+    """Only bytes that can be read as they stand there: not compressed, not encrypted."""
+    if image.header.crypt_method or run.kind in (L2Kind.COMPRESSED, L2Kind.ZERO_PLAIN):
+        return None
+    if run.kind is L2Kind.NORMAL:
+        return run.host
+    return (run.entry & OFFSET_MASK) + run.start % image.header.cluster_size
+
+
+def _host_extents(file: BlockDevice, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
+    """(start, end, whether it is data) of a host range; behind the file's end there is none."""
+    inside = max(min(end, file.size), start)
+    for extent in file.extents(start, inside - start):
+        yield extent.start, extent.end, extent.kind is ExtentKind.DATA
+    if inside < end:
+        yield inside, end, False
+
+
+def _has_preallocated_metadata(image: Qcow2Image) -> bool:
+    """QEMU's test: far more clusters are counted than the file has on the host."""
+    real = image.actual_size // image.header.cluster_size
+    threshold = max(real * 10 // 9, real + 2)
+    return image.used_clusters(threshold) >= threshold

@@ -1,0 +1,66 @@
+"""A file that appears whole or not at all, and never in the place of another.
+
+It grows under a name of its own beside its place (`.NAME.growdisk-new`) and gets its real one by link(), which fails
+where rename() would overwrite. What a killed process left under that name is removed, unless somebody holds it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+from growdisk.block.raw import RawFile
+from growdisk.durable import sync_directory
+from growdisk.errors import DestinationExists, ImageError
+
+
+class NewFile:
+    """A context manager: make the file at `temporary`, then `publish()`; without that it is removed on leaving."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.temporary = path.with_name(f".{path.name}.growdisk-new")
+
+    def __enter__(self) -> NewFile:
+        if os.path.lexists(self.path):
+            raise DestinationExists(self.path)
+        if os.path.lexists(self.temporary):
+            RawFile.open(self.temporary, writable=True).close()  # refused while another growdisk is at work on it
+            self.temporary.unlink()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, ImageError) and error.path == self.temporary:
+            error.path = self.path  # the name that its reader knows
+        self.temporary.unlink(missing_ok=True)
+
+    def publish(self) -> None:
+        """Give the finished file its name, durably."""
+        _sync(self.temporary)
+        try:
+            os.link(self.temporary, self.path, follow_symlinks=False)
+        except FileExistsError as error:
+            raise DestinationExists(self.path) from error
+        self.temporary.unlink()
+        sync_directory(self.path.absolute().parent)
+
+    def replace(self, path: Path) -> None:
+        """Put the finished file in the place of `path`, durably and with its permissions."""
+        status = path.stat()
+        self.temporary.chmod(status.st_mode & 0o7777)
+        if (status.st_uid, status.st_gid) != (os.getuid(), os.getgid()):
+            os.chown(self.temporary, status.st_uid, status.st_gid)
+        _sync(self.temporary)
+        self.temporary.replace(path)
+        sync_directory(path.absolute().parent)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

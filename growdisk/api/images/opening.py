@@ -1,0 +1,94 @@
+"""Opening an image for one deed, in the format that is asked for or found, and telling failures of the host."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from growdisk.block.device import ResizableDevice
+from growdisk.block.raw import RawFile
+from growdisk.errors import ImageNotReadable, ImageUnsupported, NotCreated, WriteFailed
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.probe import ImageFormat, probe_format
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def opened(
+    path: Path, image_format: ImageFormat | None = None, *, writable: bool = False, with_backing: bool = True
+) -> Iterator[ResizableDevice]:
+    """The image's guest content; a failing host becomes WriteFailed while it is open for writing."""
+    device = open_device(path, image_format, writable=writable, with_backing=with_backing)
+    try:
+        with told_failures(path, writing=writable):
+            try:
+                yield device
+            except BaseException:
+                _close_after_failure(device)
+                raise
+            device.close()
+    finally:
+        device.close()
+
+
+def open_device(
+    path: Path, image_format: ImageFormat | None, *, writable: bool = False, with_backing: bool = True
+) -> RawFile | Qcow2Image:
+    """The same for whoever closes it."""
+    if format_of(path, image_format) == "qcow2":
+        return Qcow2Image.open(path, writable=writable, with_backing=with_backing)
+    return RawFile.open(path, writable=writable)
+
+
+@contextmanager
+def opened_qcow2(path: Path, deed: str, *, writable: bool = False, with_backing: bool = True) -> Iterator[Qcow2Image]:
+    """The same for what only qcow2 images can do."""
+    with opened(path, writable=writable, with_backing=with_backing) as device:
+        if not isinstance(device, Qcow2Image):
+            raise ImageUnsupported(
+                path, reason=f"a raw image has no {deed}", hint=f"growdisk image convert {path} makes it qcow2"
+            )
+        yield device
+
+
+def format_of(path: Path, image_format: ImageFormat | None) -> ImageFormat:
+    """The wanted format, or the one found. A pipe is refused before anybody waits for its other end."""
+    if image_format is not None:
+        return image_format
+    RawFile.open(path, lock=False).close()
+    return probe_format(path)
+
+
+@contextmanager
+def told_failures(path: Path, *, writing: bool) -> Iterator[None]:
+    """An error of the host, as an error of ours about the image."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if writing:
+            raise WriteFailed(path, reason=reason) from error
+        raise ImageNotReadable(path, reason=reason) from error
+
+
+@contextmanager
+def told_no_creation(path: Path) -> Iterator[None]:
+    """The same for a file that was to be made."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in _NO_ROOM
+        reason = error.strerror or os.strerror(error.errno or errno.EIO)
+        if full:
+            raise NotCreated(path, reason=reason) from error
+        raise NotCreated(path, reason=reason, hint="check the path and its permissions") from error
+
+
+def _close_after_failure(device: ResizableDevice) -> None:
+    """The first failure is the one to tell of."""
+    with suppress(OSError):
+        device.close()

@@ -1,0 +1,81 @@
+"""Changing an image's virtual size. Shrinking loses what lies behind the new end, so it wants to be said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from growdisk.api.images.opening import opened
+from growdisk.block.device import ResizableDevice
+from growdisk.block.raw import RawFile
+from growdisk.errors import ImageUnsupported
+from growdisk.qcow2.create_options import Preallocation
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.probe import ImageFormat
+from growdisk.units import SizeSpec, format_size
+
+_CHUNK = 4 << 20
+_SECTOR = 512
+
+
+def resize_image(
+    path: Path, size: SizeSpec, image_format: ImageFormat | None = None, *, shrink: bool = False,
+    preallocation: Preallocation = "off",
+) -> tuple[int, int]:  # fmt: skip
+    """Resize, durably. Returns the old and the new size. All refusals come before the first write."""
+    with opened(path, image_format, writable=True) as image:
+        old, new = image.size, size.resolve(image.size)
+        _refuse(path, image, new, shrink=shrink, preallocation=preallocation)
+        if new != old:
+            _resize(image, new, preallocation)
+        return old, new
+
+
+def extend_raw(file: RawFile, size: int, preallocation: Preallocation) -> None:
+    """Make a raw file longer, durably; it gets its old size back if there is no room."""
+    old = file.size
+    try:
+        if preallocation == "off":
+            file.resize(size)
+        else:
+            file.allocate(old, size - old)
+        if preallocation == "full":
+            zeros = bytes(_CHUNK)
+            for start in range(old, size, _CHUNK):
+                file.write(start, memoryview(zeros)[: min(_CHUNK, size - start)])
+        file.flush()
+    except OSError:
+        file.resize(old)
+        raise
+
+
+def refuse_raw_preallocation(path: Path, preallocation: Preallocation) -> None:
+    if preallocation == "metadata":
+        raise ImageUnsupported(
+            path, reason="a raw image has no metadata that could be preallocated",
+            hint="choose falloc or full; nothing was changed",
+        )  # fmt: skip
+
+
+def _refuse(path: Path, image: ResizableDevice, new: int, *, shrink: bool, preallocation: Preallocation) -> None:
+    if isinstance(image, RawFile):
+        refuse_raw_preallocation(path, preallocation)
+    reason = hint = None
+    if new < image.size and not shrink:
+        reason = f"{format_size(new)} is less than its {format_size(image.size)}, and what lies behind would be lost"
+        hint = "shrink the file system first, then say --shrink"
+    elif new % _SECTOR:
+        reason, hint = f"a disk's size is a multiple of {_SECTOR} bytes; {new} is not", "choose another SIZE"
+    elif preallocation != "off" and new < image.size:
+        reason, hint = "only growing can allocate space", "leave --preallocation out"
+    if reason is not None and hint is not None:
+        raise ImageUnsupported(path, reason=reason, hint=f"{hint}; nothing was changed")
+
+
+def _resize(image: ResizableDevice, size: int, preallocation: Preallocation) -> None:
+    if isinstance(image, Qcow2Image):
+        image.resize(size, preallocation=preallocation)
+    elif isinstance(image, RawFile) and size > image.size:
+        extend_raw(image, size, preallocation)
+    else:
+        image.resize(size)
+        image.flush()

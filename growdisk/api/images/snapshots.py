@@ -1,0 +1,45 @@
+"""Internal snapshots by name or by id. What could mean two of them is refused, where qemu-img picks one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from growdisk.api.images.opening import opened_qcow2
+from growdisk.errors import SnapshotIdOrName, SnapshotNotFound
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.snapshots import SnapshotInfo
+
+Selector = Literal["id", "name"]
+_NOUN = "snapshots"
+
+
+def create_snapshot(path: Path, name: str) -> SnapshotInfo:
+    """Keep the image's present state under `name`."""
+    with opened_qcow2(path, _NOUN, writable=True, with_backing=False) as image:
+        return image.create_snapshot(name)
+
+
+def apply_snapshot(path: Path, name: str, selector: Selector | None = None) -> None:
+    """Go back to a snapshot; `name` is its name or its id, `selector` says which where it could be both."""
+    with opened_qcow2(path, _NOUN, writable=True, with_backing=False) as image:
+        image.apply_snapshot(name, by_id=is_id(image, name, selector))
+
+
+def delete_snapshot(path: Path, name: str, selector: Selector | None = None) -> None:
+    """Forget a snapshot."""
+    with opened_qcow2(path, _NOUN, writable=True, with_backing=False) as image:
+        image.delete_snapshot(name, by_id=is_id(image, name, selector))
+
+
+def is_id(image: Qcow2Image, name: str, selector: Selector | None) -> bool:
+    """Whether `name` is an id here. SnapshotIdOrName if it is the id of one snapshot and the name of another."""
+    if selector is not None:
+        return selector == "id"
+    named = [snapshot for snapshot in image.snapshots() if snapshot.name == name]
+    numbered = [snapshot for snapshot in image.snapshots() if snapshot.id == name]
+    if not named and not numbered:
+        raise SnapshotNotFound(image.path, name=name)
+    if named and any(snapshot not in named for snapshot in numbered):
+        raise SnapshotIdOrName(image.path, name=name)
+    return not named

@@ -1,0 +1,56 @@
+"""growdisk image: the image engine's own verbs. Only the one that is called is loaded."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from growdisk.cli.common_options import add_common
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from growdisk.cli.output import Output
+
+NAME = "image"
+HELP = "make, describe, check, convert and change qcow2 and raw images"
+
+_VERBS = (
+    ("info", "what an image says of itself"),
+    ("map", "which layer holds which bytes, and where"),
+    ("check", "count all references anew; repair"),
+    ("compare", "whether two images show a guest the same bytes"),
+    ("create", "a new, empty image"),
+    ("resize", "change the virtual size of the image alone (growdisk expand does the whole job)"),
+    ("snapshot", "list, create, apply, delete internal snapshots"),
+    ("read", "copy guest bytes into a file"),
+    ("write", "copy a file onto guest bytes"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=_later(type(parser)))
+    for name, text in _VERBS:
+        verbs.add_parser(name, help=text, description=f"{text}.", allow_abbrev=False)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    raise AssertionError("every verb has its own run()")
+
+
+def _later(parser_class: type[argparse.ArgumentParser]) -> type[argparse.ArgumentParser]:
+    """Parsers that learn their arguments, from the file of their verb, when they are to parse."""
+
+    class Later(parser_class):  # type: ignore[misc, valid-type]
+        def parse_known_args(
+            self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+        ) -> tuple[argparse.Namespace, list[str]]:
+            verb = import_module(f"growdisk.cli.images.{self.prog.rsplit(' ', 1)[-1]}")
+            add_common(self, top=False)
+            verb.add_arguments(self)
+            self.set_defaults(run=verb.run)
+            parsed: tuple[argparse.Namespace, list[str]] = super().parse_known_args(args, namespace)
+            return parsed
+
+    return Later

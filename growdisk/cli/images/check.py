@@ -1,0 +1,76 @@
+"""growdisk image check: all references counted anew. Its exit codes are qemu-img's, not growdisk's own.
+
+0 clean, 1 could not check, 2 corrupt, 3 leaks, 63 a format that has nothing to check.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from growdisk.cli.images.shared import add_format, add_path
+from growdisk.cli.output import Output, error_document
+from growdisk.errors import GrowdiskError
+
+if TYPE_CHECKING:
+    from growdisk.qcow2.check import CheckReport
+
+_CLEAN, _FAILED, _CORRUPT, _LEAKS, _NOTHING_TO_CHECK = 0, 1, 2, 3, 63
+_ALWAYS = ("filename", "format", "check-errors")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_path(parser)
+    add_format(parser)
+    parser.add_argument("-r", dest="repair", choices=("leaks", "all"), help="repair leaked clusters, or all errors")
+    parser.epilog = "Exit codes: 0 clean, 1 could not check, 2 corrupt, 3 leaks, 63 not a format that can be checked."
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    from growdisk.api.images.checking import check_image
+
+    try:
+        report = check_image(arguments.path, arguments.repair, arguments.format)
+    except GrowdiskError as error:
+        output.error(error)
+        output.document({"error": error_document(error) | {"code": _FAILED}})
+        return _FAILED
+    if report is None:
+        text = "a raw image has nothing that could be checked"
+        output.note(f"growdisk: {arguments.path}: {text}")
+        output.document({"error": {"what": text, "why": "", "do": "", "code": _NOTHING_TO_CHECK}})
+        return _NOTHING_TO_CHECK
+    output.document({key: value for key, value in report.as_json().items() if value or key in _ALWAYS})
+    output.lines(_lines(report))
+    return _exit_code(report)
+
+
+def _exit_code(report: CheckReport) -> int:
+    if report.check_errors:
+        return _FAILED
+    if report.corruptions:
+        return _CORRUPT
+    return _LEAKS if report.leaks else _CLEAN
+
+
+def _lines(report: CheckReport) -> Iterator[str]:
+    yield from report.problems
+    if report.leaks_fixed or report.corruptions_fixed:
+        yield f"Repaired: {report.leaks_fixed} leaked clusters, {report.corruptions_fixed} corruptions."
+    if report.is_clean:
+        yield "No errors were found on the image."
+    if report.corruptions:
+        yield f"{report.corruptions} errors were found on the image. Data may be corrupted."
+    if report.leaks:
+        yield f"{report.leaks} leaked clusters were found on the image: space is wasted, no data are in danger."
+    if report.check_errors:
+        yield f"{report.check_errors} internal errors have occurred during the check."
+    total, allocated = report.total_clusters, report.allocated_clusters
+    if total and allocated:
+        yield (
+            f"{allocated}/{total} = {100 * allocated / total:.2f}% allocated, "
+            f"{100 * report.fragmented_clusters / allocated:.2f}% fragmented, "
+            f"{100 * report.compressed_clusters / allocated:.2f}% compressed clusters"
+        )
+    yield f"Image end offset: {report.image_end_offset}"

@@ -1,0 +1,35 @@
+"""growdisk image compare: exit 0 where two images show a guest the same bytes, 1 where they differ."""
+
+from __future__ import annotations
+
+import argparse
+
+from growdisk.cli.images.shared import add_path
+from growdisk.cli.output import Output
+
+_SAME, _DIFFERENT = 0, 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_path(parser, "first", metavar="A")
+    add_path(parser, "second", metavar="B")
+    parser.add_argument("-f", "--format", choices=("qcow2", "raw"), help="the format of A (default: probed)")
+    parser.add_argument("-F", dest="other_format", choices=("qcow2", "raw"), help="the format of B (default: probed)")
+    parser.add_argument("-s", "--strict", action="store_true", help="images of different size are never the same")
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    from growdisk.api.images.comparing import compare_images
+
+    found = compare_images(arguments.first, arguments.second, (arguments.format, arguments.other_format))
+    if found.sizes_differ:
+        output.note(f"the sizes differ: {found.sizes[0]} and {found.sizes[1]} bytes")
+    same = found.offset is None and not (arguments.strict and found.sizes_differ)
+    output.document({"identical": same, "offset": found.offset, "sizes": list(found.sizes)})
+    if found.offset is not None:
+        output.lines([f"Content mismatch at offset {found.offset}!"])
+    elif same:
+        output.lines(["Images are identical."])
+    else:
+        output.lines(["The sizes differ, the rest is zeros."])
+    return _SAME if same else _DIFFERENT

@@ -1,0 +1,47 @@
+"""growdisk image create: a new, empty image, with qemu-img's options."""
+
+from __future__ import annotations
+
+import argparse
+
+from growdisk.cli.images.shared import add_path, human_size, position_of
+from growdisk.cli.output import Output
+from growdisk.errors import UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_path(parser, metavar="PATH")
+    parser.add_argument("size", nargs="?", metavar="SIZE", help="40G (left out: that of the backing file)")
+    parser.add_argument("-f", "--format", choices=("qcow2", "raw"), default="qcow2", help="default: qcow2")
+    parser.add_argument("-b", "--backing", metavar="FILE", help="the backing file; counts from the image's directory")
+    parser.add_argument("-F", "--backing-format", choices=("qcow2", "raw"), help="its format (default: probed)")
+    parser.add_argument(
+        "-o", dest="options", action="append", default=[], metavar="NAME=VALUE,...",
+        help="cluster_size, compat, refcount_bits, lazy_refcounts, extended_l2, compression_type, preallocation; "
+        "raw: preallocation=off, falloc or full",
+    )  # fmt: skip
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    size = position_of(arguments.size) if arguments.size is not None else None
+    size = (_raw if arguments.format == "raw" else _qcow2)(arguments, size)
+    output.document({"result": "created", "filename": str(arguments.path), "virtual-size": size})
+    output.note(f"{arguments.path}: {arguments.format}, {human_size(size)}")
+    return 0
+
+
+def _raw(arguments: argparse.Namespace, size: int | None) -> int:
+    from growdisk.api.images.creating import create_raw, raw_preallocation
+
+    if size is None or arguments.backing is not None:
+        raise UsageError("a raw image has a SIZE and no backing file", hint="leave -b out, or make it qcow2")
+    create_raw(arguments.path, size, raw_preallocation(",".join(arguments.options)))
+    return size
+
+
+def _qcow2(arguments: argparse.Namespace, size: int | None) -> int:
+    from growdisk.api.images.creating import create_qcow2
+    from growdisk.qcow2.create_options import CreateOptions
+
+    options = CreateOptions.parse(",".join(arguments.options))
+    return create_qcow2(arguments.path, size, options, arguments.backing, arguments.backing_format)

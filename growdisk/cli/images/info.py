@@ -1,0 +1,79 @@
+"""growdisk image info: what an image says of itself, in qemu-img's words and keys."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from growdisk.cli.images.shared import add_format, add_path, human_size, printable
+from growdisk.cli.output import Output
+
+if TYPE_CHECKING:
+    from growdisk.api.images.info import ImageInfo
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_path(parser)
+    add_format(parser)
+    parser.add_argument(
+        "-U", "--force-share", action="store_true", help="also while a guest writes to it; the answer may be torn"
+    )
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    from growdisk.api.images.info import image_info
+
+    info = image_info(arguments.path, arguments.format, shared=arguments.force_share)
+    if output.json_mode:
+        output.document(info.as_json())
+    else:
+        output.lines(map(printable, _lines(info)))
+    return 0
+
+
+def _lines(info: ImageInfo) -> Iterator[str]:
+    from growdisk.cli.images.snapshot import table
+
+    facts = info.as_json()
+    yield f"image: {info.path}"
+    yield f"file format: {info.format}"
+    yield f"virtual size: {human_size(info.virtual_size)} ({info.virtual_size} bytes)"
+    yield f"disk size: {human_size(info.actual_size)}"
+    if "encrypted" in facts:
+        yield "encrypted: yes"
+    if "cluster-size" in facts:
+        yield f"cluster_size: {facts['cluster-size']}"
+    if facts["dirty-flag"]:
+        yield "cleanly shut down: no"
+    yield from _backing_lines(facts)
+    if info.snapshots:
+        yield from table(info.snapshots)
+    match facts.get("format-specific"):
+        case {"data": data}:
+            yield "Format specific information:"
+            yield from _nested(data, "    ")
+
+
+def _backing_lines(facts: dict[str, object]) -> Iterator[str]:
+    name, full = facts.get("backing-filename"), facts.get("full-backing-filename")
+    if name is None:
+        return
+    yield f"backing file: {name}" + (f" (actual path: {full})" if full != name else "")
+    if "backing-filename-format" in facts:
+        yield f"backing file format: {facts['backing-filename-format']}"
+
+
+def _nested(value: object, indent: str) -> Iterator[str]:
+    """Nested facts as qemu-img indents them."""
+    if isinstance(value, dict):
+        pairs = [(str(key).replace("-", " "), item) for key, item in value.items()]
+    else:
+        assert isinstance(value, list)
+        pairs = [(f"[{index}]", item) for index, item in enumerate(value)]
+    for key, item in pairs:
+        if isinstance(item, (dict, list)):
+            yield f"{indent}{key}:"
+            yield from _nested(item, indent + "    ")
+        else:
+            yield f"{indent}{key}: {str(item).lower() if isinstance(item, bool) else item}"

@@ -1,0 +1,44 @@
+"""growdisk image map: which layer holds which guest bytes, and where."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from growdisk.cli.images.shared import add_format, add_path, printable
+from growdisk.cli.output import Output
+
+if TYPE_CHECKING:
+    from growdisk.api.images.mapping import MapRecord
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_path(parser)
+    add_format(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    from growdisk.api.images.mapping import image_map
+
+    records = image_map(arguments.path, arguments.format)
+    if output.json_mode:
+        output.document([record.as_json() for record in records])
+    else:
+        output.lines(_lines(records))
+    return 0
+
+
+def _lines(records: Iterator[MapRecord]) -> Iterator[str]:
+    """Data only, as qemu-img; compressed and encrypted ones, at which it stops, have no place that could be told."""
+    yield f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File"
+    for record in records:
+        if record.data and not record.zero:
+            place = "-" if record.offset is None else _hex(record.offset)
+            row = f"{_hex(record.start):<16}{_hex(record.length):<16}{place:<16}"
+            yield row + printable(str(record.path))
+
+
+def _hex(number: int) -> str:
+    """As C's %#x, which writes no 0x before 0."""
+    return f"{number:#x}" if number else "0"

@@ -1,0 +1,26 @@
+"""growdisk image read: guest bytes into a file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from growdisk.cli.images.shared import add_format, add_path, position_of
+from growdisk.cli.output import Output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_path(parser)
+    parser.add_argument("offset", metavar="OFFSET", help="where the bytes begin: 0, 4096b, 64k")
+    parser.add_argument("length", metavar="LENGTH", help="how many: 512b, 1M")
+    parser.add_argument("file", type=Path, metavar="FILE", help="where they go; an earlier content is replaced")
+    add_format(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    from growdisk.api.images.guest_bytes import read_bytes
+
+    offset, length = position_of(arguments.offset), position_of(arguments.length)
+    read_bytes(arguments.path, offset, length, arguments.file, arguments.format)
+    output.document({"offset": offset, "length": length})
+    return 0

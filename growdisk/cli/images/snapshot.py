@@ -1,0 +1,90 @@
+"""growdisk image snapshot: internal snapshots, chosen by name or by id."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from growdisk.cli.images.shared import add_path, human_size, printable
+from growdisk.cli.output import Output
+
+if TYPE_CHECKING:
+    from growdisk.api.images.snapshots import Selector
+    from growdisk.qcow2.snapshots import SnapshotEntry
+
+_MILLI = 10**6
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("deed", choices=("list", "create", "apply", "delete"), help="what to do")
+    add_path(parser)
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the snapshot's name, or its id")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--id", metavar="ID", help="the snapshot of this id, whatever names there are")
+    which.add_argument("--name", dest="only_name", metavar="NAME", help="the snapshot of this name, whatever ids")
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    if arguments.deed == "list":
+        return _list(arguments, output)
+    chosen = [word for word in (arguments.name, arguments.id, arguments.only_name) if word is not None]
+    if len(chosen) != 1:
+        from growdisk.errors import UsageError
+
+        raise UsageError(f"snapshot {arguments.deed} needs one NAME", hint="or --id ID, or --name NAME")
+    return _change(arguments, chosen[0], output)
+
+
+def _list(arguments: argparse.Namespace, output: Output) -> int:
+    from growdisk.api.images.info import image_info, snapshot_json
+
+    entries = image_info(arguments.path).snapshots
+    output.document([snapshot_json(entry) for entry in entries])
+    if entries:
+        output.lines(table(entries))
+    return 0
+
+
+def _change(arguments: argparse.Namespace, name: str, output: Output) -> int:
+    from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
+
+    path, deed = arguments.path, arguments.deed
+    selector = _selector(arguments)
+    if deed == "create":
+        if selector == "id":
+            from growdisk.errors import UsageError
+
+            raise UsageError("a new snapshot gets its id by itself", hint="give it a NAME")
+        info = create_snapshot(path, name)
+        output.document({"result": "created", "id": info.id, "name": info.name})
+        return 0
+    change = apply_snapshot if deed == "apply" else delete_snapshot
+    change(path, name, selector)
+    output.document({"result": "applied" if deed == "apply" else "deleted", "snapshot": name})
+    return 0
+
+
+def _selector(arguments: argparse.Namespace) -> Selector | None:
+    if arguments.id is not None:
+        return "id"
+    return "name" if arguments.only_name is not None else None
+
+
+def table(entries: Iterable[SnapshotEntry]) -> Iterator[str]:
+    """The snapshots as qemu-img lists them."""
+    yield "Snapshot list:"
+    yield f"{'ID':<10}{'TAG':<17}{'VM SIZE':>8}{'DATE':>20}{'VM CLOCK':>13}{'ICOUNT':>11}"
+    for entry in entries:
+        date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.date_sec))
+        count = "" if entry.icount is None else entry.icount
+        yield (
+            f"{printable(entry.id):<9} {printable(entry.name):<16} {human_size(entry.vm_state_size):>8}{date:>20}"
+            f"{_clock(entry.vm_clock_nsec):>13}{count:>11}"
+        )
+
+
+def _clock(nanoseconds: int) -> str:
+    seconds, rest = divmod(nanoseconds // _MILLI, 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{rest:03}"

@@ -1,0 +1,25 @@
+"""growdisk image write: a file onto guest bytes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from growdisk.cli.images.shared import add_format, add_path, position_of
+from growdisk.cli.output import Output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_path(parser)
+    parser.add_argument("offset", metavar="OFFSET", help="where the bytes go: 0, 4096b, 64k")
+    parser.add_argument("file", type=Path, metavar="FILE", help="what is written, as long as it is")
+    add_format(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    from growdisk.api.images.guest_bytes import write_bytes
+
+    offset = position_of(arguments.offset)
+    length = write_bytes(arguments.path, offset, arguments.file, arguments.format)
+    output.document({"offset": offset, "length": length})
+    return 0
