@@ -118,16 +118,23 @@ def _refuse_without_run(path: Path, verb: str, state: RunState, *, undoable: boo
 
 def _carry_out(session: Session, action: Callable[[], RunState]) -> Result:
     """Do it, and say how it ended. Errors of growdisk become part of the Result; everything else is a bug."""
-    error: GrowdiskError | None = None
+    with closing(session.snapshots):
+        error = _error_of(action)
+        session.directory.make_room()
+        return _result(session, error)
+
+
+def _error_of(action: Callable[[], RunState]) -> GrowdiskError | None:
     try:
         action()
     except GrowdiskError as failure:
-        error = failure
+        return failure
     except OSError as failure:
-        error = RunStopped(reason=str(failure))
-    finally:
-        session.hands.kill()
-        session.directory.make_room()
+        return RunStopped(reason=str(failure))
+    return None
+
+
+def _result(session: Session, error: GrowdiskError | None) -> Result:
     state, plan = session.engine.state, session.plan
     facts = inspect_device(session.disk, image_facts(session.disk.base(writable=False), session.path))
     reason = _how_far_back(state) if error is None else ""

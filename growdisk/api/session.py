@@ -31,7 +31,7 @@ class Session:
     plan: Plan
     disk: Disk
     directory: RunDirectory
-    hands: Hands
+    snapshots: SnapshotStore
     engine: Engine[RunContext]
 
     @classmethod
@@ -75,7 +75,7 @@ class Session:
             plan.steps, RunContext(disk, hands, path), store, journal, observer,
             keep=plan.keep, stop=stop, make_room=directory.make_room,
         )  # fmt: skip
-        return cls(path, plan, disk, directory, hands, engine)
+        return cls(path, plan, disk, directory, store, engine)
 
 
 def _snapshots(plan: Plan, disk: Disk, directory: RunDirectory) -> SnapshotStore:

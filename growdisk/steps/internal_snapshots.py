@@ -38,6 +38,7 @@ class InternalSnapshots:
         """Settling only frees clusters."""
 
     def keep(self) -> None:
+        self._image.flush()
         self._image.set_run_mark(on=False)
 
     def settle(self) -> None:
@@ -47,6 +48,9 @@ class InternalSnapshots:
         self._delete(list(self._names.values()))
         self._image.set_run_mark(on=False)
         self._image.flush()
+
+    def close(self) -> None:
+        """The image is the disk's own."""
 
     def _present(self) -> frozenset[str]:
         return frozenset(snapshot.name for snapshot in self._image.snapshots())

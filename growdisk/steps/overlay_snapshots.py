@@ -8,6 +8,7 @@ of each step is about to overwrite; it fits only the image as we left it, which 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from growdisk.block.device import ExtentKind, ResizableDevice
@@ -73,6 +74,10 @@ class OverlaySnapshots:
             self._chain.remove(self._chain.undo(step))
         self._chain.remove(self._chain.fresh)
         self._pin.remove()
+
+    def close(self) -> None:
+        with suppress(OSError):  # what could not be written was told when it was asked for
+            self._chain.close()
 
     def _make_final(self, *, keep_undo: bool) -> None:
         self._disk.flush()

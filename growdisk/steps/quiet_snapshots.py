@@ -40,3 +40,7 @@ class QuietSnapshots:
     def discard(self) -> None:
         self._hands.kill()
         self._store.discard()
+
+    def close(self) -> None:
+        self._hands.kill()
+        self._store.close()

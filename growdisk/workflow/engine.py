@@ -17,6 +17,7 @@ from growdisk.workflow.failures import (
     RestoreFailed,
     SettleFailed,
     StepFailed,
+    StoppedAndRestored,
     StoppedWithoutWayBack,
 )
 from growdisk.workflow.journal import Event, Record
@@ -200,6 +201,8 @@ class Engine(Generic[C]):
         if touched and not self._snapshots.can_restore:
             raise StoppedWithoutWayBack(step.name, reason) from error
         self.go_back()
+        if isinstance(error, Interrupted):
+            raise StoppedAndRestored(error.signal) from error
         if isinstance(error, GrowdiskError) and touched:
             hint = error.what_to_do or "mend the cause and run the same command again"
             raise StepFailed(step.name, reason=reason, hint=hint) from error

@@ -74,8 +74,15 @@ class NothingToRestore(NeedsUser):
 
 @dataclass(eq=False)
 class Interrupted(OperationFailed):
+    """Raised at a safe point of a run that was asked to stop; ends as StoppedAndRestored."""
+
     WHAT: ClassVar[str] = "stopped by {signal}"
-    WHY: ClassVar[str] = "the run was asked to stop"
+    signal: str
+
+
+@dataclass(eq=False)
+class StoppedAndRestored(OperationFailed):
+    WHAT: ClassVar[str] = "stopped by {signal}; everything is back as it was"
     DO: ClassVar[str] = "run the same command again when you want to go on"
     signal: str
 

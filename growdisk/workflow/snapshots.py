@@ -42,6 +42,10 @@ class SnapshotStore(Protocol):
         """Forget all snapshots after everything was restored."""
         ...
 
+    def close(self) -> None:
+        """Let go of open files; what the store keeps stays as it is. The last call."""
+        ...
+
 
 class NoSnapshots:
     """`--snapshots none`: there is no way back, only forward."""
@@ -64,4 +68,7 @@ class NoSnapshots:
         pass
 
     def discard(self) -> None:
+        pass
+
+    def close(self) -> None:
         pass
