@@ -13,34 +13,40 @@ from pathlib import Path
 from growdisk.block.raw import RawFile
 from growdisk.durable import sync_directory
 from growdisk.errors import ImageUnsupported
-from growdisk.qcow2.features import feature_name_table
+from growdisk.qcow2.create_options import CreateOptions
+from growdisk.qcow2.features import Compatible, Incompatible, feature_name_table
 from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header import CURRENT_LENGTH, V2_LENGTH, V3_LENGTH, Extension, Header
-from growdisk.qcow2.header_rules import MAX_BACKING_NAME, MAX_L1_BYTES, MAX_SIZE
+from growdisk.qcow2.header_rules import MAX_BACKING_NAME
+from growdisk.qcow2.preallocate import Preallocator
 from growdisk.qcow2.refblock import RefblockCodec
 from growdisk.qcow2.tables import dump_table, progression
+from growdisk.qcow2.writeback import Metadata
+
+_PLAIN = CreateOptions()
 
 
 def create(
     path: Path,
     size: int,
+    options: CreateOptions = _PLAIN,
     *,
-    cluster_bits: int = 16,
-    version: int = 3,
-    refcount_order: int = 4,
     backing: Path | None = None,
     backing_format: str | None = None,
 ) -> None:
     """Create an empty image of `size` bytes. FileExistsError if `path` exists; durable when it returns.
 
     The name of the backing file is stored as given; a relative one counts from the image's directory.
+    Raises ImageUnsupported, with nothing written, for what the format does not allow.
     """
-    header = _plan(path, size, cluster_bits, version, refcount_order, backing, backing_format)
+    header = _plan(path, size, options, backing, backing_format)
     file = RawFile.create(path)
     try:
         file.resize(_clusters(header) * header.cluster_size)
         for offset, content in _parts(header):
             file.write(offset, content)
+        if options.preallocation != "off":
+            _preallocate(file, path, header, options)
         file.flush()
         sync_directory(path.absolute().parent)
     except BaseException:
@@ -50,31 +56,38 @@ def create(
         file.close()
 
 
-def _plan(
-    path: Path, size: int, cluster_bits: int, version: int, refcount_order: int,
-    backing: Path | None, backing_format: str | None,
-) -> Header:  # fmt: skip
+def _preallocate(file: RawFile, path: Path, header: Header, options: CreateOptions) -> None:
+    metadata = Metadata(file, path, header)
+    Preallocator(metadata).fill(0, header.size, options.preallocation)
+    metadata.close_cleanly()
+
+
+def _plan(path: Path, size: int, options: CreateOptions, backing: Path | None, backing_format: str | None) -> Header:
     """The header of the image to be. ImageUnsupported for what the format does not allow."""
-    problem = _problem(size, cluster_bits, version, refcount_order, backing)
+    problem = options.problem(size, backed=backing is not None)
+    if backing is not None and len(str(backing).encode("utf-8", "surrogateescape")) > MAX_BACKING_NAME:
+        problem = f"the name of a backing file has at most {MAX_BACKING_NAME} bytes"
     if problem is not None:
         raise ImageUnsupported(path, reason=problem, hint="choose other options; nothing was written")
-    geometry = Geometry(cluster_bits, refcount_order)
+    version, geometry = options.version, options.geometry
     l1_size = max(geometry.l1_entries(size), 1)
     table_clusters, blocks = _refcount_area(geometry, 1 + geometry.clusters(8 * l1_size))
     header = Header(
         version=version,
-        cluster_bits=cluster_bits,
+        cluster_bits=geometry.cluster_bits,
         size=size,
         crypt_method=0,
         l1_size=l1_size,
-        l1_offset=(1 + table_clusters + blocks) << cluster_bits,
-        reftable_offset=1 << cluster_bits,
+        l1_offset=(1 + table_clusters + blocks) * geometry.cluster_size,
+        reftable_offset=geometry.cluster_size,
         reftable_clusters=table_clusters,
         snapshot_count=0,
         snapshots_offset=0,
-        refcount_order=refcount_order,
+        incompatible=_incompatible(options),
+        compatible=int(Compatible.LAZY_REFCOUNTS) if options.lazy_refcounts else 0,
+        refcount_order=geometry.refcount_order,
         header_length=CURRENT_LENGTH if version == 3 else V2_LENGTH,
-        late_fields=bytes(CURRENT_LENGTH - V3_LENGTH) if version == 3 else b"",
+        late_fields=_late_fields(options),
         backing_file=str(backing) if backing is not None else None,
         extensions=_extensions(version, backing_format),
     )
@@ -85,20 +98,16 @@ def _plan(
     return header
 
 
-def _problem(size: int, cluster_bits: int, version: int, refcount_order: int, backing: Path | None) -> str | None:
-    if version not in (2, 3):
-        return f"version {version} does not exist"
-    if not 9 <= cluster_bits <= 21:
-        return "clusters have 512 bytes to 2 MiB"
-    if not 0 <= refcount_order <= 6 or (version == 2 and refcount_order != 4):
-        return "refcounts have 1 to 64 bits, and 16 in version 2"
-    if size % 512 or not 0 <= size <= MAX_SIZE:
-        return f"{size} is not a size for a disk"
-    if 8 * Geometry(cluster_bits, refcount_order).l1_entries(size) > MAX_L1_BYTES:
-        return f"clusters of {1 << cluster_bits} bytes cannot address {size} bytes"
-    if backing is not None and len(str(backing).encode("utf-8", "surrogateescape")) > MAX_BACKING_NAME:
-        return f"the name of a backing file has at most {MAX_BACKING_NAME} bytes"
-    return None
+def _incompatible(options: CreateOptions) -> int:
+    zstd = Incompatible.COMPRESSION_TYPE if options.compression_type == "zstd" else 0
+    return int(zstd | (Incompatible.EXTENDED_L2 if options.extended_l2 else 0))
+
+
+def _late_fields(options: CreateOptions) -> bytes:
+    """The fields behind the fixed ones of version 3; the compression type comes first."""
+    if options.version == 2:
+        return b""
+    return bytes([options.compression_type == "zstd"]).ljust(CURRENT_LENGTH - V3_LENGTH, b"\0")
 
 
 def _extensions(version: int, backing_format: str | None) -> tuple[Extension, ...]:

@@ -104,7 +104,10 @@ class L2Entry:
 
 @dataclass(frozen=True)
 class CompressedRange:
-    """Where compressed data lie: `length` bytes from `offset`, ending at a 512-byte sector, perhaps behind the EOF."""
+    """Where compressed data lie: `length` bytes from `offset`.
+
+    As decoded it ends at a 512-byte sector, perhaps behind the end of the file.
+    """
 
     offset: int
     length: int
@@ -116,6 +119,11 @@ class CompressedRange:
         offset = raw & ((1 << offset_bits) - 1)
         sectors = (raw >> offset_bits & ((1 << (62 - offset_bits)) - 1)) + 1
         return cls(offset, sectors * 512 - offset % 512)
+
+    def entry(self, cluster_bits: int) -> int:
+        """The L2 entry for data of this length at this offset, any byte of a file."""
+        sectors = (self.offset + self.length - 1 >> 9) - (self.offset >> 9)
+        return COMPRESSED | sectors << 62 - (cluster_bits - 8) | self.offset
 
     def clusters(self, cluster_bits: int) -> range:
         """Indices of the host clusters that hold the data; each counts one reference."""

@@ -6,6 +6,7 @@ change. Bitmaps are not kept up to date, so they are dropped before that, as the
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,13 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.backing import open_backing
 from growdisk.qcow2.bitmaps import bitmap_runs
+from growdisk.qcow2.create_options import Preallocation
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import FEATURES_OFFSET, Header, read_header
 from growdisk.qcow2.header_rules import damaged
-from growdisk.qcow2.mapping import Mapping
+from growdisk.qcow2.mapping import GuestRun, Mapping
+from growdisk.qcow2.packing import Packer
+from growdisk.qcow2.parallel_compress import CompressedCluster
 from growdisk.qcow2.reader import Reader
 from growdisk.qcow2.repair import repair
 from growdisk.qcow2.resize import Resizer
@@ -38,8 +42,10 @@ class Qcow2Image:
         self._metadata = Metadata(file, path, header)
         mapping = Mapping(self._metadata)
         walker = Walker(self._metadata, mapping)
+        self._mapping = mapping
         self._reader = Reader(self._metadata, mapping, backing)
         self._writer = Writer(self._metadata, mapping, self._reader)
+        self._packer = Packer(self._metadata, mapping, self._reader, self._writer)
         self._resizer = Resizer(self._metadata, mapping, self._reader, self._writer, walker)
         self._snapshots = SnapshotKeeper(self._metadata, walker)
         self._writable, self._closed, self._changing = False, False, False
@@ -107,6 +113,11 @@ class Qcow2Image:
         return self._backing
 
     @property
+    def host_file(self) -> BlockDevice:
+        """The file in which the host offsets of `runs` count."""
+        return self._file
+
+    @property
     def actual_size(self) -> int:
         """Bytes that the file takes on the host."""
         return self.path.stat().st_blocks * 512
@@ -122,6 +133,18 @@ class Qcow2Image:
         check_range(self.size, offset, len(data))
         self._begin_guest_change()
         self._writer.write(offset, memoryview(data).cast("B"))
+
+    def write_compressed(self, offset: int, data: bytes) -> None:
+        """Store one whole cluster, or the disk's last partial one, compressed where that makes it smaller."""
+        self.write_compressed_cluster(
+            CompressedCluster.of(offset, data, self._packer.cluster_size, self._packer.compress)
+        )
+
+    def write_compressed_cluster(self, cluster: CompressedCluster) -> None:
+        """The same for a cluster from compress_clusters(): the work of the threads is stored in order."""
+        check_range(self.size, cluster.offset, len(cluster.data))
+        self._begin_guest_change()
+        self._packer.write(cluster)
 
     def write_zeros(self, offset: int, length: int) -> None:
         check_range(self.size, offset, length)
@@ -140,6 +163,15 @@ class Qcow2Image:
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         check_range(self.size, offset, length)
         return self._reader.extents(offset, offset + length)
+
+    def runs(self, offset: int, length: int) -> Iterator[GuestRun]:
+        """The range as this layer alone has it: adjacent runs of one kind, with where they lie in the file."""
+        check_range(self.size, offset, length)
+        return self._mapping.runs(offset, offset + length)
+
+    def used_clusters(self, limit: int) -> int:
+        """How many clusters of the file are counted as used; counting ends at `limit`."""
+        return self._metadata.refcounts.used(self._metadata.geometry.clusters(self._file.size), limit)
 
     def close(self) -> None:
         if self._closed:
@@ -161,11 +193,11 @@ class Qcow2Image:
 
     # --- size and snapshots -----------------------------------------------------------------------
 
-    def resize(self, size: int) -> None:
+    def resize(self, size: int, *, preallocation: Preallocation = "off") -> None:
         """Change the virtual size, durably. New space reads as zeros, whatever was there before."""
-        self._resizer.check(size)
+        self._resizer.check(size, preallocation)
         self._begin_change()
-        self._resizer.resize(size)
+        self._resizer.resize(size, preallocation)
 
     def snapshots(self) -> tuple[SnapshotInfo, ...]:
         """The internal snapshots, oldest first."""
@@ -177,17 +209,28 @@ class Qcow2Image:
         self._begin_change()
         return self._snapshots.create(name)
 
-    def apply_snapshot(self, name: str) -> None:
-        """Go back to a snapshot, its virtual size included, durably. The snapshot stays."""
-        self._snapshots.find(name)
-        self._begin_change()
-        self._snapshots.apply(name)
+    def snapshot_view(self, name: str, *, by_id: bool = False) -> Qcow2Image:
+        """What a snapshot holds, at its own size and for reading only. Good while this image is open and unchanged."""
+        entry, l1 = self._snapshots.load(name, by_id=by_id)
+        header = replace(
+            self.header, size=entry.disk_size(self.header.size), l1_size=entry.l1_size, l1_offset=entry.l1_offset
+        )
+        view = Qcow2Image(self._file, self.path, header, self._backing)
+        missing = header.geometry.l1_entries(header.size) - len(l1)
+        view._metadata.replace_l1(l1 + array("Q", bytes(8 * max(missing, 0))))
+        return view
 
-    def delete_snapshot(self, name: str) -> None:
-        """Forget a snapshot and free what only it needed, durably."""
-        self._snapshots.find(name)
+    def apply_snapshot(self, name: str, *, by_id: bool = False) -> None:
+        """Go back to a snapshot, its virtual size included, durably. The snapshot stays."""
+        self._snapshots.find(name, by_id=by_id)
         self._begin_change()
-        self._snapshots.delete(name)
+        self._snapshots.apply(name, by_id=by_id)
+
+    def delete_snapshot(self, name: str, *, by_id: bool = False) -> None:
+        """Forget a snapshot and free what only it needed, durably."""
+        self._snapshots.find(name, by_id=by_id)
+        self._begin_change()
+        self._snapshots.delete(name, by_id=by_id)
 
     # --- an unfinished run ------------------------------------------------------------------------
 

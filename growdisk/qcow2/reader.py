@@ -9,8 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice, Extent, ExtentKind
-from growdisk.errors import ImageUnsupported
-from growdisk.qcow2.compress import BadCompressedData, Decompressor, NoDecompressor, decompressor
+from growdisk.qcow2.compress import BadCompressedData, Decompressor, decompressor
 from growdisk.qcow2.entries import CompressedRange, L2Kind
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.mapping import GuestRun, Mapping
@@ -58,6 +57,10 @@ class Reader:
             return True
         return run.kind is L2Kind.UNALLOCATED and (self.backing is None or run.start >= self.backing.size)
 
+    def forget(self, entry: int) -> None:
+        """New compressed data have been written to where this L2 entry points."""
+        self._clusters.pop(entry, None)
+
     def _read_run(self, run: GuestRun) -> bytes:
         length = run.end - run.start
         if run.kind is L2Kind.NORMAL:
@@ -78,7 +81,7 @@ class Reader:
         return (self._file.read(offset, available) if available else b"") + bytes(length - available)
 
     def _cluster(self, entry: int) -> bytes:
-        """A compressed cluster. Nobody but us writes the file, and we never write compressed ones: caching is safe."""
+        """A compressed cluster. Nobody but us writes the file, and who writes a compressed one calls `forget`."""
         cluster = self._clusters.get(entry)
         if cluster is None:
             cluster = self._decompressed(entry)
@@ -97,8 +100,6 @@ class Reader:
             return self._decompress(raw, self._geometry.cluster_size)
         except BadCompressedData as error:
             raise damaged(path, f"the compressed cluster at {data.offset:#x} is broken: {error}") from error
-        except NoDecompressor as error:
-            raise ImageUnsupported(path, reason=str(error), hint="install libzstd1") from error
 
     def _raw_extents(self, start: int, end: int) -> Iterator[Extent]:
         for run in self._mapping.runs(start, end):

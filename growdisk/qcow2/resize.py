@@ -7,12 +7,15 @@ zeros before the size is published. Shrinking: the size first, then the clusters
 from __future__ import annotations
 
 from array import array
+from contextlib import suppress
 from dataclasses import replace
 
 from growdisk.errors import ImageUnsupported
+from growdisk.qcow2.create_options import Preallocation
 from growdisk.qcow2.header import SIZE_AND_L1_OFFSET
 from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
 from growdisk.qcow2.mapping import Mapping
+from growdisk.qcow2.preallocate import Preallocator
 from growdisk.qcow2.reader import Reader
 from growdisk.qcow2.tables import dump_table
 from growdisk.qcow2.walk import Walker
@@ -30,7 +33,7 @@ class Resizer:
         self._metadata, self._mapping, self._geometry = metadata, mapping, metadata.geometry
         self._reader, self._writer, self._walker = reader, writer, walker
 
-    def check(self, size: int) -> None:
+    def check(self, size: int, preallocation: Preallocation = "off") -> None:
         """Raise ImageUnsupported, before anything is written, if the image cannot have this size."""
         header = self._metadata.header
         reason = None
@@ -42,22 +45,32 @@ class Resizer:
             reason = "it is a version 2 image with snapshots, which do not know the size they were taken at"
         elif header.backing_file is not None and self._reader.backing is None and size > header.size:
             reason = "its backing file is not open, so nobody knows what lies behind the old end"
+        elif preallocation != "off":
+            reason = self._preallocation_problem(size)
         if reason is not None:
             hint = "choose another size, or convert the image; growdisk has not changed it"
             raise ImageUnsupported(self._metadata.path, reason=reason, hint=hint)
 
-    def resize(self, size: int) -> None:
-        self.check(size)
+    def _preallocation_problem(self, size: int) -> str | None:
+        header = self._metadata.header
+        if size < header.size:
+            return "there is nothing to preallocate in a disk that shrinks"
+        if header.crypt_method and header.version == 2:
+            return "an encrypted version 2 image cannot say that preallocated clusters read as zeros"
+        return None
+
+    def resize(self, size: int, preallocation: Preallocation = "off") -> None:
+        self.check(size, preallocation)
         old = self._metadata.header.size
         if size > old:
-            self._grow(old, size)
+            self._grow(old, size, preallocation)
         elif size < old:
             self._publish(size)
             self._drop_tables_behind(size)
             self._drop_clusters_behind(size)
             self._metadata.close_cleanly()
 
-    def _grow(self, old: int, size: int) -> None:
+    def _grow(self, old: int, size: int, preallocation: Preallocation) -> None:
         self._check_key_not_needed(old)
         self._drop_tables_behind(old)
         self._lengthen_l1(self._geometry.l1_entries(size))
@@ -65,11 +78,31 @@ class Resizer:
         cluster_end = min(align_up(old, self._geometry.cluster_size), size)
         backing = self._reader.backing
         zero_end = max(cluster_end, min(size, backing.size if backing is not None else 0))
-        if zero_end > old:
+        if preallocation != "off":
+            self._preallocate(old, cluster_end, size, preallocation)
+        elif zero_end > old:
             self._writer.write_zeros(old, zero_end)
         self._metadata.flush()
         self._publish(size)
         self._metadata.close_cleanly()
+
+    def _preallocate(self, old: int, start: int, end: int, mode: Preallocation) -> None:
+        """Map [old, end) before the size is published; on a full disk give everything behind the old end back.
+
+        The old disk may end inside a cluster: the rest of that, until `start`, is zeros, written as guest data.
+        """
+        try:
+            if self._metadata.header.crypt_method:
+                self._writer.write_zeros(old, start)
+            else:
+                self._writer.write(old, memoryview(bytes(start - old)))
+            Preallocator(self._metadata).fill(start, end, mode)
+        except OSError:
+            with suppress(OSError):
+                self._drop_tables_behind(old)
+                self._drop_clusters_behind(old)
+                self._metadata.close_cleanly()
+            raise
 
     def _check_key_not_needed(self, old: int) -> None:
         """Zeros that are written as guest data need the key of an encrypted image; zero flags do not."""

@@ -54,6 +54,11 @@ class SnapshotKeeper:
             raise SnapshotAmbiguous(self._metadata.path, name=name)
         return found[0]
 
+    def load(self, name: str, *, by_id: bool = False) -> tuple[SnapshotEntry, array[int]]:
+        """A snapshot and its L1 table, validated."""
+        entry = self.find(name, by_id=by_id)
+        return entry, self._load_l1(entry)
+
     def check_new_name(self, name: str) -> None:
         if not 0 < len(name.encode("utf-8", "surrogateescape")) <= MAX_NAME:
             raise ImageUnsupported(

@@ -107,7 +107,7 @@ class Writer:
             raise
         index = start >> bits & self._geometry.l2_entries - 1
         entries = progression(cluster << bits | COPIED, count, self._geometry.cluster_size)
-        self._replace_entries(l1_index, table, index, entries)
+        self.replace_entries(l1_index, table, index, entries)
         return end
 
     def _write_clusters(self, host: int, start: int, end: int, data: memoryview) -> None:
@@ -127,8 +127,8 @@ class Writer:
 
     # --- entries ----------------------------------------------------------------------------------
 
-    def _replace_entries(self, l1_index: int, table: array[int], index: int, entries: array[int]) -> None:
-        """Store entries in a table from writable_l2 and free what they replace, later."""
+    def replace_entries(self, l1_index: int, table: array[int], index: int, entries: array[int]) -> None:
+        """Store entries in a table from Metadata.writable_l2 and free what they replace, later."""
         old = table[index : index + len(entries)]
         table[index : index + len(entries)] = entries
         self._metadata.l2_changed(l1_index, table)
@@ -182,7 +182,7 @@ class Writer:
         count = (run.end - 1 >> bits) - (run.start >> bits) + 1
         table = self._metadata.writable_l2(l1_index)
         index = run.start >> bits & self._geometry.l2_entries - 1
-        self._replace_entries(l1_index, table, index, array("Q", [entry]) * count)
+        self.replace_entries(l1_index, table, index, array("Q", [entry]) * count)
 
     def _write_explicit_zeros(self, start: int, end: int) -> None:
         """Zeros as data, except where there are zeros already."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.create import create
+from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
 from tests.crash.recording import RecordingFile
 from tests.crash.sparse import SparseBytes
@@ -22,6 +23,10 @@ class Shape:
     version: int
     cluster_bits: int
     order: int = 4
+
+    @property
+    def options(self) -> CreateOptions:
+        return CreateOptions(1 << self.cluster_bits, "0.10" if self.version == 2 else "1.1", 1 << self.order)
 
     def __str__(self) -> str:
         return f"v{self.version}-{1 << self.cluster_bits}-{1 << self.order}bit"
@@ -51,8 +56,8 @@ class World:
         if self.backing is not None:
             self.backing.write_bytes(pattern(9, 700 * KiB))
         create(
-            self.path, scenario.size, cluster_bits=shape.cluster_bits, version=shape.version,
-            refcount_order=shape.order, backing=self.backing, backing_format="raw" if self.backing else None,
+            self.path, scenario.size, shape.options,
+            backing=self.backing, backing_format="raw" if self.backing else None,
         )  # fmt: skip
         file = RecordingFile.load(self.path)
         self._do(file, scenario.prepare)

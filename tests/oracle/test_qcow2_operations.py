@@ -10,6 +10,7 @@ import pytest
 
 from growdisk.errors import ImageUnsupported, Refused
 from growdisk.qcow2.create import create
+from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
 from tests.oracle.test_qcow2_reads_qemu import guest_bytes, qemu, qemu_io, read_all
 
@@ -130,7 +131,7 @@ def test_a_longer_backing_file_does_not_show_in_the_grown_area(tmp_path: Path, o
 
 def test_the_refcount_table_moves_when_the_file_outgrows_it(tmp_path: Path) -> None:
     path = tmp_path / "image.qcow2"
-    create(path, 64 * MIB, cluster_bits=9, refcount_order=6)  # one table cluster counts 2 MiB
+    create(path, 64 * MIB, CreateOptions(512, refcount_bits=64))  # one table cluster counts 2 MiB
     with Qcow2Image.open(path, writable=True) as image:
         before = image.header.reftable_clusters
         for step in range(20):

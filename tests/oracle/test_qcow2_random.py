@@ -12,6 +12,7 @@ import pytest
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2 import refcounts, writeback
 from growdisk.qcow2.create import create
+from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
 
 KIB = 1 << 10
@@ -152,7 +153,7 @@ def test_random_operations_leave_what_the_model_says_and_qemu_finds_no_error(
         base.write_bytes(below)
         content = bytearray(below[:size].ljust(size, b"\0"))
     create(
-        path, size, version=version, cluster_bits=cluster_bits, refcount_order=refcount_order,
+        path, size, CreateOptions(1 << cluster_bits, "0.10" if version == 2 else "1.1", 1 << refcount_order),
         backing=Path(base.name) if backed else None, backing_format="raw" if backed else None,
     )  # fmt: skip
     actor = Actor(path, Model(content), rng, version=version, backing_size=backing_size)

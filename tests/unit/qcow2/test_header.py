@@ -11,6 +11,7 @@ import pytest
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged, ImageUnsupported
 from growdisk.qcow2.create import create
+from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.header import Extension, Header, read_header
 from growdisk.qcow2.image import Qcow2Image
 
@@ -121,7 +122,7 @@ def test_a_corrupt_image_opens_for_reading_only(image: Path) -> None:
 
 def test_the_bytes_behind_a_version_2_header_are_extensions_not_features(tmp_path: Path) -> None:
     path = tmp_path / "v2.qcow2"
-    create(path, 64 * MIB, version=2, backing=Path("base"), backing_format="raw")
+    create(path, 64 * MIB, CreateOptions(compat="0.10"), backing=Path("base"), backing_format="raw")
     with closing(RawFile.open(path)) as file:
         header = read_header(file, path)
     assert (header.incompatible, header.refcount_bits, header.backing_format) == (0, 16, "raw")

@@ -20,6 +20,7 @@ from growdisk.errors import (
     SnapshotNotFound,
 )
 from growdisk.qcow2.create import create
+from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import probe_format
 
@@ -214,7 +215,7 @@ def test_impossible_sizes_are_refused_and_change_nothing(image: Path, size: int)
 
 
 def test_a_version_2_image_with_snapshots_keeps_its_size(tmp_path: Path) -> None:
-    create(tmp_path / "v2", MIB, version=2)
+    create(tmp_path / "v2", MIB, CreateOptions(compat="0.10"))
     with Qcow2Image.open(tmp_path / "v2", writable=True) as opened:
         opened.create_snapshot("one")
         with pytest.raises(ImageUnsupported, match="version 2"):

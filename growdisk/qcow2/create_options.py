@@ -1,0 +1,114 @@
+"""What a new image may be: the options of `qemu-img create -o`, by QEMU's names, and what they must agree on.
+
+Version 2 ("0.10") knows nothing but clusters of any size: every other option here needs version 3 ("1.1").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Literal, get_args
+
+from growdisk.errors import UsageError
+from growdisk.qcow2.geometry import Geometry
+from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
+from growdisk.units import SUFFIXES
+
+Compat = Literal["0.10", "1.1"]
+CompressionType = Literal["zlib", "zstd"]
+Preallocation = Literal["off", "metadata", "falloc", "full"]
+
+_SWITCH = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "compat": get_args(Compat),
+    "compression_type": get_args(CompressionType),
+    "preallocation": get_args(Preallocation),
+}
+_COMPAT_ALIASES = {"v2": "0.10", "v3": "1.1"}
+
+
+@dataclass(frozen=True)
+class CreateOptions:
+    """The shape of a new image; `cluster_size` in bytes."""
+
+    cluster_size: int = 1 << 16
+    compat: Compat = "1.1"
+    refcount_bits: int = 16
+    lazy_refcounts: bool = False
+    compression_type: CompressionType = "zlib"
+    preallocation: Preallocation = "off"
+    extended_l2: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> CreateOptions:
+        """`cluster_size=4k,compat=0.10,...` as qemu-img's -o takes it; UsageError for what it does not know."""
+        options = cls()
+        for word in filter(None, text.split(",")):
+            name, equals, value = word.partition("=")
+            if not equals or name not in {field.name for field in fields(cls)}:
+                known = ", ".join(field.name for field in fields(cls))
+                raise UsageError(f"'{word}' is not an option of a qcow2 image", hint=f"write NAME=VALUE; NAME: {known}")
+            options = replace(options, **{name: _value(name, value)})  # type: ignore[arg-type]
+        return options
+
+    @property
+    def version(self) -> int:
+        return 2 if self.compat == "0.10" else 3
+
+    @property
+    def geometry(self) -> Geometry:
+        return Geometry(self.cluster_size.bit_length() - 1, self.refcount_bits.bit_length() - 1, self.extended_l2)
+
+    def problem(self, size: int, *, backed: bool) -> str | None:
+        """Why no image of `size` bytes can be so, or None. `backed`: it is to have a backing file."""
+        return self._own_problem() or self._version_problem() or self._size_problem(size, backed=backed)
+
+    def _own_problem(self) -> str | None:
+        if self.cluster_size not in (1 << bits for bits in range(9, 22)):
+            return "its cluster size is a power of two from 512 bytes to 2 MiB"
+        if self.refcount_bits not in (1 << order for order in range(7)):
+            return "its refcounts have 1, 2, 4, 8, 16, 32 or 64 bits"
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                return f"its {name} is one of {', '.join(known)}"
+        if self.extended_l2 and self.cluster_size < 1 << 14:
+            return "extended L2 entries need clusters of 16 KiB or more"
+        return None
+
+    def _version_problem(self) -> str | None:
+        plain = CreateOptions(self.cluster_size, self.compat, preallocation=self.preallocation)
+        if self.version == 3 or self == plain:
+            return None
+        later = next(field.name for field in fields(self) if getattr(self, field.name) != getattr(plain, field.name))
+        return f"{later} needs compat=1.1: a version 2 image has no place to say so"
+
+    def _size_problem(self, size: int, *, backed: bool) -> str | None:
+        if size % 512 or not 0 <= size <= MAX_SIZE:
+            return f"{size} is not a size for a disk"
+        if 8 * self.geometry.l1_entries(size) > MAX_L1_BYTES:
+            return f"clusters of {self.cluster_size} bytes cannot address {size} bytes"
+        if backed and self.preallocation != "off" and not self.extended_l2:
+            return "preallocated clusters would hide its backing file"
+        return None
+
+
+def _value(name: str, text: str) -> int | str | bool:
+    if name == "compat":
+        text = _COMPAT_ALIASES.get(text, text)
+    if name in _CHOICES:
+        if text not in _CHOICES[name]:
+            raise UsageError(f"{name} cannot be '{text}'", hint=f"choose one of {', '.join(_CHOICES[name])}")
+        return text
+    if name in ("cluster_size", "refcount_bits"):
+        return _bytes(name, text)
+    if text not in _SWITCH:
+        raise UsageError(f"{name} cannot be '{text}'", hint=f"write {name}=on or {name}=off")
+    return _SWITCH[text]
+
+
+def _bytes(name: str, text: str) -> int:
+    """A number with an optional binary suffix: here a bare number is one of bytes, as for qemu-img."""
+    digits = text.rstrip(SUFFIXES + "K")
+    suffix = text[len(digits) :].replace("K", "k") or "b"
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 9 or suffix not in tuple(SUFFIXES):
+        raise UsageError(f"{name} cannot be '{text}'", hint=f"write {name}=65536 or {name}=64k")
+    return int(digits) << 10 * SUFFIXES.index(suffix)

@@ -1,0 +1,64 @@
+"""Clusters for guest data that has not been written yet: mapped, counted, and reading as zeros.
+
+A cluster that was in use before still holds old bytes, so every one is emptied before a table points to it. In an
+encrypted image empty clusters would decrypt to noise: there the entries carry the zero flag as well.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from growdisk.qcow2.create_options import Preallocation
+from growdisk.qcow2.entries import COPIED, ZERO
+from growdisk.qcow2.tables import progression
+from growdisk.qcow2.writeback import Metadata
+
+_CHUNK = 4 << 20
+
+
+@runtime_checkable
+class Reserving(Protocol):
+    """A file that can take room on the host without being written."""
+
+    def reserve(self, offset: int, length: int) -> None: ...
+
+
+class Preallocator:
+    """Fills empty parts of one image's L2 tables."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        self._metadata, self._file, self._geometry = metadata, metadata.file, metadata.geometry
+
+    def fill(self, start: int, end: int, mode: Preallocation) -> None:
+        """Map all clusters of [start, end), which must be empty. OSError if the host is full; the caller flushes."""
+        coverage = self._geometry.l2_coverage
+        while start < end:
+            stop = min(end, (start // coverage + 1) * coverage)
+            self._fill_in_table(start, stop, mode)
+            start = stop
+
+    def _fill_in_table(self, start: int, end: int, mode: Preallocation) -> None:
+        bits, l1_index = self._geometry.cluster_bits, start // self._geometry.l2_coverage
+        table = self._metadata.writable_l2(l1_index)
+        first, count = start >> bits, (end - 1 >> bits) - (start >> bits) + 1
+        index = first & self._geometry.l2_entries - 1
+        cluster = self._metadata.allocator.allocate(count)
+        try:
+            self._empty(cluster << bits, count << bits, mode)
+        except OSError:
+            self._metadata.allocator.release([(cluster, count)])  # nothing points to them yet
+            raise
+        flags = COPIED | (ZERO if self._metadata.header.crypt_method else 0)
+        table[index : index + count] = progression(cluster << bits | flags, count, self._geometry.cluster_size)
+        self._metadata.l2_changed(l1_index, table)
+
+    def _empty(self, offset: int, length: int, mode: Preallocation) -> None:
+        """Make new clusters zeros, with as much host room behind them as the mode asks for."""
+        if mode == "full" or (mode == "falloc" and not isinstance(self._file, Reserving)):
+            zeros = memoryview(bytes(min(length, _CHUNK)))
+            for position in range(offset, offset + length, _CHUNK):
+                self._file.write(position, zeros[: min(_CHUNK, offset + length - position)])
+            return
+        self._file.write_zeros(offset, length)
+        if mode == "falloc" and isinstance(self._file, Reserving):
+            self._file.reserve(offset, length)

@@ -1,0 +1,76 @@
+"""The options of a new image: how they are written, and what they refuse."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from growdisk.errors import ImageUnsupported, UsageError
+from growdisk.qcow2.create import create
+from growdisk.qcow2.create_options import CreateOptions
+from growdisk.qcow2.image import Qcow2Image
+from tests.unit.qcow2.test_image import FullDisk
+
+MIB = 1 << 20
+
+
+def test_options_are_written_as_for_qemu_img() -> None:
+    assert CreateOptions.parse("") == CreateOptions()
+    assert CreateOptions.parse("cluster_size=4k,compat=v2") == CreateOptions(4096, "0.10")
+    options = CreateOptions.parse("cluster_size=65536,lazy_refcounts=on,compression_type=zstd,preallocation=full")
+    assert (options.lazy_refcounts, options.compression_type, options.preallocation) == (True, "zstd", "full")
+
+
+@pytest.mark.parametrize("text", ["cluster_size", "colour=red", "compat=2.0", "lazy_refcounts=maybe", "cluster_size=x"])
+def test_an_option_that_does_not_exist_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError):
+        CreateOptions.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("cluster_size=100k", "power of two"),
+        ("cluster_size=4M", "power of two"),
+        ("cluster_size=256", "power of two"),
+        ("refcount_bits=128", "refcounts have"),
+        ("refcount_bits=0", "refcounts have"),
+        ("compat=0.10,refcount_bits=8", "refcount_bits needs compat=1.1"),
+        ("compat=0.10,lazy_refcounts=on", "lazy_refcounts needs compat=1.1"),
+        ("compat=0.10,compression_type=zstd", "compression_type needs compat=1.1"),
+    ],
+)
+def test_options_that_cannot_be_together_are_refused_and_no_file_is_made(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ImageUnsupported, match=said):
+        create(tmp_path / "image", MIB, CreateOptions.parse(text))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preallocated_image_cannot_have_a_backing_file(tmp_path: Path) -> None:
+    with pytest.raises(ImageUnsupported, match="hide its backing file"):
+        create(tmp_path / "image", MIB, CreateOptions(preallocation="metadata"), backing=Path("base"))
+
+
+def test_a_disk_that_shrinks_has_nothing_to_preallocate(tmp_path: Path) -> None:
+    create(tmp_path / "image", 2 * MIB)
+    before = (tmp_path / "image").read_bytes()
+    with Qcow2Image.open(tmp_path / "image", writable=True) as image, pytest.raises(ImageUnsupported):
+        image.resize(MIB, preallocation="full")
+    assert (tmp_path / "image").read_bytes() == before
+
+
+def test_a_full_disk_fails_a_preallocated_growth_and_the_old_disk_stays_usable(tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    create(path, 2 * MIB)
+    image = Qcow2Image.over(FullDisk(path, room=MIB), path, writable=True)
+    image.write(0, b"\1" * 100_000)
+    with pytest.raises(OSError) as failure:
+        image.resize(64 * MIB, preallocation="full")
+    assert failure.value.errno == errno.ENOSPC
+    image.close()
+    with Qcow2Image.open(path, writable=True) as image:
+        assert image.size == 2 * MIB
+        image.resize(64 * MIB)
+        assert image.read(0, 64 * MIB) == (b"\1" * 100_000).ljust(64 * MIB, b"\0")
