@@ -24,7 +24,7 @@ check: setup-test
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	shellcheck setup/*.sh .ci/run
-	$(PYTHON) -m pytest -m "not appliance and not boot" tests/test_architecture.py tests/unit
+	$(PYTHON) -m pytest -n 2 -m "not appliance and not boot" tests/test_architecture.py tests/unit
 
 bench: setup-test
 	$(PYTHON) -m benchmarks
