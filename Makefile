@@ -15,8 +15,10 @@ setup-test:
 demo: setup
 	@setup/demo.sh
 
+# First all that two processes can share the machine for, then what launches appliances and boots guests.
 test: setup-test
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2 -m "not appliance and not boot"
+	$(PYTHON) -m pytest -m "appliance or boot"
 
 # Under a minute: no guest is booted, no appliance started.
 check: setup-test
