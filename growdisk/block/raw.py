@@ -99,6 +99,20 @@ class RawFile:
         check_range(self._size, offset, length)
         self._punch(offset, length)
 
+    def copy_from(self, source: RawFile, offset: int, length: int) -> None:
+        """The same range of another file; the kernel moves it where both file systems can."""
+        check_range(self._size, offset, length)
+        end = offset + length
+        while offset < end:
+            try:
+                done = os.copy_file_range(source._fd, self._fd, end - offset, offset, offset)
+            except OSError:
+                done = 0
+            if done == 0:
+                self.write(offset, source.read(offset, end - offset))
+                return
+            offset += done
+
     def flush(self) -> None:
         os.fdatasync(self._fd)
 

@@ -24,6 +24,8 @@ _VERBS = (
     ("create", "a new, empty image"),
     ("resize", "change the virtual size of the image alone (growdisk expand does the whole job)"),
     ("snapshot", "list, create, apply, delete internal snapshots"),
+    ("convert", "what a guest sees of an image, in another format or shape"),
+    ("copy", "copy a raw image, with its holes"),
     ("read", "copy guest bytes into a file"),
     ("write", "copy a file onto guest bytes"),
 )

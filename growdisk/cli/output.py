@@ -19,7 +19,7 @@ from growdisk.cli.pen import pen_for
 from growdisk.errors import GrowdiskError
 
 if TYPE_CHECKING:
-    from growdisk.cli.progress import StepLines
+    from growdisk.cli.progress import Bar, StepLines
 
 _PLAIN_WIDTH, _MAX_WIDTH, _MIN_WIDTH = 80, 120, 20
 
@@ -81,8 +81,17 @@ class Output:
         """The observer of a run."""
         from growdisk.cli.progress import StepLines
 
-        moving = sys.stderr.isatty() and not self.quiet and os.environ.get("TERM") != "dumb"
-        return StepLines(self.note, moving=moving, plain=self._color == "never")
+        return StepLines(self.note, moving=self._moving, plain=self._color == "never")
+
+    def bar(self, title: str) -> Bar:
+        """How far a long deed has come."""
+        from growdisk.cli.progress import Bar
+
+        return Bar(title, moving=self._moving, plain=self._color == "never")
+
+    @property
+    def _moving(self) -> bool:
+        return sys.stderr.isatty() and not self.quiet and os.environ.get("TERM") != "dumb"
 
 
 def prepare_streams() -> None:

@@ -56,3 +56,39 @@ def _moving_line(*, plain: bool) -> Progress:
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
     return Progress(*columns, console=Console(stderr=True, no_color=plain or None), transient=True)
+
+
+class Bar:
+    """One long deed, as a context manager that is called with (bytes done, bytes in all). Nothing if not `moving`."""
+
+    def __init__(self, title: str, *, moving: bool, plain: bool = False) -> None:
+        self._title, self._moving, self._plain = title, moving, plain
+        self._live: Progress | None = None
+
+    def __enter__(self) -> Bar:
+        if self._moving:
+            self._live = _bytes_line(plain=self._plain)
+            self._live.add_task(self._title, total=None)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._live is not None:
+            self._live.update(self._live.task_ids[0], completed=done, total=total)
+
+
+def _bytes_line(*, plain: bool) -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
+        DownloadColumn(binary_units=True), TimeRemainingColumn(),
+    )  # fmt: skip
+    return Progress(*columns, console=Console(stderr=True, no_color=plain or None), transient=True)

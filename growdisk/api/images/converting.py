@@ -1,0 +1,122 @@
+"""An image in another format or shape: what the guest sees, without what it does not use.
+
+The new image grows under a name of its own and appears when it is whole and durable. Snapshots are not taken along;
+one of them can be the source, and then has its own size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from growdisk.api.images.new_file import NewFile
+from growdisk.api.images.opening import opened, told_no_creation
+from growdisk.api.images.pumping import Piece, Progress, clusters, nonzero_pieces
+from growdisk.api.images.resizing import extend_raw, refuse_raw_preallocation
+from growdisk.api.images.snapshots import Selector, is_id
+from growdisk.block.device import BlockDevice
+from growdisk.block.raw import RawFile
+from growdisk.errors import ImageUnsupported, SnapshotNotFound
+from growdisk.qcow2.create import create
+from growdisk.qcow2.create_options import CreateOptions, Preallocation
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.parallel_compress import compress_clusters
+from growdisk.qcow2.probe import ImageFormat
+from growdisk.units import align_up
+
+_SECTOR = 512
+_SMALLEST_HOLE = 4096  # as qemu-img's -S 4k
+
+
+@dataclass(frozen=True)
+class RawTarget:
+    """A raw image to be."""
+
+    preallocation: Preallocation = "off"
+
+
+@dataclass(frozen=True)
+class Qcow2Target:
+    """A qcow2 image to be. `jobs`: threads that compress, 0 for one per processor."""
+
+    options: CreateOptions
+    compress: bool = False
+    jobs: int = 0
+
+
+@dataclass(frozen=True)
+class Source:
+    path: Path
+    format: ImageFormat | None = None
+    snapshot: str | None = None
+    selector: Selector | None = None
+
+
+def convert_image(source: Source, path: Path, target: RawTarget | Qcow2Target, progress: Progress) -> int:
+    """Make `path` from what a guest sees of `source`. Returns its virtual size. After a failure nothing is there."""
+    with opened(source.path, source.format) as device:
+        content = _content(device, source)
+        size = align_up(content.size, _SECTOR)
+        _refuse(path, target, size)
+        with told_no_creation(path), NewFile(path) as new:
+            with _new_image(new.temporary, target, size) as image:
+                _fill(image, content, target, progress)
+            new.publish()
+        return size
+
+
+def _content(device: BlockDevice, source: Source) -> BlockDevice:
+    if source.snapshot is None:
+        return device
+    if not isinstance(device, Qcow2Image):
+        raise SnapshotNotFound(source.path, name=source.snapshot)
+    by_id = is_id(device, source.snapshot, source.selector)
+    return device.snapshot_view(source.snapshot, by_id=by_id)
+
+
+def _refuse(path: Path, target: RawTarget | Qcow2Target, size: int) -> None:
+    if isinstance(target, RawTarget):
+        refuse_raw_preallocation(path, target.preallocation)
+        return
+    problem = target.options.problem(size, backed=False)
+    if target.compress and target.options.preallocation != "off":
+        problem = "compressed clusters cannot be preallocated"
+    if problem is not None:
+        raise ImageUnsupported(path, reason=problem, hint="choose other options; nothing was written")
+
+
+@contextmanager
+def _new_image(path: Path, target: RawTarget | Qcow2Target, size: int) -> Iterator[RawFile | Qcow2Image]:
+    image: RawFile | Qcow2Image
+    if isinstance(target, RawTarget):
+        image = RawFile.create(path)
+        extend_raw(image, size, target.preallocation)
+    else:
+        create(path, size, target.options)
+        image = Qcow2Image.open(path, writable=True)
+    try:
+        yield image
+    finally:
+        image.close()
+
+
+def _fill(
+    image: RawFile | Qcow2Image, content: BlockDevice, target: RawTarget | Qcow2Target, progress: Progress
+) -> None:
+    if not isinstance(image, Qcow2Image) or not isinstance(target, Qcow2Target):
+        _write(image, nonzero_pieces(content, _SMALLEST_HOLE, progress))
+        return
+    cluster_size = image.header.cluster_size
+    if not target.compress:
+        _write(image, nonzero_pieces(content, max(cluster_size, _SMALLEST_HOLE), progress))
+        return
+    cut = clusters(nonzero_pieces(content, cluster_size, progress), cluster_size, image.size)
+    for cluster in compress_clusters(cut, image.header, jobs=target.jobs):
+        image.write_compressed_cluster(cluster)
+
+
+def _write(image: BlockDevice, pieces: Iterator[Piece]) -> None:
+    for offset, data in pieces:
+        image.write(offset, data)

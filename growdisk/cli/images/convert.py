@@ -1,0 +1,70 @@
+"""growdisk image convert: what a guest sees of an image, in another format or shape."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from growdisk.cli.images.shared import add_format, add_path, ended_like_ctrl_c, human_size
+from growdisk.cli.output import Output
+from growdisk.errors import UsageError
+
+if TYPE_CHECKING:
+    from growdisk.api.images.converting import Qcow2Target, RawTarget
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_path(parser, "source", metavar="SRC")
+    parser.add_argument("path", type=Path, metavar="DST", help="the new image; it must not exist")
+    add_format(parser)
+    parser.add_argument(
+        "-O", dest="to", choices=("qcow2", "raw"),
+        help="the new format (default: by the name, .qcow2 or .raw or .img; else raw, but qcow2 with -c)",
+    )  # fmt: skip
+    parser.add_argument("-c", dest="compress", action="store_true", help="compress the clusters")
+    parser.add_argument("--compression", choices=("zlib", "zstd"), help="how; the same as -c -o compression_type=")
+    parser.add_argument(
+        "-o", dest="options", action="append", default=[], metavar="NAME=VALUE,...", help="as for image create"
+    )
+    parser.add_argument("-j", "--jobs", type=int, default=0, metavar="N", help="threads (default: one per processor)")
+    parser.add_argument("-l", "--snapshot", metavar="SNAPSHOT", help="convert this internal snapshot, at its own size")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--id", dest="selector", action="store_const", const="id", help="SNAPSHOT is an id")
+    which.add_argument("--name", dest="selector", action="store_const", const="name", help="SNAPSHOT is a name")
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    from growdisk.api.images.converting import Source, convert_image
+
+    source = Source(arguments.source, arguments.format, arguments.snapshot, arguments.selector)
+    with ended_like_ctrl_c(), output.bar(f"converting {arguments.source.name}") as progress:
+        size = convert_image(source, arguments.path, _target(arguments), progress)
+    host = arguments.path.stat().st_blocks * 512
+    output.document({"result": "created", "filename": str(arguments.path), "virtual-size": size, "actual-size": host})
+    output.note(f"{arguments.path}: {human_size(size)}, {human_size(host)} on the host")
+    return 0
+
+
+def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
+    from growdisk.api.images.converting import Qcow2Target, RawTarget
+    from growdisk.api.images.creating import raw_preallocation
+    from growdisk.qcow2.create_options import CreateOptions
+
+    options, compress = ",".join(arguments.options), arguments.compress or arguments.compression is not None
+    if arguments.jobs < 0:
+        raise UsageError("-j takes a number of threads", hint="leave it out for one per processor")
+    if _format(arguments.to, arguments.path, compress=compress) == "raw":
+        if compress:
+            raise UsageError("a raw image cannot be compressed", hint="add -O qcow2")
+        return RawTarget(raw_preallocation(options))
+    if arguments.compression is not None:
+        options += f",compression_type={arguments.compression}"
+    return Qcow2Target(CreateOptions.parse(options), compress, arguments.jobs)
+
+
+def _format(asked: str | None, path: Path, *, compress: bool) -> str:
+    if asked is not None:
+        return asked
+    known = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw"}
+    return known.get(path.suffix.lower(), "qcow2" if compress else "raw")
