@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from growdisk.backends.appliance_values import CheckState, FilesystemCheck
@@ -58,9 +60,10 @@ def check(shell: Shell, device: str, *, repair: bool = False, full: bool | None 
     if full is None:
         full = read_superblock(shell, device).inodes <= _FULL_CHECK_INODES
     options = ["-f"] if full or repair else []
-    status, output = shell.run(
-        "e2fsck", *options, "-y" if repair else "-p", device, accept=tuple(range(_COULD_NOT_WORK))
-    )
+    with _saying_what_is_too_new():
+        status, output = shell.run(
+            "e2fsck", *options, "-y" if repair else "-p", device, accept=tuple(range(_COULD_NOT_WORK))
+        )
     if status & _LEFT_ERRORS:
         return FilesystemCheck(CheckState.DAMAGED, output)
     return FilesystemCheck(CheckState.MENDED if status & _MENDED else CheckState.CLEAN, output)
@@ -83,7 +86,8 @@ def grow(shell: Shell, device: str, size: int | None) -> str:
 
 def read_superblock(shell: Shell, device: str) -> Superblock:
     """What dumpe2fs says of it. ToolFailed where there is no ext file system."""
-    _, text = shell.run("dumpe2fs", "-h", device, accept=_DUMPE2FS_TELLS)
+    with _saying_what_is_too_new():
+        _, text = shell.run("dumpe2fs", "-h", device, accept=_DUMPE2FS_TELLS)
     return Superblock(
         block_size=_field(text, "Block size"),
         blocks=_field(text, "Block count"),
@@ -92,6 +96,20 @@ def read_superblock(shell: Shell, device: str) -> Superblock:
         reserved_gdt_blocks=_field(text, "Reserved GDT blocks", default=0),
         inodes=_field(text, "Inode count"),
     )
+
+
+@contextmanager
+def _saying_what_is_too_new() -> Iterator[None]:
+    """A guest newer than this machine is a common case, and no repair helps it."""
+    try:
+        yield
+    except ToolFailed as error:
+        if "unsupported feature" not in error.detail:
+            raise
+        hint = (
+            "grow it on a machine with a newer e2fsprogs (the appliance has this machine's), or from inside the guest"
+        )
+        raise ToolFailed(error.tool, error.status, error.detail, hint) from error
 
 
 def _grow_mounted(shell: Shell, device: str, wanted: list[str]) -> str:

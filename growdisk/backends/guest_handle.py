@@ -78,7 +78,7 @@ class Shell:
         self.disk = answer.strip()
 
     def run(self, *words: str, accept: Collection[int] = (0,)) -> tuple[int, str]:
-        """Exit status, and what it printed on both streams. /dev/sda and its partitions are the disk's."""
+        """Exit status, and what it printed on both streams. /dev/sda and its partitions are the disk's, there too."""
         command = shlex.join(self._translated(word) for word in words)
         COMMAND_LOG.debug("# in the appliance: %s", command)
         with guest_call(words[0]):
@@ -86,7 +86,7 @@ class Shell:
         match = _STATUS.match(answer)
         if match is None:
             raise ToolFailed(f"{words[0]} (in the appliance)", -1, f"unreadable answer {answer!r}")
-        status, output = int(match["status"]), match["output"]
+        status, output = int(match["status"]), match["output"].replace(self.disk, DISK)
         if status not in accept:
             raise ToolFailed(f"{words[0]} (in the appliance)", status, last_lines(output) or "it gave no reason")
         return status, output

@@ -32,7 +32,12 @@ def layers(image: Path, before: Before) -> tuple[int, int, bool, bool]:
         where = f"{raw}?offset={MiB}"
         blocks = re.findall(r"Block count:\s+(\d+)", run("dumpe2fs", "-h", where))[0]
         fstab = run("debugfs", "-R", "cat /etc/fstab", where)
-        return virtual_size(image), len(sfdisk(raw)), int(blocks) * 1024 > _OLD, " swap " in fstab
+        return (
+            virtual_size(image),
+            len(sfdisk(raw)),
+            int(blocks) * 1024 > _OLD,
+            re.search(r"^[^#].* swap ", fstab, re.MULTILINE) is not None,
+        )
 
 
 def assert_kept(host: Host, image: Path) -> None:
