@@ -162,6 +162,13 @@ class SnapshotIdOrName(ImageError):
 
 
 @dataclass(eq=False)
+class WrongKey(ImageError):
+    WHAT: ClassVar[str] = "cannot unlock {path}"
+    WHY: ClassVar[str] = "the passphrase opens none of its key slots"
+    DO: ClassVar[str] = "give the right one (--key-file FILE; a line break at its end counts); nothing was changed"
+
+
+@dataclass(eq=False)
 class LayoutError(Refused):
     """Something about what is inside the disk: its table, its partitions, their contents."""
 

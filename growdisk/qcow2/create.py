@@ -1,4 +1,4 @@
-"""Making a new, empty image: header, refcount table, refcount blocks and L1 table, one behind the other.
+"""Making a new, empty image: header, refcount table and blocks, L1 table, encryption header, one behind the other.
 
 All of it is written before anything depends on it and synced with its directory, so the image is there whole or the
 file can be removed.
@@ -6,6 +6,7 @@ file can be removed.
 
 from __future__ import annotations
 
+import struct
 from array import array
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.features import Compatible, Incompatible, feature_name_table
 from growdisk.qcow2.geometry import Geometry
-from growdisk.qcow2.header import CURRENT_LENGTH, V2_LENGTH, V3_LENGTH, Extension, Header
+from growdisk.qcow2.header import CURRENT_LENGTH, LUKS, V2_LENGTH, V3_LENGTH, Extension, Header
 from growdisk.qcow2.header_rules import MAX_BACKING_NAME
 from growdisk.qcow2.preallocate import Preallocator
 from growdisk.qcow2.refblock import RefblockCodec
@@ -33,17 +34,21 @@ def create(
     *,
     backing: Path | None = None,
     backing_format: str | None = None,
+    key: bytes | None = None,
+    key_seconds: float = 2.0,
 ) -> None:
     """Create an empty image of `size` bytes. FileExistsError if `path` exists; durable when it returns.
 
     The name of the backing file is stored as given; a relative one counts from the image's directory.
+    `key`: encrypt with LUKS under this passphrase; trying one takes `key_seconds` on a machine like this.
     Raises ImageUnsupported, with nothing written, for what the format does not allow.
     """
-    header = _plan(path, size, options, backing, backing_format)
+    luks = _new_luks(key, key_seconds) if key is not None else b""
+    header = _plan(path, size, options, backing, backing_format, luks)
     file = RawFile.create(path)
     try:
-        file.resize(_clusters(header) * header.cluster_size)
-        for offset, content in _parts(header):
+        file.resize(_clusters(header, luks) * header.cluster_size)
+        for offset, content in _parts(header, luks):
             file.write(offset, content)
         if options.preallocation != "off":
             _preallocate(file, path, header, options)
@@ -56,27 +61,35 @@ def create(
         file.close()
 
 
+def _new_luks(key: bytes, seconds: float) -> bytes:
+    from growdisk.qcow2.luks import new_luks  # the library behind it is loaded for encrypted images only
+
+    return new_luks(key, seconds)
+
+
 def _preallocate(file: RawFile, path: Path, header: Header, options: CreateOptions) -> None:
     metadata = Metadata(file, path, header)
     Preallocator(metadata).fill(0, header.size, options.preallocation)
     metadata.close_cleanly()
 
 
-def _plan(path: Path, size: int, options: CreateOptions, backing: Path | None, backing_format: str | None) -> Header:
+def _plan(
+    path: Path, size: int, options: CreateOptions, backing: Path | None, backing_format: str | None, luks: bytes
+) -> Header:
     """The header of the image to be. ImageUnsupported for what the format does not allow."""
-    problem = options.problem(size, backed=backing is not None)
+    problem = options.problem(size, backed=backing is not None, encrypted=bool(luks))
     if backing is not None and len(str(backing).encode("utf-8", "surrogateescape")) > MAX_BACKING_NAME:
         problem = f"the name of a backing file has at most {MAX_BACKING_NAME} bytes"
     if problem is not None:
         raise ImageUnsupported(path, reason=problem, hint="choose other options; nothing was written")
     version, geometry = options.version, options.geometry
     l1_size = max(geometry.l1_entries(size), 1)
-    table_clusters, blocks = _refcount_area(geometry, 1 + geometry.clusters(8 * l1_size))
+    table_clusters, blocks = _refcount_area(geometry, 1 + geometry.clusters(8 * l1_size) + geometry.clusters(len(luks)))
     header = Header(
         version=version,
         cluster_bits=geometry.cluster_bits,
         size=size,
-        crypt_method=0,
+        crypt_method=LUKS if luks else 0,
         l1_size=l1_size,
         l1_offset=(1 + table_clusters + blocks) * geometry.cluster_size,
         reftable_offset=geometry.cluster_size,
@@ -91,8 +104,12 @@ def _plan(path: Path, size: int, options: CreateOptions, backing: Path | None, b
         backing_file=str(backing) if backing is not None else None,
         extensions=_extensions(version, backing_format),
     )
+    if luks:
+        place = struct.pack(">QQ", _clusters(header, b"") << header.cluster_bits, len(luks))
+        header = replace(header, extensions=(Extension(Extension.CRYPTO, place), *header.extensions))
     if len(header.to_bytes()) > header.cluster_size:  # only in clusters of 512 bytes: the names are a courtesy
-        header = replace(header, extensions=header.extensions[: 1 if backing_format else 0])
+        needed = tuple(other for other in header.extensions if other.type != Extension.FEATURE_NAMES)
+        header = replace(header, extensions=needed)
     if len(header.to_bytes()) > header.cluster_size:
         raise ImageUnsupported(path, reason="the name of the backing file does not fit into one cluster")
     return header
@@ -127,22 +144,24 @@ def _refcount_area(geometry: Geometry, others: int) -> tuple[int, int]:
         table_clusters, blocks = wider, needed
 
 
-def _parts(header: Header) -> tuple[tuple[int, bytes], ...]:
-    """What stands in the new file, as (offset, bytes); the L1 table behind it is empty."""
+def _parts(header: Header, luks: bytes) -> tuple[tuple[int, bytes], ...]:
+    """What stands in the new file, as (offset, bytes); the L1 table behind that is empty."""
     geometry, cluster_size = header.geometry, header.cluster_size
     first_block, first_l1 = 1 + header.reftable_clusters, header.l1_offset // cluster_size
     table = progression(first_block * cluster_size, first_l1 - first_block, cluster_size)
     codec = RefblockCodec(geometry.refcount_bits)
-    counts = array(codec.typecode, [1]) * _clusters(header)
+    counts = array(codec.typecode, [1]) * _clusters(header, luks)
     counts.extend([0] * ((first_l1 - first_block) * geometry.refblock_entries - len(counts)))
     return (
         (0, header.to_bytes()),
         (header.reftable_offset, dump_table(table)),
         (first_block * cluster_size, codec.dump(counts)),
+        (_clusters(header, b"") * cluster_size, luks),
     )
 
 
-def _clusters(header: Header) -> int:
-    """Of the whole new file."""
+def _clusters(header: Header, luks: bytes) -> int:
+    """Of the whole new file; the encryption header comes last."""
     geometry = header.geometry
-    return header.l1_offset // header.cluster_size + geometry.clusters(8 * header.l1_size)
+    tables = header.l1_offset // header.cluster_size + geometry.clusters(8 * header.l1_size)
+    return tables + geometry.clusters(len(luks))

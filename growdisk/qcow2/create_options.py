@@ -58,8 +58,10 @@ class CreateOptions:
     def geometry(self) -> Geometry:
         return Geometry(self.cluster_size.bit_length() - 1, self.refcount_bits.bit_length() - 1, self.extended_l2)
 
-    def problem(self, size: int, *, backed: bool) -> str | None:
+    def problem(self, size: int, *, backed: bool = False, encrypted: bool = False) -> str | None:
         """Why no image of `size` bytes can be so, or None. `backed`: it is to have a backing file."""
+        if encrypted and self.preallocation != "off" and self.version == 2:
+            return "preallocated clusters of an encrypted version 2 image would not read as zeros"
         return self._own_problem() or self._version_problem() or self._size_problem(size, backed=backed)
 
     def _own_problem(self) -> str | None:

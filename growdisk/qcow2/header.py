@@ -20,6 +20,8 @@ from growdisk.qcow2.header_rules import check_header, check_start, damaged
 MAGIC = b"QFI\xfb"
 V2_LENGTH, V3_LENGTH, CURRENT_LENGTH = 72, 104, 112
 
+LEGACY_AES, LUKS = 1, 2  # crypt_method
+
 # Byte offsets of the fields that are rewritten alone: each group lies in the first sector, so one write is atomic.
 SIZE_AND_L1_OFFSET = 24  # size u64, crypt_method u32, l1_size u32, l1_table_offset u64
 REFTABLE_OFFSET = 48  # refcount_table_offset u64, refcount_table_clusters u32

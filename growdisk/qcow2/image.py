@@ -9,16 +9,18 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice, Extent, ResizableDevice, check_range
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported
-from growdisk.qcow2.backing import open_backing
+from growdisk.qcow2.backing import open_backing, with_backing
 from growdisk.qcow2.bitmaps import bitmap_runs
 from growdisk.qcow2.create_options import Preallocation
+from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.features import Autoclear, Incompatible
-from growdisk.qcow2.header import FEATURES_OFFSET, Header, read_header
+from growdisk.qcow2.header import FEATURES_OFFSET, LEGACY_AES, Header, read_header
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.packing import Packer
@@ -36,10 +38,13 @@ from growdisk.qcow2.writer import Writer
 class Qcow2Image:
     """One open image. Implements BlockDevice for its guest-visible content."""
 
-    def __init__(self, file: ResizableDevice, path: Path, header: Header, backing: BlockDevice | None) -> None:
+    def __init__(
+        self, file: ResizableDevice, path: Path, header: Header, backing: BlockDevice | None,
+        data: DataFile | None = None,
+    ) -> None:  # fmt: skip
         self.path = path
         self._file, self._backing = file, backing
-        self._metadata = Metadata(file, path, header)
+        self._metadata = Metadata(file, path, header, data)
         mapping = Mapping(self._metadata)
         walker = Walker(self._metadata, mapping)
         self._mapping = mapping
@@ -51,39 +56,46 @@ class Qcow2Image:
         self._writable, self._closed, self._changing = False, False, False
 
     @classmethod
-    def open(cls, path: Path, *, writable: bool = False, with_backing: bool = True) -> Qcow2Image:
+    def open(
+        cls, path: Path, *, writable: bool = False, with_backing: bool = True, key: bytes | None = None
+    ) -> Qcow2Image:
         """Open an image file under QEMU's locks. `with_backing=False`: for metadata only, bytes may be missing.
 
-        Raises ImageNotReadable, ImageInUse, ImageDamaged or ImageUnsupported; the file is untouched then.
+        `key`: the passphrase of every encrypted layer; without it such an image has its metadata only.
+        Raises WrongKey, ImageNotReadable, ImageInUse, ImageDamaged or ImageUnsupported; the file is untouched then.
         """
-        return cls._open(path, writable=writable, with_backing=with_backing, above=())
+        return cls._open(path, writable=writable, with_backing=with_backing, above=(), key=key)
 
     @classmethod
     def over(
-        cls, file: ResizableDevice, path: Path, *, writable: bool, backing: BlockDevice | None = None
-    ) -> Qcow2Image:
+        cls, file: ResizableDevice, path: Path, *, writable: bool, backing: BlockDevice | None = None,
+        key: bytes | None = None,
+    ) -> Qcow2Image:  # fmt: skip
         """The same on a file that is open already. The image closes `file` and `backing` with itself."""
         header = read_header(file, path)
         _refuse_unusable(header, path, writable=writable)
+        data = _unlocked(file, header, path, key)
         if writable and header.has(Incompatible.DIRTY):
             repair(file, path, errors=True)
             header = read_header(file, path)
-        image = cls(file, path, header, backing)
+        image = cls(file, path, header, backing, data)
         image._writable = writable
         if writable:
             image._metadata.set_dirty_bit(dirty=False)
         return image
 
     @classmethod
-    def _open(cls, path: Path, *, writable: bool, with_backing: bool, above: tuple[Path, ...]) -> Qcow2Image:
+    def _open(
+        cls, path: Path, *, writable: bool, with_backing: bool, above: tuple[Path, ...], key: bytes | None
+    ) -> Qcow2Image:
         file = RawFile.open(path, writable=writable)
         backing: BlockDevice | None = None
         try:
             header = read_header(file, path)
             _refuse_unusable(header, path, writable=writable)
             if with_backing:
-                backing = open_backing(path, header, above, cls._open_below)
-            return cls.over(file, path, writable=writable, backing=backing)
+                backing = open_backing(path, header, above, partial(cls._open_below, key=key))
+            return cls.over(file, path, writable=writable, backing=backing, key=key)
         except BaseException:
             file.close()
             if backing is not None:
@@ -91,8 +103,8 @@ class Qcow2Image:
             raise
 
     @classmethod
-    def _open_below(cls, path: Path, above: tuple[Path, ...]) -> BlockDevice:
-        return cls._open(path, writable=False, with_backing=True, above=above)
+    def _open_below(cls, path: Path, above: tuple[Path, ...], key: bytes | None = None) -> BlockDevice:
+        return cls._open(path, writable=False, with_backing=True, above=above, key=key)
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -143,6 +155,7 @@ class Qcow2Image:
     def write_compressed_cluster(self, cluster: CompressedCluster) -> None:
         """The same for a cluster from compress_clusters(): the work of the threads is stored in order."""
         check_range(self.size, cluster.offset, len(cluster.data))
+        self._packer.check(cluster)
         self._begin_guest_change()
         self._packer.write(cluster)
 
@@ -232,6 +245,30 @@ class Qcow2Image:
         self._begin_change()
         self._snapshots.delete(name, by_id=by_id)
 
+    # --- layers -----------------------------------------------------------------------------------
+
+    def make_empty(self) -> None:
+        """Forget all guest data of this layer, durably, and give the room back: the backing file shows through."""
+        self._begin_change()
+        self._resizer.drop_tables_behind(0)
+        self._metadata.close_cleanly()
+        self._metadata.sync()
+        self._metadata.allocator.trim_file()
+
+    def exchange_backing(self, backing: BlockDevice | None) -> BlockDevice | None:
+        """Read through to another device from now on; the header is not changed. Returns the old one, not closed."""
+        old, self._backing = self._backing, backing
+        self._reader.backing = backing
+        return old
+
+    def record_backing(self, name: str | None, backing_format: str | None) -> None:
+        """Write another backing file into the header, durably. Nobody compares what the guest sees."""
+        with_backing(self.header, self.path, name, backing_format)  # refuses before anything is written
+        self._begin_change()
+        self._metadata.flush()
+        header = with_backing(self.header, self.path, name, backing_format)
+        self._metadata.switch(header, 0, header.to_bytes().ljust(len(self.header.to_bytes()), b"\0"))
+
     # --- an unfinished run ------------------------------------------------------------------------
 
     @property
@@ -248,14 +285,19 @@ class Qcow2Image:
     # --- guards -----------------------------------------------------------------------------------
 
     def _require_readable(self) -> None:
-        if self.header.crypt_method:
+        if self._metadata.is_locked:
             raise ImageUnsupported(
-                self.path, reason="it is encrypted, and growdisk cannot read or write encrypted guest data",
-                hint="decrypt it first (qemu-img convert); growdisk has not changed it",
+                self.path, reason="it is encrypted, and its guest data need the passphrase",
+                hint="give its passphrase (--key-file FILE); growdisk has not changed it",
             )  # fmt: skip
 
     def _begin_guest_change(self) -> None:
         self._require_readable()
+        if self.header.crypt_method == LEGACY_AES:
+            raise ImageUnsupported(
+                self.path, reason="it is encrypted in the legacy AES form, which growdisk reads and never writes",
+                hint="convert it (growdisk image convert); growdisk has not changed it",
+            )  # fmt: skip
         if not self._changing:
             self._begin_change()
 
@@ -285,6 +327,20 @@ class Qcow2Image:
 def backing_of(file: ResizableDevice, path: Path) -> BlockDevice | None:
     """The opened backing file of the image in `file`, or None: for images opened by `over`."""
     return open_backing(path, read_header(file, path), (), Qcow2Image._open_below)
+
+
+def _unlocked(file: ResizableDevice, header: Header, path: Path, key: bytes | None) -> DataFile | None:
+    """The guest data of an encrypted image, or None where there is nothing to decrypt, or no key."""
+    if not header.crypt_method or key is None:
+        return None
+    from growdisk.qcow2.encryption import unlocked  # the library behind it is loaded for encrypted images only
+
+    return unlocked(file, header, path, key)
+
+
+def opened_as_backing(path: Path, header: Header) -> BlockDevice | None:
+    """The opened backing file of an image at `path` with this header, which need not stand in the file."""
+    return open_backing(path, header, (), Qcow2Image._open_below)
 
 
 def _refuse_unusable(header: Header, path: Path, *, writable: bool) -> None:

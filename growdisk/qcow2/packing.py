@@ -52,12 +52,15 @@ class Packer:
             self._compress = compressor(self._metadata.header.compression_type)
         return self._compress(cluster)
 
-    def write(self, cluster: CompressedCluster) -> None:
-        """Replace what the guest has in this cluster. As a normal write where compression saves nothing."""
+    def check(self, cluster: CompressedCluster) -> None:
+        """Raise, before anything is written, for what is no cluster and for images that cannot have compressed ones."""
         if self._metadata.header.crypt_method:
             raise ImageUnsupported(self._metadata.path, reason="an encrypted image has no compressed clusters")
         if not self._ends_with_disk_or_cluster(cluster):
             raise ValueError(f"{len(cluster.data)} bytes at {cluster.offset:#x} are neither a cluster nor the last one")
+
+    def write(self, cluster: CompressedCluster) -> None:
+        """Replace what the guest has in this cluster. As a normal write where compression saves nothing."""
         if cluster.packed is None or not self._write_packed(cluster.offset, cluster.packed):
             self._writer.write(cluster.offset, memoryview(cluster.data))
         self._metadata.relieve()

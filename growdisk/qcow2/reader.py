@@ -64,7 +64,7 @@ class Reader:
     def _read_run(self, run: GuestRun) -> bytes:
         length = run.end - run.start
         if run.kind is L2Kind.NORMAL:
-            return self._read_host(run.host, length)
+            return self._read_host(run.host, length, run.start)
         if run.kind is L2Kind.COMPRESSED:
             within = run.start % self._geometry.cluster_size
             return self._cluster(run.entry)[within : within + length]
@@ -72,13 +72,14 @@ class Reader:
             return _read_short(self.backing, run.start, length)
         return _ZEROS[:length] if length <= len(_ZEROS) else bytes(length)
 
-    def _read_host(self, offset: int, length: int) -> bytes:
+    def _read_host(self, offset: int, length: int, guest_offset: int) -> bytes:
         """Host bytes; the file's last cluster may be cut short, and then ends in zeros."""
-        missing = offset + length - self._file.size
+        data = self._metadata.data
+        missing = offset + length - data.size
         if missing <= 0:
-            return self._file.read(offset, length)
+            return data.read(offset, length, guest_offset)
         available = max(length - missing, 0)
-        return (self._file.read(offset, available) if available else b"") + bytes(length - available)
+        return (data.read(offset, available, guest_offset) if available else b"") + bytes(length - available)
 
     def _cluster(self, entry: int) -> bytes:
         """A compressed cluster. Nobody but us writes the file, and who writes a compressed one calls `forget`."""

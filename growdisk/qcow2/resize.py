@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.create_options import Preallocation
-from growdisk.qcow2.header import SIZE_AND_L1_OFFSET
+from growdisk.qcow2.header import LEGACY_AES, SIZE_AND_L1_OFFSET
 from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.preallocate import Preallocator
@@ -66,13 +66,13 @@ class Resizer:
             self._grow(old, size, preallocation)
         elif size < old:
             self._publish(size)
-            self._drop_tables_behind(size)
+            self.drop_tables_behind(size)
             self._drop_clusters_behind(size)
             self._metadata.close_cleanly()
 
     def _grow(self, old: int, size: int, preallocation: Preallocation) -> None:
         self._check_key_not_needed(old)
-        self._drop_tables_behind(old)
+        self.drop_tables_behind(old)
         self._lengthen_l1(self._geometry.l1_entries(size))
         self._drop_clusters_behind(old)
         cluster_end = min(align_up(old, self._geometry.cluster_size), size)
@@ -99,14 +99,14 @@ class Resizer:
             Preallocator(self._metadata).fill(start, end, mode)
         except OSError:
             with suppress(OSError):
-                self._drop_tables_behind(old)
+                self.drop_tables_behind(old)
                 self._drop_clusters_behind(old)
                 self._metadata.close_cleanly()
             raise
 
     def _check_key_not_needed(self, old: int) -> None:
         """Zeros that are written as guest data need the key of an encrypted image; zero flags do not."""
-        if not self._metadata.header.crypt_method:
+        if not self._metadata.is_locked and self._metadata.header.crypt_method != LEGACY_AES:
             return
         backing = self._reader.backing
         explicit = self._metadata.header.version == 2 and backing is not None and backing.size > old
@@ -115,13 +115,14 @@ class Resizer:
             explicit = explicit or not self._reader.reads_as_zero(run)
         if explicit:
             reason = "it is encrypted, and zeros have to be written behind its old end"
-            raise ImageUnsupported(self._metadata.path, reason=reason)
+            hint = "open it with its passphrase; growdisk has not changed it"
+            raise ImageUnsupported(self._metadata.path, reason=reason, hint=hint)
 
     def _publish(self, size: int) -> None:
         header = replace(self._metadata.header, size=size)
         self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
 
-    def _drop_tables_behind(self, size: int) -> None:
+    def drop_tables_behind(self, size: int) -> None:
         """Free all L2 tables that lie wholly behind a disk of `size` bytes: old data, and VM state."""
         self._metadata.flush()
         l1 = self._metadata.l1

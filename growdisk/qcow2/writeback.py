@@ -15,9 +15,10 @@ from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
 from growdisk.qcow2.allocator import Allocator
+from growdisk.qcow2.data import DataFile, PlainData
 from growdisk.qcow2.entries import COPIED, L1_RESERVED, OFFSET_MASK
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.header import FEATURES_OFFSET, Header
+from growdisk.qcow2.header import FEATURES_OFFSET, Extension, Header
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.refcounts import Refcounts, Run
 from growdisk.qcow2.tables import TableCache, dump_table, load_table
@@ -30,8 +31,11 @@ _PENDING_MAX = 4096  # runs that wait to be freed
 class Metadata:
     """Header, L1, L2 and refcounts of one image file: the state that reading, writing and snapshots share."""
 
-    def __init__(self, file: ResizableDevice, path: Path, header: Header) -> None:
+    def __init__(self, file: ResizableDevice, path: Path, header: Header, data: DataFile | None = None) -> None:
         self.file, self.path, self.header, self.geometry = file, path, header, header.geometry
+        #: Guest clusters, decrypted where that is needed. An encrypted image that is not unlocked has only its tables.
+        self.data: DataFile = data or PlainData(file)
+        self.is_locked = bool(header.crypt_method) and data is None
         self.refcounts = Refcounts(file, path, header, self.sync)
         self.allocator = Allocator(file, path, self.refcounts, self)
         self.l1 = load_table(file.read(header.l1_offset, 8 * header.l1_size))
@@ -116,6 +120,10 @@ class Metadata:
         clusters.update(range(table_first, table_first + header.reftable_clusters))
         clusters.update(offset >> bits for offset in self.refcounts.table if offset)
         clusters.update((entry & OFFSET_MASK) >> bits for entry in self.l1 if entry)
+        if (crypto := header.extension(Extension.CRYPTO)) is not None and len(crypto) == 16:
+            offset, length = int.from_bytes(crypto[:8], "big"), int.from_bytes(crypto[8:], "big")
+            if offset + length <= self.file.size:
+                clusters.update(range(offset >> bits, (offset >> bits) + self.geometry.clusters(length)))
         if header.snapshot_count:
             clusters.add(header.snapshots_offset >> bits)
         return sorted(clusters)

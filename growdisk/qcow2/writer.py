@@ -24,7 +24,7 @@ class Writer:
 
     def __init__(self, metadata: Metadata, mapping: Mapping, reader: Reader) -> None:
         self._metadata, self._mapping, self._reader = metadata, mapping, reader
-        self._geometry, self._file = metadata.geometry, metadata.file
+        self._geometry, self._data = metadata.geometry, metadata.data
 
     def write(self, offset: int, data: memoryview) -> None:
         coverage = self._geometry.l2_coverage
@@ -67,7 +67,7 @@ class Writer:
         while start < end:
             run = next(self._mapping.runs(start, end))
             if self._is_ours(run):
-                self._file.write(run.host, data[: run.end - start])
+                self._data.write(run.host, data[: run.end - start], start)
                 stop = run.end
             else:
                 stop = self._write_new(start, data[: self._rewritable_end(run, end) - start])
@@ -79,7 +79,7 @@ class Writer:
             return False
         bits = self._geometry.cluster_bits
         first, last = run.host >> bits, run.host + run.end - run.start - 1 >> bits
-        inside = run.host + run.end - run.start <= self._file.size
+        inside = run.host + run.end - run.start <= self._data.size
         return inside and self._metadata.refcounts.all_equal(first, last - first + 1, 1)
 
     def _rewritable_end(self, first: GuestRun, end: int) -> int:
@@ -117,12 +117,12 @@ class Writer:
         head = self._reader.read(first, start) if first < start else b""
         tail = self._reader.read(end, last) if end < last else b""
         if (head or tail) and len(data) <= _JOINED:
-            self._file.write(host, b"".join((head, data, tail)))
+            self._data.write(host, b"".join((head, data, tail)), first)
             return
-        position = host
+        position = first
         for part in (head, data, tail):
             if part:
-                self._file.write(position, part)
+                self._data.write(host + position - first, part, position)
                 position += len(part)
 
     # --- entries ----------------------------------------------------------------------------------

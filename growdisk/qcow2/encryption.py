@@ -1,0 +1,93 @@
+"""Guest data of an encrypted image: unlocked with a passphrase, then read and written as if it were plain.
+
+LUKS (method 2) takes the sector in the *host file* as IV, the legacy AES form (method 1) the guest's sector; so the
+first is a file that decrypts itself, the second has to be told where in the guest it is. The legacy form knows no
+wrong key: a wrong one yields noise. Only clusters with data are encrypted, never tables, never zeros that are flags.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from growdisk.block.device import BlockDevice, ResizableDevice
+from growdisk.errors import ImageUnsupported
+from growdisk.qcow2.crypto import SECTOR, SectorCipher, sector_cipher
+from growdisk.qcow2.data import DataFile
+from growdisk.qcow2.header import LEGACY_AES, Extension, Header
+from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.luks import LuksHeader
+from growdisk.units import align_down, align_up
+
+_AES_KEY_BYTES = 16
+_MAX_HEADER = 64 << 20
+
+
+def unlocked(file: ResizableDevice, header: Header, path: Path, key: bytes) -> DataFile:
+    """The image's guest data, decrypted. WrongKey, ImageDamaged or ImageUnsupported where that cannot be."""
+    if header.crypt_method == LEGACY_AES:
+        return LegacyData(file, path, sector_cipher("aes", "cbc-plain64", key[:_AES_KEY_BYTES].ljust(16, b"\0")))
+    offset, length = _place(file, header, path)
+
+    def read(start: int, count: int) -> bytes:
+        if start + count > length:
+            raise damaged(path, "its encryption header is cut off")
+        return file.read(offset + start, count)
+
+    return EncryptedData(file, LuksHeader.parse(read, length, path).unlock(key, read, path))
+
+
+def _place(file: BlockDevice, header: Header, path: Path) -> tuple[int, int]:
+    extension = header.extension(Extension.CRYPTO)
+    if extension is None or len(extension) != 16:
+        raise damaged(path, "it is encrypted and does not say where its encryption header lies")
+    offset, length = struct.unpack(">QQ", extension)
+    if offset % header.cluster_size or not 0 < length <= _MAX_HEADER or offset + length > file.size:
+        raise damaged(path, "its encryption header lies outside the file")
+    return offset, length
+
+
+class EncryptedData:
+    """Implements DataFile: host offsets, whose sectors are the IVs. Less than a sector is read, changed and written."""
+
+    def __init__(self, file: ResizableDevice, cipher: SectorCipher) -> None:
+        self._file, self._cipher = file, cipher
+
+    @property
+    def size(self) -> int:
+        return self._file.size
+
+    def read(self, offset: int, length: int, guest_offset: int) -> bytes:
+        start, end = align_down(offset, SECTOR), align_up(offset + length, SECTOR)
+        inside = min(end, self._file.size)
+        data = self._file.read(start, inside - start).ljust(end - start, b"\0")
+        plain = self._cipher.decrypt(start // SECTOR, data)
+        return plain[offset - start : offset - start + length]
+
+    def write(self, offset: int, data: bytes | memoryview, guest_offset: int) -> None:
+        start, end = align_down(offset, SECTOR), align_up(offset + len(data), SECTOR)
+        head = self.read(start, offset - start, 0) if start < offset else b""
+        behind = offset + len(data)
+        tail = self.read(behind, end - behind, 0) if behind < end else b""
+        self._file.write(start, self._cipher.encrypt(start // SECTOR, b"".join((head, data, tail))))
+
+
+class LegacyData:
+    """Implements DataFile for the form that is only read: guest sectors are the IVs."""
+
+    def __init__(self, file: ResizableDevice, path: Path, cipher: SectorCipher) -> None:
+        self._file, self._path, self._cipher = file, path, cipher
+
+    @property
+    def size(self) -> int:
+        return self._file.size
+
+    def read(self, offset: int, length: int, guest_offset: int) -> bytes:
+        before = guest_offset % SECTOR
+        end = align_up(offset + length, SECTOR)
+        data = self._file.read(offset - before, min(end, self._file.size) - (offset - before))
+        plain = self._cipher.decrypt(guest_offset // SECTOR, data.ljust(end - (offset - before), b"\0"))
+        return plain[before : before + length]
+
+    def write(self, offset: int, data: bytes | memoryview, guest_offset: int) -> None:
+        raise ImageUnsupported(self._path, reason="the legacy AES form is never written")
