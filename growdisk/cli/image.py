@@ -26,6 +26,9 @@ _VERBS = (
     ("snapshot", "list, create, apply, delete internal snapshots"),
     ("convert", "what a guest sees of an image, in another format or shape"),
     ("copy", "copy a raw image, with its holes"),
+    ("overlay", "a new, empty image on top of another"),
+    ("commit", "give an overlay's data to its backing file, and empty it"),
+    ("rebase", "put an overlay on another backing file"),
     ("read", "copy guest bytes into a file"),
     ("write", "copy a file onto guest bytes"),
 )

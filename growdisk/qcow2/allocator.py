@@ -87,6 +87,12 @@ class Allocator:
             self._note_free(first, count)
             del self._in_use[bisect_left(self._in_use, first) : bisect_left(self._in_use, first + count)]
 
+    def trim_file(self) -> None:
+        """Cut off what lies behind the last used cluster. That it is free must be durable."""
+        size = self._find_end() << self._geometry.cluster_bits
+        if size < self._file.size:
+            self._file.resize(size)
+
     def _count_up(self, first: int, count: int) -> None:
         if first == 0:
             raise damaged(self._path, "the cluster of its header is counted as free")

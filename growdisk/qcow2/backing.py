@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageNotReadable, ImageUnsupported
-from growdisk.qcow2.header import Header
+from growdisk.qcow2.header import Extension, Header
+from growdisk.qcow2.header_rules import MAX_BACKING_NAME
 
 MAX_DEPTH = 200
 _PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 OpenQcow2 = Callable[[Path, tuple[Path, ...]], BlockDevice]
 
 
-def backing_path(image: Path, name: str) -> Path:
-    """Where the backing file of `image` lies. ImageUnsupported for json: and protocol names."""
+def backing_path(image: Path, name: str, what: str = "backing file") -> Path:
+    """Where the backing (or data) file of `image` lies. ImageUnsupported for json: and protocol names."""
     if name.startswith("file:"):
         name = name.removeprefix("file:")
     elif _PROTOCOL.match(name) and "/" not in name.split(":", 1)[0]:
         raise ImageUnsupported(
-            image, reason=f"its backing file '{name}' is not a local file",
+            image, reason=f"its {what} '{name}' is not a local file",
             hint="rebase it onto a local file first; growdisk has not changed it",
         )  # fmt: skip
     return image.parent / name
@@ -50,6 +52,17 @@ def open_backing(image: Path, header: Header, above: tuple[Path, ...], open_qcow
     if kind in ("raw", "file", "host_device"):
         return RawFile.open(path)
     raise ImageUnsupported(image, reason=f"its backing file has the format '{kind}'; growdisk knows qcow2 and raw")
+
+
+def with_backing(header: Header, path: Path, name: str | None, backing_format: str | None) -> Header:
+    """The header of the image at `path` with another backing file, or none. ImageUnsupported if it does not fit."""
+    kept = tuple(extension for extension in header.extensions if extension.type != Extension.BACKING_FORMAT)
+    named = (Extension(Extension.BACKING_FORMAT, backing_format.encode()),) if name and backing_format else ()
+    changed = replace(header, backing_file=name, extensions=named + kept)
+    length = len((name or "").encode("utf-8", "surrogateescape"))
+    if length > MAX_BACKING_NAME or len(changed.to_bytes()) > header.cluster_size:
+        raise ImageUnsupported(path, reason=f"the name of a backing file ({length} bytes) does not fit into its header")
+    return changed
 
 
 def _probe(path: Path) -> str:

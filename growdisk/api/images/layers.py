@@ -1,0 +1,171 @@
+"""External snapshots: an overlay's data given to its base, and an overlay put on another base.
+
+    commit   base grown ─▶ data into the base, durable ─▶ overlay emptied
+    rebase   what the new base shows otherwise into the overlay, durable ─▶ HEADER
+
+At every point the overlay shows the guest what it showed before: until the last arrow its own clusters hide the base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from growdisk.api.images.opening import format_of, opened, opened_qcow2
+from growdisk.api.images.pumping import CHUNK, Progress
+from growdisk.block.device import BlockDevice, ExtentKind, ResizableDevice
+from growdisk.errors import ImageUnsupported
+from growdisk.qcow2.backing import backing_path, with_backing
+from growdisk.qcow2.entries import L2Kind
+from growdisk.qcow2.features import Incompatible
+from growdisk.qcow2.image import Qcow2Image, opened_as_backing
+from growdisk.qcow2.probe import ImageFormat
+from growdisk.units import align_up, split_range
+
+_NOUN = "backing file"
+_RAW_NAMES = ("raw", "file", "host_device")
+
+
+def commit_overlay(path: Path, progress: Progress) -> Path:
+    """Give the overlay's data to its backing file, which grows if it is smaller; then empty the overlay. Durable.
+
+    Returns the backing file. What the base holds behind the overlay's end stays there.
+    """
+    with opened_qcow2(path, _NOUN, writable=True, with_backing=False) as overlay:
+        overlay.read(0, min(512, overlay.size))  # refused now where a passphrase is missing
+        base_path, base_format = _base_of(overlay)
+        with opened(base_path, base_format, writable=True) as base:
+            if base.size < overlay.size:
+                base.resize(align_up(overlay.size, 512))
+            for start, end, is_zero in _own_ranges(overlay):
+                if is_zero:
+                    base.write_zeros(start, end - start)
+                else:
+                    _copy(overlay, base, start, end)
+                progress(end, overlay.size)
+            base.flush()
+        overlay.make_empty()
+        progress(overlay.size, overlay.size)
+        return base_path
+
+
+def rebase_overlay(path: Path, name: str | None, backing_format: ImageFormat | None, progress: Progress) -> None:
+    """Put the overlay on another base (None: on none) without changing what the guest sees. Durable."""
+    with opened_qcow2(path, _NOUN, writable=True) as overlay:
+        _refuse_subclusters(overlay)
+        backing_format = _format_of_base(path, name, backing_format)
+        new = opened_as_backing(path, with_backing(overlay.header, path, name, backing_format))
+        with _exchanged(overlay, new) as old:
+            _keep_what_was_seen(overlay, old, new, progress)
+            overlay.flush()
+            overlay.record_backing(name, backing_format)
+
+
+def rebase_unsafe(path: Path, name: str | None, backing_format: ImageFormat | None) -> None:
+    """Write another base into the header and trust that it shows the same. Neither base is opened."""
+    with opened_qcow2(path, _NOUN, writable=True, with_backing=False) as overlay:
+        if name is not None and backing_path(path, name).resolve() == path.resolve():
+            raise ImageUnsupported(path, reason="an image cannot be its own backing file", hint="choose another")
+        overlay.record_backing(name, _format_of_base(path, name, backing_format))
+
+
+# --- commit ---------------------------------------------------------------------------------------
+
+
+def _base_of(overlay: Qcow2Image) -> tuple[Path, ImageFormat]:
+    """Where the overlay's data go. The chain is looked through first: a loop would meet our own locks."""
+    header = overlay.header
+    if header.backing_file is None:
+        raise ImageUnsupported(overlay.path, reason="it has no backing file", hint="there is nothing to commit to")
+    chain = opened_as_backing(overlay.path, header)
+    if chain is not None:
+        chain.close()
+    path = backing_path(overlay.path, header.backing_file)
+    return path, "raw" if header.backing_format in _RAW_NAMES else format_of(path, _qcow2(header.backing_format))
+
+
+def _qcow2(name: str | None) -> ImageFormat | None:
+    return "qcow2" if name == "qcow2" else None
+
+
+def _own_ranges(overlay: Qcow2Image) -> Iterator[tuple[int, int, bool]]:
+    """What the overlay itself decides: (start, end, whether it is zeros)."""
+    for run in overlay.runs(0, overlay.size):
+        if run.kind is not L2Kind.UNALLOCATED:
+            yield run.start, run.end, run.kind in (L2Kind.ZERO_PLAIN, L2Kind.ZERO_ALLOCATED)
+
+
+def _copy(source: BlockDevice, target: ResizableDevice, start: int, end: int) -> None:
+    for first, last in split_range(start, end, CHUNK):
+        target.write(first, source.read(first, last - first))
+
+
+# --- rebase ---------------------------------------------------------------------------------------
+
+
+def _format_of_base(path: Path, name: str | None, backing_format: ImageFormat | None) -> ImageFormat | None:
+    return None if name is None else format_of(backing_path(path, name), backing_format)
+
+
+def _refuse_subclusters(overlay: Qcow2Image) -> None:
+    """What lies around a half-allocated cluster would be read from the wrong base."""
+    if overlay.header.has(Incompatible.EXTENDED_L2):
+        raise ImageUnsupported(
+            overlay.path, reason="it uses extended L2 entries (subclusters), and growdisk rebases whole clusters",
+            hint="say --unsafe if both bases show the same, or convert it",
+        )  # fmt: skip
+
+
+@contextmanager
+def _exchanged(overlay: Qcow2Image, new: BlockDevice | None) -> Iterator[BlockDevice | None]:
+    """Unallocated clusters are read from `new`; the old backing file, which is given, is closed at the end."""
+    old = overlay.exchange_backing(new)
+    try:
+        yield old
+    finally:
+        if old is not None:
+            old.close()
+
+
+def _keep_what_was_seen(
+    overlay: Qcow2Image, old: BlockDevice | None, new: BlockDevice | None, progress: Progress
+) -> None:
+    """Write into the overlay what would be another on the new base: cluster by cluster, and only there."""
+    window = overlay.header.geometry.l2_coverage
+    for start, end in split_range(0, overlay.size, window):
+        for run in list(overlay.runs(start, end - start)):  # a list: writing changes the table
+            both_empty = _is_zero(old, run.start, run.end) and _is_zero(new, run.start, run.end)
+            if run.kind is L2Kind.UNALLOCATED and not both_empty:
+                _keep_run(overlay, old, new, run.start, run.end)
+        progress(end, overlay.size)
+
+
+def _keep_run(overlay: Qcow2Image, old: BlockDevice | None, new: BlockDevice | None, start: int, end: int) -> None:
+    cluster_size = overlay.header.cluster_size
+    for first, last in split_range(start, end, max(CHUNK, cluster_size)):
+        before, after = _seen(old, first, last), _seen(new, first, last)
+        if before == after:
+            continue
+        for position, stop in split_range(first, last, cluster_size):
+            piece = before[position - first : stop - first]
+            if piece == after[position - first : stop - first]:
+                continue
+            if any(piece):
+                overlay.write(position, piece)
+            else:
+                overlay.write_zeros(position, len(piece))
+
+
+def _seen(base: BlockDevice | None, start: int, end: int) -> bytes:
+    """What a base shows; behind its end there are zeros."""
+    inside = 0 if base is None else max(min(end, base.size) - start, 0)
+    data = base.read(start, inside) if base is not None and inside else b""
+    return data.ljust(end - start, b"\0")
+
+
+def _is_zero(base: BlockDevice | None, start: int, end: int) -> bool:
+    """Whether it is known, without reading, that a base shows zeros."""
+    if base is None or start >= base.size:
+        return True
+    return all(extent.kind is ExtentKind.ZERO for extent in base.extents(start, min(end, base.size) - start))

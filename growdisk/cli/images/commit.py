@@ -1,0 +1,26 @@
+"""growdisk image commit: an overlay's data into its backing file."""
+
+from __future__ import annotations
+
+import argparse
+
+from growdisk.cli.images.shared import add_path, ended_like_ctrl_c
+from growdisk.cli.output import Output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_path(parser, metavar="OVERLAY")
+    parser.epilog = (
+        "Stopped half-way, the overlay still shows the guest what it showed; commit again to finish. "
+        "Other overlays on the same backing file lose what they showed."
+    )
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    from growdisk.api.images.layers import commit_overlay
+
+    with ended_like_ctrl_c(), output.bar(f"committing {arguments.path.name}") as progress:
+        base = commit_overlay(arguments.path, progress)
+    output.document({"result": "changed", "filename": str(arguments.path), "backing-filename": str(base)})
+    output.note(f"{arguments.path} is empty now; its data are in {base}")
+    return 0

@@ -1,0 +1,24 @@
+"""growdisk image overlay: a new, empty image on top of another, which is not to be written to from then on."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from growdisk.cli.images.shared import add_path, human_size
+from growdisk.cli.output import Output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_path(parser, "base", metavar="BASE")
+    parser.add_argument("path", type=Path, metavar="NEW", help="the overlay; it must not exist")
+    parser.add_argument("-F", "--backing-format", choices=("qcow2", "raw"), help="the format of BASE (default: probed)")
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    from growdisk.api.images.creating import create_overlay
+
+    size = create_overlay(arguments.base, arguments.path, arguments.backing_format)
+    output.document({"result": "created", "filename": str(arguments.path), "virtual-size": size})
+    output.note(f"{arguments.path}: {human_size(size)} on {arguments.base}")
+    return 0

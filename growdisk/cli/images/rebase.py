@@ -1,0 +1,33 @@
+"""growdisk image rebase: an overlay on another backing file, or on none."""
+
+from __future__ import annotations
+
+import argparse
+
+from growdisk.cli.images.shared import add_path, ended_like_ctrl_c
+from growdisk.cli.output import Output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_path(parser, metavar="OVERLAY")
+    parser.add_argument(
+        "-b", "--backing", metavar="NEW",
+        help="the new backing file; counts from the overlay's directory (left out or empty: the overlay stands alone)",
+    )  # fmt: skip
+    parser.add_argument("-F", "--backing-format", choices=("qcow2", "raw"), help="its format (default: probed)")
+    parser.add_argument(
+        "-u", "--unsafe", action="store_true", help="only write the name; the guest sees what the new base shows"
+    )
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    from growdisk.api.images.layers import rebase_overlay, rebase_unsafe
+
+    name = arguments.backing or None
+    if arguments.unsafe:
+        rebase_unsafe(arguments.path, name, arguments.backing_format)
+    else:
+        with ended_like_ctrl_c(), output.bar(f"rebasing {arguments.path.name}") as progress:
+            rebase_overlay(arguments.path, name, arguments.backing_format, progress)
+    output.document({"result": "changed", "filename": str(arguments.path), "backing-filename": name})
+    return 0
