@@ -9,6 +9,7 @@ from pathlib import Path
 from growdisk.api.disks import inspect, probed_format
 from growdisk.api.result import Outcome, Result, step_reports
 from growdisk.api.session import Session
+from growdisk.backends.machine import require_appliance
 from growdisk.errors import GrowdiskError, NeedsUser, Refused
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.inspect import image_facts, inspect_device
@@ -46,6 +47,7 @@ def expand(
             layout = layout_of(facts)
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)
         plan = make_plan(facts, proposal, goal, options)
+        require_appliance()
         try:
             session = Session.begin(path, plan, disk, directory, observer or Silent(), stop or StopRequest())
         except OSError as error:

@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk import api
     from growdisk.cli.report import tell
+    from growdisk.workflow.stopping import SignalsStop, StopRequest
 
-    with output.steps() as steps:
+    # Short, and not stopped half-way: a signal waits until it is done.
+    with SignalsStop(StopRequest()), output.steps() as steps:
         result = api.commit(arguments.target, steps)
     return tell(result, output, image=arguments.target)

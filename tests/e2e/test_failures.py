@@ -68,6 +68,18 @@ def test_an_appliance_that_does_not_start(small_disk: DiskMaker, broken_qemu: Ho
     assert "cannot set up guest memory" in str(answer.error["why"])
 
 
+def test_a_machine_without_qemu_is_refused_before_anything_is_touched(
+    small_disk: DiskMaker, host: Host, tmp_path: Path
+) -> None:
+    image = small_disk(disk=small())
+    before = image.read_bytes()
+    host.environment["PATH"] = str(tmp_path)
+    answer = host.growdisk("expand", image, "+1G")
+    assert (answer.code, answer.error["do"]) == (3, "sudo apt-get install qemu-system-x86")
+    assert image.read_bytes() == before
+    assert not image.with_name(image.name + ".growdisk").exists()
+
+
 def test_without_snapshots_a_failed_run_stops_and_is_gone_on_with(small_disk: DiskMaker, broken_qemu: Host) -> None:
     image = small_disk(disk=small())
     before = Before.of(image)
@@ -188,6 +200,28 @@ def test_a_disk_without_room_for_a_way_back_is_refused(tmp_path: Path, host: Hos
         run("cmp", image, made)
         assert answer.document.keys() == {"error"}
         assert host.growdisk("status", image).document["state"] == "none"
+
+
+@needs_root
+def test_a_result_that_does_not_fit_into_the_image_waits_for_room_and_is_finished_by_resume(
+    tmp_path: Path, host: Host
+) -> None:
+    made = make_disk(
+        tmp_path / "guest.qcow2", SmallDisk(size=128 * MiB, swap_size=16 * MiB, qcow2_options="compat=0.10")
+    )
+    with mounted(tmp_path / "full", 64 * MiB) as directory:
+        image = directory / "guest.qcow2"
+        run("cp", "--sparse=always", made, image)
+        before = Before.of(made)
+        command = host.start("expand", image, "+1G")
+        wait_for(command, image, "verified", "repair-guest")  # now the appliance is ended, which takes a moment
+        subprocess.run(["dd", "if=/dev/zero", f"of={directory}/filler", "bs=4k"], capture_output=True)
+        answer = command.ended()
+        assert (answer.code, answer.result) == (5, "stuck")
+        assert "growdisk resume" in str(answer.error["do"])
+        (directory / "filler").unlink()
+        assert host.growdisk("resume", image).code == 0
+        assert_grown(image, before)
 
 
 def test_a_file_size_limit(small_disk: DiskMaker, host: Host) -> None:

@@ -16,7 +16,7 @@ from tests.guests.small import SmallDisk
 
 pytestmark = pytest.mark.appliance
 
-_SECONDS_TO_END = 20.0  # it takes one or two; the machine may be busy
+_SECONDS_TO_END = 30.0  # it takes one or two; the machine may be busy
 
 
 @dataclass(frozen=True)

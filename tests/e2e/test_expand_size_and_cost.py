@@ -1,0 +1,63 @@
+"""What a run costs: hardly more for 2 TiB than for 1 GiB, little memory, little work of our own.
+
+The limits are generous, for a busy machine; benchmarks/ measures properly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from growdisk.units import GiB, MiB
+from tests.conftest import DiskMaker
+from tests.e2e.process import Host
+from tests.guests.small import SmallDisk
+
+pytestmark = pytest.mark.appliance
+
+_HUGE = 2032 * GiB  # with 10 GiB more it still fits into an MBR
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds by the clock; seconds of the processor and peak memory in bytes of growdisk's own process."""
+
+    seconds: float
+    processor: float
+    memory: int
+
+
+def cost_of_expanding(host: Host, image: Path) -> Cost:
+    started = time.monotonic()
+    command = host.start("expand", image, "+10G")
+    memory, processor = 0, 0.0
+    while command.process.poll() is None:
+        with contextlib.suppress(OSError, IndexError):
+            memory, processor = _peak_memory(command.process.pid), _processor_seconds(command.process.pid)
+        time.sleep(0.05)
+    answer = command.ended()
+    assert (answer.code, answer.result) == (0, "changed"), answer
+    return Cost(time.monotonic() - started, processor, memory)
+
+
+def _peak_memory(pid: int) -> int:
+    """VmHWM; wait4() would count the appliance's qemu as well."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+
+def _processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def test_two_tebibytes_cost_about_what_one_gibibyte_costs(small_disk: DiskMaker, host: Host) -> None:
+    little = cost_of_expanding(host, small_disk("little.qcow2", SmallDisk(size=GiB)))
+    huge = cost_of_expanding(host, small_disk("huge.qcow2", SmallDisk(size=_HUGE)))
+    assert huge.seconds < 2.5 * little.seconds, (little, huge)
+    assert max(little.memory, huge.memory) < 150 * MiB
+    assert little.processor < 2.5
