@@ -29,6 +29,7 @@ _VERBS = (
     ("overlay", "a new, empty image on top of another"),
     ("commit", "give an overlay's data to its backing file, and empty it"),
     ("rebase", "put an overlay on another backing file"),
+    ("compact", "give unused clusters back, keeping snapshots and backing file"),
     ("read", "copy guest bytes into a file"),
     ("write", "copy a file onto guest bytes"),
 )

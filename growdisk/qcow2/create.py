@@ -84,7 +84,7 @@ def _plan(
         raise ImageUnsupported(path, reason=problem, hint="choose other options; nothing was written")
     version, geometry = options.version, options.geometry
     l1_size = max(geometry.l1_entries(size), 1)
-    table_clusters, blocks = _refcount_area(geometry, 1 + geometry.clusters(8 * l1_size) + geometry.clusters(len(luks)))
+    table_clusters, blocks = refcount_area(geometry, 1 + geometry.clusters(8 * l1_size) + geometry.clusters(len(luks)))
     header = Header(
         version=version,
         cluster_bits=geometry.cluster_bits,
@@ -133,7 +133,7 @@ def _extensions(version: int, backing_format: str | None) -> tuple[Extension, ..
     return named + names
 
 
-def _refcount_area(geometry: Geometry, others: int) -> tuple[int, int]:
+def refcount_area(geometry: Geometry, others: int) -> tuple[int, int]:
     """Clusters of refcount table and refcount blocks that count themselves and `others`."""
     table_clusters, blocks = 1, 1
     while True:

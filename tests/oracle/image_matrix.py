@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.oracle.qemu import qemu_img, qemu_io
 
 _GEOMETRIES = (
-    "compat=0.10", "compat=0.10,cluster_size=4k", "compat=1.1", "cluster_size=512,refcount_bits=64",
+    "compat=0.10", "compat=0.10,cluster_size=4k", "compat=1.1", "cluster_size=1k,refcount_bits=64",
     "cluster_size=4k,refcount_bits=1", "cluster_size=2M,refcount_bits=8", "lazy_refcounts=on,refcount_bits=32",
     "compression_type=zstd,cluster_size=128k", "preallocation=metadata", "preallocation=metadata,cluster_size=4k",
     "preallocation=falloc",
@@ -21,9 +21,9 @@ def _written(options: str) -> Callable[[Path], Path]:
 
     def make(folder: Path) -> Path:
         path = folder / "image.qcow2"
-        qemu_img("create", "-q", "-f", "qcow2", "-o", options, path, "24M")
+        qemu_img("create", "-q", "-f", "qcow2", "-o", options, path, "16M")
         zero = "write -z" if "0.10" not in options else "write -P 0"
-        deeds = ["write -P 1 0 3M", f"{zero} 1M 1M", "write -P 4 1500k 1k", f"{zero} 9M 100k", "write -P 5 15M 1M"]
+        deeds = ["write -P 1 0 3M", f"{zero} 1M 1M", "write -P 4 1500k 1k", f"{zero} 9M 100k", "write -P 5 15M 500k"]
         if "preallocation" not in options:
             deeds += ["write -c -P 2 4M 2M", "write -c -P 3 6M 2M", "discard 2M 512k"]
         qemu_io(path, *deeds)

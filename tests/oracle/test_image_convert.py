@@ -51,7 +51,7 @@ def test_every_kind_of_image_converts_to_every_form(kind: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "options", ["compat=0.10", "cluster_size=512", "cluster_size=2M,refcount_bits=1", "preallocation=metadata"]
+    "options", ["compat=0.10", "cluster_size=1k", "cluster_size=2M,refcount_bits=1", "preallocation=metadata"]
 )
 def test_options_are_those_of_create(options: str, tmp_path: Path) -> None:
     source, target = READABLE["sparse raw"](tmp_path), tmp_path / "target.qcow2"

@@ -7,6 +7,7 @@ where rename() would overwrite. What a killed process left under that name is re
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -16,14 +17,17 @@ from growdisk.errors import DestinationExists, ImageError
 
 
 class NewFile:
-    """A context manager: make the file at `temporary`, then `publish()`; without that it is removed on leaving."""
+    """A context manager: make the file at `temporary`, then `publish()` it, or `replace()` what is at its path.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Without that it is removed on leaving.
+    """
+
+    def __init__(self, path: Path, *, replacing: bool = False) -> None:
+        self.path, self._replacing = path, replacing
         self.temporary = path.with_name(f".{path.name}.growdisk-new")
 
     def __enter__(self) -> NewFile:
-        if os.path.lexists(self.path):
+        if not self._replacing and os.path.lexists(self.path):
             raise DestinationExists(self.path)
         if os.path.lexists(self.temporary):
             RawFile.open(self.temporary, writable=True).close()  # refused while another growdisk is at work on it
@@ -47,15 +51,18 @@ class NewFile:
         self.temporary.unlink()
         sync_directory(self.path.absolute().parent)
 
-    def replace(self, path: Path) -> None:
-        """Put the finished file in the place of `path`, durably and with its permissions."""
-        status = path.stat()
-        self.temporary.chmod(status.st_mode & 0o7777)
-        if (status.st_uid, status.st_gid) != (os.getuid(), os.getgid()):
+    def replace(self) -> None:
+        """Put the finished file in the place of the other, durably, with that one's owner, mode and attributes."""
+        status = self.path.stat()
+        if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
             os.chown(self.temporary, status.st_uid, status.st_gid)
+        self.temporary.chmod(status.st_mode & 0o7777)
+        for name in os.listxattr(self.path):
+            with suppress(OSError):  # some belong to the kernel
+                os.setxattr(self.temporary, name, os.getxattr(self.path, name))
         _sync(self.temporary)
-        self.temporary.replace(path)
-        sync_directory(path.absolute().parent)
+        self.temporary.replace(self.path)
+        sync_directory(self.path.absolute().parent)
 
 
 def _sync(path: Path) -> None:

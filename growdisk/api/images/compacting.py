@@ -1,0 +1,49 @@
+"""An image without its unused clusters, in its own place: written anew, checked, then put there in one rename."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from growdisk.api.images.info import actual_size
+from growdisk.api.images.new_file import NewFile
+from growdisk.api.images.opening import opened_qcow2, told_no_creation
+from growdisk.block.raw import RawFile
+from growdisk.errors import ImageDamaged, ImageUnsupported
+from growdisk.qcow2.check import check
+
+
+def compact_image(path: Path) -> tuple[int, int]:
+    """Give unused clusters back; snapshots and backing file stay. Returns the host's bytes before and after.
+
+    The new image is checked by counting all its references before it takes the old one's place.
+    """
+    path = path.resolve()  # behind a link: the link stays
+    with opened_qcow2(path, "unused clusters", writable=True, with_backing=False) as image:
+        before = actual_size(path)
+        _refuse(path)
+        with told_no_creation(path), NewFile(path, replacing=True) as new:
+            file = RawFile.create(new.temporary)
+            try:
+                image.compact_into(file)
+                report = check(file, new.temporary)
+            finally:
+                file.close()
+            if not report.is_clean:
+                raise ImageDamaged(path, format="qcow2", reason=f"its copy is not sound: {report.problems[0]}")
+            new.replace()
+        return before, actual_size(path)
+
+
+def _refuse(path: Path) -> None:
+    if path.stat().st_nlink > 1:
+        raise ImageUnsupported(
+            path, reason="the file has several names (hard links), and only one of them would be compacted",
+            hint="remove the other names, or convert it; it has not been changed",
+        )  # fmt: skip
+    file = RawFile.open(path, lock=False)  # this process holds the lock
+    try:
+        report = check(file, path)
+    finally:
+        file.close()
+    if report.has_errors:
+        raise ImageDamaged(path, format="qcow2", reason=report.problems[0])

@@ -1,0 +1,185 @@
+"""Writes an image anew without its unused clusters; snapshots, backing file and compressed clusters stay as they are.
+
+    header │ refcount table, blocks │ L1 tables │ snapshot table │ used clusters, in their old order
+
+Because the order stays, what was contiguous stays contiguous, and COPIED stays true: only offsets in tables change.
+Refcounts are counted anew. Bitmaps are not taken along.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from growdisk.block.device import ExtentKind, ResizableDevice
+from growdisk.errors import ImageUnsupported
+from growdisk.qcow2.create import refcount_area
+from growdisk.qcow2.entries import COMPRESSED, OFFSET_MASK, CompressedRange
+from growdisk.qcow2.features import Autoclear, Incompatible
+from growdisk.qcow2.header import Extension
+from growdisk.qcow2.refblock import RefblockCodec, add_to_run
+from growdisk.qcow2.refcounts import Run
+from growdisk.qcow2.snapshots import SnapshotEntry, dump_entries
+from growdisk.qcow2.tables import dump_table, progression
+from growdisk.qcow2.walk import RunSplitter, Walker, l2_offsets
+from growdisk.qcow2.writeback import Metadata
+from growdisk.units import split_range
+
+_CHUNK = 4 << 20
+_LUKS = 2
+
+
+class Remap:
+    """Old cluster indices to new ones: used runs, moved together from `base` on."""
+
+    def __init__(self, used: list[Run], base: int) -> None:
+        self._ends = [first + count for first, count in used]
+        self.base = base
+        self._moves: list[int] = []
+        for first, count in used:
+            self._moves.append(base - first)
+            base += count
+        self.end = base
+
+    def __call__(self, cluster: int) -> int:
+        return cluster + self._moves[bisect_right(self._ends, cluster)]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Cluster indices in the new file; `l1`: one for each L1 table, the active one first."""
+
+    table_clusters: int
+    blocks: int
+    l1: tuple[int, ...]
+    snapshots: int
+    remap: Remap
+
+
+class Compactor:
+    """Compacts one open image, whose tables must be sound and on disk."""
+
+    def __init__(self, metadata: Metadata, walker: Walker, snapshots: list[tuple[SnapshotEntry, array[int]]]) -> None:
+        self._metadata, self._snapshots, self._geometry = metadata, snapshots, metadata.geometry
+        self._file, self._bits = metadata.file, metadata.geometry.cluster_bits
+        self._tables = [metadata.l1, *(table for _, table in snapshots)]
+        self._references = [walker.references(table).runs() for table in self._tables]
+
+    def write_to(self, target: ResizableDevice) -> None:
+        """Write the whole new image into an empty file. Nothing is synced."""
+        refuse_uncompactable(self._metadata)
+        used = _joined(run for runs in self._references for run in runs)
+        layout = self._layout(used)
+        target.resize(layout.remap.end << self._bits)
+        for first, count in used:
+            self._copy(first, count, layout.remap(first), target)
+        self._write_l2_tables(layout, target)
+        for cluster, table in zip(layout.l1, self._tables, strict=True):
+            target.write(cluster << self._bits, dump_table(array("Q", (self._moved(e, layout) for e in table))))
+        self._write_counts(layout, target)
+        self._write_header(layout, target)
+
+    def _layout(self, used: list[Run]) -> _Layout:
+        geometry = self._geometry
+        l1_sizes = [geometry.clusters(8 * max(len(table), 1)) for table in self._tables]
+        list_size = geometry.clusters(len(dump_entries(tuple(entry for entry, _ in self._snapshots))))
+        fixed = 1 + sum(l1_sizes) + list_size
+        table_clusters, blocks = refcount_area(geometry, fixed + sum(count for _, count in used))
+        position = 1 + table_clusters + blocks
+        l1 = []
+        for size in l1_sizes:
+            l1.append(position)
+            position += size
+        return _Layout(table_clusters, blocks, tuple(l1), position, Remap(used, position + list_size))
+
+    # --- clusters and tables ----------------------------------------------------------------------
+
+    def _copy(self, first: int, count: int, new: int, target: ResizableDevice) -> None:
+        """Copy clusters; holes stay holes, and the file's last cluster may be cut short."""
+        start, end = first << self._bits, min((first + count) << self._bits, self._file.size)
+        move = (new - first) << self._bits
+        for extent in self._file.extents(start, end - start):
+            if extent.kind is ExtentKind.DATA:
+                for position, stop in split_range(extent.start, extent.end, _CHUNK):
+                    target.write(position + move, self._file.read(position, stop - position))
+
+    def _write_l2_tables(self, layout: _Layout, target: ResizableDevice) -> None:
+        splitter = RunSplitter(self._geometry)
+        for offset in sorted({offset for table in self._tables for offset in l2_offsets(table)}):
+            table = self._metadata.load_l2(offset)
+            for start, end in splitter.runs(table):
+                moved = self._moved(table[start], layout)
+                if end - start == 1:
+                    table[start] = moved
+                else:
+                    table[start:end] = progression(moved, end - start, self._geometry.cluster_size)
+            target.write(layout.remap(offset >> self._bits) << self._bits, dump_table(table))
+
+    def _moved(self, entry: int, layout: _Layout) -> int:
+        """An L1 or L2 entry with its new offset."""
+        if entry & COMPRESSED:
+            offset = CompressedRange.of(entry, self._bits).offset
+        else:
+            offset = entry & OFFSET_MASK
+        if not offset:
+            return entry
+        cluster = offset >> self._bits
+        return entry + ((layout.remap(cluster) - cluster) << self._bits)
+
+    # --- what is new ------------------------------------------------------------------------------
+
+    def _write_counts(self, layout: _Layout, target: ResizableDevice) -> None:
+        geometry = self._geometry
+        codec = RefblockCodec(geometry.refcount_bits)
+        counts = array(codec.typecode, bytes(0))
+        counts.frombytes(bytes(layout.blocks * geometry.refblock_entries * counts.itemsize))
+        add_to_run(counts, 0, layout.remap.base, +1, geometry.refcount_max)
+        for runs in self._references:
+            for first, count in runs:
+                add_to_run(counts, layout.remap(first), count, +1, geometry.refcount_max)
+        first_block = (1 + layout.table_clusters) << self._bits
+        target.write(first_block, codec.dump(counts))
+        offsets = progression(first_block, layout.blocks, geometry.cluster_size)
+        target.write(geometry.cluster_size, dump_table(offsets))
+
+    def _write_header(self, layout: _Layout, target: ResizableDevice) -> None:
+        bits, old = self._bits, self._metadata.header
+        entries = tuple(
+            replace(entry, l1_offset=cluster << bits)
+            for (entry, _), cluster in zip(self._snapshots, layout.l1[1:], strict=True)
+        )
+        if entries:
+            target.write(layout.snapshots << bits, dump_entries(entries))
+        header = replace(
+            old, l1_offset=layout.l1[0] << bits, reftable_offset=1 << bits, reftable_clusters=layout.table_clusters,
+            snapshots_offset=layout.snapshots << bits if entries else 0, autoclear=0,
+            incompatible=old.incompatible & ~Incompatible.DIRTY,
+            extensions=tuple(extension for extension in old.extensions if extension.type != Extension.BITMAPS),
+        )  # fmt: skip
+        target.write(0, header.to_bytes())
+
+
+def refuse_uncompactable(metadata: Metadata) -> None:
+    """What cannot be moved by changing offsets, or is not understood here."""
+    header, reason = metadata.header, None
+    if header.crypt_method == _LUKS:
+        reason = "it is encrypted by the place of each cluster in the file, and compacting moves them"
+    elif header.has(Incompatible.EXTENDED_L2) or header.has(Incompatible.DATA_FILE):
+        reason = "growdisk compacts no images with subclusters or an external data file"
+    elif header.autoclear & Autoclear.GROWDISK_RUN:
+        reason = "an unfinished run of growdisk needs its snapshots"
+    if reason is not None:
+        raise ImageUnsupported(metadata.path, reason=reason, hint="convert it instead; it has not been changed")
+
+
+def _joined(runs: Iterable[Run]) -> list[Run]:
+    """Runs that may overlap as ones that do not, in order."""
+    joined: list[Run] = []
+    for first, count in sorted(runs):
+        if joined and first <= (end := sum(joined[-1])):
+            joined[-1] = (joined[-1][0], max(end, first + count) - joined[-1][0])
+        else:
+            joined.append((first, count))
+    return joined

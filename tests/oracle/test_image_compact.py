@@ -1,0 +1,140 @@
+"""compact through the command line: what a guest and its snapshots hold stays, and the file is as small as new."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from growdisk.block.raw import RawFile
+from growdisk.cli.main import main
+from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
+from tests.oracle.test_image_layers import info, seen
+
+MiB = 1 << 20
+GEOMETRIES = (
+    "compat=0.10", "compat=1.1", "cluster_size=4k,refcount_bits=32",
+    "cluster_size=2M", "compression_type=zstd,cluster_size=16k",
+)  # fmt: skip
+
+
+def image(*words: str | Path) -> int:
+    return main(["image", *map(str, words)])
+
+
+def worn(path: Path, options: str) -> Path:
+    """An image on a base with three snapshots, one of them of another size, compressed clusters, leaks and holes."""
+    base = path.with_name("base.raw")
+    base.write_bytes(os.urandom(4 * MiB))
+    qemu_img("create", "-q", "-f", "qcow2", "-o", options, "-b", base.name, "-F", "raw", path, "12M")
+    qemu_io(path, "write -P 1 0 3M", "write -c -P 2 4M 2M", "write -P 3 8M 1M")
+    qemu_img("snapshot", "-c", "one", path)
+    qemu_io(path, "write -P 4 1M 300k", "write -P 5 10M 2M")
+    qemu_img("snapshot", "-c", "two", path)
+    if "0.10" not in options:
+        qemu_img("resize", "-q", path, "14M")
+        qemu_io(path, "write -z 0 2M", "write -P 6 13M 1M")
+    qemu_img("snapshot", "-c", "three", path)
+    qemu_io(path, "write -P 7 5M 4M", "write -P 8 2M 1M")
+    qemu_img("snapshot", "-d", "two", path)
+    return path
+
+
+def everything(path: Path) -> list[str]:
+    """What the guest sees now and in each snapshot, at its own size."""
+    copy = path.with_name("copy.qcow2")
+    digests = [seen(path)]
+    for name in ("one", "three"):
+        copy.write_bytes(path.read_bytes())
+        qemu_img("snapshot", "-a", name, copy)
+        digests.append(seen(copy))
+    copy.unlink()
+    return digests
+
+
+@pytest.mark.parametrize("options", GEOMETRIES)
+def test_a_worn_image_is_smaller_and_holds_the_same(tmp_path: Path, options: str) -> None:
+    path = worn(tmp_path / "image.qcow2", options)
+    before, facts, size = everything(path), info(path), path.stat().st_size
+    assert image("compact", path) == 0
+    assert everything(path) == before
+    code, counts = qemu_check(path)
+    assert (code, counts["leaks"]) == (0, 0)
+    assert path.stat().st_size < size
+    assert {k: v for k, v in info(path).items() if k != "actual-size"} == {
+        k: v for k, v in facts.items() if k != "actual-size"
+    }
+    qemu_io(path, "write -P 9 0 1M", "read -P 9 0 1M")  # nothing is shared that should not be
+    assert everything(path)[1:] == before[1:]
+    assert image("compact", path) == 0
+    assert qemu_check(path)[0] == 0
+
+
+def test_a_compacted_image_has_no_holes_filled_and_keeps_mode_and_link(tmp_path: Path) -> None:
+    path, link = tmp_path / "image.qcow2", tmp_path / "link"
+    qemu_img("create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", path, "64M")
+    path.chmod(0o640)
+    link.symlink_to(path.name)
+    blocks = path.stat().st_blocks
+    assert image("compact", link) == 0
+    assert link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert path.stat().st_blocks <= blocks
+    assert qemu_check(path)[0] == 0
+
+
+def test_an_empty_image_stays_one(tmp_path: Path) -> None:
+    path = tmp_path / "image.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", path, "1G")
+    qemu_io(path, "write -P 1 0 64M", "discard 0 64M")
+    assert image("compact", path) == 0
+    assert path.stat().st_size <= 6 * 65536
+    assert qemu_check(path)[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["raw", "encrypted", "held", "hard link", "corrupt", "full"])
+def test_what_cannot_be_compacted_is_left_as_it_is(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / ("disk.raw" if kind == "raw" else "image.qcow2")
+    if kind == "raw":
+        path.write_bytes(os.urandom(MiB))
+    elif kind == "encrypted":
+        secret = ["--object", "secret,id=s,data=abc"]
+        options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"
+        qemu_img("create", "-q", "-f", "qcow2", *secret, "-o", options, path, "4M")
+    else:
+        worn(path, "compat=1.1")
+    if kind == "hard link":
+        (tmp_path / "other").hardlink_to(path)
+    if kind == "corrupt":
+        raw = bytearray(path.read_bytes())
+        raw[131072 + 2 * 5 : 131072 + 2 * 8] = bytes(6)  # three refcounts
+        path.write_bytes(raw)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    holder = RawFile.open(path, writable=True) if kind == "held" else None
+    limit = "ulimit -f 1024; " if kind == "full" else ""
+    command = f"{limit}exec {sys.executable} -m growdisk.cli.main image compact {path}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
+    if holder is not None:
+        holder.close()
+    assert done.returncode == 3, done.stderr
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("delay", [0.12, 0.16, 0.2, 0.25, 0.3])
+def test_killed_at_any_time_the_image_is_the_old_or_the_new_one(tmp_path: Path, delay: float) -> None:
+    path = worn(tmp_path / "image.qcow2", "cluster_size=4k")
+    before = seen(path)
+    process = subprocess.Popen([sys.executable, "-m", "growdisk.cli.main", "image", "compact", path])
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert seen(path) == before
+    assert qemu_check(path)[0] == 0
+    assert image("compact", path) == 0
+    assert seen(path) == before
+    assert [file.name for file in tmp_path.iterdir() if "growdisk" in file.name] == []
