@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from growdisk.block.device import ResizableDevice
+from growdisk.block.raw import RawFile
+from growdisk.errors import ImageNotReadable
+from growdisk.qcow2.backing import backing_path
+from growdisk.qcow2.features import Incompatible
+from growdisk.qcow2.header import Extension, Header
+from growdisk.qcow2.header_rules import damaged
+
+
+def open_data_file(image: Path, header: Header, *, writable: bool) -> RawFile | None:
+    """The external data file of an image under the same locks, or None if it has none."""
+    if not header.has(Incompatible.DATA_FILE):
+        return None
+    name = header.extension(Extension.DATA_FILE)
+    if not name:
+        raise damaged(image, "its data lie in an external data file that it does not name")
+    path = backing_path(image, name.decode("utf-8", "surrogateescape"), "data file")
+    if not path.exists():
+        raise ImageNotReadable(path, reason=f"it is the external data file of {image} and does not exist")
+    if path.samefile(image):
+        raise damaged(image, "its external data file is itself")
+    return RawFile.open(path, writable=writable)
 
 
 class DataFile(Protocol):

@@ -17,8 +17,9 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.backing import open_backing, with_backing
 from growdisk.qcow2.bitmaps import bitmap_runs
+from growdisk.qcow2.compact import Compactor
 from growdisk.qcow2.create_options import Preallocation
-from growdisk.qcow2.data import DataFile
+from growdisk.qcow2.data import DataFile, PlainData, open_data_file
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import FEATURES_OFFSET, LEGACY_AES, Header, read_header
 from growdisk.qcow2.header_rules import damaged
@@ -30,6 +31,7 @@ from growdisk.qcow2.repair import repair
 from growdisk.qcow2.resize import Resizer
 from growdisk.qcow2.snapshot_ops import SnapshotKeeper
 from growdisk.qcow2.snapshots import SnapshotInfo
+from growdisk.qcow2.subclusters import SubclusterMapping
 from growdisk.qcow2.walk import Walker
 from growdisk.qcow2.writeback import Metadata
 from growdisk.qcow2.writer import Writer
@@ -44,9 +46,11 @@ class Qcow2Image:
     ) -> None:  # fmt: skip
         self.path = path
         self._file, self._backing = file, backing
+        self._data_file: ResizableDevice | None = None
         self._metadata = Metadata(file, path, header, data)
-        mapping = Mapping(self._metadata)
-        walker = Walker(self._metadata, mapping)
+        extended = header.has(Incompatible.EXTENDED_L2)
+        mapping = SubclusterMapping(self._metadata) if extended else Mapping(self._metadata)
+        self._walker = walker = Walker(self._metadata, mapping)
         self._mapping = mapping
         self._reader = Reader(self._metadata, mapping, backing)
         self._writer = Writer(self._metadata, mapping, self._reader)
@@ -69,17 +73,19 @@ class Qcow2Image:
     @classmethod
     def over(
         cls, file: ResizableDevice, path: Path, *, writable: bool, backing: BlockDevice | None = None,
-        key: bytes | None = None,
+        key: bytes | None = None, data_file: ResizableDevice | None = None,
     ) -> Qcow2Image:  # fmt: skip
-        """The same on a file that is open already. The image closes `file` and `backing` with itself."""
+        """The same on files that are open already. The image closes `file`, `backing` and `data_file` with itself."""
         header = read_header(file, path)
         _refuse_unusable(header, path, writable=writable)
         data = _unlocked(file, header, path, key)
+        if data_file is not None:
+            data = PlainData(data_file)
         if writable and header.has(Incompatible.DIRTY):
             repair(file, path, errors=True)
             header = read_header(file, path)
         image = cls(file, path, header, backing, data)
-        image._writable = writable
+        image._writable, image._data_file = writable, data_file
         if writable:
             image._metadata.set_dirty_bit(dirty=False)
         return image
@@ -90,16 +96,18 @@ class Qcow2Image:
     ) -> Qcow2Image:
         file = RawFile.open(path, writable=writable)
         backing: BlockDevice | None = None
+        data_file: RawFile | None = None
         try:
             header = read_header(file, path)
             _refuse_unusable(header, path, writable=writable)
+            data_file = open_data_file(path, header, writable=writable)
             if with_backing:
                 backing = open_backing(path, header, above, partial(cls._open_below, key=key))
-            return cls.over(file, path, writable=writable, backing=backing, key=key)
+            return cls.over(file, path, writable=writable, backing=backing, key=key, data_file=data_file)
         except BaseException:
-            file.close()
-            if backing is not None:
-                backing.close()
+            for opened in (file, backing, data_file):
+                if opened is not None:
+                    opened.close()
             raise
 
     @classmethod
@@ -127,7 +135,7 @@ class Qcow2Image:
     @property
     def host_file(self) -> BlockDevice:
         """The file in which the host offsets of `runs` count."""
-        return self._file
+        return self._file if self._data_file is None else self._data_file
 
     @property
     def actual_size(self) -> int:
@@ -194,9 +202,9 @@ class Qcow2Image:
             if self._changing:
                 self._metadata.close_cleanly()
         finally:
-            self._file.close()
-            if self._backing is not None:
-                self._backing.close()
+            for opened in (self._file, self._backing, self._data_file):
+                if opened is not None:
+                    opened.close()
 
     def __enter__(self) -> Qcow2Image:
         return self
@@ -254,6 +262,12 @@ class Qcow2Image:
         self._metadata.close_cleanly()
         self._metadata.sync()
         self._metadata.allocator.trim_file()
+
+    def compact_into(self, file: ResizableDevice) -> None:
+        """Write this image, snapshots and all, into an empty file, without its unused clusters. Nothing is synced."""
+        self._metadata.close_cleanly()
+        snapshots = [self._snapshots.load(entry.id, by_id=True) for entry in self._snapshots.entries]
+        Compactor(self._metadata, self._walker, snapshots).write_to(file)
 
     def exchange_backing(self, backing: BlockDevice | None) -> BlockDevice | None:
         """Read through to another device from now on; the header is not changed. Returns the old one, not closed."""
@@ -347,7 +361,7 @@ def _refuse_unusable(header: Header, path: Path, *, writable: bool) -> None:
     """Refuse what the format allows and growdisk cannot do."""
     if header.has(Incompatible.CORRUPT) and writable:
         raise damaged(path, "it is marked as corrupt")
-    if header.has(Incompatible.DATA_FILE):
-        raise ImageUnsupported(path, reason="its data lie in an external data file")
-    if header.has(Incompatible.EXTENDED_L2):
-        raise ImageUnsupported(path, reason="it uses extended L2 entries (subclusters)")
+    if header.has(Incompatible.DATA_FILE) and (writable or header.crypt_method):
+        raise ImageUnsupported(path, reason="its data lie in an external data file, which growdisk reads only")
+    if header.has(Incompatible.EXTENDED_L2) and writable:
+        raise ImageUnsupported(path, reason="it uses extended L2 entries (subclusters), which growdisk reads only")

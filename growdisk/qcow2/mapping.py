@@ -20,6 +20,7 @@ from growdisk.qcow2.entries import (
     CompressedRange,
     L2Kind,
 )
+from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.tables import progression
 from growdisk.qcow2.writeback import Metadata
@@ -44,6 +45,8 @@ class Mapping:
         self._metadata, self._geometry = metadata, metadata.geometry
         reserved = L2_RESERVED if metadata.header.version >= 3 else L2_RESERVED_V2
         #: Bits that no standard entry has: reserved ones, and offsets inside a cluster.
+        #: Offset 0 of an external data file is a cluster like any other (and its entry then COPIED alone).
+        self._elsewhere = metadata.header.has(Incompatible.DATA_FILE)
         self.bad_bits = reserved | (OFFSET_MASK & (self._geometry.cluster_size - 1))
 
     def runs(self, start: int, end: int) -> Iterator[GuestRun]:
@@ -83,11 +86,11 @@ class Mapping:
             self._check_compressed(entry)
             return L2Kind.COMPRESSED
         offset = entry & OFFSET_MASK
-        if entry & self.bad_bits or offset >= self._metadata.file.size:
+        if entry & self.bad_bits or offset >= self._metadata.data.size:
             raise damaged(self._metadata.path, f"L2 entry {entry:#x} does not point to a cluster of the file")
         if entry & ZERO:
             return L2Kind.ZERO_ALLOCATED if offset else L2Kind.ZERO_PLAIN
-        if not offset:
+        if not offset and not self._elsewhere:
             raise damaged(self._metadata.path, f"L2 entry {entry:#x} points to the header")
         return L2Kind.NORMAL
 
@@ -113,11 +116,11 @@ class Mapping:
 
     def _inside_file(self, first: int, index: int, end: int, step: int) -> int:
         last_offset = (first & OFFSET_MASK) + (end - 1 - index) * step
-        if last_offset >= self._metadata.file.size:
+        if last_offset >= self._metadata.data.size:
             raise damaged(self._metadata.path, f"cluster {last_offset:#x} lies behind the end of the file")
         return end
 
     def _check_compressed(self, entry: int) -> None:
         data = CompressedRange.of(entry, self._geometry.cluster_bits)
-        if entry & COPIED or data.offset == 0 or data.offset >= self._metadata.file.size:
+        if self._elsewhere or entry & COPIED or data.offset == 0 or data.offset >= self._metadata.file.size:
             raise damaged(self._metadata.path, f"compressed L2 entry {entry:#x} does not point into the file")

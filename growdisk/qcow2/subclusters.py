@@ -1,0 +1,97 @@
+"""Extended L2 entries: each cluster in 32 subclusters, that are allocated, zero or neither, one by one.
+
+    entry (host cluster, as in a standard table)  │  bitmap: 32 zero bits ── 32 allocated bits, subcluster 0 lowest
+
+"Neither" means the backing file even where there is a host cluster. A subcluster that is both is corrupt, and bit 0 of
+the entry is no zero flag here. Follows QEMU's docs/interop/qcow2 ("Extended L2 Entries").
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+
+from growdisk.qcow2.entries import COMPRESSED, L2_RESERVED_V2, OFFSET_MASK, L2Kind
+from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.mapping import GuestRun, Mapping
+from growdisk.qcow2.writeback import Metadata
+
+PER_CLUSTER = 32
+ALL = (1 << PER_CLUSTER) - 1
+
+
+class SubclusterMapping(Mapping):
+    """Mapping for images with extended L2 entries: a table is an array of (entry, bitmap) pairs, end to end."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        super().__init__(metadata)
+        self.bad_bits |= L2_RESERVED_V2
+        self._subcluster_bits = metadata.geometry.cluster_bits - PER_CLUSTER.bit_length() + 1
+
+    def table_runs(self, table: array[int], start: int, end: int) -> Iterator[GuestRun]:
+        """Neighbours that continue each other are joined, also over the border of a cluster."""
+        last: GuestRun | None = None
+        for run in self._single_runs(table, start, end):
+            if last is not None and _continues(last, run):
+                last = last._replace(end=run.end)
+                continue
+            if last is not None:
+                yield last
+            last = run
+        if last is not None:
+            yield last
+
+    def _single_runs(self, table: array[int], start: int, end: int) -> Iterator[GuestRun]:
+        bits = self._geometry.cluster_bits
+        while start < end:
+            index = start >> bits & self._geometry.l2_entries - 1
+            entry, bitmap = table[2 * index], table[2 * index + 1]
+            stop = min(end, (start >> bits) + 1 << bits)
+            self.check_pair(entry, bitmap)
+            if entry & COMPRESSED:
+                yield GuestRun(L2Kind.COMPRESSED, start, stop, entry)
+            else:
+                yield from self._cluster_runs(entry, bitmap, start, stop)
+            start = stop
+
+    def _cluster_runs(self, entry: int, bitmap: int, start: int, end: int) -> Iterator[GuestRun]:
+        """The part [start, end) of one cluster, cut where the kind of its subclusters changes."""
+        in_cluster, shift = self._geometry.cluster_size - 1, self._subcluster_bits
+        host = entry & OFFSET_MASK
+        base = start & ~in_cluster
+        while start < end:
+            number = (start & in_cluster) >> shift
+            kind, same = _kind(host, bitmap, number)
+            length = ((~same >> number) & -(~same >> number)).bit_length() - 1  # of the run of set bits from `number`
+            stop = min(end, base + (number + length << shift))
+            yield GuestRun(kind, start, stop, entry, host + (start & in_cluster) if kind is L2Kind.NORMAL else 0)
+            start = stop
+
+    def check_pair(self, entry: int, bitmap: int) -> None:
+        """ImageDamaged for an entry and a bitmap that cannot stand together."""
+        kind = self.kind(entry)
+        allocated, zero = bitmap & ALL, bitmap >> PER_CLUSTER
+        if allocated & zero or (allocated and kind is L2Kind.UNALLOCATED) or (bitmap and kind is L2Kind.COMPRESSED):
+            raise damaged(
+                self._metadata.path, f"L2 entry {entry:#x} and its subcluster bitmap {bitmap:#x} contradict each other"
+            )
+
+
+def _kind(host: int, bitmap: int, number: int) -> tuple[L2Kind, int]:
+    """The kind of a subcluster, and the set of all subclusters of that kind."""
+    allocated, zero = bitmap & ALL, bitmap >> PER_CLUSTER
+    if allocated >> number & 1:
+        return L2Kind.NORMAL, allocated
+    if zero >> number & 1:
+        return (L2Kind.ZERO_ALLOCATED if host else L2Kind.ZERO_PLAIN), zero
+    return L2Kind.UNALLOCATED, ALL & ~(allocated | zero)
+
+
+def _continues(run: GuestRun, other: GuestRun) -> bool:
+    """Whether `other`, right behind `run`, is more of the same."""
+    if run.kind is not other.kind or run.kind is L2Kind.COMPRESSED:
+        return False
+    if run.kind is L2Kind.NORMAL:
+        same_flags = not (run.entry ^ other.entry) & ~OFFSET_MASK
+        return same_flags and other.host == run.host + run.end - run.start
+    return True

@@ -1,0 +1,84 @@
+"""Extended L2 entries and external data files as QEMU writes them, read by us."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from growdisk.block.device import ExtentKind
+from growdisk.errors import ImageInUse, ImageNotReadable, ImageUnsupported
+from growdisk.qcow2.image import Qcow2Image
+from tests.oracle.qemu import qemu_img, qemu_io
+
+MIB = 1 << 20
+
+
+def scribble(path: Path, seed: int, *, compressed: bool) -> None:
+    """Forty random writes, zeros and discards by QEMU, aligned to 512 bytes."""
+    chance, words = random.Random(seed), []
+    for number in range(40):
+        start, length = chance.randrange(0, 6 * MIB, 512), chance.choice((512, 2048, 5120, 65536, 200 << 10))
+        kind = chance.choice((f"write -P {number + 1}", f"write -P {number + 1}", "write -z", "write -z -u", "discard"))
+        words.append(f"{kind} {start} {length}")
+    if compressed:
+        words.insert(0, "write -c -P 77 7M 1M")
+        words.append("write -P 78 7345k 3k")
+    qemu_io(path, *words)
+
+
+def whole(path: Path) -> bytes:
+    qemu_img("convert", "-O", "raw", path, path.with_suffix(".converted"))
+    return path.with_suffix(".converted").read_bytes()
+
+
+def assert_read_alike(path: Path) -> None:
+    wanted = whole(path)
+    with Qcow2Image.open(path) as image:
+        assert image.read(0, image.size) == wanted
+        for start in range(0, image.size - 9999, 99_991):
+            assert image.read(start, 9999) == wanted[start : start + 9999]
+        extents = list(image.extents(0, image.size))
+    assert [extent.start for extent in extents[1:]] == [extent.end for extent in extents[:-1]]
+    for extent in extents:
+        if extent.kind is ExtentKind.ZERO:
+            assert not any(wanted[extent.start : extent.end])
+    theirs = json.loads(qemu_img("map", "--output=json", path))
+    data = sum(record["length"] for record in theirs if not record["zero"])
+    assert sum(extent.length for extent in extents if extent.kind is ExtentKind.DATA) >= data
+
+
+@pytest.mark.parametrize("backed", [False, True])
+@pytest.mark.parametrize("options", ["", "cluster_size=16k", "cluster_size=2M", "compression_type=zstd"])
+def test_subclusters_read_as_qemu_reads_them(tmp_path: Path, options: str, backed: bool):
+    path, base = tmp_path / "image.qcow2", tmp_path / "base.raw"
+    base.write_bytes(b"\xbb" * (5 * MIB + 512))
+    words = ["-o", f"extended_l2=on{',' if options else ''}{options}", *(["-b", base, "-F", "raw"] if backed else [])]
+    qemu_img("create", "-f", "qcow2", *words, path, "8M")
+    scribble(path, len(options), compressed="2M" not in options)
+    assert_read_alike(path)
+    before = path.read_bytes()
+    with pytest.raises(ImageUnsupported, match="extended L2"):
+        Qcow2Image.open(path, writable=True)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("options", ["", "data_file_raw=on", "extended_l2=on", "cluster_size=512"])
+def test_an_external_data_file_is_read_through_the_image(tmp_path: Path, options: str):
+    path, data = tmp_path / "image.qcow2", tmp_path / "data.raw"
+    words = f"data_file={data.name}{',' if options else ''}{options}"
+    (tmp_path / "here").mkdir()
+    qemu_img("create", "-f", "qcow2", "-o", words.replace(data.name, str(data)), path, "8M")
+    scribble(path, len(options), compressed=False)
+    assert_read_alike(path)
+    with pytest.raises(ImageUnsupported, match="external data file"):
+        Qcow2Image.open(path, writable=True)
+    with Qcow2Image.open(path), pytest.raises(ImageInUse):  # the data file is locked with the image
+        from growdisk.block.raw import RawFile
+
+        RawFile.open(data, writable=True)
+    data.unlink()
+    with pytest.raises(ImageNotReadable, match="external data file"):
+        Qcow2Image.open(path)
