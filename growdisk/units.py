@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 
 from growdisk.errors import BadSize
 
@@ -79,6 +78,8 @@ def parse_size(text: str) -> SizeSpec:
         raise BadSize(text, reason="it is not a number with a unit")
     if match["sign"] == "-":
         raise BadSize(text, reason="growdisk grows disks; it never shrinks one")
+    from fractions import Fraction  # brings decimal along: not for those who read no size
+
     amount = Fraction(match["number"]) * _multiplier(text, match["number"], match["suffix"])
     if amount.denominator != 1:
         raise BadSize(text, reason="it is not a whole number of bytes")

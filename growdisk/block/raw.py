@@ -6,7 +6,6 @@ block/locks.py, which are taken before the first byte is read.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
@@ -128,6 +127,8 @@ class RawFile:
     def reserve(self, offset: int, length: int) -> None:
         """Reserve host blocks for a range without changing size or content, also behind the end. OSError if full."""
         if not self._fallocate(_KEEP_SIZE, offset, length):
+            import ctypes
+
             error = ctypes.get_errno()
             if error != errno.EOPNOTSUPP:
                 raise OSError(error, os.strerror(error), str(self.path))
@@ -166,9 +167,8 @@ class RawFile:
     def _fallocate(self, mode: int, offset: int, length: int) -> bool:
         if length == 0:
             return True
-        result = _libc().fallocate(self._fd, mode, ctypes.c_longlong(offset), ctypes.c_longlong(length))
+        import ctypes  # loaded by those alone who make holes
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        result = libc.fallocate(self._fd, mode, ctypes.c_longlong(offset), ctypes.c_longlong(length))
         return bool(result == 0)
-
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)

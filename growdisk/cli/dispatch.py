@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from types import ModuleType
@@ -14,7 +13,7 @@ from typing import NoReturn
 from growdisk import __version__
 from growdisk.cli.common_options import add_common
 from growdisk.cli.output import AnswerLost, Output, error_document, forget_stdout, prepare_streams
-from growdisk.errors import GrowdiskError, UsageError
+from growdisk.errors import GrowdiskError, Refused, UsageError
 
 _VERBS = ("expand", "plan", "show", "status", "resume", "rollback", "commit", "image", "doctor")
 _BUG, _INTERRUPTED = 1, 130
@@ -64,7 +63,8 @@ def _answer(words: Sequence[str], output: Output) -> int:
         return 0
     except GrowdiskError as error:
         output.error(error)
-        output.document({"error": error_document(error)})
+        refused = {"result": "refused"} if isinstance(error, Refused) else {}
+        output.document({**refused, "error": error_document(error)})
         return error.exit_code
     except KeyboardInterrupt:
         output.document({"error": {"what": "interrupted", "why": "", "do": "", "code": _INTERRUPTED}})
@@ -72,6 +72,8 @@ def _answer(words: Sequence[str], output: Output) -> int:
     except AnswerLost:
         raise
     except Exception as bug:
+        import traceback
+
         traceback.print_exc()
         output.document({"error": {"what": "growdisk has a bug", "why": repr(bug), "do": "report it", "code": _BUG}})
         return _BUG

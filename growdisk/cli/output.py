@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -43,6 +41,8 @@ class Output:
         """Columns to draw in: the terminal's, 80 in a pipe."""
         if not sys.stdout.isatty():
             return _PLAIN_WIDTH
+        import shutil  # here and below: imported only by those who need them
+
         return max(min(shutil.get_terminal_size((_PLAIN_WIDTH, 24)).columns, _MAX_WIDTH), _MIN_WIDTH)
 
     def lines(self, lines: Iterable[str]) -> None:
@@ -56,6 +56,8 @@ class Output:
         """The command's result, for scripts: nothing without --json. ASCII only, so that no encoding can break it."""
         if not self.json_mode:
             return
+        import json
+
         if isinstance(value, Mapping):
             _answer(json.dumps(value, indent=2))
         else:  # a list may be long: a record a line, which the fast encoder can do

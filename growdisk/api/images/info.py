@@ -10,7 +10,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from growdisk.api.images.encryption import encryption_facts
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.bitmaps import BitmapInfo, bitmap_infos
 from growdisk.qcow2.features import Autoclear, Compatible, Incompatible
@@ -81,10 +80,18 @@ def image_info(path: Path, image_format: ImageFormat | None = None, *, shared: b
         header = read_header(file, path)
         return ImageInfo(
             path, "qcow2", header.size, actual_size(path), header, read_entries(file, path, header),
-            bitmap_infos(file, header), encryption_facts(file, header),
+            bitmap_infos(file, header), _encryption(file, header),
         )  # fmt: skip
     finally:
         file.close()
+
+
+def _encryption(file: RawFile, header: Header) -> dict[str, object] | None:
+    if not header.crypt_method:
+        return None
+    from growdisk.api.images.encryption import encryption_facts  # few images need it
+
+    return encryption_facts(file, header)
 
 
 def actual_size(path: Path) -> int:
