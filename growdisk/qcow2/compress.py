@@ -8,9 +8,9 @@ Both libraries let go of the interpreter while they work, so threads compress in
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from growdisk.errors import ToolMissing
 
@@ -20,6 +20,22 @@ Compressor = Callable[[bytes | memoryview], bytes | None]
 _WINDOW_BITS = -12  # 4 KiB and no header, as QEMU writes; anything larger, QEMU would not inflate
 _MEMORY_LEVEL = 9
 _ZSTD_LEVEL = 3  # the library's own default, which QEMU takes
+
+
+@dataclass(frozen=True)
+class CompressedCluster:
+    """Guest bytes `data` from `offset` on; `packed`: the whole cluster compressed, None where that saves nothing."""
+
+    offset: int
+    data: bytes
+    packed: bytes | None
+
+    @classmethod
+    def of(cls, offset: int, data: bytes, cluster_size: int, compress: Compressor) -> CompressedCluster:
+        if offset % cluster_size or not 0 < len(data) <= cluster_size:
+            raise ValueError(f"{len(data)} bytes at {offset:#x} are not a cluster of {cluster_size:#x} bytes")
+        whole = data if len(data) == cluster_size else data.ljust(cluster_size, b"\0")
+        return cls(offset, data, compress(whole))
 
 
 class BadCompressedData(ValueError):
@@ -63,7 +79,7 @@ class Zstd:
 
     def __init__(self) -> None:
         try:
-            self._lib = ctypes.CDLL(ctypes.util.find_library("zstd") or "libzstd.so.1")
+            self._lib = ctypes.CDLL("libzstd.so.1")
         except OSError as error:
             raise ToolMissing("libzstd.so.1", package="libzstd1") from error
         self._lib.ZSTD_createDStream.restype = ctypes.c_void_p

@@ -18,6 +18,7 @@ from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.backing import open_backing, with_backing
 from growdisk.qcow2.bitmaps import bitmap_runs
 from growdisk.qcow2.compact import Compactor
+from growdisk.qcow2.compress import CompressedCluster
 from growdisk.qcow2.create_options import Preallocation
 from growdisk.qcow2.data import DataFile, PlainData, open_data_file
 from growdisk.qcow2.features import Autoclear, Incompatible
@@ -25,7 +26,6 @@ from growdisk.qcow2.header import FEATURES_OFFSET, LEGACY_AES, Header, read_head
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.packing import Packer
-from growdisk.qcow2.parallel_compress import CompressedCluster
 from growdisk.qcow2.reader import Reader
 from growdisk.qcow2.repair import repair
 from growdisk.qcow2.resize import Resizer

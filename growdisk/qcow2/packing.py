@@ -13,10 +13,9 @@ from array import array
 from dataclasses import dataclass
 
 from growdisk.errors import ImageUnsupported
-from growdisk.qcow2.compress import Compressor, compressor
+from growdisk.qcow2.compress import CompressedCluster, Compressor, compressor
 from growdisk.qcow2.entries import CompressedRange
 from growdisk.qcow2.mapping import Mapping
-from growdisk.qcow2.parallel_compress import CompressedCluster
 from growdisk.qcow2.reader import Reader
 from growdisk.qcow2.writeback import Metadata
 from growdisk.qcow2.writer import Writer

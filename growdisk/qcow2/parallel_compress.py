@@ -10,29 +10,12 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 
-from growdisk.qcow2.compress import Compressor, compressor
+from growdisk.qcow2.compress import CompressedCluster, compressor
 from growdisk.qcow2.header import Header
 
 _BATCH_BYTES = 256 << 10  # given to a thread at once, so that small clusters do not cost a hand-over each
-
-
-@dataclass(frozen=True)
-class CompressedCluster:
-    """Guest bytes `data` from `offset` on; `packed`: the whole cluster compressed, None where that saves nothing."""
-
-    offset: int
-    data: bytes
-    packed: bytes | None
-
-    @classmethod
-    def of(cls, offset: int, data: bytes, cluster_size: int, compress: Compressor) -> CompressedCluster:
-        if offset % cluster_size or not 0 < len(data) <= cluster_size:
-            raise ValueError(f"{len(data)} bytes at {offset:#x} are not a cluster of {cluster_size:#x} bytes")
-        whole = data if len(data) == cluster_size else data.ljust(cluster_size, b"\0")
-        return cls(offset, data, compress(whole))
 
 
 def compress_clusters(
