@@ -72,8 +72,8 @@ class CreateOptions:
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 return f"its {name} is one of {', '.join(known)}"
-        if self.extended_l2 and self.cluster_size < 1 << 14:
-            return "extended L2 entries need clusters of 16 KiB or more"
+        if self.extended_l2:
+            return "growdisk reads extended L2 entries and does not write them"
         return None
 
     def _version_problem(self) -> str | None:

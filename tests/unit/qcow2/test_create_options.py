@@ -37,6 +37,7 @@ def test_an_option_that_does_not_exist_is_a_usage_error(text: str) -> None:
         ("cluster_size=256", "power of two"),
         ("refcount_bits=128", "refcounts have"),
         ("refcount_bits=0", "refcounts have"),
+        ("extended_l2=on", "does not write them"),
         ("compat=0.10,refcount_bits=8", "refcount_bits needs compat=1.1"),
         ("compat=0.10,lazy_refcounts=on", "lazy_refcounts needs compat=1.1"),
         ("compat=0.10,compression_type=zstd", "compression_type needs compat=1.1"),
