@@ -1,0 +1,72 @@
+"""growdisk image on the command line: one document, exit codes, and no more loaded than needed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from growdisk.cli.main import main
+from tests.unit.cli.test_start_up import HEAVY, cpu_seconds, loaded_by
+
+PLANNING = ("growdisk.planner.layout", "growdisk.planner.goal", "growdisk.qcow2.image", "growdisk.qcow2.writer")
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "image.qcow2"
+    assert main(["-q", "image", "create", str(path), "64M"]) == 0
+    return path
+
+
+def test_info_loads_neither_the_planner_nor_the_writer(image: Path) -> None:
+    loaded = loaded_by("image", "info", image)
+    assert loaded.intersection((*HEAVY, *PLANNING, "ctypes", "decimal")) == set()
+
+
+def test_info_takes_little_time(image: Path) -> None:
+    """Twice what was measured on a busy machine."""
+    assert cpu_seconds("image", "info", image) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (["info"], dict), (["map"], list), (["check"], dict), (["snapshot", "list"], list),
+        (["snapshot", "create", "IMAGE", "one"], dict), (["resize", "IMAGE", "+1M"], dict), (["compact"], dict),
+        (["compare", "IMAGE", "IMAGE"], dict), (["read", "IMAGE", "0", "4k", "/dev/null"], dict),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("first", [True, False])
+def test_json_is_one_document_wherever_the_option_stands(
+    image: Path, capsys: pytest.CaptureFixture[str], words: list[str], kind: type, *, first: bool
+) -> None:
+    capsys.readouterr()
+    words = [str(image) if word == "IMAGE" else word for word in words]
+    words = ["image", *words, *([] if str(image) in words else [str(image)])]
+    assert main(["--json", *words] if first else [*words, "--json"]) == 0
+    assert isinstance(json.loads(capsys.readouterr().out), kind)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [], ["melt"], ["info"], ["read", "x", "4096", "1k", "y"], ["read", "x", "+4k", "1k", "y"],
+        ["resize", "x", "10GB"], ["snapshot", "create", "x"], ["snapshot", "delete", "x", "a", "--id", "1"], ["convert", "x"],
+        ["convert", "x", "y", "-j", "-1"], ["copy", "x", "y", "--sparse", "maybe"],
+    ],
+)  # fmt: skip
+def test_what_cannot_be_understood_is_exit_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json", "image", *words]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == 2
+
+
+def test_every_verb_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["image", "--help"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("    ")]
+    verbs = [word for word in listed if word.isalpha() and word.islower()]
+    assert {"info", "map", "check", "convert", "compact", "rebase"} <= set(verbs)
+    for verb in ("info", "map", "check", "compare", "create", "resize", "snapshot", "read", "write", "convert", "copy"):
+        assert main(["image", verb, "--help"]) == 0
+        assert "usage: growdisk image" in capsys.readouterr().out
