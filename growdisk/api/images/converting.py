@@ -39,11 +39,12 @@ class RawTarget:
 
 @dataclass(frozen=True)
 class Qcow2Target:
-    """A qcow2 image to be. `jobs`: threads that compress, 0 for one per processor."""
+    """A qcow2 image to be. `jobs`: threads that compress, 0 for one per processor; `key`: encrypt with LUKS."""
 
     options: CreateOptions
     compress: bool = False
     jobs: int = 0
+    key: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,14 @@ class Source:
     format: ImageFormat | None = None
     snapshot: str | None = None
     selector: Selector | None = None
+    key: bytes | None = None
 
 
 def convert_image(source: Source, path: Path, target: RawTarget | Qcow2Target, progress: Progress) -> int:
     """Make `path` from what a guest sees of `source`. Returns its virtual size. After a failure nothing is there."""
-    with opened(source.path, source.format) as device:
+    with opened(source.path, source.format, key=source.key) as device:
         content = _content(device, source)
+        content.read(0, 0)  # refused now where a passphrase is missing, also if nothing would have to be decrypted
         size = align_up(content.size, _SECTOR)
         _refuse(path, target, size)
         with told_no_creation(path), NewFile(path) as new:
@@ -83,6 +86,8 @@ def _refuse(path: Path, target: RawTarget | Qcow2Target, size: int) -> None:
     problem = target.options.problem(size, backed=False)
     if target.compress and target.options.preallocation != "off":
         problem = "compressed clusters cannot be preallocated"
+    if target.compress and target.key is not None:
+        problem = "an encrypted image has no compressed clusters"
     if problem is not None:
         raise ImageUnsupported(path, reason=problem, hint="choose other options; nothing was written")
 
@@ -94,8 +99,8 @@ def _new_image(path: Path, target: RawTarget | Qcow2Target, size: int) -> Iterat
         image = RawFile.create(path)
         extend_raw(image, size, target.preallocation)
     else:
-        create(path, size, target.options)
-        image = Qcow2Image.open(path, writable=True)
+        create(path, size, target.options, key=target.key)
+        image = Qcow2Image.open(path, writable=True, key=target.key)
     try:
         yield image
     finally:

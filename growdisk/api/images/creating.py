@@ -31,11 +31,11 @@ _RAW_PREALLOCATION: dict[str, Preallocation] = {
 
 def create_qcow2(
     path: Path, size: int | None, options: CreateOptions, backing: str | None = None,
-    backing_format: ImageFormat | None = None,
+    backing_format: ImageFormat | None = None, key: bytes | None = None,
 ) -> int:  # fmt: skip
     """A new qcow2 image; `size` None: that of its backing file. Returns its size. Durable.
 
-    `backing` is stored as given; a relative name counts from the image's directory.
+    `backing` is stored as given; a relative name counts from the image's directory. `key`: encrypt with LUKS.
     """
     if backing is not None:
         backing_format, length = _examine(path, backing, backing_format)
@@ -49,6 +49,7 @@ def create_qcow2(
         create(
             new.temporary, size, options,
             backing=Path(backing) if backing is not None else None, backing_format=backing_format,
+            key=key,
         )  # fmt: skip
         new.publish()
     return size

@@ -17,20 +17,29 @@ from growdisk.units import split_range
 _CHUNK = 4 << 20
 
 
-def read_bytes(path: Path, offset: int, length: int, target: Path, image_format: ImageFormat | None = None) -> None:
+def read_bytes(
+    path: Path,
+    offset: int,
+    length: int,
+    target: Path,
+    image_format: ImageFormat | None = None,
+    key: bytes | None = None,
+) -> None:
     """Copy `length` guest bytes from `offset` into a file, whose earlier content is replaced as dd does."""
-    with opened(path, image_format) as image:
+    with opened(path, image_format, key=key) as image:
         _require_inside(path, image, offset, length)
         with told_no_creation(target), _output(target, image_of=path) as fd:
             for start, end in split_range(offset, offset + length, _CHUNK):
                 _write_all(fd, image.read(start, end - start))
 
 
-def write_bytes(path: Path, offset: int, source: Path, image_format: ImageFormat | None = None) -> int:
+def write_bytes(
+    path: Path, offset: int, source: Path, image_format: ImageFormat | None = None, key: bytes | None = None
+) -> int:
     """Copy a whole file to guest bytes from `offset` on, durably. Returns how many these were."""
     file = RawFile.open(source, lock=False)
     try:
-        with opened(path, image_format, writable=True) as image:
+        with opened(path, image_format, writable=True, key=key) as image:
             _require_inside(path, image, offset, file.size)
             for start, end in split_range(0, file.size, _CHUNK):
                 image.write(offset + start, file.read(start, end - start))

@@ -19,10 +19,14 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def opened(
-    path: Path, image_format: ImageFormat | None = None, *, writable: bool = False, with_backing: bool = True
-) -> Iterator[ResizableDevice]:
-    """The image's guest content; a failing host becomes WriteFailed while it is open for writing."""
-    device = open_device(path, image_format, writable=writable, with_backing=with_backing)
+    path: Path, image_format: ImageFormat | None = None, *, writable: bool = False, with_backing: bool = True,
+    key: bytes | None = None,
+) -> Iterator[ResizableDevice]:  # fmt: skip
+    """The image's guest content; `key` is the passphrase of its encrypted layers.
+
+    A failing host becomes WriteFailed while the image is open for writing.
+    """
+    device = open_device(path, image_format, writable=writable, with_backing=with_backing, key=key)
     try:
         with told_failures(path, writing=writable):
             try:
@@ -36,11 +40,12 @@ def opened(
 
 
 def open_device(
-    path: Path, image_format: ImageFormat | None, *, writable: bool = False, with_backing: bool = True
-) -> RawFile | Qcow2Image:
+    path: Path, image_format: ImageFormat | None, *, writable: bool = False, with_backing: bool = True,
+    key: bytes | None = None,
+) -> RawFile | Qcow2Image:  # fmt: skip
     """The same for whoever closes it."""
     if format_of(path, image_format) == "qcow2":
-        return Qcow2Image.open(path, writable=writable, with_backing=with_backing)
+        return Qcow2Image.open(path, writable=writable, with_backing=with_backing, key=key)
     return RawFile.open(path, writable=writable)
 
 

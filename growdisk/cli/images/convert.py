@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.cli.images.shared import add_format, add_path, ended_like_ctrl_c, human_size
+from growdisk.cli.images.shared import add_format, add_key, add_path, ended_like_ctrl_c, human_size, key_for_new, key_of
 from growdisk.cli.output import Output
 from growdisk.errors import UsageError
 
@@ -29,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-j", "--jobs", type=int, default=0, metavar="N", help="threads (default: one per processor)")
     parser.add_argument("-l", "--snapshot", metavar="SNAPSHOT", help="convert this internal snapshot, at its own size")
+    parser.add_argument("--encrypt", choices=("luks",), help="encrypt DST under the passphrase of --key-file")
+    add_key(parser, "the passphrase of SRC, and of DST with --encrypt (all bytes of FILE)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--id", dest="selector", action="store_const", const="id", help="SNAPSHOT is an id")
     which.add_argument("--name", dest="selector", action="store_const", const="name", help="SNAPSHOT is a name")
@@ -37,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.images.converting import Source, convert_image
 
-    source = Source(arguments.source, arguments.format, arguments.snapshot, arguments.selector)
+    source = Source(arguments.source, arguments.format, arguments.snapshot, arguments.selector, key_of(arguments))
     with ended_like_ctrl_c(), output.bar(f"converting {arguments.source.name}") as progress:
         size = convert_image(source, arguments.path, _target(arguments), progress)
     host = arguments.path.stat().st_blocks * 512
@@ -55,12 +57,12 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
     if arguments.jobs < 0:
         raise UsageError("-j takes a number of threads", hint="leave it out for one per processor")
     if _format(arguments.to, arguments.path, compress=compress) == "raw":
-        if compress:
-            raise UsageError("a raw image cannot be compressed", hint="add -O qcow2")
+        if compress or arguments.encrypt:
+            raise UsageError("a raw image is neither compressed nor encrypted", hint="add -O qcow2")
         return RawTarget(raw_preallocation(options))
     if arguments.compression is not None:
         options += f",compression_type={arguments.compression}"
-    return Qcow2Target(CreateOptions.parse(options), compress, arguments.jobs)
+    return Qcow2Target(CreateOptions.parse(options), compress, arguments.jobs, key_for_new(arguments))
 
 
 def _format(asked: str | None, path: Path, *, compress: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from growdisk.cli.images.shared import add_path, human_size, position_of
+from growdisk.cli.images.shared import add_key, add_path, human_size, key_for_new, position_of
 from growdisk.cli.output import Output
 from growdisk.errors import UsageError
 
@@ -20,6 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cluster_size, compat, refcount_bits, lazy_refcounts, extended_l2, compression_type, preallocation; "
         "raw: preallocation=off, falloc or full",
     )  # fmt: skip
+    parser.add_argument("--encrypt", choices=("luks",), help="encrypt under the passphrase of --key-file")
+    add_key(parser, "the passphrase (all bytes of FILE)")
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -33,8 +35,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 def _raw(arguments: argparse.Namespace, size: int | None) -> int:
     from growdisk.api.images.creating import create_raw, raw_preallocation
 
-    if size is None or arguments.backing is not None:
-        raise UsageError("a raw image has a SIZE and no backing file", hint="leave -b out, or make it qcow2")
+    if size is None or arguments.backing is not None or arguments.encrypt:
+        raise UsageError("a raw image has a SIZE, no backing file and no encryption", hint="make it qcow2")
     create_raw(arguments.path, size, raw_preallocation(",".join(arguments.options)))
     return size
 
@@ -44,4 +46,6 @@ def _qcow2(arguments: argparse.Namespace, size: int | None) -> int:
     from growdisk.qcow2.create_options import CreateOptions
 
     options = CreateOptions.parse(",".join(arguments.options))
-    return create_qcow2(arguments.path, size, options, arguments.backing, arguments.backing_format)
+    return create_qcow2(
+        arguments.path, size, options, arguments.backing, arguments.backing_format, key_for_new(arguments)
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from growdisk.cli.images.shared import add_format, add_path, position_of
+from growdisk.cli.images.shared import add_format, add_key, add_path, key_of, position_of
 from growdisk.cli.output import Output
 
 
@@ -15,12 +15,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("length", metavar="LENGTH", help="how many: 512b, 1M")
     parser.add_argument("file", type=Path, metavar="FILE", help="where they go; an earlier content is replaced")
     add_format(parser)
+    add_key(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.images.guest_bytes import read_bytes
 
     offset, length = position_of(arguments.offset), position_of(arguments.length)
-    read_bytes(arguments.path, offset, length, arguments.file, arguments.format)
+    read_bytes(arguments.path, offset, length, arguments.file, arguments.format, key_of(arguments))
     output.document({"offset": offset, "length": length})
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from growdisk.cli.images.shared import add_format, add_path, position_of
+from growdisk.cli.images.shared import add_format, add_key, add_path, key_of, position_of
 from growdisk.cli.output import Output
 
 
@@ -14,12 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("offset", metavar="OFFSET", help="where the bytes go: 0, 4096b, 64k")
     parser.add_argument("file", type=Path, metavar="FILE", help="what is written, as long as it is")
     add_format(parser)
+    add_key(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.images.guest_bytes import write_bytes
 
     offset = position_of(arguments.offset)
-    length = write_bytes(arguments.path, offset, arguments.file, arguments.format)
+    length = write_bytes(arguments.path, offset, arguments.file, arguments.format, key_of(arguments))
     output.document({"offset": offset, "length": length})
     return 0

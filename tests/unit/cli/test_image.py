@@ -53,7 +53,8 @@ def test_json_is_one_document_wherever_the_option_stands(
     "words",
     [
         [], ["melt"], ["info"], ["read", "x", "4096", "1k", "y"], ["read", "x", "+4k", "1k", "y"],
-        ["resize", "x", "10GB"], ["snapshot", "create", "x"], ["snapshot", "delete", "x", "a", "--id", "1"], ["convert", "x"],
+        ["resize", "x", "10GB"], ["snapshot", "create", "x"], ["snapshot", "delete", "x", "a", "--id", "1"],
+        ["convert", "x"], ["create", "x", "1G", "--encrypt", "luks"],
         ["convert", "x", "y", "-j", "-1"], ["copy", "x", "y", "--sparse", "maybe"],
     ],
 )  # fmt: skip
