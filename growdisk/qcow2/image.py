@@ -236,7 +236,8 @@ class Qcow2Image:
         header = replace(
             self.header, size=entry.disk_size(self.header.size), l1_size=entry.l1_size, l1_offset=entry.l1_offset
         )
-        view = Qcow2Image(self._file, self.path, header, self._backing)
+        data = None if self._metadata.is_locked else self._metadata.data
+        view = Qcow2Image(self._file, self.path, header, self._backing, data)
         missing = header.geometry.l1_entries(header.size) - len(l1)
         view._metadata.replace_l1(l1 + array("Q", bytes(8 * max(missing, 0))))
         return view
