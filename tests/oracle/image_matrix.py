@@ -110,9 +110,9 @@ READABLE: dict[str, Callable[[Path], Path]] = {
     **{f"qcow2 {options}": _written(options) for options in _GEOMETRIES},
     "chain": _chain, "snapshots and bitmaps": _snapshots, "leaky": _leaky, "sparse raw": _sparse_raw,
     "odd raw": _odd_raw, "raw with empty tail": _empty_tail_raw,
+    "raw data file": _raw_data_file,
 }  # fmt: skip
 DESCRIBABLE = READABLE | {
     "extended L2": _written("extended_l2=on"),
-    "raw data file": _raw_data_file,
     "encrypted": _encrypted,
 }
