@@ -19,8 +19,10 @@ from growdisk.qcow2.features import Compatible, Incompatible, feature_name_table
 from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header import CURRENT_LENGTH, LUKS, V2_LENGTH, V3_LENGTH, Extension, Header
 from growdisk.qcow2.header_rules import MAX_BACKING_NAME
+from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.preallocate import Preallocator
 from growdisk.qcow2.refblock import RefblockCodec
+from growdisk.qcow2.subclusters import SubclusterMapping
 from growdisk.qcow2.tables import dump_table, progression
 from growdisk.qcow2.writeback import Metadata
 
@@ -69,7 +71,8 @@ def _new_luks(key: bytes, seconds: float) -> bytes:
 
 def _preallocate(file: RawFile, path: Path, header: Header, options: CreateOptions) -> None:
     metadata = Metadata(file, path, header)
-    Preallocator(metadata).fill(0, header.size, options.preallocation)
+    mapping = SubclusterMapping(metadata) if options.extended_l2 else Mapping(metadata)
+    Preallocator(metadata, mapping).fill(0, header.size, options.preallocation)
     metadata.close_cleanly()
 
 

@@ -72,8 +72,8 @@ class CreateOptions:
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 return f"its {name} is one of {', '.join(known)}"
-        if self.extended_l2:
-            return "growdisk reads extended L2 entries and does not write them"
+        if self.extended_l2 and self.cluster_size < 1 << 14:
+            return "extended L2 entries need clusters of 16 KiB or more"
         return None
 
     def _version_problem(self) -> str | None:
@@ -88,7 +88,7 @@ class CreateOptions:
             return f"{size} is not a size for a disk"
         if 8 * self.geometry.l1_entries(size) > MAX_L1_BYTES:
             return f"clusters of {self.cluster_size} bytes cannot address {size} bytes"
-        if backed and self.preallocation != "off" and not self.extended_l2:
+        if backed and self.preallocation != "off":
             return "preallocated clusters would hide its backing file"
         return None
 

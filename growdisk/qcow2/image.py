@@ -78,6 +78,8 @@ class Qcow2Image:
         """The same on files that are open already. The image closes `file`, `backing` and `data_file` with itself."""
         header = read_header(file, path)
         _refuse_unusable(header, path, writable=writable)
+        if header.has(Incompatible.DATA_FILE) and data_file is None:
+            raise ImageUnsupported(path, reason="its data lie in an external data file")
         data = _unlocked(file, header, path, key)
         if data_file is not None:
             data = PlainData(data_file)
@@ -364,5 +366,3 @@ def _refuse_unusable(header: Header, path: Path, *, writable: bool) -> None:
         raise damaged(path, "it is marked as corrupt")
     if header.has(Incompatible.DATA_FILE) and (writable or header.crypt_method):
         raise ImageUnsupported(path, reason="its data lie in an external data file, which growdisk reads only")
-    if header.has(Incompatible.EXTENDED_L2) and writable:
-        raise ImageUnsupported(path, reason="it uses extended L2 entries (subclusters), which growdisk reads only")

@@ -78,6 +78,16 @@ class Mapping:
             yield GuestRun(kind, start, stop, entry, host)
             start = stop
 
+    def cluster_runs(self, start: int, end: int) -> Iterator[GuestRun]:
+        """The same as runs() for whole clusters, each run of one kind of *entry*."""
+        return self.runs(start, end)
+
+    def put(self, table: array[int], index: int, entries: array[int]) -> array[int]:
+        """Store entries in a table from Metadata.writable_l2; returns those that were there."""
+        old = table[index : index + len(entries)]
+        table[index : index + len(entries)] = entries
+        return old
+
     def kind(self, entry: int) -> L2Kind:
         """The kind of a valid entry; ImageDamaged for any other."""
         if entry == 0:
@@ -96,6 +106,8 @@ class Mapping:
 
     def host_clusters(self, entry: int) -> range:
         """Indices of the host clusters that a (valid) entry references, one count each."""
+        if self._elsewhere:
+            return range(0)
         if entry & COMPRESSED:
             return CompressedRange.of(entry, self._geometry.cluster_bits).clusters(self._geometry.cluster_bits)
         cluster = (entry & OFFSET_MASK) >> self._geometry.cluster_bits

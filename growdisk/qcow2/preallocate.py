@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from growdisk.qcow2.create_options import Preallocation
 from growdisk.qcow2.entries import COPIED, ZERO
+from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.tables import progression
 from growdisk.qcow2.writeback import Metadata
 
@@ -26,7 +27,8 @@ class Reserving(Protocol):
 class Preallocator:
     """Fills empty parts of one image's L2 tables."""
 
-    def __init__(self, metadata: Metadata) -> None:
+    def __init__(self, metadata: Metadata, mapping: Mapping) -> None:
+        self._mapping = mapping
         self._metadata, self._file, self._geometry = metadata, metadata.file, metadata.geometry
 
     def fill(self, start: int, end: int, mode: Preallocation) -> None:
@@ -49,7 +51,8 @@ class Preallocator:
             self._metadata.allocator.release([(cluster, count)])  # nothing points to them yet
             raise
         flags = COPIED | (ZERO if self._metadata.header.crypt_method else 0)
-        table[index : index + count] = progression(cluster << bits | flags, count, self._geometry.cluster_size)
+        entries = progression(cluster << bits | flags, count, self._geometry.cluster_size)
+        self._mapping.put(table, index, entries)
         self._metadata.l2_changed(l1_index, table)
 
     def _empty(self, offset: int, length: int, mode: Preallocation) -> None:

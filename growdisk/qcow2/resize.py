@@ -96,7 +96,7 @@ class Resizer:
                 self._writer.write_zeros(old, start)
             else:
                 self._writer.write(old, memoryview(bytes(start - old)))
-            Preallocator(self._metadata).fill(start, end, mode)
+            Preallocator(self._metadata, self._mapping).fill(start, end, mode)
         except OSError:
             with suppress(OSError):
                 self.drop_tables_behind(old)

@@ -11,13 +11,20 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 
-from growdisk.qcow2.entries import COMPRESSED, L2_RESERVED_V2, OFFSET_MASK, L2Kind
+from growdisk.qcow2.entries import (
+    ALL_SUBCLUSTERS,
+    COMPRESSED,
+    L2_RESERVED_V2,
+    OFFSET_MASK,
+    SUBCLUSTERS,
+    ZERO,
+    L2Kind,
+)
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.writeback import Metadata
 
-PER_CLUSTER = 32
-ALL = (1 << PER_CLUSTER) - 1
+_ALL_ZERO = ALL_SUBCLUSTERS << SUBCLUSTERS
 
 
 class SubclusterMapping(Mapping):
@@ -26,7 +33,7 @@ class SubclusterMapping(Mapping):
     def __init__(self, metadata: Metadata) -> None:
         super().__init__(metadata)
         self.bad_bits |= L2_RESERVED_V2
-        self._subcluster_bits = metadata.geometry.cluster_bits - PER_CLUSTER.bit_length() + 1
+        self._subcluster_bits = metadata.geometry.cluster_bits - SUBCLUSTERS.bit_length() + 1
 
     def table_runs(self, table: array[int], start: int, end: int) -> Iterator[GuestRun]:
         """Neighbours that continue each other are joined, also over the border of a cluster."""
@@ -67,10 +74,28 @@ class SubclusterMapping(Mapping):
             yield GuestRun(kind, start, stop, entry, host + (start & in_cluster) if kind is L2Kind.NORMAL else 0)
             start = stop
 
+    def cluster_runs(self, start: int, end: int) -> Iterator[GuestRun]:
+        """Cluster by cluster: empty, all zeros, or NORMAL for whatever else there is."""
+        bits, coverage = self._geometry.cluster_bits, self._geometry.l2_coverage
+        for offset in range(start, end, 1 << bits):
+            table = self._metadata.l2_table(offset // coverage)
+            index = offset >> bits & self._geometry.l2_entries - 1
+            entry, bitmap = (table[2 * index], table[2 * index + 1]) if table is not None else (0, 0)
+            kind = L2Kind.NORMAL if entry else {0: L2Kind.UNALLOCATED, _ALL_ZERO: L2Kind.ZERO_PLAIN}.get(bitmap)
+            yield GuestRun(kind or L2Kind.NORMAL, offset, min(offset + (1 << bits), end), entry)
+
+    def put(self, table: array[int], index: int, entries: array[int]) -> array[int]:
+        """Whole clusters: all subclusters allocated, zero (the zero flag of a standard entry), or neither."""
+        area = slice(2 * index, 2 * (index + len(entries)), 2)
+        old = table[area]
+        table[area] = array("Q", [entry if entry & COMPRESSED else entry & ~ZERO for entry in entries])
+        table[area.start + 1 : area.stop : 2] = array("Q", map(_bitmap, entries))
+        return old
+
     def check_pair(self, entry: int, bitmap: int) -> None:
         """ImageDamaged for an entry and a bitmap that cannot stand together."""
         kind = self.kind(entry)
-        allocated, zero = bitmap & ALL, bitmap >> PER_CLUSTER
+        allocated, zero = bitmap & ALL_SUBCLUSTERS, bitmap >> SUBCLUSTERS
         if allocated & zero or (allocated and kind is L2Kind.UNALLOCATED) or (bitmap and kind is L2Kind.COMPRESSED):
             raise damaged(
                 self._metadata.path, f"L2 entry {entry:#x} and its subcluster bitmap {bitmap:#x} contradict each other"
@@ -79,12 +104,19 @@ class SubclusterMapping(Mapping):
 
 def _kind(host: int, bitmap: int, number: int) -> tuple[L2Kind, int]:
     """The kind of a subcluster, and the set of all subclusters of that kind."""
-    allocated, zero = bitmap & ALL, bitmap >> PER_CLUSTER
+    allocated, zero = bitmap & ALL_SUBCLUSTERS, bitmap >> SUBCLUSTERS
     if allocated >> number & 1:
         return L2Kind.NORMAL, allocated
     if zero >> number & 1:
         return (L2Kind.ZERO_ALLOCATED if host else L2Kind.ZERO_PLAIN), zero
-    return L2Kind.UNALLOCATED, ALL & ~(allocated | zero)
+    return L2Kind.UNALLOCATED, ALL_SUBCLUSTERS & ~(allocated | zero)
+
+
+def _bitmap(entry: int) -> int:
+    """What goes with an entry that would say the same in a standard table."""
+    if entry & COMPRESSED or not entry:
+        return 0
+    return _ALL_ZERO if entry & ZERO else ALL_SUBCLUSTERS
 
 
 def _continues(run: GuestRun, other: GuestRun) -> bool:

@@ -74,7 +74,7 @@ class Walker:
         found, bits = References(), self._geometry.cluster_bits
         for offset in l2_offsets(l1):
             found.add(offset >> bits, 1)
-            table = self._metadata.load_l2(offset)
+            table = self._entries(self._metadata.load_l2(offset))
             for number, (start, end) in enumerate(self._splitter.runs(table)):
                 if number == _FRAGMENTED:
                     self._add_entries(found, table[start:])
@@ -87,6 +87,10 @@ class Walker:
                 self._mapping.kind(table[end - 1])
                 found.add((entry & OFFSET_MASK) >> bits, end - start)
         return found
+
+    def _entries(self, table: array[int]) -> array[int]:
+        """A table without the bitmaps that stand between extended entries."""
+        return table[::2] if self._geometry.extended_l2 else table
 
     def _add_entries(self, found: References, entries: array[int]) -> None:
         """The entries of a fragmented table one by one: the same as by runs, in simple loops."""
@@ -124,10 +128,11 @@ class Walker:
         """Clear COPIED in all L2 tables that `l1` reaches, in place; the caller syncs."""
         for offset in l2_offsets(l1):
             raw = self._metadata.file.read(offset, self._geometry.cluster_size)
-            cleared = raw[0::8].translate(_CLEAR)
-            if cleared != raw[0::8]:
+            step = self._geometry.l2_entry_size
+            cleared = raw[0::step].translate(_CLEAR)
+            if cleared != raw[0::step]:
                 table = bytearray(raw)
-                table[0::8] = cleared
+                table[0::step] = cleared
                 self._metadata.file.write(offset, table)
 
     def restore_copied(self, touched: array[int]) -> None:
@@ -142,8 +147,8 @@ class Walker:
             self._restore_in_table(entry & OFFSET_MASK)
 
     def _restore_in_table(self, offset: int) -> None:
-        table = self._metadata.load_l2(offset)
-        old = dump_table(table)
+        pairs, step = self._metadata.load_l2(offset), self._geometry.l2_entry_size
+        table, old = self._entries(pairs), dump_table(pairs)
         new = bytearray(old)
         for number, (start, end) in enumerate(self._splitter.runs(table)):
             if number == _FRAGMENTED:
@@ -151,7 +156,7 @@ class Walker:
                 break
             cluster = (table[start] & OFFSET_MASK) >> self._geometry.cluster_bits
             if not table[start] & COMPRESSED and self._metadata.refcounts.all_equal(cluster, end - start, 1):
-                area = slice(8 * start, 8 * end, 8)
+                area = slice(step * start, step * end, step)
                 new[area] = new[area].translate(_SET)
             else:
                 self._restore_single(table, start, end, new)
@@ -160,12 +165,12 @@ class Walker:
 
     def _restore_single(self, table: array[int], start: int, end: int, raw: bytearray) -> None:
         """Set COPIED in `raw` for each of the entries [start, end) whose cluster has the count 1."""
-        bits, get = self._geometry.cluster_bits, self._metadata.refcounts.get
+        bits, step, get = self._geometry.cluster_bits, self._geometry.l2_entry_size, self._metadata.refcounts.get
         for index in range(start, end):
             entry = table[index]
             host = entry & OFFSET_MASK
             if host and not entry & COMPRESSED and get(host >> bits) == 1:
-                raw[8 * index] |= 0x80
+                raw[step * index] |= 0x80
 
     def _bad_count(self, cluster: int, count: int) -> ImageError:
         if count == 0:
@@ -187,7 +192,7 @@ class RunSplitter:
         lanes = progression(0, geometry.l2_entries, geometry.cluster_size)
         guards = progression(self._GUARD, geometry.l2_entries, 0)
         self._shift = int.from_bytes(guards.tobytes(), "little") - int.from_bytes(lanes.tobytes(), "little")
-        self._empty = array("Q", bytes(geometry.cluster_size))
+        self._empty = array("Q", bytes(8 * geometry.l2_entries))
 
     def runs(self, table: array[int]) -> Iterator[Run]:
         """Ranges [start, end) of entries with contiguous host clusters and equal flags; compressed ones stand alone."""

@@ -129,8 +129,7 @@ class Writer:
 
     def replace_entries(self, l1_index: int, table: array[int], index: int, entries: array[int]) -> None:
         """Store entries in a table from Metadata.writable_l2 and free what they replace, later."""
-        old = table[index : index + len(entries)]
-        table[index : index + len(entries)] = entries
+        old = self._mapping.put(table, index, entries)
         self._metadata.l2_changed(l1_index, table)
         if any(old):
             self._free_entries(old)
@@ -153,7 +152,7 @@ class Writer:
         coverage = self._geometry.l2_coverage
         while start < end:
             stop = min(end, (start // coverage + 1) * coverage)
-            for run in list(self._mapping.runs(start, stop)):
+            for run in list(self._mapping.cluster_runs(start, stop)):
                 if not self._needs_nothing(run, to_zero=to_zero):
                     self._drop_run(run)
             start = stop

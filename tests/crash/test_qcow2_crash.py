@@ -21,7 +21,9 @@ from tests.crash.recording import RecordingFile
 from tests.crash.states import CrashState, crash_states, durable_content
 from tests.crash.worlds import (
     ACROSS_SIZES,
+    COMPRESSED,
     L1_MOVES,
+    PREALLOCATED,
     REFTABLE_MOVES,
     RESIZES,
     SNAPSHOTS,
@@ -34,6 +36,7 @@ from tests.oracle.qemu import qemu_check
 
 V2, V3 = Shape(2, 16), Shape(3, 16)
 TINY, TINY_V2, TINY_WIDE = Shape(3, 9), Shape(2, 9), Shape(3, 9, 6)
+EXTENDED = Shape(3, 14, extended=True)
 NARROW, LARGE = Shape(3, 12, 2), Shape(3, 21, 3)
 
 PER_WINDOW = int(os.environ.get("CRASH_STATES_PER_WINDOW", "6"))  # raise it to look closer
@@ -44,6 +47,9 @@ CASES = [
     *((shape, scenario) for scenario in RESIZES for shape in (V3, TINY)),
     *((shape, scenario) for scenario in ACROSS_SIZES for shape in (V3, TINY, NARROW)),
     *((LARGE, scenario) for scenario in (RESIZES[1], ACROSS_SIZES[1])),
+    *((shape, scenario) for scenario in COMPRESSED for shape in (V2, V3, TINY, EXTENDED)),
+    *((shape, scenario) for scenario in PREALLOCATED for shape in (V3, TINY, EXTENDED)),
+    *((EXTENDED, scenario) for scenario in (*WRITES, *SNAPSHOTS[1::2], *RESIZES, *ACROSS_SIZES)),
     *((shape, scenario) for scenario in L1_MOVES for shape in (TINY, TINY_WIDE)),
     *((TINY_WIDE, scenario) for scenario in REFTABLE_MOVES),
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.create import create
-from growdisk.qcow2.create_options import CreateOptions
+from growdisk.qcow2.create_options import Compat, CreateOptions
 from growdisk.qcow2.image import Qcow2Image
 from tests.crash.recording import RecordingFile
 from tests.crash.sparse import SparseBytes
@@ -23,13 +23,15 @@ class Shape:
     version: int
     cluster_bits: int
     order: int = 4
+    extended: bool = False
 
     @property
     def options(self) -> CreateOptions:
-        return CreateOptions(1 << self.cluster_bits, "0.10" if self.version == 2 else "1.1", 1 << self.order)
+        compat: Compat = "0.10" if self.version == 2 else "1.1"
+        return CreateOptions(1 << self.cluster_bits, compat, 1 << self.order, extended_l2=self.extended)
 
     def __str__(self) -> str:
-        return f"v{self.version}-{1 << self.cluster_bits}-{1 << self.order}bit"
+        return f"v{self.version}-{1 << self.cluster_bits}-{1 << self.order}bit{'-extended' if self.extended else ''}"
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,24 @@ WRITES = (
     ),
     Scenario("zeros", ONE_SNAPSHOT, zero(20 * KiB, 100 * KiB), whole=False),
 )
+
+
+def compress(seed: int, offset: int, length: int) -> Callable[[Qcow2Image], object]:
+    def run(image: Qcow2Image) -> None:
+        size = image.header.cluster_size
+        for start in range(offset // size * size, offset + length, size):
+            image.write_compressed(start, pattern(seed, min(size, image.size - start)))
+
+    return run
+
+
+COMPRESSED = (
+    Scenario("compressed", SOME_DATA, compress(7, 100 * KiB, 90 * KiB), whole=False),
+    Scenario(
+        "compressed-over-compressed", several(compress(1, 0, 200 * KiB), take("old"), compress(3, 0, 50 * KiB)),
+        several(compress(7, 30 * KiB, 90 * KiB), write(8, 70 * KiB, 3 * KiB)), whole=False,
+    ),
+)  # fmt: skip
 RESIZES = (
     Scenario("grow", ONE_SNAPSHOT, grow(2 * MiB)),
     Scenario("grow-odd", several(SOME_DATA, grow(1 * MiB + 512)), grow(3 * MiB + 1024)),
@@ -152,6 +172,10 @@ ACROSS_SIZES = (
     Scenario("apply-smaller", several(ONE_SNAPSHOT, grow(3 * MiB), write(4, 2 * MiB, 50 * KiB)), go_back("old")),
     Scenario("apply-larger", several(ONE_SNAPSHOT, grow(300 * KiB)), go_back("old")),
 )
+PREALLOCATED = (
+    Scenario("grow-preallocated", several(ONE_SNAPSHOT, grow(700 * KiB)),
+             lambda image: image.resize(2 * MiB, preallocation="metadata")),
+)  # fmt: skip
 L1_MOVES = (Scenario("l1-moves", ONE_SNAPSHOT, grow(40 * MiB)),)
 REFTABLE_MOVES = (
     Scenario("reftable-moves", write(1, 0, 1800 * KiB), write(7, 1800 * KiB, 300 * KiB), size=3 * MiB, whole=False),

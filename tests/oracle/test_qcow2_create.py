@@ -25,6 +25,8 @@ MATRIX = [
     "preallocation=metadata,cluster_size=1k,refcount_bits=2",
     "preallocation=falloc",
     "preallocation=full,cluster_size=4096",
+    "extended_l2=on",
+    "extended_l2=on,cluster_size=16k,preallocation=metadata",
 ]
 
 

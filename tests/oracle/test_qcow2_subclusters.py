@@ -1,4 +1,4 @@
-"""Extended L2 entries and external data files as QEMU writes them, read by us."""
+"""Extended L2 entries and external data files: QEMU's read and written by us, ours by QEMU."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from growdisk.block.device import ExtentKind
-from growdisk.errors import ImageInUse, ImageNotReadable, ImageUnsupported
+from growdisk.errors import ImageDamaged, ImageInUse, ImageNotReadable, ImageUnsupported
+from growdisk.qcow2.create import create
+from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
-from tests.oracle.qemu import qemu_img, qemu_io
+from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
 
 MIB = 1 << 20
 
@@ -59,10 +61,69 @@ def test_subclusters_read_as_qemu_reads_them(tmp_path: Path, options: str, backe
     qemu_img("create", "-f", "qcow2", *words, path, "8M")
     scribble(path, len(options), compressed="2M" not in options)
     assert_read_alike(path)
-    before = path.read_bytes()
-    with pytest.raises(ImageUnsupported, match="extended L2"):
-        Qcow2Image.open(path, writable=True)
-    assert path.read_bytes() == before
+    model = bytearray(whole(path))
+    for round_ in range(2):
+        scribble_ourselves(path, model, seed=round_)
+        assert qemu_check(path)[0] == 0
+        assert whole(path) == model
+        scribble(path, 50 + round_, compressed=False)
+        assert qemu_check(path)[0] == 0
+        model[:] = whole(path)
+        assert_read_alike(path)
+
+
+def scribble_ourselves(path: Path, model: bytearray, seed: int) -> None:
+    """The same by us, to the byte, with a snapshot and changes of size between."""
+    chance, kept, size = random.Random(seed), b"", len(model)
+    with Qcow2Image.open(path, writable=True) as image:
+        for number in range(60):
+            start = chance.randrange(size - (300 << 10))
+            length = chance.choice((1, 511, 2048, 70_001, 300 << 10))
+            piece, kind = bytes([100 + number]) * length, chance.random()
+            if number == 20:
+                image.create_snapshot(f"{seed}")
+                kept = bytes(model)
+            elif number == 40:
+                image.apply_snapshot(f"{seed}")
+                model[:] = kept
+            elif number == 50:
+                image.resize(5 * MIB)
+                image.resize(size, preallocation=chance.choice(("off", "metadata")))
+                model[5 * MIB :] = bytes(size - 5 * MIB)
+            elif kind < 0.6:
+                image.write(start, piece)
+                model[start : start + length] = piece
+            elif kind < 0.8:
+                image.write_zeros(start, length)
+                model[start : start + length] = bytes(length)
+            elif kind < 0.9:
+                image.discard(start, length)
+                model[start : start + length] = image.read(start, length)
+            else:
+                cluster = image.header.cluster_size
+                start = start // cluster * cluster
+                image.write_compressed(start, bytes([number]) * cluster)
+                model[start : start + cluster] = bytes([number]) * cluster
+            assert image.read(start, length) == model[start : start + length]
+        assert image.read(0, size) == model
+        image.delete_snapshot(f"{seed}")
+
+
+def test_a_bitmap_that_contradicts_its_entry_is_refused_and_nothing_is_written(tmp_path: Path):
+    path = tmp_path / "image.qcow2"
+    create(path, MIB, CreateOptions(extended_l2=True))
+    with Qcow2Image.open(path, writable=True) as image:
+        image.write(0, b"x" * MIB)
+        l1_offset = image.header.l1_offset
+    raw = bytearray(path.read_bytes())
+    table = int.from_bytes(raw[l1_offset : l1_offset + 8], "big") & 0x00FFFFFFFFFFFE00
+    for position, value in ((table + 8, 1 << 32 | 1), (table, 0), (table, 0x50001), (table, 0x50200)):
+        bad = raw.copy()
+        bad[position : position + 8] = value.to_bytes(8, "big")
+        path.write_bytes(bad)
+        with pytest.raises(ImageDamaged), Qcow2Image.open(path, writable=True) as image:
+            image.write(10, b"y")
+        assert path.read_bytes() == bad
 
 
 @pytest.mark.parametrize("options", ["", "data_file_raw=on", "extended_l2=on", "cluster_size=512"])
