@@ -60,6 +60,9 @@ def test_a_kept_run_goes_back_to_each_step_and_on_again(small_disk: DiskMaker, h
     assert_kept(host, image)
     assert layers(image, before) == (_NEW, 1, True, False)
 
+    if name == "guest.qcow2":  # internal snapshots are whole whatever a guest has written since; that is given up
+        write_as_a_guest(image, "qcow2")
+        assert_kept(host, image)
     assert_went(host.growdisk("rollback", image, "--to", "repair-guest"), "restored")
     assert layers(image, before) == (_NEW, 1, True, True)
     assert_went(host.growdisk("rollback", image, "--to", "grow-filesystem"), "restored")
@@ -70,17 +73,6 @@ def test_a_kept_run_goes_back_to_each_step_and_on_again(small_disk: DiskMaker, h
 
     assert_went(host.growdisk("rollback", image, "--to", "rewrite-partitions"), "restored")
     assert layers(image, before) == (_NEW, 3, False, True)
-    assert_went(host.growdisk("rollback", image), "restored")
-    assert_unchanged(image, before)
-
-
-def test_what_a_guest_wrote_since_is_given_up_by_a_rollback_to_internal_snapshots(
-    small_disk: DiskMaker, host: Host
-) -> None:
-    image, before = make_guest(small_disk, "guest.qcow2")
-    assert_went(host.growdisk("expand", image, "+1G", "--keep-snapshots"), "changed")
-    write_as_a_guest(image, "qcow2")
-    assert_kept(host, image)
     assert_went(host.growdisk("rollback", image), "restored")
     assert_unchanged(image, before)
 

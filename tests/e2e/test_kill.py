@@ -77,7 +77,8 @@ def die(host: Host, image: Path, death: Death, *words: str | Path) -> None:
 def test_a_run_killed_again_and_again_is_finished_by_resume(small_disk: DiskMaker, host: Host, name: str) -> None:
     image, before = make_guest(small_disk, name)
     die(host, image, EARLY[0], "expand", image, "+1G")
-    for death in (*EARLY[1:], *LATE):
+    late = LATE if name == IMAGES[0] else LATE[2:]  # enough for overlays, which differ in the end of a run
+    for death in (*EARLY[1:], *late):
         die(host, image, death, "resume", image)
     answer = host.growdisk("resume", image)
     assert (answer.code, answer.result) in ((0, "changed"), (0, "nochange")), answer
