@@ -15,7 +15,7 @@ from growdisk.block.raw import RawFile
 from growdisk.durable import sync_directory
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.create_options import CreateOptions
-from growdisk.qcow2.features import Compatible, Incompatible, feature_name_table
+from growdisk.qcow2.features import Autoclear, Compatible, Incompatible, feature_name_table
 from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header import CURRENT_LENGTH, LUKS, V2_LENGTH, V3_LENGTH, Extension, Header
 from growdisk.qcow2.header_rules import MAX_BACKING_NAME
@@ -41,26 +41,34 @@ def create(
 ) -> None:
     """Create an empty image of `size` bytes. FileExistsError if `path` exists; durable when it returns.
 
-    The name of the backing file is stored as given; a relative one counts from the image's directory.
+    The name of the backing file is stored as given; a relative one counts from the image's directory, as that of the
+    data file does, which is created, too, and must not exist (FileExistsError).
     `key`: encrypt with LUKS under this passphrase; trying one takes `key_seconds` on a machine like this.
     Raises ImageUnsupported, with nothing written, for what the format does not allow.
     """
     luks = _new_luks(key, key_seconds) if key is not None else b""
     header = _plan(path, size, options, backing, backing_format, luks)
     file = RawFile.create(path)
+    data_file: RawFile | None = None
     try:
+        if options.data_file:
+            data_file = RawFile.create(_data_path(path, options.data_file), size)
         file.resize(_clusters(header, luks) * header.cluster_size)
         for offset, content in _parts(header, luks):
             file.write(offset, content)
-        if options.preallocation != "off":
-            _preallocate(file, path, header, options)
+        if options.preallocation != "off" or options.data_file_raw:
+            _preallocate(file, path, header, options, data_file)
         file.flush()
         sync_directory(path.absolute().parent)
     except BaseException:
         path.unlink()
+        if data_file is not None:
+            data_file.path.unlink()
         raise
     finally:
         file.close()
+        if data_file is not None:
+            data_file.close()
 
 
 def _new_luks(key: bytes, seconds: float) -> bytes:
@@ -69,10 +77,12 @@ def _new_luks(key: bytes, seconds: float) -> bytes:
     return new_luks(key, seconds)
 
 
-def _preallocate(file: RawFile, path: Path, header: Header, options: CreateOptions) -> None:
-    metadata = Metadata(file, path, header)
+def _preallocate(file: RawFile, path: Path, header: Header, options: CreateOptions, data_file: RawFile | None) -> None:
+    metadata = Metadata(file, path, header, data_file=data_file)
     mapping = SubclusterMapping(metadata) if options.extended_l2 else Mapping(metadata)
-    Preallocator(metadata, mapping).fill(0, header.size, options.preallocation)
+    Preallocator(metadata, mapping).fill(
+        0, header.size, "metadata" if options.preallocation == "off" else options.preallocation
+    )
     metadata.close_cleanly()
 
 
@@ -100,12 +110,13 @@ def _plan(
         snapshot_count=0,
         snapshots_offset=0,
         incompatible=_incompatible(options),
+        autoclear=int(Autoclear.RAW_DATA_FILE) if options.data_file_raw else 0,
         compatible=int(Compatible.LAZY_REFCOUNTS) if options.lazy_refcounts else 0,
         refcount_order=geometry.refcount_order,
         header_length=CURRENT_LENGTH if version == 3 else V2_LENGTH,
         late_fields=_late_fields(options),
         backing_file=str(backing) if backing is not None else None,
-        extensions=_extensions(version, backing_format),
+        extensions=_extensions(path, options, backing_format),
     )
     if luks:
         place = struct.pack(">QQ", _clusters(header, b"") << header.cluster_bits, len(luks))
@@ -114,13 +125,14 @@ def _plan(
         needed = tuple(other for other in header.extensions if other.type != Extension.FEATURE_NAMES)
         header = replace(header, extensions=needed)
     if len(header.to_bytes()) > header.cluster_size:
-        raise ImageUnsupported(path, reason="the name of the backing file does not fit into one cluster")
+        raise ImageUnsupported(path, reason="the names of its other files do not fit into one cluster")
     return header
 
 
 def _incompatible(options: CreateOptions) -> int:
     zstd = Incompatible.COMPRESSION_TYPE if options.compression_type == "zstd" else 0
-    return int(zstd | (Incompatible.EXTENDED_L2 if options.extended_l2 else 0))
+    external = Incompatible.DATA_FILE if options.data_file else 0
+    return int(zstd | external | (Incompatible.EXTENDED_L2 if options.extended_l2 else 0))
 
 
 def _late_fields(options: CreateOptions) -> bytes:
@@ -130,10 +142,17 @@ def _late_fields(options: CreateOptions) -> bytes:
     return bytes([options.compression_type == "zstd"]).ljust(CURRENT_LENGTH - V3_LENGTH, b"\0")
 
 
-def _extensions(version: int, backing_format: str | None) -> tuple[Extension, ...]:
+def _data_path(image: Path, name: str) -> Path:
+    """Absolute, because QEMU takes a relative name from the directory that it happens to run in."""
+    return image.absolute().parent / name
+
+
+def _extensions(path: Path, options: CreateOptions, backing_format: str | None) -> tuple[Extension, ...]:
+    name = str(_data_path(path, options.data_file)).encode("utf-8", "surrogateescape") if options.data_file else b""
+    data = (Extension(Extension.DATA_FILE, name),) if name else ()
     named = (Extension(Extension.BACKING_FORMAT, backing_format.encode()),) if backing_format else ()
-    names = (Extension(Extension.FEATURE_NAMES, feature_name_table()),) if version == 3 else ()
-    return named + names
+    names = (Extension(Extension.FEATURE_NAMES, feature_name_table()),) if options.version == 3 else ()
+    return named + data + names
 
 
 def refcount_area(geometry: Geometry, others: int) -> tuple[int, int]:

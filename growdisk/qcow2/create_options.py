@@ -37,6 +37,8 @@ class CreateOptions:
     compression_type: CompressionType = "zlib"
     preallocation: Preallocation = "off"
     extended_l2: bool = False
+    data_file: str | None = None
+    data_file_raw: bool = False
 
     @classmethod
     def parse(cls, text: str) -> CreateOptions:
@@ -62,6 +64,8 @@ class CreateOptions:
         """Why no image of `size` bytes can be so, or None. `backed`: it is to have a backing file."""
         if encrypted and self.preallocation != "off" and self.version == 2:
             return "preallocated clusters of an encrypted version 2 image would not read as zeros"
+        if encrypted and self.data_file:
+            return "growdisk does not encrypt an external data file"
         return self._own_problem() or self._version_problem() or self._size_problem(size, backed=backed)
 
     def _own_problem(self) -> str | None:
@@ -72,6 +76,8 @@ class CreateOptions:
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 return f"its {name} is one of {', '.join(known)}"
+        if self.data_file_raw and not self.data_file:
+            return "data_file_raw says something of a data file, and it has none"
         if self.extended_l2 and self.cluster_size < 1 << 14:
             return "extended L2 entries need clusters of 16 KiB or more"
         return None
@@ -88,6 +94,8 @@ class CreateOptions:
             return f"{size} is not a size for a disk"
         if 8 * self.geometry.l1_entries(size) > MAX_L1_BYTES:
             return f"clusters of {self.cluster_size} bytes cannot address {size} bytes"
+        if backed and self.data_file_raw:
+            return "a raw data file cannot show what only its backing file has"
         if backed and self.preallocation != "off":
             return "preallocated clusters would hide its backing file"
         return None
@@ -99,6 +107,8 @@ def _value(name: str, text: str) -> int | str | bool:
     if name in _CHOICES:
         if text not in _CHOICES[name]:
             raise UsageError(f"{name} cannot be '{text}'", hint=f"choose one of {', '.join(_CHOICES[name])}")
+        return text
+    if name == "data_file":
         return text
     if name in ("cluster_size", "refcount_bits"):
         return _bytes(name, text)

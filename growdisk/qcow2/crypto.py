@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from array import array
+from collections.abc import Callable
 from typing import Protocol
 
 from growdisk.errors import ToolMissing
@@ -87,14 +88,17 @@ class _Xts:
         self._data, self._tweak, self._ivs = _Aes(key[:half]), _Aes(key[half:]), ivs
 
     def encrypt(self, sector: int, data: bytes) -> bytes:
-        mask = self._mask(sector, len(data) // SECTOR)
-        return _xor(self._data.encrypt(_xor(data, mask)), mask)
+        return self._masked(self._data.encrypt, sector, data)
 
     def decrypt(self, sector: int, data: bytes) -> bytes:
-        mask = self._mask(sector, len(data) // SECTOR)
-        return _xor(self._data.decrypt(_xor(data, mask)), mask)
+        return self._masked(self._data.decrypt, sector, data)
 
-    def _mask(self, sector: int, count: int) -> bytes:
+    def _masked(self, through_aes: Callable[[bytes], bytes], sector: int, data: bytes) -> bytes:
+        mask = self._mask(sector, len(data) // SECTOR)
+        inner = (int.from_bytes(data, "little") ^ mask).to_bytes(len(data), "little")
+        return (int.from_bytes(through_aes(inner), "little") ^ mask).to_bytes(len(data), "little")
+
+    def _mask(self, sector: int, count: int) -> int:
         """T of every block: all sectors' first ones are one number of 128-bit lanes, which is doubled 31 times."""
         lanes = int.from_bytes(self._tweak.encrypt(self._ivs(sector, count)), "little")
         ones = int.from_bytes((b"\1" + bytes(15)) * count, "little")
@@ -105,7 +109,7 @@ class _Xts:
             mask[2 * block :: _WORDS], mask[2 * block + 1 :: _WORDS] = words[0::2], words[1::2]
             carries = lanes >> 127 & ones
             lanes = (lanes & ~tops) << 1 ^ carries * 0x87
-        return mask.tobytes()
+        return int.from_bytes(mask.tobytes(), "little")
 
 
 class _Cbc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,8 @@ def open_data_file(image: Path, header: Header, *, writable: bool) -> RawFile | 
     if not name:
         raise damaged(image, "its data lie in an external data file that it does not name")
     path = backing_path(image, name.decode("utf-8", "surrogateescape"), "data file")
+    if not path.exists() and not path.is_absolute():
+        path = Path(os.fsdecode(name))  # as QEMU has it, from the directory that it runs in
     if not path.exists():
         raise ImageNotReadable(path, reason=f"it is the external data file of {image} and does not exist")
     if path.samefile(image):

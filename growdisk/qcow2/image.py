@@ -20,7 +20,7 @@ from growdisk.qcow2.bitmaps import bitmap_runs
 from growdisk.qcow2.compact import Compactor
 from growdisk.qcow2.compress import CompressedCluster
 from growdisk.qcow2.create_options import Preallocation
-from growdisk.qcow2.data import DataFile, PlainData, open_data_file
+from growdisk.qcow2.data import DataFile, open_data_file
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import FEATURES_OFFSET, LEGACY_AES, Header, read_header
 from growdisk.qcow2.header_rules import damaged
@@ -36,18 +36,20 @@ from growdisk.qcow2.walk import Walker
 from growdisk.qcow2.writeback import Metadata
 from growdisk.qcow2.writer import Writer
 
+_KEPT_UP_TO_DATE = Autoclear.GROWDISK_RUN | Autoclear.RAW_DATA_FILE
+
 
 class Qcow2Image:
     """One open image. Implements BlockDevice for its guest-visible content."""
 
     def __init__(
         self, file: ResizableDevice, path: Path, header: Header, backing: BlockDevice | None,
-        data: DataFile | None = None,
+        data: DataFile | None = None, data_file: ResizableDevice | None = None,
     ) -> None:  # fmt: skip
         self.path = path
         self._file, self._backing = file, backing
-        self._data_file: ResizableDevice | None = None
-        self._metadata = Metadata(file, path, header, data)
+        self._data_file = data_file
+        self._metadata = Metadata(file, path, header, data, data_file)
         extended = header.has(Incompatible.EXTENDED_L2)
         mapping = SubclusterMapping(self._metadata) if extended else Mapping(self._metadata)
         self._walker = walker = Walker(self._metadata, mapping)
@@ -81,13 +83,13 @@ class Qcow2Image:
         if header.has(Incompatible.DATA_FILE) and data_file is None:
             raise ImageUnsupported(path, reason="its data lie in an external data file")
         data = _unlocked(file, header, path, key)
-        if data_file is not None:
-            data = PlainData(data_file)
+        if data_file is not None and writable and data_file.size < header.size:
+            raise damaged(path, "its external data file is shorter than its disk")
         if writable and header.has(Incompatible.DIRTY):
             repair(file, path, errors=True)
             header = read_header(file, path)
-        image = cls(file, path, header, backing, data)
-        image._writable, image._data_file = writable, data_file
+        image = cls(file, path, header, backing, data, data_file)
+        image._writable = writable
         if writable:
             image._metadata.set_dirty_bit(dirty=False)
         return image
@@ -228,6 +230,7 @@ class Qcow2Image:
 
     def create_snapshot(self, name: str) -> SnapshotInfo:
         """Keep the present state, durably; it appears by one header write."""
+        self._refuse_snapshots()
         self._snapshots.check_new_name(name)
         self._begin_change()
         return self._snapshots.create(name)
@@ -246,12 +249,14 @@ class Qcow2Image:
 
     def apply_snapshot(self, name: str, *, by_id: bool = False) -> None:
         """Go back to a snapshot, its virtual size included, durably. The snapshot stays."""
+        self._refuse_snapshots()
         self._snapshots.find(name, by_id=by_id)
         self._begin_change()
         self._snapshots.apply(name, by_id=by_id)
 
     def delete_snapshot(self, name: str, *, by_id: bool = False) -> None:
         """Forget a snapshot and free what only it needed, durably."""
+        self._refuse_snapshots()
         self._snapshots.find(name, by_id=by_id)
         self._begin_change()
         self._snapshots.delete(name, by_id=by_id)
@@ -299,6 +304,13 @@ class Qcow2Image:
         mark = int(Autoclear.GROWDISK_RUN)
         self._set_autoclear(self.header.autoclear | mark if on else self.header.autoclear & ~mark)
 
+    def _refuse_snapshots(self) -> None:
+        if self._data_file is not None:
+            raise ImageUnsupported(
+                self.path, reason="its data lie in an external data file, where nothing can be kept twice",
+                hint="make an overlay instead; growdisk has not changed it",
+            )  # fmt: skip
+
     # --- guards -----------------------------------------------------------------------------------
 
     def _require_readable(self) -> None:
@@ -322,14 +334,14 @@ class Qcow2Image:
         """Before the first change: autoclear bits tell of data that we do not keep up to date."""
         if not self._writable:
             raise ValueError(f"{self.path} is open for reading only")
-        if not self._changing and self.header.autoclear & ~Autoclear.GROWDISK_RUN:
+        if not self._changing and self.header.autoclear & ~_KEPT_UP_TO_DATE:
             self._drop_autoclear_data()
         self._changing = True
 
     def _drop_autoclear_data(self) -> None:
         """Clear the bits, then free the bitmaps: in this order, so that nobody follows them any more."""
         bitmaps = bitmap_runs(self._file, self.header)
-        self._set_autoclear(self.header.autoclear & Autoclear.GROWDISK_RUN)
+        self._set_autoclear(self.header.autoclear & _KEPT_UP_TO_DATE)
         if self._metadata.refcounts.first_outside(bitmaps, 1, 1) is None:
             self._metadata.release(bitmaps)
 
@@ -364,5 +376,5 @@ def _refuse_unusable(header: Header, path: Path, *, writable: bool) -> None:
     """Refuse what the format allows and growdisk cannot do."""
     if header.has(Incompatible.CORRUPT) and writable:
         raise damaged(path, "it is marked as corrupt")
-    if header.has(Incompatible.DATA_FILE) and (writable or header.crypt_method):
-        raise ImageUnsupported(path, reason="its data lie in an external data file, which growdisk reads only")
+    if header.has(Incompatible.DATA_FILE) and header.crypt_method:
+        raise ImageUnsupported(path, reason="its data lie encrypted in an external data file")

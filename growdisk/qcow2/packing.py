@@ -55,6 +55,8 @@ class Packer:
         """Raise, before anything is written, for what is no cluster and for images that cannot have compressed ones."""
         if self._metadata.header.crypt_method:
             raise ImageUnsupported(self._metadata.path, reason="an encrypted image has no compressed clusters")
+        if self._metadata.data_file is not None:
+            raise ImageUnsupported(self._metadata.path, reason="an external data file has no compressed clusters")
         if not self._ends_with_disk_or_cluster(cluster):
             raise ValueError(f"{len(cluster.data)} bytes at {cluster.offset:#x} are neither a cluster nor the last one")
 

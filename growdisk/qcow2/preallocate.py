@@ -29,7 +29,8 @@ class Preallocator:
 
     def __init__(self, metadata: Metadata, mapping: Mapping) -> None:
         self._mapping = mapping
-        self._metadata, self._file, self._geometry = metadata, metadata.file, metadata.geometry
+        self._metadata, self._file = metadata, metadata.data_file or metadata.file
+        self._geometry = metadata.geometry
 
     def fill(self, start: int, end: int, mode: Preallocation) -> None:
         """Map all clusters of [start, end), which must be empty. OSError if the host is full; the caller flushes."""
@@ -44,16 +45,26 @@ class Preallocator:
         table = self._metadata.writable_l2(l1_index)
         first, count = start >> bits, (end - 1 >> bits) - (start >> bits) + 1
         index = first & self._geometry.l2_entries - 1
+        cluster = self._empty_clusters(first, count, mode)
+        flags = COPIED | (ZERO if self._metadata.header.crypt_method else 0)
+        entries = progression(cluster << bits | flags, count, self._geometry.cluster_size)
+        self._mapping.put(table, index, entries)
+        self._metadata.l2_changed(l1_index, table)
+
+    def _empty_clusters(self, guest_cluster: int, count: int, mode: Preallocation) -> int:
+        """Zeros for `count` clusters; the index of the first. In a data file their places are given."""
+        bits = self._geometry.cluster_bits
+        if self._metadata.data_file is not None:
+            offset = guest_cluster << bits
+            self._empty(offset, min(count << bits, self._file.size - offset), mode)
+            return guest_cluster
         cluster = self._metadata.allocator.allocate(count)
         try:
             self._empty(cluster << bits, count << bits, mode)
         except OSError:
             self._metadata.allocator.release([(cluster, count)])  # nothing points to them yet
             raise
-        flags = COPIED | (ZERO if self._metadata.header.crypt_method else 0)
-        entries = progression(cluster << bits | flags, count, self._geometry.cluster_size)
-        self._mapping.put(table, index, entries)
-        self._metadata.l2_changed(l1_index, table)
+        return cluster
 
     def _empty(self, offset: int, length: int, mode: Preallocation) -> None:
         """Make new clusters zeros, with as much host room behind them as the mode asks for."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.create_options import Preallocation
+from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import LEGACY_AES, SIZE_AND_L1_OFFSET
 from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
 from growdisk.qcow2.mapping import Mapping
@@ -69,10 +70,18 @@ class Resizer:
             self.drop_tables_behind(size)
             self._drop_clusters_behind(size)
             self._metadata.close_cleanly()
+            if self._metadata.data_file is not None:
+                self._metadata.data_file.resize(size)
+                self._metadata.sync()
 
     def _grow(self, old: int, size: int, preallocation: Preallocation) -> None:
         self._check_key_not_needed(old)
         self.drop_tables_behind(old)
+        if (data_file := self._metadata.data_file) is not None:
+            data_file.resize(old)  # what was written behind the old end must not come back
+            data_file.resize(size)
+            if self._metadata.header.autoclear & Autoclear.RAW_DATA_FILE and preallocation == "off":
+                preallocation = "metadata"  # the image must say of all bytes that they are the data file's
         self._lengthen_l1(self._geometry.l1_entries(size))
         self._drop_clusters_behind(old)
         cluster_end = min(align_up(old, self._geometry.cluster_size), size)

@@ -74,6 +74,8 @@ class Walker:
         found, bits = References(), self._geometry.cluster_bits
         for offset in l2_offsets(l1):
             found.add(offset >> bits, 1)
+            if self._metadata.data_file is not None:
+                continue  # guest clusters in a data file have no counts
             table = self._entries(self._metadata.load_l2(offset))
             for number, (start, end) in enumerate(self._splitter.runs(table)):
                 if number == _FRAGMENTED:

@@ -31,10 +31,15 @@ _PENDING_MAX = 4096  # runs that wait to be freed
 class Metadata:
     """Header, L1, L2 and refcounts of one image file: the state that reading, writing and snapshots share."""
 
-    def __init__(self, file: ResizableDevice, path: Path, header: Header, data: DataFile | None = None) -> None:
+    def __init__(
+        self, file: ResizableDevice, path: Path, header: Header, data: DataFile | None = None,
+        data_file: ResizableDevice | None = None,
+    ) -> None:  # fmt: skip
         self.file, self.path, self.header, self.geometry = file, path, header, header.geometry
         #: Guest clusters, decrypted where that is needed. An encrypted image that is not unlocked has only its tables.
-        self.data: DataFile = data or PlainData(file)
+        self.data: DataFile = data or PlainData(data_file or file)
+        #: Where an external data file has the guest's clusters: at their guest offsets, without counts.
+        self.data_file = data_file
         self.is_locked = bool(header.crypt_method) and data is None
         self.refcounts = Refcounts(file, path, header, self.sync)
         self.allocator = Allocator(file, path, self.refcounts, self)
@@ -139,6 +144,8 @@ class Metadata:
         """Make what has been written durable. If that fails once, the disk's state is unknown and writing ends."""
         self._require_sound()
         try:
+            if self.data_file is not None:
+                self.data_file.flush()
             self.file.flush()
         except OSError:
             self._broken = True

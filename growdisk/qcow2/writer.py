@@ -9,8 +9,10 @@ from __future__ import annotations
 from array import array
 
 from growdisk.qcow2.entries import COPIED, ZERO, L2Kind
+from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.reader import Reader
+from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.tables import progression
 from growdisk.qcow2.writeback import Metadata
 from growdisk.units import align_down, align_up
@@ -25,6 +27,9 @@ class Writer:
     def __init__(self, metadata: Metadata, mapping: Mapping, reader: Reader) -> None:
         self._metadata, self._mapping, self._reader = metadata, mapping, reader
         self._geometry, self._data = metadata.geometry, metadata.data
+        self._elsewhere = metadata.data_file is not None
+        #: The data file alone must show the guest's disk: then zeros are bytes, never flags.
+        self._is_raw = self._elsewhere and bool(metadata.header.autoclear & Autoclear.RAW_DATA_FILE)
 
     def write(self, offset: int, data: memoryview) -> None:
         coverage = self._geometry.l2_coverage
@@ -36,6 +41,9 @@ class Writer:
 
     def write_zeros(self, start: int, end: int) -> None:
         """Make [start, end) read as zeros: by flags where whole clusters are covered and the version has them."""
+        if self._is_raw:
+            self._write_explicit_zeros(start, end)
+            return
         cluster_size = self._geometry.cluster_size
         if start < end and end >= self._metadata.header.size:
             end = align_up(end, cluster_size)  # nobody sees what lies behind the disk's end in its last cluster
@@ -50,7 +58,7 @@ class Writer:
         """Free the clusters that lie wholly inside [start, end); they read as zeros, or stay where that cannot be."""
         cluster_size = self._geometry.cluster_size
         start, end = align_up(start, cluster_size), align_down(end, cluster_size)
-        if self._reader.backing is None or self._metadata.header.version >= 3:
+        if not self._is_raw and (self._reader.backing is None or self._metadata.header.version >= 3):
             self._drop_clusters(start, end, to_zero=False)
         self._metadata.relieve()
 
@@ -80,7 +88,7 @@ class Writer:
         bits = self._geometry.cluster_bits
         first, last = run.host >> bits, run.host + run.end - run.start - 1 >> bits
         inside = run.host + run.end - run.start <= self._data.size
-        return inside and self._metadata.refcounts.all_equal(first, last - first + 1, 1)
+        return inside and (self._elsewhere or self._metadata.refcounts.all_equal(first, last - first + 1, 1))
 
     def _rewritable_end(self, first: GuestRun, end: int) -> int:
         """How far the runs from `first` on all need new clusters."""
@@ -98,22 +106,29 @@ class Writer:
         l1_index = start // self._geometry.l2_coverage
         table = self._metadata.writable_l2(l1_index)
         wanted = (start + len(data) - 1 >> bits) - (start >> bits) + 1
-        cluster, count = self._metadata.allocator.allocate_some(wanted)
+        cluster, count = self._new_clusters(start >> bits, wanted)
         end = min(start + len(data), ((start >> bits) + count) << bits)
         try:
             self._write_clusters(cluster << bits, start, end, data[: end - start])
         except BaseException:
-            self._metadata.allocator.release([(cluster, count)])  # nothing points to them yet
+            if not self._elsewhere:
+                self._metadata.allocator.release([(cluster, count)])  # nothing points to them yet
             raise
         index = start >> bits & self._geometry.l2_entries - 1
         entries = progression(cluster << bits | COPIED, count, self._geometry.cluster_size)
         self.replace_entries(l1_index, table, index, entries)
         return end
 
+    def _new_clusters(self, guest_cluster: int, wanted: int) -> Run:
+        """Clusters for up to `wanted` of the guest's in a row; in a data file they have their places already."""
+        return (guest_cluster, wanted) if self._elsewhere else self._metadata.allocator.allocate_some(wanted)
+
     def _write_clusters(self, host: int, start: int, end: int, data: memoryview) -> None:
         """Fill whole new clusters: what the guest has around [start, end), and `data` in it."""
         cluster_size = self._geometry.cluster_size
         first, last = align_down(start, cluster_size), align_up(end, cluster_size)
+        if self._elsewhere:
+            last = min(last, self._data.size)  # a data file ends where the disk ends
         head = self._reader.read(first, start) if first < start else b""
         tail = self._reader.read(end, last) if end < last else b""
         if (head or tail) and len(data) <= _JOINED:

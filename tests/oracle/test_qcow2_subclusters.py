@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from growdisk.block.device import ExtentKind
+from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged, ImageInUse, ImageNotReadable, ImageUnsupported
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
@@ -134,12 +137,84 @@ def test_an_external_data_file_is_read_through_the_image(tmp_path: Path, options
     qemu_img("create", "-f", "qcow2", "-o", words.replace(data.name, str(data)), path, "8M")
     scribble(path, len(options), compressed=False)
     assert_read_alike(path)
-    with pytest.raises(ImageUnsupported, match="external data file"):
-        Qcow2Image.open(path, writable=True)
     with Qcow2Image.open(path), pytest.raises(ImageInUse):  # the data file is locked with the image
-        from growdisk.block.raw import RawFile
-
         RawFile.open(data, writable=True)
+    assert_written_alike(path, data)
     data.unlink()
     with pytest.raises(ImageNotReadable, match="external data file"):
         Qcow2Image.open(path)
+
+
+def assert_written_alike(path: Path, data: Path) -> None:
+    """By us and QEMU in turn; sizes too. A raw data file shows the disk by itself."""
+    model, chance = bytearray(whole(path)), random.Random(1)
+    for round_ in range(2):
+        with Qcow2Image.open(path, writable=True) as image:
+            for number in range(40):
+                start = chance.randrange(len(model) - (100 << 10))
+                length, kind = chance.choice((1, 511, 2048, 70_001, 100 << 10)), chance.random()
+                if kind < 0.6:
+                    image.write(start, bytes([number]) * length)
+                    model[start : start + length] = bytes([number]) * length
+                elif kind < 0.9:
+                    image.write_zeros(start, length)
+                    model[start : start + length] = bytes(length)
+                else:
+                    image.discard(start, length)
+                    model[start : start + length] = image.read(start, length)
+                if number == 20:
+                    size = len(model)
+                    image.resize(size - 70_144)
+                    assert data.stat().st_size == size - 70_144
+                    image.resize(size + 99_840)
+                    model[size - 70_144 :] = bytes(70_144 + 99_840)
+            assert image.read(0, image.size) == model
+        assert qemu_check(path)[0] == 0
+        assert whole(path) == model
+        assert data.stat().st_size == len(model)
+        if json.loads(qemu_img("info", "--output=json", path))["format-specific"]["data"]["data-file-raw"]:
+            assert data.read_bytes() == model
+        scribble(path, 60 + round_, compressed=False)
+        model[:] = whole(path)
+
+
+@pytest.mark.parametrize("options", ["", "data_file_raw=on", "extended_l2=on", "preallocation=full,cluster_size=4k"])
+def test_an_image_with_a_data_file_is_to_qemu_what_its_own_would_be(tmp_path: Path, options: str):
+    ours, theirs = tmp_path / "ours.qcow2", tmp_path / "theirs.qcow2"
+    create(ours, 8 * MIB, CreateOptions.parse(f"data_file=ours.raw{',' if options else ''}{options}"))
+    words = f"data_file={tmp_path / 'theirs.raw'}{',' if options else ''}{options}"
+    qemu_img("create", "-f", "qcow2", "-o", words, theirs, "8M")
+    one, two = (json.loads(qemu_img("info", "--output=json", path)) for path in (ours, theirs))
+    two["format-specific"]["data"]["data-file"] = str(tmp_path / "ours.raw")
+    assert one["format-specific"] == two["format-specific"]
+    assert qemu_check(ours)[1]["allocated-clusters"] == qemu_check(theirs)[1]["allocated-clusters"]
+    assert "identical" in qemu_img("compare", ours, theirs)
+    assert_written_alike(ours, tmp_path / "ours.raw")
+
+
+def test_what_a_data_file_cannot_do_is_refused_and_nothing_is_written(tmp_path: Path):
+    path, data = tmp_path / "image.qcow2", tmp_path / "data.raw"
+    create(path, 4 * MIB, CreateOptions(data_file="data.raw"))
+    with Qcow2Image.open(path, writable=True) as image:
+        image.write(0, b"x" * 100_000)
+    before = path.read_bytes(), data.read_bytes()
+    with Qcow2Image.open(path, writable=True) as image:
+        for operation in (
+            lambda: image.create_snapshot("one"), lambda: image.apply_snapshot("one"),
+            lambda: image.delete_snapshot("one"), lambda: image.write_compressed(0, bytes(65536)),
+        ):  # fmt: skip
+            with pytest.raises(ImageUnsupported, match="external data file"):
+                operation()
+    with (
+        closing(RawFile.open(path, writable=True)) as file,
+        pytest.raises(ImageUnsupported, match="external data file"),
+    ):
+        Qcow2Image.over(file, path, writable=True)
+    assert (path.read_bytes(), data.read_bytes()) == before
+    os.truncate(data, MIB)
+    with pytest.raises(ImageDamaged, match="shorter"):
+        Qcow2Image.open(path, writable=True)
+    for name in ("data.raw", "image.qcow2"):
+        with pytest.raises(FileExistsError):
+            create(tmp_path / "new.qcow2", MIB, CreateOptions(data_file=name))
+    assert not (tmp_path / "new.qcow2").exists()

@@ -76,3 +76,27 @@ def test_a_full_disk_fails_a_preallocated_growth_and_the_old_disk_stays_usable(t
         assert image.size == 2 * MIB
         image.resize(64 * MIB)
         assert image.read(0, 64 * MIB) == (b"\1" * 100_000).ljust(64 * MIB, b"\0")
+
+
+def test_a_data_file_is_made_beside_the_image_and_gone_with_it_if_that_fails(tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    create(path, MIB, CreateOptions(data_file="data", data_file_raw=True))
+    assert (tmp_path / "data").read_bytes() == bytes(MIB)
+    with Qcow2Image.open(path, writable=True) as image:
+        image.write(1000, b"\1" * 1000)
+        image.write_zeros(1500, 100_000)
+        image.resize(2 * MIB)
+    assert (tmp_path / "data").read_bytes() == bytes(1000) + b"\1" * 500 + bytes(2 * MIB - 1500)
+    with pytest.raises(FileExistsError):
+        create(tmp_path / "other", MIB, CreateOptions(data_file="data"))
+    for options, said in (
+        (CreateOptions(data_file_raw=True), "has none"),
+        (CreateOptions(compat="0.10", data_file="new"), "data_file needs compat=1.1"),
+    ):
+        with pytest.raises(ImageUnsupported, match=said):
+            create(tmp_path / "other", MIB, options)
+    with pytest.raises(ImageUnsupported, match="raw data file"):
+        create(tmp_path / "other", MIB, CreateOptions(data_file="n", data_file_raw=True), backing=Path("base"))
+    with pytest.raises(ImageUnsupported, match="does not encrypt"):
+        create(tmp_path / "other", MIB, CreateOptions(data_file="n"), key=b"x", key_seconds=0.001)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["data", "image"]
