@@ -280,6 +280,11 @@ class ApplianceFailed(OperationFailed):
 
 
 @dataclass(eq=False)
+class ApplianceHangs(ApplianceFailed):
+    """It was not up in time. Emulation sometimes hangs at the very start; another try may well succeed."""
+
+
+@dataclass(eq=False)
 class TableRewriteFailed(OperationFailed):
     WHAT: ClassVar[str] = "cannot write the new partition table of {path}"
     WHY: ClassVar[str] = "{reason}"

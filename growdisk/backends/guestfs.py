@@ -25,7 +25,7 @@ from growdisk.backends.command import last_lines
 from growdisk.backends.guest_files import MountedGuest
 from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
 from growdisk.backends.watchdog import kill_children, time_limit
-from growdisk.errors import ApplianceFailed, ToolFailed
+from growdisk.errors import ApplianceFailed, ApplianceHangs, ToolFailed
 
 _SECTOR = 512
 _REREAD_TRIES = 25
@@ -181,7 +181,7 @@ def _launch_failure(error: str, console: deque[str], overrun: float | None) -> A
     """The reason in what libguestfs, supermin and qemu said, most telling first."""
     said = "\n".join(console)
     if overrun is not None:
-        return ApplianceFailed(f"it was not up after {overrun:.0f} s; last seen: {last_lines(said) or 'nothing'}")
+        return ApplianceHangs(f"it was not up after {overrun:.0f} s; last seen: {last_lines(said) or 'nothing'}")
     if match := re.search(r"(/boot/vmlinu\S+).*Permission denied", said):
         return ApplianceFailed(f"this user may not read {match[1].rstrip(':')}", hint="sudo chmod +r /boot/vmlinu*")
     if "failed to find a suitable kernel" in said:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.errors import OperationFailed
+from growdisk.errors import ApplianceHangs, OperationFailed
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import HostWriteFailed
 from growdisk.workflow.stopping import StopRequest
@@ -19,6 +20,8 @@ from growdisk.workflow.stopping import StopRequest
 if TYPE_CHECKING:  # what only a run needs is loaded when it launches: guestfs costs more than all of `growdisk plan`
     from growdisk.backends.guestfs import Appliance
     from growdisk.block.nbd import NbdServer
+
+_FIRST_PATIENCE = 90.0  # seconds: a launch takes 6 to 15, and half a minute more where the appliance is built first
 
 
 class Hands:
@@ -67,9 +70,15 @@ class Hands:
 
         self._stop.check()
         self._server = self._resources.enter_context(serve(self._disk))
-        self._appliance = Appliance.launch(
-            self._server.socket_path, accelerator=accelerator(), cancelled=lambda: self._stop.requested
-        )
+        launch = partial(
+            Appliance.launch, self._server.socket_path, accelerator=accelerator(),
+            cancelled=lambda: self._stop.requested,
+        )  # fmt: skip
+        try:
+            self._appliance = launch(timeout=_FIRST_PATIENCE)
+        except ApplianceHangs:
+            self._stop.check()
+            self._appliance = launch()
         self._stop.callbacks.append(self._appliance.kill)
         self._stop.check()  # a request that came too late for the launch and too early for the callback
         return self._appliance
