@@ -51,6 +51,10 @@ class Packer:
             self._compress = compressor(self._metadata.header.compression_type)
         return self._compress(cluster)
 
+    def compressed(self, offset: int, data: bytes) -> CompressedCluster:
+        """One whole cluster, or the disk's last partial one, compressed here and now."""
+        return CompressedCluster.of(offset, data, self.cluster_size, self.compress)
+
     def check(self, cluster: CompressedCluster) -> None:
         """Raise, before anything is written, for what is no cluster and for images that cannot have compressed ones."""
         if self._metadata.header.crypt_method:

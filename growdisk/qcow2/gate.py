@@ -1,0 +1,78 @@
+"""The gate that every change of an open image goes through: what is refused, and what must happen before the first.
+
+Bitmaps are not kept up to date, so they are dropped before the first change, as the specification asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from growdisk.errors import ImageUnsupported
+from growdisk.qcow2.bitmaps import bitmap_runs
+from growdisk.qcow2.features import Autoclear
+from growdisk.qcow2.header import FEATURES_OFFSET, LEGACY_AES
+from growdisk.qcow2.writeback import Metadata
+
+_KEPT_UP_TO_DATE = Autoclear.GROWDISK_RUN | Autoclear.RAW_DATA_FILE
+
+
+class Gate:
+    """Knows whether an image may be changed, and whether that has begun."""
+
+    def __init__(self, metadata: Metadata, *, writable: bool) -> None:
+        self._metadata = metadata
+        self.writable, self.has_begun = writable, False
+
+    def require_readable(self) -> None:
+        """Refuse guest bytes that cannot be decrypted."""
+        if self._metadata.is_locked:
+            raise ImageUnsupported(
+                self._metadata.path, reason="it is encrypted, and its guest data need the passphrase",
+                hint="give its passphrase (--key-file FILE); growdisk has not changed it",
+            )  # fmt: skip
+
+    def begin_guest_change(self) -> None:
+        """Before guest bytes are written."""
+        self.require_readable()
+        if self._metadata.header.crypt_method == LEGACY_AES:
+            raise ImageUnsupported(
+                self._metadata.path,
+                reason="it is encrypted in the legacy AES form, which growdisk reads and never writes",
+                hint="convert it (growdisk image convert); growdisk has not changed it",
+            )
+        if not self.has_begun:
+            self.begin_change()
+
+    def begin_change(self) -> None:
+        """Before the first change: autoclear bits tell of data that we do not keep up to date."""
+        if not self.writable:
+            raise ValueError(f"{self._metadata.path} is open for reading only")
+        if not self.has_begun and self._metadata.header.autoclear & ~_KEPT_UP_TO_DATE:
+            self._drop_autoclear_data()
+        self.has_begun = True
+
+    def refuse_snapshots(self) -> None:
+        """What lies in a data file exists once."""
+        if self._metadata.data_file is not None:
+            raise ImageUnsupported(
+                self._metadata.path,
+                reason="its data lie in an external data file, where nothing can be kept twice",
+                hint="make an overlay instead; growdisk has not changed it",
+            )
+
+    def set_autoclear(self, bits: int) -> None:
+        """Write other autoclear bits into the header, durably."""
+        header = self._metadata.header
+        if header.version < 3:
+            raise ImageUnsupported(self._metadata.path, reason="a version 2 image has no feature bits")
+        if bits != header.autoclear:
+            changed = replace(header, autoclear=int(bits))
+            self._metadata.switch(changed, FEATURES_OFFSET, changed.features_bytes())
+
+    def _drop_autoclear_data(self) -> None:
+        """Clear the bits, then free the bitmaps: in this order, so that nobody follows them any more."""
+        header = self._metadata.header
+        bitmaps = bitmap_runs(self._metadata.file, header)
+        self.set_autoclear(header.autoclear & _KEPT_UP_TO_DATE)
+        if self._metadata.refcounts.first_outside(bitmaps, 1, 1) is None:
+            self._metadata.release(bitmaps)

@@ -1,0 +1,51 @@
+"""Before an image is used: what the format allows and growdisk cannot do is refused, and a key is tried."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from growdisk.block.device import ResizableDevice
+from growdisk.errors import ImageUnsupported
+from growdisk.qcow2.features import Incompatible
+from growdisk.qcow2.header import Header
+from growdisk.qcow2.header_rules import damaged
+
+if TYPE_CHECKING:
+    from growdisk.qcow2.data import DataFile
+
+
+def refuse_unusable(header: Header, path: Path, *, writable: bool) -> None:
+    """ImageDamaged or ImageUnsupported for an image that cannot be opened so, whatever else lies in it."""
+    if header.has(Incompatible.CORRUPT) and writable:
+        raise damaged(path, "it is marked as corrupt")
+    if header.has(Incompatible.DATA_FILE) and header.crypt_method:
+        raise ImageUnsupported(path, reason="its data lie encrypted in an external data file")
+
+
+def refuse_data_file(header: Header, path: Path, data_file: ResizableDevice | None, *, writable: bool) -> None:
+    """Refuse an external data file that is missing or too short."""
+    if header.has(Incompatible.DATA_FILE) and data_file is None:
+        raise ImageUnsupported(path, reason="its data lie in an external data file")
+    if data_file is not None and writable and data_file.size < header.size:
+        raise damaged(path, "its external data file is shorter than its disk")
+
+
+def unlocked(file: ResizableDevice, header: Header, path: Path, key: bytes | None) -> DataFile | None:
+    """The guest data of an encrypted image, or None where there is nothing to decrypt, or no key."""
+    if not header.crypt_method or key is None:
+        return None
+    from growdisk.qcow2 import encryption  # the library behind it is loaded for encrypted images only
+
+    return encryption.unlocked(file, header, path, key)
+
+
+def repaired(file: ResizableDevice, header: Header, path: Path) -> Header:
+    """Mend an image that a crash left with its dirty bit set; the header as it is then."""
+    if not header.has(Incompatible.DIRTY):
+        return header
+    from growdisk.qcow2.header import read_header
+    from growdisk.qcow2.repair import repair
+
+    repair(file, path, errors=True)
+    return read_header(file, path)
