@@ -45,7 +45,7 @@ class Appliance:
         self._handle, self._tag = handle, tag
         self._shell = Shell(handle, _LABEL)
         self._owner = threading.get_ident()
-        self._open = True
+        self._open, self._synced = True, True
 
     @classmethod
     def launch(
@@ -107,21 +107,25 @@ class Appliance:
 
     def check_ext(self, device: str, *, repair: bool = False) -> FilesystemCheck:
         """e2fsck: mends what is safe without asking; everything with `repair`. Damage that stays is a value."""
+        self._synced = False
         return ext_growth.check(self._shell, device, repair=repair)
 
     def resize_ext(self, device: str, size: int | None = None) -> str:
         """Grow an ext2/3/4, after check_ext(), to `size` bytes or to its device. Returns what resize2fs said."""
+        self._synced = False
         return ext_growth.grow(self._shell, device, size)
 
     def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None:
+        self._synced = False
         identity = [*(["-U", uuid] if uuid else []), *(["-L", label] if label else [])]
         self._shell.run("mkswap", *identity, device)
 
     @contextlib.contextmanager
-    def mounted_guest(self, root: str) -> Iterator[MountedGuest]:
+    def mounted_guest(self, root: str, *, writable: bool = True) -> Iterator[MountedGuest]:
         """The guest's own files, with `root` as / and /boot where its fstab has one. Unmounted and synced after."""
         guest = MountedGuest(self._shell)
-        guest.mount(root)
+        self._synced &= not writable
+        guest.mount(root, writable=writable)
         try:
             yield guest
         finally:
@@ -131,9 +135,12 @@ class Appliance:
 
     def sync(self) -> None:
         """After this, all that was written inside is in our engine, flushed."""
+        if self._synced:  # a sync costs a fifth of a second under emulation
+            return
         with guest_call("sync"):
             self._handle.sync()
         self._shell.run("blockdev", "--flushbufs", DISK)
+        self._synced = True
 
     def close(self) -> None:
         """Unmount, sync and power off; ApplianceFailed if it does not obey within a minute."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
-from growdisk.backends.guest_repair.repair import Change, GuestFiles, repair_guest
+from growdisk.backends.guest_repair.repair import GuestFiles, left_to_repair, repair_guest
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken
@@ -31,25 +33,24 @@ class RepairGuest:
         return Ready()  # the repair itself finds out, file by file, and is idempotent
 
     def apply(self, context: RunContext) -> Evidence:
-        changes = self._repair(context)
+        with self._guest(context, writable=True) as guest:
+            changes = [change for swap, policy in self._fates() for change in repair_guest(guest, swap, policy)]
         return Evidence(", ".join(change.path for change in changes) or "nothing in the guest names it")
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         """The repaired files are read again: nothing may be left to repair."""
-        left = self._repair(context)
+        with self._guest(context, writable=False) as guest:
+            left = [change for swap, policy in self._fates() for change in left_to_repair(guest, swap, policy)]
         if left:
             raise PromiseBroken(self.name, found=f"stale lines in {left[0].path}", expected="a guest without them")
 
-    def _repair(self, context: RunContext) -> list[Change]:
+    @contextmanager
+    def _guest(self, context: RunContext, *, writable: bool) -> Iterator[GuestFiles]:
         with (
             context.hands.appliance("repairing the guest") as appliance,
-            appliance.mounted_guest(f"/dev/sda{self.root}") as guest,
+            appliance.mounted_guest(f"/dev/sda{self.root}", writable=writable) as guest,
         ):
-            return [change for swap, policy in self._fates() for change in _changes(guest, swap, policy)]
+            yield guest
 
     def _fates(self) -> list[tuple[SwapIdentity, SwapPolicy]]:
         return [(swap, SwapPolicy.DROP if number else self.policy) for number, swap in enumerate(self.swaps)]
-
-
-def _changes(guest: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> tuple[Change, ...]:
-    return repair_guest(guest, swap, policy).changes

@@ -53,17 +53,30 @@ class Change:
     what: str
 
 
-@dataclass(frozen=True)
-class RepairReport:
-    changes: tuple[Change, ...]
-
-
-def repair_guest(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> RepairReport:
+def repair_guest(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> tuple[Change, ...]:
     """Take `swap` out of all files that name it; with policy FILE, /swapfile (made by the caller) replaces it.
 
     A second call finds nothing to do and reports no changes.
     """
-    return RepairReport(tuple(_changes(files, swap, policy)))
+    return tuple(_changes(files, swap, policy))
+
+
+def left_to_repair(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> tuple[Change, ...]:
+    """What repair_guest() would change; nothing is written."""
+    return tuple(_changes(_LookOnly(files), swap, policy))
+
+
+class _LookOnly:
+    """A guest's files that stay as they are, whatever is written."""
+
+    def __init__(self, files: GuestFiles) -> None:
+        self.read, self.read_start, self.exists, self.glob = files.read, files.read_start, files.exists, files.glob
+
+    def write(self, path: str, content: bytes) -> None:
+        pass
+
+    def prepend(self, path: str, block: bytes) -> None:
+        pass
 
 
 def _changes(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> Iterator[Change]:
