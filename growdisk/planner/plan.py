@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
+from growdisk.backends.json_values import Raw, decoded, encoded, encoded_lines
 from growdisk.errors import ImageUnsupported, shell_word
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import OptionUnsupported
@@ -38,7 +37,7 @@ class Plan:
 @dataclass(frozen=True)
 class _WrittenStep:
     kind: str
-    fields: msgspec.Raw
+    fields: Raw
 
 
 @dataclass(frozen=True)
@@ -64,17 +63,17 @@ def make_plan(facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions)
 
 
 def encode_plan(plan: Plan) -> bytes:
-    steps = tuple(_WrittenStep(type(step).__name__, msgspec.Raw(msgspec.json.encode(step))) for step in plan.steps)
+    steps = tuple(_WrittenStep(type(step).__name__, Raw(encoded(step))) for step in plan.steps)
     written = _WrittenPlan(
         plan.run, plan.backend, plan.snapshots, plan.keep, plan.before, plan.after, steps, plan.given_up
     )
-    return msgspec.json.format(msgspec.json.encode(written), indent=1)
+    return encoded_lines(written)
 
 
 def decode_plan(text: bytes) -> Plan:
-    """The plan again. ValueError (msgspec's) where the text is not one."""
-    written = msgspec.json.decode(text, type=_WrittenPlan)
-    steps = tuple(msgspec.json.decode(step.fields, type=STEP_KINDS[step.kind]) for step in written.steps)
+    """The plan again. NotThatValue (a ValueError) where the text is not one."""
+    written = decoded(text, _WrittenPlan)
+    steps = tuple(decoded(step.fields, STEP_KINDS[step.kind]) for step in written.steps)
     return Plan(
         written.run, written.backend, written.snapshots, written.keep, written.before, written.after, steps,
         written.given_up,

@@ -1,0 +1,32 @@
+"""Values as JSON and back, checked against their types: the only user of msgspec."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+Raw = msgspec.Raw
+"""A piece of JSON that stays as it is until somebody knows its type."""
+
+
+class NotThatValue(ValueError):
+    """The text is no JSON, or none of the type that was asked for; the message names the place."""
+
+
+def encoded(value: object) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def encoded_lines(value: object) -> bytes:
+    """The same for people to read."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=1)
+
+
+def decoded(text: bytes | str | Raw, kind: type[T]) -> T:
+    """Raises NotThatValue."""
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise NotThatValue(str(error)) from error
