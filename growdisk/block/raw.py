@@ -1,5 +1,7 @@
 """A host file as a block device: raw images, and the file below every qcow2 image.
 
+It may be a block device of the host: that has the size it has, and is written to only while nothing of the host's own
+(a mount, a device mapper, an array) holds it.
 Holes are data's absence and stay holes: SEEK_DATA finds them, hole punching makes them. Writing needs the locks of
 block/locks.py, which are taken before the first byte is read.
 """
@@ -14,7 +16,7 @@ from pathlib import Path
 
 from growdisk.block.device import Extent, ExtentKind, check_range
 from growdisk.block.locks import lock_image
-from growdisk.errors import ImageNotReadable
+from growdisk.errors import ImageInUse, ImageNotReadable
 
 _KEEP_SIZE, _PUNCH_HOLE = 0x01, 0x02  # FALLOC_FL_*
 _CHUNK = 1 << 20
@@ -25,14 +27,18 @@ class RawFile:
 
     def __init__(self, fd: int, path: Path, *, writable: bool) -> None:
         self._fd, self.path, self._writable = fd, path, writable
+        self.is_block_device = stat.S_ISBLK(os.fstat(fd).st_mode)
         self._size = os.lseek(fd, 0, os.SEEK_END)
 
     @classmethod
     def open(cls, path: Path, *, writable: bool = False, lock: bool = True) -> RawFile:
         """Open an existing file. Raises ImageNotReadable, or ImageInUse where QEMU's locks stand against it."""
+        flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC
         try:  # O_NONBLOCK: opening a pipe by mistake must not wait for its other end
-            fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
+            fd = os.open(path, flags | os.O_NONBLOCK | (_exclusively(path) if writable else 0))
         except OSError as error:
+            if error.errno == errno.EBUSY:
+                raise ImageInUse(path, holder="this host (as a mount, a mapping or a member of an array)") from error
             raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
         try:
             mode = os.fstat(fd).st_mode
@@ -116,11 +122,17 @@ class RawFile:
         os.fdatasync(self._fd)
 
     def resize(self, size: int) -> None:
+        if self.is_block_device:
+            self._require_room(size)
+            return
         os.ftruncate(self._fd, size)
         self._size = size
 
     def allocate(self, offset: int, length: int) -> None:
         """Reserve host blocks for a range (posix_fallocate). OSError ENOSPC when there is no room for it."""
+        if self.is_block_device:
+            self._require_room(offset + length)
+            return
         os.posix_fallocate(self._fd, offset, length)
         self._size = max(self._size, offset + length)
 
@@ -151,6 +163,10 @@ class RawFile:
             os.close(self._fd)
             self._fd = -1
 
+    def _require_room(self, size: int) -> None:
+        if size > self._size:
+            raise OSError(errno.ENOSPC, f"{self.path} is a block device of {self._size} bytes; {size} are needed")
+
     def _seek(self, offset: int, whence: int, end: int) -> int:
         """The next data or hole, at most `end`; a file system that cannot tell has data everywhere."""
         try:
@@ -172,3 +188,8 @@ class RawFile:
         libc = ctypes.CDLL(None, use_errno=True)
         result = libc.fallocate(self._fd, mode, ctypes.c_longlong(offset), ctypes.c_longlong(length))
         return bool(result == 0)
+
+
+def _exclusively(path: Path) -> int:
+    """The flag that keeps a block device from being written to while the host itself uses it."""
+    return os.O_EXCL if stat.S_ISBLK(path.stat().st_mode) else 0

@@ -11,7 +11,6 @@ import sys
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +20,7 @@ from growdisk.qcow2.header import REFTABLE_OFFSET, Header
 from growdisk.qcow2.header_rules import MAX_REFTABLE_BYTES, damaged
 from growdisk.qcow2.refblock import last_used, zero_runs
 from growdisk.qcow2.refcounts import Refcounts, Run
+from growdisk.values import replace
 
 _HOLES_LOOKED_AT = 64  # when a table needs contiguous clusters
 _BLOCKS_TRIMMED = 256
@@ -136,10 +136,13 @@ class Allocator:
     def _find_end(self) -> int:
         """The first cluster behind all used ones: the file's end, moved back over clusters that are free."""
         per_block = self._geometry.refblock_entries
-        end = self._geometry.clusters(self._file.size)
-        for _ in range(_BLOCKS_TRIMMED):
+        # A block device may be far longer than what the table can count.
+        end = min(self._geometry.clusters(self._file.size), self._refcounts.covered)
+        blocks = 0
+        while blocks < _BLOCKS_TRIMMED:
             index = (end - 1) // per_block
             block = self._refcounts.block(index)
+            blocks += block is not None
             used = -1 if block is None else last_used(block[: end - index * per_block])
             end = index * per_block + used + 1
             if used >= 0 or index == 0:

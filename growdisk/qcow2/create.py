@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from array import array
-from dataclasses import replace
 from pathlib import Path
 
 from growdisk.block.raw import RawFile
@@ -25,6 +24,7 @@ from growdisk.qcow2.refblock import RefblockCodec
 from growdisk.qcow2.subclusters import SubclusterMapping
 from growdisk.qcow2.tables import dump_table, progression
 from growdisk.qcow2.writeback import Metadata
+from growdisk.values import replace
 
 _PLAIN = CreateOptions()
 
@@ -42,18 +42,22 @@ def create(
     """Create an empty image of `size` bytes. FileExistsError if `path` exists; durable when it returns.
 
     The name of the backing file is stored as given; a relative one counts from the image's directory, as that of the
-    data file does, which is created, too, and must not exist (FileExistsError).
+    data file does, which is created, too, and must not exist (FileExistsError). A block device is written in place.
     `key`: encrypt with LUKS under this passphrase; trying one takes `key_seconds` on a machine like this.
     Raises ImageUnsupported, with nothing written, for what the format does not allow.
     """
     luks = _new_luks(key, key_seconds) if key is not None else b""
     header = _plan(path, size, options, backing, backing_format, luks)
-    file = RawFile.create(path)
+    on_device = path.is_block_device()
+    file = RawFile.open(path, writable=True) if on_device else RawFile.create(path)
     data_file: RawFile | None = None
     try:
         if options.data_file:
             data_file = RawFile.create(_data_path(path, options.data_file), size)
-        file.resize(_clusters(header, luks) * header.cluster_size)
+        length = _clusters(header, luks) * header.cluster_size
+        file.resize(length)
+        if on_device:
+            file.write_zeros(0, length)  # a new file is zeros by itself
         for offset, content in _parts(header, luks):
             file.write(offset, content)
         if options.preallocation != "off" or options.data_file_raw:
@@ -61,7 +65,8 @@ def create(
         file.flush()
         sync_directory(path.absolute().parent)
     except BaseException:
-        path.unlink()
+        if not on_device:
+            path.unlink()
         if data_file is not None:
             data_file.path.unlink()
         raise

@@ -35,6 +35,11 @@ def compact_image(path: Path) -> tuple[int, int]:
 
 
 def _refuse(path: Path) -> None:
+    if path.is_block_device():
+        raise ImageUnsupported(
+            path, reason="it lies on a block device, which cannot be replaced by a smaller file",
+            hint="convert it to another place; it has not been changed",
+        )  # fmt: skip
     if path.stat().st_nlink > 1:
         raise ImageUnsupported(
             path, reason="the file has several names (hard links), and only one of them would be compacted",

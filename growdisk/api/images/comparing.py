@@ -6,13 +6,13 @@ Ranges that are zeros in both are never read.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from growdisk.api.images.opening import opened
 from growdisk.block.device import BlockDevice, Extent, ExtentKind
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import align_up, split_range
+from growdisk.values import dataclass
 
 _CHUNK = 2 << 20
 _SECTOR = 512

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from growdisk.api.images.new_file import NewFile
-from growdisk.api.images.opening import opened, told_no_creation
-from growdisk.api.images.pumping import Piece, Progress, clusters, nonzero_pieces
+from growdisk.api.images.opening import opened, refuse_small_device, told_no_creation
+from growdisk.api.images.pumping import Progress, clusters, nonzero_pieces, write_pieces
 from growdisk.api.images.resizing import extend_raw, refuse_raw_preallocation
 from growdisk.api.images.snapshots import Selector, is_id
 from growdisk.block.device import BlockDevice
@@ -25,6 +24,7 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.parallel_compress import compress_clusters
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import align_up
+from growdisk.values import dataclass
 
 _SECTOR = 512
 _SMALLEST_HOLE = 4096  # as qemu-img's -S 4k
@@ -64,7 +64,7 @@ def convert_image(source: Source, path: Path, target: RawTarget | Qcow2Target, p
         size = align_up(content.size, _SECTOR)
         _refuse(path, target, size)
         with told_no_creation(path), NewFile(path) as new:
-            with _new_image(new.temporary, target, size) as image:
+            with _new_image(new, target, size) as image:
                 _fill(image, content, target, progress)
             new.publish()
         return size
@@ -93,15 +93,18 @@ def _refuse(path: Path, target: RawTarget | Qcow2Target, size: int) -> None:
 
 
 @contextmanager
-def _new_image(path: Path, target: RawTarget | Qcow2Target, size: int) -> Iterator[RawFile | Qcow2Image]:
+def _new_image(new: NewFile, target: RawTarget | Qcow2Target, size: int) -> Iterator[RawFile | Qcow2Image]:
     image: RawFile | Qcow2Image
     if isinstance(target, RawTarget):
-        image = RawFile.create(path)
-        extend_raw(image, size, target.preallocation)
+        image = new.open()
     else:
-        create(path, size, target.options, key=target.key)
-        image = Qcow2Image.open(path, writable=True, key=target.key)
+        create(new.temporary, size, target.options, key=target.key)
+        image = Qcow2Image.open(new.temporary, writable=True, key=target.key)
     try:
+        if isinstance(image, RawFile) and isinstance(target, RawTarget):
+            refuse_small_device(image, size)
+            if not image.is_block_device:
+                extend_raw(image, size, target.preallocation)
         yield image
     finally:
         image.close()
@@ -111,17 +114,13 @@ def _fill(
     image: RawFile | Qcow2Image, content: BlockDevice, target: RawTarget | Qcow2Target, progress: Progress
 ) -> None:
     if not isinstance(image, Qcow2Image) or not isinstance(target, Qcow2Target):
-        _write(image, nonzero_pieces(content, _SMALLEST_HOLE, progress))
+        on_device = isinstance(image, RawFile) and image.is_block_device
+        write_pieces(image, nonzero_pieces(content, _SMALLEST_HOLE, progress), content.size if on_device else 0)
         return
     cluster_size = image.header.cluster_size
     if not target.compress:
-        _write(image, nonzero_pieces(content, max(cluster_size, _SMALLEST_HOLE), progress))
+        write_pieces(image, nonzero_pieces(content, max(cluster_size, _SMALLEST_HOLE), progress))
         return
     cut = clusters(nonzero_pieces(content, cluster_size, progress), cluster_size, image.size)
     for cluster in compress_clusters(cut, image.header, jobs=target.jobs):
         image.write_compressed_cluster(cluster)
-
-
-def _write(image: BlockDevice, pieces: Iterator[Piece]) -> None:
-    for offset, data in pieces:
-        image.write(offset, data)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from growdisk.api.images.new_file import NewFile
-from growdisk.api.images.opening import told_no_creation
-from growdisk.api.images.pumping import Progress, nonzero_pieces
+from growdisk.api.images.opening import refuse_small_device, told_no_creation
+from growdisk.api.images.pumping import Progress, nonzero_pieces, write_pieces
 from growdisk.block.device import ExtentKind
 from growdisk.block.raw import RawFile
 from growdisk.units import split_range
@@ -25,8 +25,9 @@ def copy_image(source: Path, path: Path, sparse: Sparse, progress: Progress) -> 
     file = RawFile.open(source)
     try:
         with told_no_creation(path), NewFile(path) as new:
-            copy = RawFile.create(new.temporary)
+            copy = new.open()
             try:
+                refuse_small_device(copy, file.size)
                 _fill(file, copy, sparse, progress)
             finally:
                 copy.close()
@@ -39,8 +40,8 @@ def copy_image(source: Path, path: Path, sparse: Sparse, progress: Progress) -> 
 def _fill(file: RawFile, copy: RawFile, sparse: Sparse, progress: Progress) -> None:
     copy.resize(file.size)
     if sparse == "always":
-        for offset, data in nonzero_pieces(file, _SMALLEST_HOLE, progress):
-            copy.write(offset, data)
+        pieces = nonzero_pieces(file, _SMALLEST_HOLE, progress)
+        write_pieces(copy, pieces, file.size if copy.is_block_device else 0)
         return
     for extent in file.extents(0, file.size):
         for start, end in split_range(extent.start, extent.end, _CHUNK):
@@ -48,5 +49,7 @@ def _fill(file: RawFile, copy: RawFile, sparse: Sparse, progress: Progress) -> N
                 copy.copy_from(file, start, end - start)
             elif sparse == "never":
                 copy.write(start, bytes(end - start))
+            elif copy.is_block_device:
+                copy.write_zeros(start, end - start)
             progress(end, file.size)
     progress(file.size, file.size)

@@ -58,6 +58,11 @@ def create_qcow2(
 def create_raw(path: Path, size: int, preallocation: Preallocation) -> None:
     """A new raw image: a hole (off), reserved blocks (falloc) or written zeros (full). Durable."""
     refuse_raw_preallocation(path, preallocation)
+    if path.is_block_device():
+        raise ImageUnsupported(
+            path, reason="a block device is a raw image already, as large as it is",
+            hint="blkdiscard -z empties it; nothing was written",
+        )  # fmt: skip
     with told_no_creation(path), NewFile(path) as new:
         file = RawFile.create(new.temporary)
         try:

@@ -7,7 +7,6 @@ backing file is missing, its tables are damaged), and the name of a backing file
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from growdisk.block.raw import RawFile
@@ -17,6 +16,7 @@ from growdisk.qcow2.header import Extension, Header, read_header
 from growdisk.qcow2.probe import ImageFormat, probe_format
 from growdisk.qcow2.snapshots import SnapshotEntry, read_entries
 from growdisk.units import align_up
+from growdisk.values import dataclass
 
 _SECTOR = 512
 _NANO = 10**9

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from growdisk.api.images.opening import format_of, opened, opened_qcow2
+from growdisk.api.images.opening import format_of, opened, opened_qcow2, refuse_small_device
 from growdisk.api.images.pumping import CHUNK, Progress
 from growdisk.block.device import BlockDevice, ExtentKind, ResizableDevice
+from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.backing import backing_path, with_backing
 from growdisk.qcow2.entries import L2Kind
@@ -37,6 +38,8 @@ def commit_overlay(path: Path, progress: Progress) -> Path:
         base_path, base_format = _base_of(overlay)
         with opened(base_path, base_format, writable=True) as base:
             if base.size < overlay.size:
+                if isinstance(base, RawFile):
+                    refuse_small_device(base, overlay.size)
                 base.resize(align_up(overlay.size, 512))
             for start, end, is_zero in _own_ranges(overlay):
                 if is_zero:

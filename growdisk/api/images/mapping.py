@@ -7,7 +7,6 @@ metadata that was preallocated is data *and* zero. Only then is the host asked f
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from growdisk.api.images.opening import opened
@@ -18,6 +17,7 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.mapping import GuestRun
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import align_up
+from growdisk.values import dataclass, replace
 
 _SECTOR = 512
 

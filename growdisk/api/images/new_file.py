@@ -2,6 +2,8 @@
 
 It grows under a name of its own beside its place (`.NAME.growdisk-new`) and gets its real one by link(), which fails
 where rename() would overwrite. What a killed process left under that name is removed, unless somebody holds it.
+
+A block device is the exception: it is there already, is written in place, and keeps what it got until a failure.
 """
 
 from __future__ import annotations
@@ -24,9 +26,12 @@ class NewFile:
 
     def __init__(self, path: Path, *, replacing: bool = False) -> None:
         self.path, self._replacing = path, replacing
-        self.temporary = path.with_name(f".{path.name}.growdisk-new")
+        self.is_device = path.is_block_device()
+        self.temporary = path if self.is_device else path.with_name(f".{path.name}.growdisk-new")
 
     def __enter__(self) -> NewFile:
+        if self.is_device:
+            return self
         if not self._replacing and os.path.lexists(self.path):
             raise DestinationExists(self.path)
         if os.path.lexists(self.temporary):
@@ -39,11 +44,18 @@ class NewFile:
     ) -> None:
         if isinstance(error, ImageError) and error.path == self.temporary:
             error.path = self.path  # the name that its reader knows
-        self.temporary.unlink(missing_ok=True)
+        if not self.is_device:
+            self.temporary.unlink(missing_ok=True)
+
+    def open(self) -> RawFile:
+        """The file to be, or the block device as it is, open for writing."""
+        return RawFile.open(self.path, writable=True) if self.is_device else RawFile.create(self.temporary)
 
     def publish(self) -> None:
         """Give the finished file its name, durably."""
         _sync(self.temporary)
+        if self.is_device:
+            return
         try:
             os.link(self.temporary, self.path, follow_symlinks=False)
         except FileExistsError as error:

@@ -88,9 +88,20 @@ def told_no_creation(path: Path) -> Iterator[None]:
     except OSError as error:
         full = error.errno in _NO_ROOM
         reason = error.strerror or os.strerror(error.errno or errno.EIO)
+        if path.is_block_device():
+            raise WriteFailed(path, reason=reason, hint="what it held before is lost; use a larger device") from error
         if full:
             raise NotCreated(path, reason=reason) from error
         raise NotCreated(path, reason=reason, hint="check the path and its permissions") from error
+
+
+def refuse_small_device(file: RawFile, size: int) -> None:
+    """A block device has to be as large as what goes there; a file grows."""
+    if file.is_block_device and file.size < size:
+        raise ImageUnsupported(
+            file.path, reason=f"the block device has {file.size} bytes, and {size} are to go there",
+            hint="use a larger device; nothing was written",
+        )  # fmt: skip
 
 
 def _close_after_failure(device: ResizableDevice) -> None:

@@ -31,6 +31,18 @@ def nonzero_pieces(source: BlockDevice, granule: int, progress: Progress) -> Ite
     progress(source.size, source.size)
 
 
+def write_pieces(target: BlockDevice, pieces: Iterable[Piece], zeros_until: int = 0) -> None:
+    """Write the pieces. A target that is not empty gets zeros between them, and behind the last until `zeros_until`."""
+    position = 0
+    for offset, data in pieces:
+        if zeros_until and position < offset:
+            target.write_zeros(position, offset - position)
+        target.write(offset, data)
+        position = offset + len(data)
+    if position < zeros_until:
+        target.write_zeros(position, zeros_until - position)
+
+
 def clusters(pieces: Iterable[Piece], cluster_size: int, size: int) -> Iterator[tuple[int, bytes]]:
     """The pieces cut into clusters; the last one is filled up with zeros to the end of a disk of `size` bytes."""
     for offset, data in pieces:

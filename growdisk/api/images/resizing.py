@@ -60,7 +60,9 @@ def _refuse(path: Path, image: ResizableDevice, new: int, *, shrink: bool, preal
     if isinstance(image, RawFile):
         refuse_raw_preallocation(path, preallocation)
     reason = hint = None
-    if new < image.size and not shrink:
+    if isinstance(image, RawFile) and image.is_block_device:
+        reason, hint = "it is a block device, and its size is the host's matter", "resize that (lvextend, losetup -c)"
+    elif new < image.size and not shrink:
         reason = f"{format_size(new)} is less than its {format_size(image.size)}, and what lies behind would be lost"
         hint = "shrink the file system first, then say --shrink"
     elif new % _SECTOR:
