@@ -16,9 +16,10 @@ The exit code says how the disk stands, not what kind of thing went wrong.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
+
+from growdisk.values import dataclass
 
 
 @dataclass(eq=False)

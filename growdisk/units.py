@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from growdisk.errors import BadSize
+from growdisk.values import dataclass
 
 KiB = 1 << 10
 MiB = 1 << 20

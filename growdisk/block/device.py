@@ -7,9 +7,10 @@ A partition is a Window on a disk, a disk is a raw file or a Qcow2Image, and the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
+
+from growdisk.values import dataclass
 
 
 class ExtentKind(Enum):

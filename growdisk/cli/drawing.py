@@ -11,11 +11,10 @@ to nobody is blank. Every string is plain text; the pen colours it, or puts ASCI
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from growdisk.cli.pen import OPAQUE, UNUSED, USED
 from growdisk.planner.layout import FreeLayout, Layout, PartitionLayout
 from growdisk.units import format_size
+from growdisk.values import dataclass
 
 FREE = " "
 _LEAST_PARTITION = 6  # room for "sda128"; a disk of many partitions makes do with one column each

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from typing import TextIO
+
+from growdisk.values import dataclass
 
 USED, UNUSED, OPAQUE = "█", "▒", "░"
 _BOXES = "┌┬┐└┴┘─│" + USED + UNUSED + OPAQUE

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from growdisk.errors import LayoutError
+from growdisk.values import dataclass
 
 
 @dataclass(eq=False)

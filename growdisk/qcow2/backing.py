@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
@@ -16,6 +15,7 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import ImageNotReadable, ImageUnsupported
 from growdisk.qcow2.header import Extension, Header
 from growdisk.qcow2.header_rules import MAX_BACKING_NAME
+from growdisk.values import replace
 
 MAX_DEPTH = 200
 _PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")

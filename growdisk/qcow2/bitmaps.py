@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from growdisk.block.device import BlockDevice
@@ -17,6 +16,7 @@ from growdisk.qcow2.entries import OFFSET_MASK
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import Extension, Header
 from growdisk.qcow2.tables import load_table
+from growdisk.values import dataclass
 
 if TYPE_CHECKING:
     from growdisk.qcow2.refcounts import Run

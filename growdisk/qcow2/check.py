@@ -7,7 +7,6 @@ cluster with something else although the refcount says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
@@ -16,6 +15,7 @@ from growdisk.qcow2.findings import Findings
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.recount import Recount
 from growdisk.qcow2.stored_refcounts import StoredRefcounts
+from growdisk.values import dataclass, replace
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 
 from growdisk.block.device import ExtentKind, ResizableDevice
 from growdisk.errors import ImageUnsupported
@@ -26,6 +25,7 @@ from growdisk.qcow2.tables import dump_table, progression
 from growdisk.qcow2.walk import RunSplitter, Walker, l2_offsets
 from growdisk.qcow2.writeback import Metadata
 from growdisk.units import split_range
+from growdisk.values import dataclass, replace
 
 _CHUNK = 4 << 20
 _LUKS = 2

@@ -10,9 +10,9 @@ from __future__ import annotations
 import ctypes
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from growdisk.errors import ToolMissing
+from growdisk.values import dataclass
 
 Decompressor = Callable[[bytes, int], bytes]
 Compressor = Callable[[bytes | memoryview], bytes | None]

@@ -6,8 +6,9 @@ Follows QEMU's docs/interop/qcow2 ("Cluster mapping"). Hot loops use the masks b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from growdisk.values import dataclass
 
 COPIED = 1 << 63
 COMPRESSED = 1 << 62

@@ -5,13 +5,12 @@ Bitmaps are not kept up to date, so they are dropped before the first change, as
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.bitmaps import bitmap_runs
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import FEATURES_OFFSET, LEGACY_AES
 from growdisk.qcow2.writeback import Metadata
+from growdisk.values import replace
 
 _KEPT_UP_TO_DATE = Autoclear.GROWDISK_RUN | Autoclear.RAW_DATA_FILE
 

@@ -8,7 +8,6 @@ Follows QEMU's docs/interop/qcow2 ("Header", "Header extensions").
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
@@ -16,6 +15,7 @@ from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.features import KNOWN_INCOMPATIBLE, Incompatible, parse_feature_names
 from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header_rules import check_header, check_start, damaged
+from growdisk.values import dataclass, replace
 
 MAGIC = b"QFI\xfb"
 V2_LENGTH, V3_LENGTH, CURRENT_LENGTH = 72, 104, 112

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.parts import Parts
 from growdisk.qcow2.usable import refuse_data_file, refuse_unusable, repaired, unlocked
 from growdisk.qcow2.writeback import Metadata
+from growdisk.values import replace
 
 if TYPE_CHECKING:
     from growdisk.qcow2.compress import CompressedCluster

@@ -13,13 +13,13 @@ import struct
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from growdisk.errors import ImageUnsupported, WrongKey
 from growdisk.qcow2.crypto import SECTOR, SectorCipher, UnknownCipher, sector_cipher
 from growdisk.qcow2.header_rules import damaged
 from growdisk.units import align_up
+from growdisk.values import dataclass
 
 _FIXED = struct.Struct(">6sH32s32s32sII20s32sI40s")
 _SLOT = struct.Struct(">II32sII")

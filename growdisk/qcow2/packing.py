@@ -10,7 +10,6 @@ cluster cannot have been given back meanwhile. Spanning two clusters is allowed 
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
 
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.compress import CompressedCluster, Compressor, compressor
@@ -19,6 +18,7 @@ from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.reader import Reader
 from growdisk.qcow2.writeback import Metadata
 from growdisk.qcow2.writer import Writer
+from growdisk.values import dataclass
 
 _MAX_OFFSET = 1 << 56
 

@@ -7,7 +7,6 @@ its blocks count themselves; the old ones are not counted any more and so become
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 
 from growdisk.block.device import ResizableDevice
 from growdisk.errors import ImageDamaged
@@ -15,6 +14,7 @@ from growdisk.qcow2.check import Analysis
 from growdisk.qcow2.header import REFTABLE_OFFSET
 from growdisk.qcow2.stored_refcounts import encode
 from growdisk.qcow2.tally import ClusterTally
+from growdisk.values import replace
 
 _MAX_TABLE_BYTES = 8 << 20
 

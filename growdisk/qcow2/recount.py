@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from dataclasses import dataclass
 
 from growdisk.block.device import BlockDevice
 from growdisk.qcow2 import entries
@@ -20,6 +19,7 @@ from growdisk.qcow2.header import Extension, Header
 from growdisk.qcow2.stored_refcounts import StoredRefcounts, read_padded
 from growdisk.qcow2.table_lists import BITMAP_RESERVED, bitmap_tables, snapshot_tables
 from growdisk.qcow2.tally import ClusterTally
+from growdisk.values import dataclass
 
 
 @dataclass

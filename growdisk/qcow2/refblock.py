@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from growdisk.qcow2.tables import dump_table, load_table
+from growdisk.values import dataclass
 
 
 class RefcountRange(Exception):

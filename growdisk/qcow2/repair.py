@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
@@ -22,6 +21,7 @@ from growdisk.qcow2.header import FEATURES_OFFSET, Header
 from growdisk.qcow2.rebuild import needs_rebuild, rebuild_refcounts
 from growdisk.qcow2.stored_refcounts import encode
 from growdisk.qcow2.tally import ClusterTally
+from growdisk.values import replace
 
 
 def repair(file: ResizableDevice, path: Path, *, errors: bool) -> CheckReport:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from array import array
 from contextlib import suppress
-from dataclasses import replace
 
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.create_options import Preallocation
@@ -23,6 +22,7 @@ from growdisk.qcow2.walk import Walker
 from growdisk.qcow2.writeback import Metadata
 from growdisk.qcow2.writer import Writer
 from growdisk.units import align_up, format_size
+from growdisk.values import replace
 
 _SECTOR = 512
 

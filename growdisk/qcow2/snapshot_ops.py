@@ -15,7 +15,6 @@ import time
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 
 from growdisk.errors import ImageUnsupported, SnapshotAmbiguous, SnapshotExists, SnapshotNotFound
 from growdisk.qcow2.entries import COPIED
@@ -33,6 +32,7 @@ from growdisk.qcow2.snapshots import (
 from growdisk.qcow2.tables import dump_table, load_table
 from growdisk.qcow2.walk import Walker, without_copied
 from growdisk.qcow2.writeback import Metadata
+from growdisk.values import replace
 
 
 class SnapshotKeeper:

@@ -7,12 +7,12 @@ Follows QEMU's docs/interop/qcow2 ("Snapshots").
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_rules import damaged
+from growdisk.values import dataclass
 
 _FIXED = struct.Struct(">QIHHIIQII")
 _EXTRA = struct.Struct(">QQQ")  # vm_state_size, disk_size, icount

@@ -7,12 +7,12 @@ and nothing behind that point is believed. Follows QEMU's docs/interop/qcow2 ("S
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from growdisk.block.device import BlockDevice
 from growdisk.qcow2.findings import Findings
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.stored_refcounts import read_padded
+from growdisk.values import dataclass
 
 BITMAP_RESERVED = 0xFF000000000001FE
 _SNAPSHOT = struct.Struct(">QIHHIIQII")  # l1 offset, l1 size, id size, name size, dates, clock, state, extra size

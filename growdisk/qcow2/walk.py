@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from growdisk.errors import ImageError, ImageUnsupported
 from growdisk.qcow2.entries import COMPRESSED, COPIED, L1_RESERVED, OFFSET_MASK
@@ -19,6 +18,7 @@ from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.tables import dump_table, progression
 from growdisk.qcow2.writeback import Metadata
+from growdisk.values import dataclass, field
 
 _RUN_BITS = 20  # a run is packed as first << 20 | count, so that a million of them take 8 MB
 _COUNT_MASK = (1 << _RUN_BITS) - 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 from array import array
-from dataclasses import replace
 from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
@@ -22,6 +21,7 @@ from growdisk.qcow2.header import FEATURES_OFFSET, Extension, Header
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.refcounts import Refcounts, Run
 from growdisk.qcow2.tables import TableCache, dump_table, load_table
+from growdisk.values import replace
 
 L2_CACHE_BYTES = 16 << 20
 _SECTOR_ENTRIES = 64  # of 8 bytes: what is written of the L1 table at once

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from growdisk.errors import NeedsUser, OperationFailed, Refused
+from growdisk.values import dataclass
 
 
 @dataclass(eq=False)
