@@ -14,7 +14,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageNotReadable, ImageUnsupported
 from growdisk.qcow2.header import Extension, Header
-from growdisk.qcow2.header_rules import MAX_BACKING_NAME
+from growdisk.qcow2.header_rules import MAX_BACKING_NAME, damaged
 from growdisk.values import replace
 
 MAX_DEPTH = 200
@@ -24,6 +24,8 @@ OpenQcow2 = Callable[[Path, tuple[Path, ...]], BlockDevice]
 
 def backing_path(image: Path, name: str, what: str = "backing file") -> Path:
     """Where the backing (or data) file of `image` lies. ImageUnsupported for json: and protocol names."""
+    if "\0" in name:
+        raise damaged(image, f"the name of its {what} cannot be that of a file")
     if name.startswith("file:"):
         name = name.removeprefix("file:")
     elif _PROTOCOL.match(name) and "/" not in name.split(":", 1)[0]:

@@ -65,5 +65,11 @@ def _layout(analysis: Analysis, counted: ClusterTally, start: int) -> tuple[list
 
 
 def _used_blocks(counted: ClusterTally, end: int, per_block: int) -> list[int]:
-    starts = range(0, end, per_block)
-    return [first // per_block for first in starts if any(counted.get(first, min(per_block, end - first)))]
+    """The indices of the blocks with a count. Only what was counted is looked at: files may have holes."""
+    found: set[int] = set()
+    for first, length in counted.segments():
+        for index in range(first // per_block, -(-min(first + length, end) // per_block)):
+            start, stop = max(index * per_block, first), min((index + 1) * per_block, first + length, end)
+            if index not in found and any(counted.get(start, stop - start)):
+                found.add(index)
+    return sorted(found)

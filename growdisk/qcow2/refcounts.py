@@ -55,11 +55,12 @@ class Refcounts:
 
     def used(self, clusters: int, limit: int) -> int:
         """How many of the first `clusters` clusters have a count; counting ends at `limit`."""
-        found = 0
-        for index, _, length in self._pieces(0, clusters):
-            block = self.block(index)
-            if block is not None:
-                found += length - (block if length == len(block) else block[:length]).count(0)
+        found, per_block = 0, self.geometry.refblock_entries
+        for index, offset in enumerate(self.table[: -(-clusters // per_block)]):
+            if not offset:
+                continue  # a file may be a hole of any length
+            block = self._cache.get(index)[: clusters - index * per_block]
+            found += len(block) - block.count(0)
             if found >= limit:
                 break
         return min(found, limit)
@@ -183,6 +184,9 @@ class Refcounts:
         for index, offset in enumerate(self.table):
             if offset and (offset & bad_bits or offset + cluster_size > size):
                 raise damaged(self._path, f"refcount table entry {index} ({offset:#x}) is not a cluster of the file")
+        blocks = [offset for offset in self.table if offset]
+        if len(set(blocks)) < len(blocks):
+            raise damaged(self._path, "two entries of its refcount table name the same block")
 
     def _bad_count(self, cluster: int, count: int) -> ImageDamaged:
         where = f"cluster {cluster:#x}"

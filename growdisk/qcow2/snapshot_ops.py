@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from growdisk.errors import ImageUnsupported, SnapshotAmbiguous, SnapshotExists, SnapshotNotFound
 from growdisk.qcow2.entries import COPIED
 from growdisk.qcow2.header import SIZE_AND_L1_OFFSET, SNAPSHOTS_OFFSET
-from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SNAPSHOTS, damaged
+from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE, MAX_SNAPSHOTS, damaged
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.snapshots import (
     MAX_NAME,
@@ -55,8 +55,11 @@ class SnapshotKeeper:
         return found[0]
 
     def load(self, name: str, *, by_id: bool = False) -> tuple[SnapshotEntry, array[int]]:
-        """A snapshot and its L1 table, validated."""
+        """A snapshot and its L1 table, validated; so is the size that it claims for its disk."""
         entry = self.find(name, by_id=by_id)
+        size = entry.disk_size(self._metadata.header.size)
+        if size > MAX_SIZE or 8 * self._geometry.l1_entries(size) > MAX_L1_BYTES:
+            raise damaged(self._metadata.path, f"snapshot '{entry.name}' claims an impossible size ({size} bytes)")
         return entry, self._load_l1(entry)
 
     def check_new_name(self, name: str) -> None:
@@ -117,10 +120,10 @@ class SnapshotKeeper:
 
     def apply(self, name: str, *, by_id: bool = False) -> None:
         """Make the image what it was when the snapshot was taken, size included; the snapshot stays."""
-        entry = self.find(name, by_id=by_id)
+        entry, l1 = self.load(name, by_id=by_id)
         self._metadata.close_cleanly()
         size = entry.disk_size(self._metadata.header.size)
-        wanted = self._guest_part(self._load_l1(entry), size)
+        wanted = self._guest_part(l1, size)
         gained, lost = self._walker.references(wanted), self._walker.references(self._metadata.l1)
         self._walker.check_counts(gained, up=True)
         self._walker.check_counts(lost, up=False)

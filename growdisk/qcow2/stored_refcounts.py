@@ -14,6 +14,7 @@ from growdisk.qcow2.entries import REFTABLE_RESERVED
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.tally import ClusterTally
 
+_MAX_REPEATED = 256
 _CODES = {4: "H", 5: "I", 6: "Q"}
 
 
@@ -27,9 +28,13 @@ class StoredRefcounts:
         entries = -(-used_length(table) // 8)
         self.table: tuple[int, ...] = struct.unpack_from(f">{entries}Q", table)  # without the empty end
         self.tally = ClusterTally()
+        seen: set[int] = set()
+        repeated = 0  # reading a block for each of a million entries that name it would have no end
         for index, entry in enumerate(self.table):
             offset = entry & ~REFTABLE_RESERVED
-            if offset and offset % self.cluster_size == 0:
+            if offset and offset % self.cluster_size == 0 and repeated <= _MAX_REPEATED:
+                repeated += offset in seen
+                seen.add(offset)
                 block = read_padded(file, offset, self.cluster_size)
                 self.tally.put(index * self.per_block, decode(block, self.order))
 

@@ -13,6 +13,7 @@ SEGMENT_BITS = 16
 SEGMENT = 1 << SEGMENT_BITS
 _FULL = 255  # what a byte cannot tell from "more"; a segment that reaches it is widened
 _ZEROS = bytes(SEGMENT)
+Run = tuple[int, int]
 
 
 class ClusterTally:
@@ -87,6 +88,10 @@ class ClusterTally:
             for cluster, own, its in zip(range(base, base + high), mine, theirs, strict=True):
                 if own != its:
                     yield cluster, own, its
+
+    def segments(self) -> list[Run]:
+        """(first cluster, number of clusters) of all areas outside which every number is zero, in order."""
+        return [(number << SEGMENT_BITS, SEGMENT) for number in sorted(self._segments)]
 
     def last_used(self, end: int) -> int:
         """The highest cluster before `end` with a number other than zero; -1 where there is none."""
