@@ -5,11 +5,16 @@ set -eu
 
 cd "$(dirname "$0")/.."
 stamp=.venv/setup-$(sha256sum pyproject.toml | cut -c1-16)
-[ -e "$stamp" ] && [ -x .venv/bin/growdisk ] && exit 0
+
+# Where Python is told to keep no bytecode, every command would compile all that it loads: 20 ms.
+compiled() { .venv/bin/python -m compileall -q growdisk; }
+
+[ -e "$stamp" ] && [ -x .venv/bin/growdisk ] && { compiled; exit 0; }
 
 echo "setup: making .venv"
 # compat: a path in a .pth file. The finder that setuptools installs otherwise takes 12 ms of every command.
 [ -x .venv/bin/python ] || /usr/bin/python3 -m venv --system-site-packages .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[dev]'
 rm -f .venv/setup-*
+compiled
 touch "$stamp"
