@@ -30,3 +30,11 @@ def decoded(text: bytes | str | Raw, kind: type[T]) -> T:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise NotThatValue(str(error)) from error
+
+
+def converted(value: object, kind: type[T]) -> T:
+    """Plain objects (dict, list, str, ...) as a typed value; what the type does not have is left out."""
+    try:
+        return msgspec.convert(value, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise NotThatValue(str(error)) from error
