@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from growdisk import __version__
 from growdisk.cli.common_options import add_common
-from growdisk.cli.output import AnswerLost, Output, error_document, forget_stdout, prepare_streams
+from growdisk.cli.output import AnswerLost, Output, error_document, forget_stdout, help_width, prepare_streams
 from growdisk.errors import GrowdiskError, Refused, UsageError
 
 _VERBS = ("expand", "plan", "show", "status", "resume", "rollback", "commit", "image", "doctor")
@@ -26,6 +26,10 @@ class _TextAsked(Exception):
 class _Parser(argparse.ArgumentParser):
     """Raises instead of printing and exiting, so that --json has its one document here as well."""
 
+    def _get_formatter(self) -> argparse.HelpFormatter:
+        """argparse makes one for each argument, and would load a module for 3 ms to know how wide help may be."""
+        return argparse.HelpFormatter(self.prog, width=help_width())
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=f"see {self.prog} --help")
 
@@ -36,6 +40,10 @@ class _Parser(argparse.ArgumentParser):
 class _Version(argparse.Action):
     def __call__(self, *_: object, **__: object) -> None:
         raise _TextAsked(f"growdisk {__version__}\n")
+
+
+# argparse looks for translations of its own few words, for 1 ms; the rest of what growdisk says has none.
+argparse._ = str  # type: ignore[attr-defined]
 
 
 def dispatch(words: Sequence[str]) -> int:
@@ -106,7 +114,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version")
     add_common(parser, top=True)
-    verbs = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    verbs = parser.add_subparsers(prog=parser.prog, metavar="COMMAND", required=True, parser_class=_Parser)
     for verb in _verbs(words):
         sub = verbs.add_parser(verb.NAME, help=verb.HELP, description=f"{verb.HELP}.", allow_abbrev=False)
         add_common(sub, top=False)

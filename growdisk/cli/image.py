@@ -36,7 +36,7 @@ _VERBS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=_later(type(parser)))
+    verbs = parser.add_subparsers(prog=parser.prog, metavar="VERB", required=True, parser_class=_later(type(parser)))
     for name, text in _VERBS:
         verbs.add_parser(name, help=text, description=f"{text}.", allow_abbrev=False)
 

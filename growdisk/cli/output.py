@@ -96,6 +96,17 @@ class Output:
         return sys.stderr.isatty() and not self.quiet and os.environ.get("TERM") != "dumb"
 
 
+def help_width() -> int:
+    """Columns for help texts: what COLUMNS says, or the terminal, 80 elsewhere; less two."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and int(told):
+        return int(told) - 2
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns - 2 if sys.__stdout__ else _PLAIN_WIDTH - 2
+    except (OSError, ValueError):
+        return _PLAIN_WIDTH - 2
+
+
 def prepare_streams() -> None:
     """Make stdout and stderr fit to be written to, whatever the caller has done to them."""
     for name in ("stdout", "stderr"):
