@@ -163,6 +163,16 @@ class SnapshotIdOrName(ImageError):
 
 
 @dataclass(eq=False)
+class KeyNeeded(ImageError):
+    """Raised before anything is written: whoever can ask for the passphrase may try again with it."""
+
+    WHAT: ClassVar[str] = "cannot work on {path}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "give its passphrase (--key-file FILE); growdisk has not changed it"
+    reason: str = "it is encrypted, and its guest data need the passphrase"
+
+
+@dataclass(eq=False)
 class WrongKey(ImageError):
     WHAT: ClassVar[str] = "cannot unlock {path}"
     WHY: ClassVar[str] = "the passphrase opens none of its key slots"

@@ -8,10 +8,11 @@ wrong key: a wrong one yields noise. Only clusters with data are encrypted, neve
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice, ResizableDevice
-from growdisk.errors import ImageUnsupported
+from growdisk.errors import ImageUnsupported, WrongKey
 from growdisk.qcow2.crypto import SECTOR, SectorCipher, sector_cipher
 from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.header import LEGACY_AES, Extension, Header
@@ -23,9 +24,13 @@ _AES_KEY_BYTES = 16
 _MAX_HEADER = 64 << 20
 
 
-def unlocked(file: ResizableDevice, header: Header, path: Path, key: bytes) -> DataFile:
-    """The image's guest data, decrypted. WrongKey, ImageDamaged or ImageUnsupported where that cannot be."""
+def unlocked(file: ResizableDevice, header: Header, path: Path, keys: tuple[bytes, ...]) -> DataFile:
+    """The image's guest data, decrypted. WrongKey, ImageDamaged or ImageUnsupported where that cannot be.
+
+    The first passphrase that fits is taken; the legacy form cannot tell, and takes the first.
+    """
     if header.crypt_method == LEGACY_AES:
+        key = keys[0]
         return LegacyData(file, path, sector_cipher("aes", "cbc-plain64", key[:_AES_KEY_BYTES].ljust(16, b"\0")))
     offset, length = _place(file, header, path)
 
@@ -34,7 +39,11 @@ def unlocked(file: ResizableDevice, header: Header, path: Path, key: bytes) -> D
             raise damaged(path, "its encryption header is cut off")
         return file.read(offset + start, count)
 
-    return EncryptedData(file, LuksHeader.parse(read, length, path).unlock(key, read, path))
+    luks = LuksHeader.parse(read, length, path)
+    for key in keys[:-1]:
+        with suppress(WrongKey):
+            return EncryptedData(file, luks.unlock(key, read, path))
+    return EncryptedData(file, luks.unlock(keys[-1], read, path))
 
 
 def _place(file: BlockDevice, header: Header, path: Path) -> tuple[int, int]:

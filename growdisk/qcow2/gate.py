@@ -5,7 +5,7 @@ Bitmaps are not kept up to date, so they are dropped before the first change, as
 
 from __future__ import annotations
 
-from growdisk.errors import ImageUnsupported
+from growdisk.errors import ImageUnsupported, KeyNeeded
 from growdisk.qcow2.bitmaps import bitmap_runs
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import FEATURES_OFFSET, LEGACY_AES
@@ -25,10 +25,7 @@ class Gate:
     def require_readable(self) -> None:
         """Refuse guest bytes that cannot be decrypted."""
         if self._metadata.is_locked:
-            raise ImageUnsupported(
-                self._metadata.path, reason="it is encrypted, and its guest data need the passphrase",
-                hint="give its passphrase (--key-file FILE); growdisk has not changed it",
-            )  # fmt: skip
+            raise KeyNeeded(self._metadata.path)
 
     def begin_guest_change(self) -> None:
         """Before guest bytes are written."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from growdisk.qcow2.create_options import Preallocation
     from growdisk.qcow2.mapping import GuestRun
     from growdisk.qcow2.snapshots import SnapshotInfo
+    from growdisk.qcow2.usable import Passphrase
 
 
 class Qcow2Image:
@@ -49,7 +50,7 @@ class Qcow2Image:
 
     @classmethod
     def open(
-        cls, path: Path, *, writable: bool = False, with_backing: bool = True, key: bytes | None = None
+        cls, path: Path, *, writable: bool = False, with_backing: bool = True, key: Passphrase | None = None
     ) -> Qcow2Image:
         """Open an image file under QEMU's locks. `with_backing=False`: for metadata only, bytes may be missing.
 
@@ -61,7 +62,7 @@ class Qcow2Image:
     @classmethod
     def over(
         cls, file: ResizableDevice, path: Path, *, writable: bool, backing: BlockDevice | None = None,
-        key: bytes | None = None, data_file: ResizableDevice | None = None,
+        key: Passphrase | None = None, data_file: ResizableDevice | None = None,
     ) -> Qcow2Image:  # fmt: skip
         """The same on files that are open already. The image closes `file`, `backing` and `data_file` with itself."""
         header = read_header(file, path)
@@ -77,7 +78,7 @@ class Qcow2Image:
 
     @classmethod
     def _open(
-        cls, path: Path, *, writable: bool, with_backing: bool, above: tuple[Path, ...], key: bytes | None
+        cls, path: Path, *, writable: bool, with_backing: bool, above: tuple[Path, ...], key: Passphrase | None
     ) -> Qcow2Image:
         file = RawFile.open(path, writable=writable)
         backing: BlockDevice | None = None
@@ -96,7 +97,7 @@ class Qcow2Image:
             raise
 
     @classmethod
-    def _open_below(cls, path: Path, above: tuple[Path, ...], key: bytes | None = None) -> BlockDevice:
+    def _open_below(cls, path: Path, above: tuple[Path, ...], key: Passphrase | None = None) -> BlockDevice:
         return cls._open(path, writable=False, with_backing=True, above=above, key=key)
 
     # --- what it is -------------------------------------------------------------------------------
@@ -210,9 +211,7 @@ class Qcow2Image:
     def create_snapshot(self, name: str) -> SnapshotInfo:
         """Keep the present state, durably; it appears by one header write."""
         self._gate.refuse_snapshots()
-        self._parts.snapshots.check_new_name(name)
-        self._gate.begin_change()
-        return self._parts.snapshots.create(name)
+        return self._parts.snapshots.create(name, self._gate.begin_change)
 
     def snapshot_view(self, name: str, *, by_id: bool = False) -> Qcow2Image:
         """What a snapshot holds, at its own size and for reading only. Good while this image is open and unchanged."""
@@ -229,16 +228,12 @@ class Qcow2Image:
     def apply_snapshot(self, name: str, *, by_id: bool = False) -> None:
         """Go back to a snapshot, its virtual size included, durably. The snapshot stays."""
         self._gate.refuse_snapshots()
-        self._parts.snapshots.find(name, by_id=by_id)
-        self._gate.begin_change()
-        self._parts.snapshots.apply(name, by_id=by_id)
+        self._parts.snapshots.apply(name, self._gate.begin_change, by_id=by_id)
 
     def delete_snapshot(self, name: str, *, by_id: bool = False) -> None:
         """Forget a snapshot and free what only it needed, durably."""
         self._gate.refuse_snapshots()
-        self._parts.snapshots.find(name, by_id=by_id)
-        self._gate.begin_change()
-        self._parts.snapshots.delete(name, by_id=by_id)
+        self._parts.snapshots.delete(name, self._gate.begin_change, by_id=by_id)
 
     # --- layers -----------------------------------------------------------------------------------
 
@@ -289,6 +284,6 @@ def backing_of(file: ResizableDevice, path: Path) -> BlockDevice | None:
     return open_backing(path, read_header(file, path), (), Qcow2Image._open_below)
 
 
-def opened_as_backing(path: Path, header: Header) -> BlockDevice | None:
+def opened_as_backing(path: Path, header: Header, key: Passphrase | None = None) -> BlockDevice | None:
     """The opened backing file of an image at `path` with this header, which need not stand in the file."""
-    return open_backing(path, header, (), Qcow2Image._open_below)
+    return open_backing(path, header, (), partial(Qcow2Image._open_below, key=key))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from contextlib import suppress
 
-from growdisk.errors import ImageUnsupported
+from growdisk.errors import ImageUnsupported, KeyNeeded
 from growdisk.qcow2.create_options import Preallocation
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import LEGACY_AES, SIZE_AND_L1_OFFSET
@@ -51,6 +51,8 @@ class Resizer:
         if reason is not None:
             hint = "choose another size, or convert the image; growdisk has not changed it"
             raise ImageUnsupported(self._metadata.path, reason=reason, hint=hint)
+        if size > header.size:
+            self._check_key_not_needed(header.size)
 
     def _preallocation_problem(self, size: int) -> str | None:
         header = self._metadata.header
@@ -75,7 +77,6 @@ class Resizer:
                 self._metadata.sync()
 
     def _grow(self, old: int, size: int, preallocation: Preallocation) -> None:
-        self._check_key_not_needed(old)
         self.drop_tables_behind(old)
         if (data_file := self._metadata.data_file) is not None:
             data_file.resize(old)  # what was written behind the old end must not come back
@@ -123,9 +124,7 @@ class Resizer:
             run = next(self._mapping.runs(old, old + 1))
             explicit = explicit or not self._reader.reads_as_zero(run)
         if explicit:
-            reason = "it is encrypted, and zeros have to be written behind its old end"
-            hint = "open it with its passphrase; growdisk has not changed it"
-            raise ImageUnsupported(self._metadata.path, reason=reason, hint=hint)
+            raise KeyNeeded(self._metadata.path, "it is encrypted, and zeros have to be written behind its old end")
 
     def _publish(self, size: int) -> None:
         header = replace(self._metadata.header, size=size)

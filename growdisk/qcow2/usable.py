@@ -14,6 +14,9 @@ from growdisk.qcow2.header_rules import damaged
 if TYPE_CHECKING:
     from growdisk.qcow2.data import DataFile
 
+#: One, or several of which each encrypted layer of a chain takes the first that opens it.
+Passphrase = bytes | tuple[bytes, ...]
+
 
 def refuse_unusable(header: Header, path: Path, *, writable: bool) -> None:
     """ImageDamaged or ImageUnsupported for an image that cannot be opened so, whatever else lies in it."""
@@ -31,13 +34,13 @@ def refuse_data_file(header: Header, path: Path, data_file: ResizableDevice | No
         raise damaged(path, "its external data file is shorter than its disk")
 
 
-def unlocked(file: ResizableDevice, header: Header, path: Path, key: bytes | None) -> DataFile | None:
+def unlocked(file: ResizableDevice, header: Header, path: Path, key: Passphrase | None) -> DataFile | None:
     """The guest data of an encrypted image, or None where there is nothing to decrypt, or no key."""
-    if not header.crypt_method or key is None:
+    if not header.crypt_method or key is None or key == ():
         return None
     from growdisk.qcow2 import encryption  # the library behind it is loaded for encrypted images only
 
-    return encryption.unlocked(file, header, path, key)
+    return encryption.unlocked(file, header, path, (key,) if isinstance(key, bytes) else key)
 
 
 def repaired(file: ResizableDevice, header: Header, path: Path) -> Header:

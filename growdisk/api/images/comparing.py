@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from growdisk.api.images.opening import opened
+from growdisk.api.images.opening import opened, require_keys
 from growdisk.block.device import BlockDevice, Extent, ExtentKind
 from growdisk.qcow2.probe import ImageFormat
+from growdisk.qcow2.usable import Passphrase
 from growdisk.units import align_up, split_range
 from growdisk.values import dataclass
 
@@ -31,12 +32,13 @@ class Comparison:
 
 
 def compare_images(
-    first: Path, second: Path, formats: tuple[ImageFormat | None, ImageFormat | None] = (None, None)
-) -> Comparison:
+    first: Path, second: Path, formats: tuple[ImageFormat | None, ImageFormat | None] = (None, None),
+    key: Passphrase | None = None,
+) -> Comparison:  # fmt: skip
     """Compare the guest-visible content of two images."""
-    with opened(first, formats[0]) as one, opened(second, formats[1]) as other:
-        for image in (one, other):
-            image.read(0, 0)  # refused now where a passphrase is missing
+    with opened(first, formats[0], key=key) as one, opened(second, formats[1], key=key) as other:
+        require_keys(one)
+        require_keys(other)
         sizes = align_up(one.size, _SECTOR), align_up(other.size, _SECTOR)
         return Comparison(sizes, _first_difference(one, other))
 

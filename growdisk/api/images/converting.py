@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from growdisk.api.images.new_file import NewFile
-from growdisk.api.images.opening import opened, refuse_small_device, told_no_creation
+from growdisk.api.images.opening import opened, refuse_small_device, require_keys, told_no_creation
 from growdisk.api.images.pumping import Progress, clusters, nonzero_pieces, write_pieces
 from growdisk.api.images.resizing import extend_raw, refuse_raw_preallocation
 from growdisk.api.images.snapshots import Selector, is_id
@@ -23,6 +23,7 @@ from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.parallel_compress import compress_clusters
 from growdisk.qcow2.probe import ImageFormat
+from growdisk.qcow2.usable import Passphrase
 from growdisk.units import align_up
 from growdisk.values import dataclass
 
@@ -53,14 +54,14 @@ class Source:
     format: ImageFormat | None = None
     snapshot: str | None = None
     selector: Selector | None = None
-    key: bytes | None = None
+    key: Passphrase | None = None
 
 
 def convert_image(source: Source, path: Path, target: RawTarget | Qcow2Target, progress: Progress) -> int:
     """Make `path` from what a guest sees of `source`. Returns its virtual size. After a failure nothing is there."""
     with opened(source.path, source.format, key=source.key) as device:
         content = _content(device, source)
-        content.read(0, 0)  # refused now where a passphrase is missing, also if nothing would have to be decrypted
+        require_keys(content)  # refused now, also if nothing would have to be decrypted
         size = align_up(content.size, _SECTOR)
         _refuse(path, target, size)
         with told_no_creation(path), NewFile(path) as new:

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from growdisk.api.images.opening import opened, told_no_creation
+from growdisk.api.images.opening import opened, require_keys, told_no_creation
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.probe import ImageFormat
+from growdisk.qcow2.usable import Passphrase
 from growdisk.units import split_range
 
 _CHUNK = 4 << 20
@@ -23,10 +24,11 @@ def read_bytes(
     length: int,
     target: Path,
     image_format: ImageFormat | None = None,
-    key: bytes | None = None,
+    key: Passphrase | None = None,
 ) -> None:
     """Copy `length` guest bytes from `offset` into a file, whose earlier content is replaced as dd does."""
     with opened(path, image_format, key=key) as image:
+        require_keys(image)
         _require_inside(path, image, offset, length)
         with told_no_creation(target), _output(target, image_of=path) as fd:
             for start, end in split_range(offset, offset + length, _CHUNK):
@@ -34,12 +36,13 @@ def read_bytes(
 
 
 def write_bytes(
-    path: Path, offset: int, source: Path, image_format: ImageFormat | None = None, key: bytes | None = None
+    path: Path, offset: int, source: Path, image_format: ImageFormat | None = None, key: Passphrase | None = None
 ) -> int:
     """Copy a whole file to guest bytes from `offset` on, durably. Returns how many these were."""
     file = RawFile.open(source, lock=False)
     try:
         with opened(path, image_format, writable=True, key=key) as image:
+            require_keys(image)
             _require_inside(path, image, offset, file.size)
             for start, end in split_range(0, file.size, _CHUNK):
                 image.write(offset + start, file.read(start, end - start))

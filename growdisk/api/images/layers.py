@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from growdisk.api.images.opening import format_of, opened, opened_qcow2, refuse_small_device
+from growdisk.api.images.opening import format_of, opened, opened_qcow2, refuse_small_device, require_keys
 from growdisk.api.images.pumping import CHUNK, Progress
 from growdisk.block.device import BlockDevice, ExtentKind, ResizableDevice
 from growdisk.block.raw import RawFile
@@ -22,21 +22,23 @@ from growdisk.qcow2.entries import L2Kind
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.image import Qcow2Image, opened_as_backing
 from growdisk.qcow2.probe import ImageFormat
+from growdisk.qcow2.usable import Passphrase
 from growdisk.units import align_up, split_range
 
 _NOUN = "backing file"
 _RAW_NAMES = ("raw", "file", "host_device")
 
 
-def commit_overlay(path: Path, progress: Progress) -> Path:
+def commit_overlay(path: Path, progress: Progress, key: Passphrase | None = None) -> Path:
     """Give the overlay's data to its backing file, which grows if it is smaller; then empty the overlay. Durable.
 
     Returns the backing file. What the base holds behind the overlay's end stays there.
     """
-    with opened_qcow2(path, _NOUN, writable=True, with_backing=False) as overlay:
-        overlay.read(0, 0)  # refused now where a passphrase is missing
+    with opened_qcow2(path, _NOUN, writable=True, with_backing=False, key=key) as overlay:
+        require_keys(overlay)
         base_path, base_format = _base_of(overlay)
-        with opened(base_path, base_format, writable=True) as base:
+        with opened(base_path, base_format, writable=True, key=key) as base:
+            require_keys(base)
             if base.size < overlay.size:
                 if isinstance(base, RawFile):
                     refuse_small_device(base, overlay.size)
@@ -53,12 +55,17 @@ def commit_overlay(path: Path, progress: Progress) -> Path:
         return base_path
 
 
-def rebase_overlay(path: Path, name: str | None, backing_format: ImageFormat | None, progress: Progress) -> None:
+def rebase_overlay(
+    path: Path, name: str | None, backing_format: ImageFormat | None, progress: Progress,
+    key: Passphrase | None = None,
+) -> None:  # fmt: skip
     """Put the overlay on another base (None: on none) without changing what the guest sees. Durable."""
-    with opened_qcow2(path, _NOUN, writable=True) as overlay:
+    with opened_qcow2(path, _NOUN, writable=True, key=key) as overlay:
+        require_keys(overlay)
         _refuse_subclusters(overlay)
         backing_format = _format_of_base(path, name, backing_format)
-        new = opened_as_backing(path, with_backing(overlay.header, path, name, backing_format))
+        new = opened_as_backing(path, with_backing(overlay.header, path, name, backing_format), key)
+        require_keys(new)
         with _exchanged(overlay, new) as old:
             _keep_what_was_seen(overlay, old, new, progress)
             overlay.flush()

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from growdisk.block.device import ResizableDevice
+from growdisk.block.device import BlockDevice, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageNotReadable, ImageUnsupported, NotCreated, WriteFailed
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import ImageFormat, probe_format
+from growdisk.qcow2.usable import Passphrase
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -20,7 +21,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 @contextmanager
 def opened(
     path: Path, image_format: ImageFormat | None = None, *, writable: bool = False, with_backing: bool = True,
-    key: bytes | None = None,
+    key: Passphrase | None = None,
 ) -> Iterator[ResizableDevice]:  # fmt: skip
     """The image's guest content; `key` is the passphrase of its encrypted layers.
 
@@ -41,7 +42,7 @@ def opened(
 
 def open_device(
     path: Path, image_format: ImageFormat | None, *, writable: bool = False, with_backing: bool = True,
-    key: bytes | None = None,
+    key: Passphrase | None = None,
 ) -> RawFile | Qcow2Image:  # fmt: skip
     """The same for whoever closes it."""
     if format_of(path, image_format) == "qcow2":
@@ -50,9 +51,11 @@ def open_device(
 
 
 @contextmanager
-def opened_qcow2(path: Path, deed: str, *, writable: bool = False, with_backing: bool = True) -> Iterator[Qcow2Image]:
+def opened_qcow2(
+    path: Path, deed: str, *, writable: bool = False, with_backing: bool = True, key: Passphrase | None = None
+) -> Iterator[Qcow2Image]:
     """The same for what only qcow2 images can do."""
-    with opened(path, writable=writable, with_backing=with_backing) as device:
+    with opened(path, writable=writable, with_backing=with_backing, key=key) as device:
         if not isinstance(device, Qcow2Image):
             raise ImageUnsupported(
                 path, reason=f"a raw image has no {deed}", hint=f"growdisk image convert {path} makes it qcow2"
@@ -93,6 +96,13 @@ def told_no_creation(path: Path) -> Iterator[None]:
         if full:
             raise NotCreated(path, reason=reason) from error
         raise NotCreated(path, reason=reason, hint="check the path and its permissions") from error
+
+
+def require_keys(device: BlockDevice | None) -> None:
+    """Raise KeyNeeded for a layer of the chain that could not be unlocked, before anything depends on its bytes."""
+    while isinstance(device, Qcow2Image):
+        device.read(0, 0)
+        device = device.backing
 
 
 def refuse_small_device(file: RawFile, size: int) -> None:

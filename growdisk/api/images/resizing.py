@@ -11,6 +11,7 @@ from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.create_options import Preallocation
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import ImageFormat
+from growdisk.qcow2.usable import Passphrase
 from growdisk.units import SizeSpec, format_size
 
 _CHUNK = 4 << 20
@@ -19,10 +20,10 @@ _SECTOR = 512
 
 def resize_image(
     path: Path, size: SizeSpec, image_format: ImageFormat | None = None, *, shrink: bool = False,
-    preallocation: Preallocation = "off",
+    preallocation: Preallocation = "off", key: Passphrase | None = None,
 ) -> tuple[int, int]:  # fmt: skip
     """Resize, durably. Returns the old and the new size. All refusals come before the first write."""
-    with opened(path, image_format, writable=True) as image:
+    with opened(path, image_format, writable=True, key=key) as image:
         old, new = image.size, size.resolve(image.size)
         _refuse(path, image, new, shrink=shrink, preallocation=preallocation)
         if new != old:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_path, ended_like_ctrl_c
 from growdisk.cli.output import Output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, metavar="OVERLAY")
+    add_key(parser)
     parser.epilog = (
         "Stopped half-way, the overlay still shows the guest what it showed; commit again to finish. "
         "Other overlays on the same backing file lose what they showed."
@@ -19,8 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.images.layers import commit_overlay
 
-    with ended_like_ctrl_c(), output.bar(f"committing {arguments.path.name}") as progress:
-        base = commit_overlay(arguments.path, progress)
+    def commit(keys: tuple[bytes, ...]) -> Path:
+        with ended_like_ctrl_c(), output.bar(f"committing {arguments.path.name}") as progress:
+            return commit_overlay(arguments.path, progress, keys)
+
+    base = unlocking(arguments, commit)
     output.document({"result": "changed", "filename": str(arguments.path), "backing-filename": str(base)})
     output.note(f"{arguments.path} is empty now; its data are in {base}")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_path
 from growdisk.cli.output import Output
 
@@ -16,12 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--format", choices=("qcow2", "raw"), help="the format of A (default: probed)")
     parser.add_argument("-F", dest="other_format", choices=("qcow2", "raw"), help="the format of B (default: probed)")
     parser.add_argument("-s", "--strict", action="store_true", help="images of different size are never the same")
+    add_key(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.images.comparing import compare_images
 
-    found = compare_images(arguments.first, arguments.second, (arguments.format, arguments.other_format))
+    formats = (arguments.format, arguments.other_format)
+    found = unlocking(arguments, lambda keys: compare_images(arguments.first, arguments.second, formats, keys))
     if found.sizes_differ:
         output.note(f"the sizes differ: {found.sizes[0]} and {found.sizes[1]} bytes")
     same = found.offset is None and not (arguments.strict and found.sizes_differ)

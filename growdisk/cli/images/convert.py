@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.cli.images.shared import add_format, add_key, add_path, ended_like_ctrl_c, human_size, key_for_new, key_of
+from growdisk.cli.images.keys import add_key, add_new_key, key_for_new, unlocking
+from growdisk.cli.images.shared import add_format, add_path, ended_like_ctrl_c, human_size
 from growdisk.cli.output import Output
 from growdisk.errors import UsageError
 
@@ -29,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-j", "--jobs", type=int, default=0, metavar="N", help="threads (default: one per processor)")
     parser.add_argument("-l", "--snapshot", metavar="SNAPSHOT", help="convert this internal snapshot, at its own size")
-    parser.add_argument("--encrypt", choices=("luks",), help="encrypt DST under the passphrase of --key-file")
-    add_key(parser, "the passphrase of SRC, and of DST with --encrypt (all bytes of FILE)")
+    add_key(parser)
+    add_new_key(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--id", dest="selector", action="store_const", const="id", help="SNAPSHOT is an id")
     which.add_argument("--name", dest="selector", action="store_const", const="name", help="SNAPSHOT is a name")
@@ -39,9 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.images.converting import Source, convert_image
 
-    source = Source(arguments.source, arguments.format, arguments.snapshot, arguments.selector, key_of(arguments))
-    with ended_like_ctrl_c(), output.bar(f"converting {arguments.source.name}") as progress:
-        size = convert_image(source, arguments.path, _target(arguments), progress)
+    target = _target(arguments)
+
+    def convert(keys: tuple[bytes, ...]) -> int:
+        source = Source(arguments.source, arguments.format, arguments.snapshot, arguments.selector, keys)
+        with ended_like_ctrl_c(), output.bar(f"converting {arguments.source.name}") as progress:
+            return convert_image(source, arguments.path, target, progress)
+
+    size = unlocking(arguments, convert)
     host = arguments.path.stat().st_blocks * 512
     output.document({"result": "created", "filename": str(arguments.path), "virtual-size": size, "actual-size": host})
     output.note(f"{arguments.path}: {human_size(size)}, {human_size(host)} on the host")
@@ -57,7 +63,7 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
     if arguments.jobs < 0:
         raise UsageError("-j takes a number of threads", hint="leave it out for one per processor")
     if _format(arguments.to, arguments.path, compress=compress) == "raw":
-        if compress or arguments.encrypt:
+        if compress or key_for_new(arguments) is not None:
             raise UsageError("a raw image is neither compressed nor encrypted", hint="add -O qcow2")
         return RawTarget(raw_preallocation(options))
     if arguments.compression is not None:

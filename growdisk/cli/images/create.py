@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from growdisk.cli.images.shared import add_key, add_path, human_size, key_for_new, position_of
+from growdisk.cli.images.keys import add_key, add_new_key, key_for_new
+from growdisk.cli.images.shared import add_path, human_size, position_of
 from growdisk.cli.output import Output
 from growdisk.errors import UsageError
 
@@ -20,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cluster_size, compat, refcount_bits, lazy_refcounts, extended_l2, compression_type, preallocation; "
         "raw: preallocation=off, falloc or full",
     )  # fmt: skip
-    parser.add_argument("--encrypt", choices=("luks",), help="encrypt under the passphrase of --key-file")
-    add_key(parser, "the passphrase (all bytes of FILE)")
+    add_key(parser, "the same as --new-key-file")
+    add_new_key(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:

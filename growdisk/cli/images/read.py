@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from growdisk.cli.images.shared import add_format, add_key, add_path, key_of, position_of
+from growdisk.cli.images.keys import add_key, unlocking
+from growdisk.cli.images.shared import add_format, add_path, position_of
 from growdisk.cli.output import Output
 
 
@@ -22,6 +23,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.images.guest_bytes import read_bytes
 
     offset, length = position_of(arguments.offset), position_of(arguments.length)
-    read_bytes(arguments.path, offset, length, arguments.file, arguments.format, key_of(arguments))
+    unlocking(
+        arguments,
+        lambda keys: read_bytes(arguments.path, offset, length, arguments.file, arguments.format, keys),
+    )
     output.document({"offset": offset, "length": length})
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_path, ended_like_ctrl_c
 from growdisk.cli.output import Output
 
@@ -18,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-u", "--unsafe", action="store_true", help="only write the name; the guest sees what the new base shows"
     )
+    add_key(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -27,7 +29,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.unsafe:
         rebase_unsafe(arguments.path, name, arguments.backing_format)
     else:
-        with ended_like_ctrl_c(), output.bar(f"rebasing {arguments.path.name}") as progress:
-            rebase_overlay(arguments.path, name, arguments.backing_format, progress)
+
+        def rebase(keys: tuple[bytes, ...]) -> None:
+            with ended_like_ctrl_c(), output.bar(f"rebasing {arguments.path.name}") as progress:
+                rebase_overlay(arguments.path, name, arguments.backing_format, progress, keys)
+
+        unlocking(arguments, rebase)
     output.document({"result": "changed", "filename": str(arguments.path), "backing-filename": name})
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_format, add_path, human_size, size_of
 from growdisk.cli.output import Output
 
@@ -17,14 +18,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preallocation", choices=("off", "metadata", "falloc", "full"), default="off",
         help="take the new space on the host at once",
     )  # fmt: skip
+    add_key(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.images.resizing import resize_image
 
-    old, new = resize_image(
-        arguments.path, size_of(arguments.size), arguments.format, shrink=arguments.shrink,
-        preallocation=arguments.preallocation,
+    size = size_of(arguments.size)
+    old, new = unlocking(
+        arguments,
+        lambda keys: resize_image(
+            arguments.path, size, arguments.format, shrink=arguments.shrink,
+            preallocation=arguments.preallocation, key=keys,
+        ),
     )  # fmt: skip
     output.document({"result": "nochange" if old == new else "changed", "before": old, "after": new})
     output.note(f"{arguments.path}: {human_size(old)} -> {human_size(new)}")

@@ -11,7 +11,7 @@ from math import frexp
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.errors import BadSize, UsageError
+from growdisk.errors import BadSize
 
 if TYPE_CHECKING:
     from growdisk.units import SizeSpec
@@ -25,31 +25,6 @@ def add_path(parser: argparse.ArgumentParser, name: str = "path", *, metavar: st
 
 def add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--format", choices=("qcow2", "raw"), help="the image's format (default: probed)")
-
-
-def add_key(parser: argparse.ArgumentParser, text: str = "the image's passphrase (all bytes of FILE)") -> None:
-    parser.add_argument("--key-file", type=Path, metavar="FILE", help=text)
-
-
-def key_of(arguments: argparse.Namespace) -> bytes | None:
-    """The passphrase, byte for byte as QEMU takes it from a file."""
-    if arguments.key_file is None:
-        return None
-    try:
-        key: bytes = arguments.key_file.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {arguments.key_file}: {error.strerror}", hint="check --key-file") from error
-    return key
-
-
-def key_for_new(arguments: argparse.Namespace) -> bytes | None:
-    """The passphrase of an image to be: --encrypt wants one."""
-    if not arguments.encrypt:
-        return None
-    key = key_of(arguments)
-    if not key:
-        raise UsageError("--encrypt needs a passphrase", hint="give it with --key-file FILE")
-    return key
 
 
 def position_of(text: str) -> int:

@@ -1,0 +1,86 @@
+"""Passphrases of encrypted images: from files, or asked for on a terminal when an image turns out to need one.
+
+A file's bytes are the passphrase as they are, a line break at the end included, as QEMU takes them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from growdisk.errors import KeyNeeded, UsageError, WrongKey
+
+Answer = TypeVar("Answer")
+_TEXT = "a passphrase (all bytes of FILE); may be given several times: each encrypted image takes the one that opens it"
+
+
+def add_key(parser: argparse.ArgumentParser, text: str = _TEXT) -> None:
+    parser.add_argument("--key-file", type=Path, action="append", default=[], metavar="FILE", help=text)
+
+
+def add_new_key(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--encrypt", choices=("luks",), help="encrypt under the passphrase of --new-key-file")
+    parser.add_argument(
+        "--new-key-file", type=Path, metavar="FILE",
+        help="the passphrase of the new image (default: that of --key-file, else asked for on a terminal)",
+    )  # fmt: skip
+
+
+def unlocking(arguments: argparse.Namespace, deed: Callable[[tuple[bytes, ...]], Answer]) -> Answer:
+    """Do it with the passphrases that there are. An image that needs another refuses before it changes anything:
+    then one is asked for, once for each image, and it is done again."""
+    keys = tuple(map(_read, arguments.key_file))
+    asked: set[Path] = set()
+    while True:
+        try:
+            return deed(keys)
+        except (KeyNeeded, WrongKey) as error:
+            if error.path in asked or not _is_terminal():
+                raise
+            asked.add(error.path)
+            keys = (*keys, _ask(f"Passphrase of {error.path}: "))
+
+
+def key_for_new(arguments: argparse.Namespace) -> bytes | None:
+    """The passphrase of an image to be: --encrypt wants one."""
+    file = arguments.new_key_file or next(iter(arguments.key_file), None)
+    if not arguments.encrypt:
+        if arguments.new_key_file is not None:
+            raise UsageError("--new-key-file is for an image that is encrypted", hint="add --encrypt luks")
+        return None
+    if file is None and _is_terminal():
+        return _ask_twice(arguments.path)
+    key = _read(file) if file is not None else b""
+    if not key:
+        raise UsageError("--encrypt needs a passphrase", hint="give it with --key-file FILE")
+    return key
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check --key-file") from error
+
+
+def _is_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def _ask(prompt: str) -> bytes:
+    import getpass
+
+    try:
+        return getpass.getpass(prompt).encode()
+    except EOFError as error:
+        raise UsageError("no passphrase was given", hint="type it, or give it with --key-file FILE") from error
+
+
+def _ask_twice(path: Path) -> bytes:
+    key = _ask(f"New passphrase of {path}: ")
+    if not key or _ask("The same again: ") != key:
+        raise UsageError("the passphrase is empty, or was typed differently", hint="try again, or use --key-file FILE")
+    return key
