@@ -15,10 +15,9 @@ setup-test:
 demo: setup
 	@setup/demo.sh
 
-# First all that two processes can share the machine for, then what launches appliances and boots guests.
+# Two processes: one boots guests, one processor each, the other does all the rest, and then they share what is left.
 test: setup-test
-	$(PYTHON) -m pytest -n 2 -m "not appliance and not boot"
-	$(PYTHON) -m pytest -m "appliance or boot"
+	$(PYTHON) -m pytest -n 2 --dist loadgroup
 
 # Under a minute: no guest is booted, no appliance started.
 check: setup-test

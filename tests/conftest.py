@@ -15,6 +15,14 @@ from tests.guests.tools import run
 DiskMaker = Callable[..., Path]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Boots come first. Those that need the untouched guest's own boot share one process, so that it boots once."""
+    for item in items:
+        if "untouched_boot" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("untouched boot"))
+    items.sort(key=lambda item: item.get_closest_marker("boot") is None)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> DiskMaker:
     """small_disk("name.qcow2", SmallDisk(...)): a quick disk in this test's folder."""
