@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.qcow2.image import Qcow2Image
@@ -20,6 +21,7 @@ from growdisk.workflow.journal import Event, Journal, Record
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.snapshots import NoSnapshots, SnapshotStore
 from growdisk.workflow.states import TOUCHED, RunState, Status
+from growdisk.workflow.step import Step
 from growdisk.workflow.stopping import StopRequest
 
 
@@ -71,8 +73,10 @@ class Session:
     ) -> Session:  # fmt: skip
         hands = Hands(disk, stop)
         store = QuietSnapshots(_snapshots(plan, disk, directory), hands)
+        # A running guest's steps are only ever undone here, when it is off: of those the names are enough.
+        steps = cast("tuple[Step[RunContext], ...]", plan.steps)
         engine = Engine(
-            plan.steps, RunContext(disk, hands, path), store, journal, observer,
+            steps, RunContext(disk, hands, path), store, journal, observer,
             keep=plan.keep, stop=stop, make_room=directory.make_room,
         )  # fmt: skip
         return cls(path, plan, disk, directory, store, engine)
@@ -93,8 +97,11 @@ def _refuse_changed(path: Path, plan: Plan, disk: Disk, directory: RunDirectory,
     """Going on would destroy what somebody else has written to the image since.
 
     A kept run's internal snapshots are whole whatever was written since, and a rollback gives up what was written after
-    them; undo files fit only the image as it was left.
+    them; undo files fit only the image as it was left. A running guest writes to its image all the time: its runs leave
+    neither mark nor pin.
     """
+    if plan.way is not None:
+        return
     if state.settling or state.keeping:
         changed = state.status is Status.KEPT and not _pin(directory, disk).holds()
     elif plan.snapshots == "internal":

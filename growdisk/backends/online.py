@@ -78,6 +78,26 @@ class UnexpectedAnswer(OperationFailed):
     reason: str
 
 
+@dataclass(eq=False)
+class CommandRefused(OperationFailed):
+    """QEMU said no to a command; it has then done nothing of it."""
+
+    WHAT: ClassVar[str] = "QEMU refused {command}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "see what the machine is doing (query-status, query-jobs) and run growdisk again"
+    command: str
+    reason: str
+
+
+@dataclass(eq=False)
+class MonitorLost(OperationFailed):
+    WHAT: ClassVar[str] = "QEMU went away while it was to {command}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "start the guest again, then growdisk resume IMAGE (or rollback) goes on from the journal"
+    command: str
+    reason: str
+
+
 @dataclass(frozen=True)
 class _Snapshot:
     name: str

@@ -17,11 +17,12 @@ from qemu.qmp import ConnectError, ExecuteError, QMPClient, QMPError
 
 from growdisk.backends.command import COMMAND_LOG
 from growdisk.backends.json_values import encoded
-from growdisk.errors import OperationFailed, Refused
+from growdisk.backends.online import CommandRefused, MonitorLost
+from growdisk.errors import Refused
 from growdisk.values import dataclass
 
 _PATIENCE = 10.0  # seconds for the greeting
-_ANSWER = 60.0  # for one command; what takes longer are jobs, which are watched
+_ANSWER = 900.0  # for one command: while the memory of a large guest is saved, its monitor is silent
 T = TypeVar("T")
 
 
@@ -31,26 +32,6 @@ class MonitorUnreachable(Refused):
     WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = "give the socket of QEMU's -qmp option (--qmp SOCKET), and see that no other program uses it"
     socket: Path
-    reason: str
-
-
-@dataclass(eq=False)
-class CommandRefused(OperationFailed):
-    """QEMU said no to a command; it has then done nothing of it."""
-
-    WHAT: ClassVar[str] = "QEMU refused {command}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "see what the machine is doing (query-status, query-jobs) and run growdisk again"
-    command: str
-    reason: str
-
-
-@dataclass(eq=False)
-class MonitorLost(OperationFailed):
-    WHAT: ClassVar[str] = "QEMU went away while it was to {command}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "start the guest again, then growdisk resume IMAGE (or rollback) goes on from the journal"
-    command: str
     reason: str
 
 

@@ -15,23 +15,26 @@ from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.planner import Proposal
-from growdisk.steps.registry import STEP_KINDS, DiskStep
+from growdisk.planner.way import Way
+from growdisk.steps.registry import STEP_KINDS, DiskStep, LiveStep
 
 _LEAST_REFCOUNT_BITS = 8  # five snapshots and the disk itself, and the user's own snapshots beside them
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One run, from beginning to end."""
+    """One run, from beginning to end. Of a running guest: `way` says how it is reached."""
 
     run: str
-    backend: Literal["guestfs"]
+    backend: Literal["guestfs", "online"]
     snapshots: SnapshotMode
     keep: bool
     before: Layout
     after: Layout
-    steps: tuple[DiskStep, ...]
+    steps: tuple[DiskStep | LiveStep, ...]
     given_up: tuple[str, ...]
+    way: Way | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,15 @@ class _WrittenStep:
 @dataclass(frozen=True)
 class _WrittenPlan:
     run: str
-    backend: Literal["guestfs"]
+    backend: Literal["guestfs", "online"]
     snapshots: SnapshotMode
     keep: bool
     before: Layout
     after: Layout
     steps: tuple[_WrittenStep, ...]
     given_up: tuple[str, ...]
+    way: Way | None = None
+    notes: tuple[str, ...] = ()
 
 
 def make_plan(facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions) -> Plan:
@@ -57,7 +62,7 @@ def make_plan(facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions)
     _refuse_backend(facts.image.path, options)
     _refuse_preallocation(facts, goal)
     return Plan(
-        run=_new_run_name(), backend="guestfs", snapshots=_snapshot_mode(facts, options), keep=options.keep,
+        run=new_run_name(), backend="guestfs", snapshots=_snapshot_mode(facts, options), keep=options.keep,
         before=layout_of(facts), after=layout_of(proposal.after), steps=proposal.steps, given_up=proposal.given_up,
     )  # fmt: skip
 
@@ -65,8 +70,9 @@ def make_plan(facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions)
 def encode_plan(plan: Plan) -> bytes:
     steps = tuple(_WrittenStep(type(step).__name__, Raw(encoded(step))) for step in plan.steps)
     written = _WrittenPlan(
-        plan.run, plan.backend, plan.snapshots, plan.keep, plan.before, plan.after, steps, plan.given_up
-    )
+        plan.run, plan.backend, plan.snapshots, plan.keep, plan.before, plan.after, steps, plan.given_up, plan.way,
+        plan.notes,
+    )  # fmt: skip
     return encoded_lines(written)
 
 
@@ -76,11 +82,11 @@ def decode_plan(text: bytes) -> Plan:
     steps = tuple(decoded(step.fields, STEP_KINDS[step.kind]) for step in written.steps)
     return Plan(
         written.run, written.backend, written.snapshots, written.keep, written.before, written.after, steps,
-        written.given_up,
+        written.given_up, written.way, written.notes,
     )  # fmt: skip
 
 
-def _new_run_name() -> str:
+def new_run_name() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 

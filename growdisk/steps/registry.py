@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.live_steps import LiveGrow, LiveRemakeSwap, LiveRepair, LiveReread, LiveResize, LiveRewrite
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
 from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
@@ -13,8 +14,9 @@ from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 
 DiskStep = ResizeImage | RewritePartitions | RereadPartitions | GrowFilesystem | RemakeSwap | MakeSwapFile | RepairGuest
+LiveStep = LiveResize | LiveRewrite | LiveReread | LiveGrow | LiveRemakeSwap | LiveRepair
 
-STEP_KINDS: Mapping[str, type[DiskStep]] = MappingProxyType(
+STEP_KINDS: Mapping[str, type[DiskStep | LiveStep]] = MappingProxyType(
     {
         kind.__name__: kind
         for kind in (
@@ -25,6 +27,12 @@ STEP_KINDS: Mapping[str, type[DiskStep]] = MappingProxyType(
             RemakeSwap,
             MakeSwapFile,
             RepairGuest,
+            LiveResize,
+            LiveRewrite,
+            LiveReread,
+            LiveGrow,
+            LiveRemakeSwap,
+            LiveRepair,
         )
     }
 )

@@ -31,7 +31,7 @@ class RewritePartitions:
         if table == self.after:
             return AlreadyDone("the table is as planned")
         if table != self.before:
-            return Blocked(TableChanged(found=_listed(table)))
+            return Blocked(TableChanged(found=listed(table)))
         return Ready()
 
     def apply(self, context: RunContext) -> Evidence:
@@ -45,7 +45,7 @@ class RewritePartitions:
         """Our own reader, from the image, against what pyparted was asked for."""
         table = read_table(context.disk, context.path)
         if table != self.after:
-            raise PromiseBroken(self.name, found=_listed(table), expected=_listed(self.after))
+            raise PromiseBroken(self.name, found=listed(table), expected=listed(self.after))
 
     def _changes(self) -> list[str]:
         words = []
@@ -64,7 +64,7 @@ def _difference(old: Partition, new: Partition) -> str:
     return f"sda{old.number} {format_size(old.size)} -> {format_size(new.size)}"
 
 
-def _listed(table: PartitionTable | None) -> str:
+def listed(table: PartitionTable | None) -> str:
     if table is None:
         return "no table"
     return ", ".join(f"sda{p.number} [{p.start}, {p.end}) {p.type_code}" for p in table.partitions) or "no partitions"

@@ -49,16 +49,19 @@ class Engine(Generic[C]):
     """One run of `steps` on `context`. `journal` and `snapshots` outlive the process.
 
     `make_room` frees what was set aside on the host's disk so that going back works even when it is full.
+    `again_in_place`: a step that was cut short is applied again where it stands (its steps must bear that), because
+    going back to its snapshot would cost what others have written since: a running guest.
     """
 
     def __init__(
         self, steps: Sequence[Step[C]], context: C, snapshots: SnapshotStore, journal: Recorder,
         observer: Observer, *, keep: bool = False, stop: StopRequest | None = None,
-        make_room: Callable[[], None] = lambda: None,
+        make_room: Callable[[], None] = lambda: None, again_in_place: bool = False,
     ) -> None:  # fmt: skip
         self._steps, self._context = steps, context
         self._snapshots, self._journal, self._observer = snapshots, journal, observer
         self._keep, self._stop, self._make_room = keep, stop or StopRequest(), make_room
+        self._again_in_place = again_in_place
 
     @property
     def state(self) -> RunState:
@@ -137,7 +140,8 @@ class Engine(Generic[C]):
             record = self.state.last[step.name]
             evidence = Evidence(record.detail, record.facts)
         else:
-            if last in (Event.APPLYING, Event.RESTORING) and self._snapshots.can_restore:
+            half_done = last is Event.RESTORING or (last is Event.APPLYING and not self._again_in_place)
+            if half_done and self._snapshots.can_restore:
                 self._restore_one(step.name)
             if last is not Event.SNAPSHOTTING and self._is_done(step):
                 return

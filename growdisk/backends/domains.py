@@ -1,0 +1,122 @@
+"""libvirt: machines by name, their disks, QEMU's monitor and agent on libvirt's behalf. Sole `import libvirt`.
+
+The monitor commands are handed through (qemuMonitorCommand): libvirt notes that in its log as "tainted" and goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+from xml.etree import ElementTree
+
+import libvirt
+import libvirt_qemu
+
+from growdisk.backends.agent import AgentError
+from growdisk.backends.command import COMMAND_LOG
+from growdisk.backends.online import CommandRefused, MonitorLost
+from growdisk.errors import Refused
+from growdisk.values import dataclass
+
+
+@dataclass(eq=False)
+class LibvirtUnreachable(Refused):
+    WHAT: ClassVar[str] = "cannot reach libvirt at {uri}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "see that virsh -c {uri} list works (is libvirtd running? are you in the group libvirt?)"
+    uri: str
+    reason: str
+
+
+@dataclass(eq=False)
+class DomainUnknown(Refused):
+    WHAT: ClassVar[str] = "libvirt knows no machine named '{name}'"
+    WHY: ClassVar[str] = "at {uri} there are: {known}"
+    DO: ClassVar[str] = "name one of them (-d NAME), or another libvirt with -c URI"
+    name: str
+    uri: str
+    known: str
+
+
+@dataclass(frozen=True)
+class DomainDisk:
+    """A disk as the machine's definition has it: target "vda", image file, and its name in QEMU while it runs."""
+
+    target: str
+    file: str
+    alias: str
+
+
+class Domain:
+    """A machine that libvirt knows, running or not."""
+
+    def __init__(self, connection: libvirt.virConnect, domain: libvirt.virDomain, uri: str) -> None:
+        self._connection, self._domain, self.uri = connection, domain, uri
+        self.name: str = domain.name()
+
+    @classmethod
+    def find(cls, name: str, uri: str | None) -> Domain:
+        """By name (or UUID). LibvirtUnreachable, DomainUnknown."""
+        libvirt.registerErrorHandler(lambda *_: None, None)  # it prints what it raises
+        try:
+            connection = libvirt.open(uri)
+        except libvirt.libvirtError as error:
+            raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
+        known = {domain.name(): domain for domain in connection.listAllDomains()}
+        by_id = {domain.UUIDString(): domain for domain in known.values()}
+        if found := known.get(name) or by_id.get(name):
+            return cls(connection, found, connection.getURI())
+        listed = ", ".join(sorted(known)) or "none"
+        where = connection.getURI()
+        connection.close()
+        raise DomainUnknown(name, uri=where, known=listed)
+
+    @property
+    def running(self) -> bool:
+        return bool(self._domain.isActive())
+
+    def disks(self) -> tuple[DomainDisk, ...]:
+        root = ElementTree.fromstring(self._domain.XMLDesc(0))
+        return tuple(_disk(node) for node in root.iterfind("./devices/disk[@device='disk']"))
+
+    def execute(self, command: str, **arguments: object) -> object:
+        """As Monitor.execute."""
+        words = {name.replace("_", "-"): value for name, value in arguments.items()}
+        text = json.dumps({"execute": command, **({"arguments": words} if words else {})})
+        COMMAND_LOG.debug("# virsh qemu-monitor-command %s '%s'", self.name, text)
+        try:
+            answer = json.loads(libvirt_qemu.qemuMonitorCommand(self._domain, text, 0))
+        except libvirt.libvirtError as error:
+            raise MonitorLost(command, reason=_words(error)) from error
+        if "error" in answer:
+            raise CommandRefused(command, reason=str(answer["error"].get("desc", answer["error"])))
+        value: object = answer.get("return")
+        return value
+
+    def agent_call(self, command: str, arguments: Mapping[str, object], timeout: float) -> object:
+        """As AgentCall: libvirt keeps the channel, and synchronises it."""
+        text = json.dumps({"execute": command, **({"arguments": dict(arguments)} if arguments else {})})
+        try:
+            answer = json.loads(libvirt_qemu.qemuAgentCommand(self._domain, text, int(timeout), 0))
+        except libvirt.libvirtError as error:
+            raise AgentError(_words(error)) from error
+        value: object = answer.get("return")
+        return value
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _disk(node: ElementTree.Element) -> DomainDisk:
+    target, source, alias = node.find("target"), node.find("source"), node.find("alias")
+    file = "" if source is None else source.get("file") or source.get("dev") or ""
+    return DomainDisk(
+        "" if target is None else target.get("dev", ""), str(Path(file)) if file else "",
+        "" if alias is None else alias.get("name", ""),
+    )  # fmt: skip
+
+
+def _words(error: libvirt.libvirtError) -> str:
+    return str(error.get_error_message() or error)

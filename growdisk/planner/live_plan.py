@@ -1,0 +1,179 @@
+"""Decides how a proposal is carried out while the guest runs: its steps, its snapshots, and what cannot be undone.
+
+What QEMU 7.2 allows decides the default: a snapshot with memory needs a qcow2 image of version 3 for the disk that
+grows, qcow2 for every other disk that is written to, and nothing in the machine that cannot be migrated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from growdisk.backends.online import Arrival, LiveDisk
+from growdisk.planner.facts import Facts
+from growdisk.planner.failures import OptionUnsupported
+from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
+from growdisk.planner.guest_plan import guest_plan
+from growdisk.planner.layout import layout_of
+from growdisk.planner.plan import Plan, new_run_name
+from growdisk.planner.planner import Proposal
+from growdisk.planner.way import Way
+from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.live_steps import LiveGrow, LiveRemakeSwap, LiveRepair, LiveReread, LiveResize, LiveRewrite
+from growdisk.steps.registry import DiskStep, LiveStep
+from growdisk.steps.repair_guest import RepairGuest
+from growdisk.steps.reread_partitions import RereadPartitions
+from growdisk.steps.resize_image import ResizeImage
+from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.units import format_size
+from growdisk.values import dataclass, replace
+
+_LEAST_REFCOUNT_BITS = 8
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What beside the disk decides: all disks of the machine, its memory, the host's free space (bytes).
+
+    `managed`: by libvirt, which must know of every change of a disk's files.
+    """
+
+    disk: LiveDisk
+    disks: tuple[LiveDisk, ...]
+    memory: int
+    host_free: int
+    managed: bool
+
+
+def make_live_plan(
+    facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions, around: Surroundings, way: Way
+) -> Plan:
+    """`way` comes without the guest plan, which is made here. OptionUnsupported where it cannot be done."""
+    path = facts.image.path
+    _refuse_options(facts, goal, options)
+    restart = _restart(facts, proposal, around, way)
+    mode, reason = _snapshot_mode(facts, options, around, len(proposal.steps))
+    if mode == "overlay" and options.keep:
+        raise OptionUnsupported(
+            path, option="--keep-snapshots", reason="a guest that is started anew would go past its overlays",
+            hint="leave it out, or use --snapshots internal",
+        )  # fmt: skip
+    run = new_run_name()
+    guest = guest_plan(run, facts, proposal.steps, serial=around.disk.serial)
+    return Plan(
+        run=run, backend="online", snapshots=mode, keep=options.keep, before=layout_of(facts),
+        after=layout_of(proposal.after), steps=tuple(live_steps(proposal.steps, restart=restart)),
+        given_up=proposal.given_up, way=replace(way, guest=guest),
+        notes=tuple(_notes(proposal, around, mode, reason, restart=restart)),
+    )  # fmt: skip
+
+
+def live_steps(steps: tuple[DiskStep, ...], *, restart: bool) -> Iterator[LiveStep]:
+    """The same steps, by the same names. Repairing and remaking swap are one deed of the guest."""
+    for number, step in enumerate(steps, start=1):
+        last = number == len(steps)
+        match step:
+            case ResizeImage(old_size=old, new_size=new):
+                yield LiveResize(old, new, restart)
+            case RewritePartitions():
+                yield LiveRewrite(step)
+            case RereadPartitions(table=table):
+                yield LiveReread(table)
+            case GrowFilesystem():
+                yield LiveGrow(step, last)
+            case RepairGuest():
+                yield LiveRepair(step.describe(), last)
+            case _:
+                yield LiveRemakeSwap(step.describe(), last)
+
+
+def _refuse_options(facts: Facts, goal: Goal, options: RunOptions) -> None:
+    path = facts.image.path
+    if goal.preallocation != "off":
+        raise OptionUnsupported(
+            path, option=f"--preallocation {goal.preallocation}", reason="QEMU grows the disk of a running guest",
+            hint="leave the option out: space is then taken as the guest fills it",
+        )  # fmt: skip
+    if options.backend != "auto":
+        raise OptionUnsupported(
+            path, option=f"--backend {options.backend}", reason="a running guest does the work itself",
+            hint="leave the option out",
+        )  # fmt: skip
+
+
+def _restart(facts: Facts, proposal: Proposal, around: Surroundings, way: Way) -> bool:
+    """Whether the guest must restart to see its new size. OptionUnsupported where that cannot be, or is not allowed."""
+    bus, path = around.disk.bus, facts.image.path
+    grows = any(isinstance(step, ResizeImage) and step.new_size > step.old_size for step in proposal.steps)
+    if not grows or bus.arrival is Arrival.AT_ONCE:
+        return False
+    if bus.arrival is Arrival.NEVER:
+        raise OptionUnsupported(
+            path, option="a running guest", reason=f"QEMU does not resize {bus.name} disks while they are in use",
+            hint="shut the guest down and run growdisk on the image",
+        )  # fmt: skip
+    if not way.allow_reboot:
+        raise OptionUnsupported(
+            path, option="a running guest, without a restart,",
+            reason=f"a disk on {bus.name} shows its new size only after the guest has restarted",
+            hint="allow one restart with --allow-reboot, or shut the guest down and run growdisk on the image",
+        )  # fmt: skip
+    return True
+
+
+def _snapshot_mode(facts: Facts, options: RunOptions, around: Surroundings, steps: int) -> tuple[SnapshotMode, str]:
+    """The mode, and where it was not chosen freely, why."""
+    obstacle = _obstacle(around, steps)
+    match options.snapshots:
+        case "auto":
+            return ("none", obstacle) if obstacle else ("internal", "")
+        case "internal" if obstacle:
+            hint = "use --snapshots none, or overlay; or shut the guest down"
+            raise OptionUnsupported(facts.image.path, option="--snapshots internal", reason=obstacle, hint=hint)
+        case "overlay" if around.managed:
+            reason = "libvirt would not know of the overlays"
+            hint = "use --snapshots internal or none"
+            raise OptionUnsupported(facts.image.path, option="--snapshots overlay", reason=reason, hint=hint)
+    return options.snapshots, ""
+
+
+def _obstacle(around: Surroundings, steps: int) -> str:
+    """Why the machine's memory and disks cannot be put into snapshots; "" where they can."""
+    disk = around.disk
+    if disk.version != 3:
+        return f"the image is {'qcow2 version 2' if disk.version else disk.format}, which has no such snapshots"
+    if disk.refcount_bits < _LEAST_REFCOUNT_BITS:
+        return f"its refcounts of {disk.refcount_bits} bits leave no room for snapshots"
+    others = [other for other in around.disks if not other.read_only and other.format != "qcow2"]
+    if others:
+        return f"its disk {others[0].names[0]} is {others[0].format}, and would not go back together with the memory"
+    if around.host_free < steps * around.memory:
+        room = f"{format_size(around.host_free)} free on the host"
+        return f"{steps} snapshots of {format_size(around.memory)} of memory may not fit into the {room}"
+    return ""
+
+
+def _notes(
+    proposal: Proposal, around: Surroundings, mode: SnapshotMode, reason: str, *, restart: bool
+) -> Iterator[str]:
+    if restart:
+        yield f"the guest restarts once: a disk on {around.disk.bus.name} does not show a new size before"
+    if mode == "internal":
+        yield (
+            "each snapshot holds the guest's memory and stops it for as long as that takes; going back puts it back to "
+            "that instant: what it did since is lost"
+        )
+    elif mode == "overlay":
+        yield (
+            "point of no return for the running guest: resize-image; until the run is done it can be shut down and "
+            "taken back by growdisk rollback. Do not restart it from the image meanwhile: its new data are in overlays"
+        )
+    else:
+        why = f" ({reason})" if reason else ""
+        yield (
+            f"no snapshots{why}: until grow-filesystem the guest's own undo takes the table back; "
+            "point of no return: grow-filesystem"
+        )
+    grown = proposal.after.image.virtual_size - around.disk.size
+    if grown > around.host_free:
+        free = format_size(around.host_free)
+        yield f"the disk may fill by {format_size(grown)} more than now, and the host has {free} free"

@@ -1,0 +1,152 @@
+"""What a step of a running guest works with: the machine as QEMU has it, and a shell inside the guest.
+
+The shell is opened anew after everything that may have broken it: a restart, or memory put back to an earlier instant.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from growdisk.backends.guest_answers import Answer, Outcome, parse_answer
+from growdisk.backends.guest_disk import GuestDisk
+from growdisk.backends.guest_plan import GuestPlan, Phase
+from growdisk.backends.guest_shell import GuestLost, GuestShell, GuestUnreachable
+from growdisk.backends.online import LiveDisk, Machine
+from growdisk.steps.live_failures import GuestDidNotReturn, GuestMustRestart, GuestRefused, PhaseFailed, PhaseStuck
+from growdisk.values import dataclass
+from growdisk.workflow.stopping import StopRequest
+
+_PHASE_SECONDS = 1800.0  # update-initramfs under emulation takes minutes
+_QUICK_SECONDS = 30.0
+_RESTART_SECONDS = 600.0
+_BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
+_RESTART = "(sleep 2; systemctl reboot || reboot) </dev/null >/dev/null 2>&1 &"
+
+
+class Inside:
+    """The way into the guest. `open` makes a new one; GuestUnreachable where that fails."""
+
+    def __init__(self, open_shell: Callable[[], GuestShell], stop: StopRequest) -> None:
+        self._open, self._stop = open_shell, stop
+        self._shell: GuestShell | None = None
+
+    @property
+    def shell(self) -> GuestShell:
+        if self._shell is None:
+            self._shell = self._open()
+        return self._shell
+
+    def forget(self) -> None:
+        """The next use opens a new one."""
+        if self._shell is not None:
+            self._shell.close()
+        self._shell = None
+
+    def wait(self, seconds: float) -> GuestShell:
+        """Until the guest lets us in again."""
+        deadline = time.monotonic() + seconds
+        self.forget()
+        while True:
+            self._stop.check()
+            try:
+                return self.shell
+            except GuestUnreachable as error:
+                if time.monotonic() > deadline:
+                    raise GuestDidNotReturn(error.way, seconds=seconds, reason=error.reason) from error
+                time.sleep(1)
+
+
+@dataclass(frozen=True)
+class LiveContext:
+    """`key` is the disk's name in QEMU, `device` the guest's own; `path` the image, for messages."""
+
+    machine: Machine
+    key: str
+    inside: Inside
+    device: str
+    guest: GuestPlan
+    path: Path
+    may_restart: bool
+
+    @property
+    def disk(self) -> LiveDisk:
+        return self.machine.disk(self.key)
+
+    def seen(self) -> GuestDisk:
+        """The disk as the guest sees it now."""
+        return GuestDisk(self.inside.shell, self.device, self.seen_size())
+
+    def seen_size(self) -> int:
+        """Bytes, by the guest's kernel."""
+        return 512 * int(self.ask(f"cat /sys/class/block/{self._name}/size").strip() or 0)
+
+    def kernel_partitions(self) -> dict[int, tuple[int, int]]:
+        """What the guest's kernel goes by: number to (start, size) in bytes."""
+        answer = self.ask(
+            f"cd /sys/class/block/{self._name} && for p in {self._name}*/partition; do [ -e $p ] || continue; "
+            'd=${p%/partition}; echo "$(cat $p) $(cat $d/start) $(cat $d/size)"; done'
+        )
+        rows = [[int(word) for word in line.split()] for line in answer.splitlines() if _is_row(line)]
+        return {number: (512 * start, 512 * size) for number, start, size in rows}
+
+    def ask(self, words: str) -> str:
+        """A short look inside. GuestLost where it fails."""
+        answer = self.inside.shell.run(words, _QUICK_SECONDS)
+        if answer.status != 0:
+            raise GuestLost(self.inside.shell.name, reason=f"{words.split()[0]}: {answer.last_words}")
+        return answer.stdout.decode(errors="replace")
+
+    def run(self, phase: Phase) -> Answer:
+        """One phase of the guest-side scripts. Raises what stands for its answer where it is not done."""
+        from growdisk.backends.scripts import render
+
+        scripts = render(self.guest)
+        text = f"GROWDISK_DISK={self.device}; export GROWDISK_DISK\n{scripts[phase.file_name]}"
+        done = self.inside.shell.run(text, _PHASE_SECONDS)
+        answer = parse_answer(phase, self.guest.run, done.stdout)
+        match answer.result:
+            case Outcome.REFUSED:
+                raise GuestRefused(phase.value, said=answer.what, reason=answer.why, hint=answer.do)
+            case Outcome.FAILED:
+                raise PhaseFailed(phase.value, said=answer.what, reason=answer.why, hint=answer.do)
+            case Outcome.STUCK:
+                raise PhaseStuck(phase.value, said=answer.what, reason=answer.why, hint=answer.do)
+        return answer
+
+    def run_to_the_end(self, phase: Phase) -> Answer:
+        """As `run`; where the guest's kernel cannot go on before a restart, it is restarted, if that is allowed."""
+        answer = self.run(phase)
+        if answer.result is Outcome.REBOOT:
+            if not self.may_restart:
+                raise GuestMustRestart(reason=answer.why)
+            self.restart()
+            answer = self.run(phase)
+        if answer.result is Outcome.REBOOT:
+            raise PhaseFailed(phase.value, said=answer.what, reason=answer.why, hint=answer.do)
+        return answer
+
+    def restart(self) -> None:
+        """An orderly restart of the guest, until it lets us in again."""
+        before = self.ask(_BOOT_ID)
+        self.ask(_RESTART)
+        deadline = time.monotonic() + _RESTART_SECONDS
+        while True:
+            try:
+                self.inside.wait(_RESTART_SECONDS)
+                if self.ask(_BOOT_ID) != before:
+                    return
+            except GuestLost:
+                pass
+            if time.monotonic() > deadline:
+                raise GuestDidNotReturn("its shell", seconds=_RESTART_SECONDS, reason="it is still in the same boot")
+            time.sleep(1)
+
+    @property
+    def _name(self) -> str:
+        return self.device.removeprefix("/dev/")
+
+
+def _is_row(line: str) -> bool:
+    return len(line.split()) == 3 and line.replace(" ", "").isdecimal()

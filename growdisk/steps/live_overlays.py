@@ -1,0 +1,83 @@
+"""Overlays under a running guest: each step's writes go to a file of their own, merged into the image at the end.
+
+The image is as it was until then; but a running guest cannot go back, because its memory belongs to the newest data.
+Once it is off, the offline store finds the same files and takes it back, or brings them into the image.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from growdisk.backends.live_jobs import merge_overlays, put_overlay
+from growdisk.durable import sync_directory
+from growdisk.qcow2.create import create
+from growdisk.steps.live_context import LiveContext
+from growdisk.steps.live_failures import OverlaysNeedRest, WrongImage
+
+
+class LiveOverlays:
+    """The SnapshotStore of `--snapshots overlay`, online. `quiet` runs a deed while the guest's files are at rest."""
+
+    can_restore = False
+
+    def __init__(
+        self, context: LiveContext, directory: Path, base_node: str, steps: Sequence[str],
+        quiet: Callable[[Callable[[], None]], None],
+    ) -> None:  # fmt: skip
+        self._context, self._directory, self._base_node = context, directory, base_node
+        self._steps, self._quiet = list(steps), quiet
+
+    def take(self, step: str) -> None:
+        overlay = self._overlay(step)
+        if _same(self._context.disk.file, overlay):
+            return
+        below = self._present(self._steps[: self._steps.index(step)])
+        expected = below[-1] if below else self._context.path.resolve()
+        if not _same(self._context.disk.file, expected):
+            raise WrongImage(self._context.path, file=self._context.disk.file, expected=str(expected))
+        overlay.unlink(missing_ok=True)
+        backing, kind = (below[-1].name, "qcow2") if below else (f"../{expected.name}", self._format())
+        create(overlay, self._context.disk.size, backing=Path(backing), backing_format=kind)
+        sync_directory(self._directory)
+        node = f"growdisk-{self._steps.index(step) + 1:02}-{os.getpid()}"
+        self._quiet(lambda: put_overlay(self._context.machine, self._context.key, overlay, node))
+
+    def restore(self, step: str) -> None:
+        raise OverlaysNeedRest(self._context.path, overlay=self._context.disk.file)
+
+    def reserve(self) -> None:
+        """The host's free space was looked at before the run."""
+
+    def keep(self) -> None:
+        """They stay under the guest."""
+
+    def settle(self) -> None:
+        if self._present(self._steps) and not _same(self._context.disk.file, self._context.path):
+            merge_overlays(self._context.machine, self._context.key, self._base_node)
+        self.discard()
+
+    def discard(self) -> None:
+        for overlay in reversed(self._present(self._steps)):
+            overlay.unlink()
+        sync_directory(self._directory)
+
+    def close(self) -> None:
+        self._context.inside.forget()
+
+    def _overlay(self, step: str) -> Path:
+        return self._directory / f"{self._steps.index(step) + 1:02}-{step}.qcow2"
+
+    def _present(self, steps: Sequence[str]) -> list[Path]:
+        return [overlay for step in steps if (overlay := self._overlay(step)).exists()]
+
+    def _format(self) -> str:
+        return self._context.disk.format
+
+
+def _same(file: str, path: Path) -> bool:
+    try:
+        return Path(file).samefile(path)
+    except OSError:
+        return False

@@ -1,0 +1,57 @@
+"""Snapshots of a running guest inside its qcow2 images, memory included: going back puts the running guest back.
+
+What the guest did since the snapshot is lost then, with everything that it told others meanwhile. Names are those of
+the offline store, so that a guest that is off is taken back by that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from growdisk.backends.live_jobs import delete, load, save
+from growdisk.steps.failures import SnapshotMissing
+from growdisk.steps.live_context import LiveContext
+
+
+class LiveSnapshots:
+    """The SnapshotStore of `--snapshots internal`, online. `steps` are the plan's step names in order."""
+
+    can_restore = True
+
+    def __init__(self, context: LiveContext, run: str, steps: Sequence[str]) -> None:
+        self._context = context
+        self._names = {step: f"growdisk-{run}-{number}-{step}" for number, step in enumerate(steps, start=1)}
+
+    def take(self, step: str) -> None:
+        if self._names[step] not in self._context.disk.snapshots:
+            save(self._context.machine, self._context.key, self._names[step])
+
+    def restore(self, step: str) -> None:
+        name = self._names[step]
+        if name not in self._context.disk.snapshots:
+            raise SnapshotMissing(name, path=self._context.path)
+        self._context.inside.forget()
+        load(self._context.machine, self._context.key, name)
+        names = list(self._names.values())
+        self._delete(names[names.index(name) + 1 :])
+
+    def reserve(self) -> None:
+        """Settling only frees clusters."""
+
+    def keep(self) -> None:
+        """They lie in the image as they are."""
+
+    def settle(self) -> None:
+        self.discard()
+
+    def discard(self) -> None:
+        self._delete(list(self._names.values()))
+
+    def close(self) -> None:
+        self._context.inside.forget()
+
+    def _delete(self, names: Sequence[str]) -> None:
+        present = self._context.disk.snapshots
+        for name in reversed(names):
+            if name in present:
+                delete(self._context.machine, name)
