@@ -8,7 +8,7 @@ one area that counts itself.
 from __future__ import annotations
 
 import sys
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
@@ -87,6 +87,23 @@ class Allocator:
             self._note_free(first, count)
             del self._in_use[bisect_left(self._in_use, first) : bisect_left(self._in_use, first + count)]
 
+    def check_metadata(self) -> None:
+        """Raise ImageDamaged if metadata are counted as free. Otherwise that is found when such a cluster is wanted."""
+        self._in_use = self._in_use or self._keeper.metadata_clusters()
+        self._refuse_free_metadata(0, sys.maxsize)
+
+    def metadata_in(self, first: int, count: int) -> int | None:
+        """A cluster of the run that certainly holds metadata, or None."""
+        self._in_use = self._in_use or self._keeper.metadata_clusters()
+        place = bisect_left(self._in_use, first)
+        found = self._in_use[place : place + 1]
+        return found[0] if found and found[0] < first + count else None
+
+    def now_metadata(self, cluster: int) -> None:
+        """A cluster from allocate() is a table now."""
+        if self._in_use:
+            insort(self._in_use, cluster)
+
     def trim_file(self) -> None:
         """Cut off what lies behind the last used cluster. That it is free must be durable."""
         size = self._find_end() << self._geometry.cluster_bits
@@ -113,7 +130,7 @@ class Allocator:
 
     def _learn_holes(self) -> None:
         if self._end < 0:
-            self._in_use = self._keeper.metadata_clusters()
+            self._in_use = self._in_use or self._keeper.metadata_clusters()
             self._end = self._find_end()
             self._refuse_free_metadata(self._end, sys.maxsize)
         per_block = self._geometry.refblock_entries

@@ -27,8 +27,8 @@ class Gate:
         if self._metadata.is_locked:
             raise KeyNeeded(self._metadata.path)
 
-    def begin_guest_change(self) -> None:
-        """Before guest bytes are written."""
+    def refuse_guest_change(self) -> None:
+        """Refuse guest bytes that cannot be encrypted."""
         self.require_readable()
         if self._metadata.header.crypt_method == LEGACY_AES:
             raise ImageUnsupported(
@@ -42,6 +42,10 @@ class Gate:
     def begin_change(self) -> None:
         """Before the first change: autoclear bits tell of data that we do not keep up to date."""
         if not self.writable:
+
+    def begin_guest_change(self) -> None:
+        """Before guest bytes are written."""
+        self.refuse_guest_change()
             raise ValueError(f"{self._metadata.path} is open for reading only")
         if not self.has_begun and self._metadata.header.autoclear & ~_KEPT_UP_TO_DATE:
             self._drop_autoclear_data()
@@ -70,5 +74,7 @@ class Gate:
         header = self._metadata.header
         bitmaps = bitmap_runs(self._metadata.file, header)
         self.set_autoclear(header.autoclear & _KEPT_UP_TO_DATE)
-        if self._metadata.refcounts.first_outside(bitmaps, 1, 1) is None:
+        theirs = all(self._metadata.allocator.metadata_in(first, count) is None for first, count in bitmaps)
+        if theirs and self._metadata.refcounts.first_outside(bitmaps, 1, 1) is None:
             self._metadata.release(bitmaps)
+        self._metadata.allocator.check_metadata()

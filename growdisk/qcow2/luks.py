@@ -27,7 +27,7 @@ _MAGIC, _VERSION = b"LUKS\xba\xbe", 1
 _ENABLED, _DISABLED = 0x00AC71F3, 0x0000DEAD
 _SLOTS, _STRIPES = 8, 4000
 _SLOT_ALIGNMENT = 4096
-_MIN_ITERATIONS, _MAX_ITERATIONS = 1000, 1 << 26  # an image must not keep a processor busy for hours
+_MIN_ITERATIONS, _MAX_ITERATIONS = 1000, 1 << 26  # in all: an image must not keep a processor busy for minutes
 _MAX_KEY_BYTES, _MAX_STRIPES = 64, 10_000
 _PROBE_ITERATIONS = 20_000
 Read = Callable[[int, int], bytes]  # (offset in the LUKS header, length) -> bytes
@@ -100,7 +100,8 @@ class LuksHeader:
             sound = 0 < slot.stripes <= _MAX_STRIPES and 0 < slot.iterations <= _MAX_ITERATIONS and inside
             if slot.active and not sound:
                 raise damaged(path, "a key slot of its encryption header cannot be true")
-        if not 0 < self.iterations <= _MAX_ITERATIONS:
+        rounds = sum(slot.iterations for slot in self.slots if slot.active)
+        if not 0 < self.iterations <= _MAX_ITERATIONS - rounds:
             raise damaged(path, "its encryption header asks for an impossible number of rounds")
 
 

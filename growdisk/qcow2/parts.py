@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from growdisk.block.device import BlockDevice
     from growdisk.qcow2.mapping import Mapping
     from growdisk.qcow2.packing import Packer
+    from growdisk.qcow2.preflight import Preflight
     from growdisk.qcow2.reader import Reader
     from growdisk.qcow2.resize import Resizer
     from growdisk.qcow2.snapshot_ops import SnapshotKeeper
@@ -65,6 +66,12 @@ class Parts:
         from growdisk.qcow2.writer import Writer
 
         return Writer(self.metadata, self.mapping, self.reader)
+
+    @cached_property
+    def preflight(self) -> Preflight:
+        from growdisk.qcow2.preflight import Preflight
+
+        return Preflight(self.metadata, self.mapping, self.reader, self.walker)
 
     @cached_property
     def packer(self) -> Packer:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from growdisk.errors import ImageUnsupported, SnapshotAmbiguous, SnapshotExists, SnapshotNotFound
@@ -30,9 +30,11 @@ from growdisk.qcow2.snapshots import (
     read_entries,
 )
 from growdisk.qcow2.tables import dump_table, load_table
-from growdisk.qcow2.walk import Walker, without_copied
+from growdisk.qcow2.walk import References, Walker, without_copied
 from growdisk.qcow2.writeback import Metadata
 from growdisk.values import replace
+
+Begin = Callable[[], None]
 
 
 class SnapshotKeeper:
@@ -76,13 +78,15 @@ class SnapshotKeeper:
 
     # --- create -----------------------------------------------------------------------------------
 
-    def create(self, name: str) -> SnapshotInfo:
-        """Keep the present state under a new name."""
+    def create(self, name: str, begin: Begin) -> SnapshotInfo:
+        """Keep the present state under a new name. `begin`: called before the first write, after the last refusal."""
         self.check_new_name(name)
         self._metadata.close_cleanly()
         active = self._metadata.l1
         references = self._walker.references(active)
         self._walker.check_counts(references, up=True)
+        self._check_tables(references)
+        begin()
         with self._counting():
             self._walker.clear_copied(active)
             self._clear_active_copied()
@@ -118,7 +122,7 @@ class SnapshotKeeper:
 
     # --- apply ------------------------------------------------------------------------------------
 
-    def apply(self, name: str, *, by_id: bool = False) -> None:
+    def apply(self, name: str, begin: Begin, *, by_id: bool = False) -> None:
         """Make the image what it was when the snapshot was taken, size included; the snapshot stays."""
         entry, l1 = self.load(name, by_id=by_id)
         self._metadata.close_cleanly()
@@ -127,6 +131,9 @@ class SnapshotKeeper:
         gained, lost = self._walker.references(wanted), self._walker.references(self._metadata.l1)
         self._walker.check_counts(gained, up=True)
         self._walker.check_counts(lost, up=False)
+        self._check_tables(gained)
+        self._check_tables(lost)
+        begin()
         with self._counting():
             self._walker.clear_copied(wanted)
             self._metadata.forget_l2()
@@ -157,13 +164,15 @@ class SnapshotKeeper:
 
     # --- delete -----------------------------------------------------------------------------------
 
-    def delete(self, name: str, *, by_id: bool = False) -> None:
+    def delete(self, name: str, begin: Begin, *, by_id: bool = False) -> None:
         """Forget a snapshot and free what only it needed."""
         entry = self.find(name, by_id=by_id)
         self._metadata.close_cleanly()
         l1 = self._load_l1(entry)
         references = self._walker.references(l1)
         self._walker.check_counts(references, up=False)
+        self._check_tables(references, self._table_run(entry.l1_offset, 8 * entry.l1_size))
+        begin()
         with self._counting():
             self._switch_table(tuple(other for other in self.entries if other is not entry), counted=[])
             self._metadata.release([*references.runs(), self._table_run(entry.l1_offset, 8 * entry.l1_size)])
@@ -183,6 +192,19 @@ class SnapshotKeeper:
         table = load_table(self._metadata.file.read(entry.l1_offset, size))
         self._metadata.check_l1(table, f"L1 table of snapshot '{entry.name}'")
         return table
+
+    def _check_tables(self, references: References, *others: Run) -> None:
+        """Whatever is about to be freed, and all that may never be handed out, must be counted and be nothing else."""
+        header = self._metadata.header
+        tables = [self._table_run(header.snapshots_offset, len(dump_entries(self.entries))), *others]
+        tables.append(self._table_run(header.l1_offset, 8 * header.l1_size))
+        bad = self._metadata.refcounts.first_outside(tables, 1, self._geometry.refcount_max)
+        if bad is not None:
+            raise self._walker.bad_count(*bad)
+        self._metadata.allocator.check_metadata()
+        fixed = self._metadata.fixed_clusters()
+        fixed.update(cluster for first, count in tables for cluster in range(first, first + count))
+        self._walker.check_apart(references, sorted(fixed))
 
     def _switch_table(self, entries: tuple[SnapshotEntry, ...], counted: list[Run]) -> None:
         """Write a whole new snapshot table and all counts, switch to it, and free the old one.

@@ -8,6 +8,7 @@ per entry.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 from growdisk.errors import ImageError, ImageUnsupported
@@ -22,6 +23,7 @@ from growdisk.values import dataclass, field
 
 _RUN_BITS = 20  # a run is packed as first << 20 | count, so that a million of them take 8 MB
 _COUNT_MASK = (1 << _RUN_BITS) - 1
+_MAX_CLUSTERS = 1 << 64 - _RUN_BITS
 _FRAGMENTED = 256  # runs in one table; from there on it is read entry by entry
 _CLEAR = bytes(value & 0x7F for value in range(256))  # COPIED is the top bit of an entry's first byte
 _SET = bytes(value | 0x80 for value in range(256))
@@ -33,6 +35,9 @@ class References:
 
     packed_runs: array[int] = field(default_factory=lambda: array("Q"))
     compressed: dict[int, int] = field(default_factory=dict)  # cluster index: how many compressed clusters lie in it
+    repeated: int | None = None  # a cluster that two entries claim as their own; known after runs()
+    #: What _join() gave last, and of how many packed runs.
+    joined: tuple[int, list[Run]] = field(default_factory=lambda: (0, []))
 
     def add(self, first: int, count: int) -> None:
         self.packed_runs.append(first << _RUN_BITS | count)
@@ -46,19 +51,30 @@ class References:
 
         However a guest's clusters are scattered: in the order of the file they are a few long runs.
         """
+        if self.joined[0] != len(self.packed_runs):
+            self.joined = len(self.packed_runs), self._join()
+        shared = [(cluster, 1) for cluster, times in sorted(self.compressed.items()) for _ in range(times)]
+        return self.joined[1] + shared
+
+    def _join(self) -> list[Run]:
         runs: list[Run] = []
         first, end = 0, 0
         for packed in sorted(self.packed_runs):
             start, count = packed >> _RUN_BITS, packed & _COUNT_MASK
             if start != end:
+                if start < end:
+                    self.repeated = start
                 if end > first:
                     runs.append((first, end - first))
                 first = start
             end = start + count
         if end > first:
             runs.append((first, end - first))
-        for cluster, times in sorted(self.compressed.items()):
-            runs += [(cluster, 1)] * times
+        starts = [first for first, _ in runs] if self.compressed else []
+        for cluster in self.compressed if runs else ():
+            first, count = runs[max(bisect_right(starts, cluster) - 1, 0)]
+            if first <= cluster < first + count:
+                self.repeated = cluster
         return runs
 
 
@@ -72,7 +88,7 @@ class Walker:
     def references(self, l1: array[int]) -> References:
         """What the table reaches, L2 tables included. ImageDamaged for any entry that is not sound."""
         found, bits = References(), self._geometry.cluster_bits
-        for offset in l2_offsets(l1):
+        for offset in self._sole_offsets(l1):
             found.add(offset >> bits, 1)
             if self._metadata.data_file is not None:
                 continue  # guest clusters in a data file have no counts
@@ -89,6 +105,28 @@ class Walker:
                 self._mapping.kind(table[end - 1])
                 found.add((entry & OFFSET_MASK) >> bits, end - start)
         return found
+
+    def range_references(self, start: int, end: int) -> References:
+        """What the entries of the guest range [start, end) name; not the L2 tables themselves."""
+        found, coverage, bits = References(), self._geometry.l2_coverage, self._geometry.cluster_bits
+        while start < end and self._metadata.data_file is None:
+            stop = min(end, (start // coverage + 1) * coverage)
+            table = self._metadata.l2_table(start // coverage)
+            if table is not None:
+                index = start >> bits & self._geometry.l2_entries - 1
+                count = (stop - 1 >> bits) - (start >> bits) + 1
+                self._add_entries(found, self._entries(table)[index : index + count])
+            start = stop
+        return found
+
+    def _sole_offsets(self, l1: array[int]) -> list[int]:
+        """The L2 tables of an L1 table, each named once; else a small file could make us read for hours."""
+        offsets, path = list(l2_offsets(l1)), self._metadata.path
+        if len(set(offsets)) < len(offsets):
+            raise damaged(path, "two entries of an L1 table name the same L2 table")
+        if self._metadata.file.size >> self._geometry.cluster_bits > _MAX_CLUSTERS:
+            raise ImageUnsupported(path, reason=f"its file has more than {_MAX_CLUSTERS} clusters")
+        return offsets
 
     def _entries(self, table: array[int]) -> array[int]:
         """A table without the bitmaps that stand between extended entries."""
@@ -117,6 +155,8 @@ class Walker:
         refcounts, highest = self._metadata.refcounts, self._geometry.refcount_max
         low, high = (1, highest - 1) if up else (1, highest)
         bad = refcounts.first_outside(references.runs(), low, high)
+        if references.repeated is not None:
+            raise damaged(self._metadata.path, f"cluster {references.repeated:#x} is used twice by the same disk")
         for cluster, times in references.compressed.items():
             if bad is not None:
                 break
@@ -124,7 +164,14 @@ class Walker:
             if count < times or (up and count + times > highest):
                 bad = (cluster, count)
         if bad is not None:
-            raise self._bad_count(*bad)
+            raise self.bad_count(*bad)
+
+    def check_apart(self, references: References, tables: list[int]) -> None:
+        """Raise ImageDamaged if what an L1 table reaches is one of these clusters (in order) too."""
+        for first, count in references.runs():
+            place = bisect_left(tables, first)
+            if place < len(tables) and tables[place] < first + count:
+                raise damaged(self._metadata.path, f"cluster {tables[place]:#x} holds a table and guest data too")
 
     def clear_copied(self, l1: array[int]) -> None:
         """Clear COPIED in all L2 tables that `l1` reaches, in place; the caller syncs."""
@@ -174,7 +221,8 @@ class Walker:
             if host and not entry & COMPRESSED and get(host >> bits) == 1:
                 raw[step * index] |= 0x80
 
-    def _bad_count(self, cluster: int, count: int) -> ImageError:
+    def bad_count(self, cluster: int, count: int) -> ImageError:
+        """What to raise for a cluster that is in use and has this count."""
         if count == 0:
             return damaged(self._metadata.path, f"cluster {cluster:#x} is in use and its reference count is 0")
         return ImageUnsupported(

@@ -25,6 +25,7 @@ from growdisk.values import replace
 
 L2_CACHE_BYTES = 16 << 20
 _SECTOR_ENTRIES = 64  # of 8 bytes: what is written of the L1 table at once
+_MAX_KEY_STORE = 64 << 20  # bytes of a LUKS header
 _PENDING_MAX = 4096  # runs that wait to be freed
 
 
@@ -78,7 +79,7 @@ class Metadata:
         cluster_size, size = self.geometry.cluster_size, self.file.size
         bad_bits = L1_RESERVED | (cluster_size - 1)
         for index, entry in enumerate(table):
-            if entry and (entry & bad_bits or (entry & OFFSET_MASK) + cluster_size > size):
+            if entry and (entry & bad_bits or not entry & OFFSET_MASK or (entry & OFFSET_MASK) + cluster_size > size):
                 raise damaged(self.path, f"entry {index} of its {name} ({entry:#x}) is not a cluster of the file")
 
     def load_l2(self, offset: int) -> array[int]:
@@ -97,6 +98,7 @@ class Metadata:
             return self._l2.get(offset)
         table = self._l2.get(offset)[:] if offset else array("Q", bytes(self.geometry.cluster_size))
         cluster = self.allocator.allocate(1)
+        self.allocator.now_metadata(cluster)
         new_offset = cluster << self.geometry.cluster_bits
         self._l2.drop(new_offset)
         self._l2.changed(new_offset, table)
@@ -119,19 +121,23 @@ class Metadata:
 
     def metadata_clusters(self) -> list[int]:
         """Indices of the clusters that hold header, tables and refcount blocks, in order."""
+        tables = ((entry & OFFSET_MASK) >> self.geometry.cluster_bits for entry in self.l1 if entry)
+        return sorted(self.fixed_clusters().union(tables))
+
+    def fixed_clusters(self) -> set[int]:
+        """The same without L2 tables."""
         bits, header = self.geometry.cluster_bits, self.header
         l1_first, table_first = header.l1_offset >> bits, header.reftable_offset >> bits
         clusters = {0, *range(l1_first, l1_first + self.geometry.clusters(8 * header.l1_size))}
         clusters.update(range(table_first, table_first + header.reftable_clusters))
         clusters.update(offset >> bits for offset in self.refcounts.table if offset)
-        clusters.update((entry & OFFSET_MASK) >> bits for entry in self.l1 if entry)
         if (crypto := header.extension(Extension.CRYPTO)) is not None and len(crypto) == 16:
             offset, length = int.from_bytes(crypto[:8], "big"), int.from_bytes(crypto[8:], "big")
-            if offset + length <= self.file.size:
+            if offset + length <= self.file.size and length <= _MAX_KEY_STORE:
                 clusters.update(range(offset >> bits, (offset >> bits) + self.geometry.clusters(length)))
         if header.snapshot_count:
             clusters.add(header.snapshots_offset >> bits)
-        return sorted(clusters)
+        return clusters
 
     # --- order ------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from array import array
 
 from growdisk.qcow2.entries import COPIED, ZERO, L2Kind
 from growdisk.qcow2.features import Autoclear
+from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.reader import Reader
 from growdisk.qcow2.refcounts import Run
@@ -88,7 +89,13 @@ class Writer:
         bits = self._geometry.cluster_bits
         first, last = run.host >> bits, run.host + run.end - run.start - 1 >> bits
         inside = run.host + run.end - run.start <= self._data.size
-        return inside and (self._elsewhere or self._metadata.refcounts.all_equal(first, last - first + 1, 1))
+        if not inside or self._elsewhere:
+            return inside
+        if not self._metadata.refcounts.all_equal(first, last - first + 1, 1):
+            return False
+        if (cluster := self._metadata.allocator.metadata_in(first, last - first + 1)) is not None:
+            raise damaged(self._metadata.path, f"cluster {cluster:#x} is guest data and holds metadata too")
+        return True
 
     def _rewritable_end(self, first: GuestRun, end: int) -> int:
         """How far the runs from `first` on all need new clusters."""

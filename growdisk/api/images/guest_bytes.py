@@ -11,6 +11,7 @@ from growdisk.api.images.opening import opened, require_keys, told_no_creation
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported
+from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.qcow2.usable import Passphrase
 from growdisk.units import split_range
@@ -44,6 +45,8 @@ def write_bytes(
         with opened(path, image_format, writable=True, key=key) as image:
             require_keys(image)
             _require_inside(path, image, offset, file.size)
+            if isinstance(image, Qcow2Image):
+                image.check_change(offset, file.size)
             for start, end in split_range(0, file.size, _CHUNK):
                 image.write(offset + start, file.read(start, end - start))
             image.flush()

@@ -39,6 +39,9 @@ def commit_overlay(path: Path, progress: Progress, key: Passphrase | None = None
         base_path, base_format = _base_of(overlay)
         with opened(base_path, base_format, writable=True, key=key) as base:
             require_keys(base)
+            overlay.check_make_empty()
+            if isinstance(base, Qcow2Image):
+                base.check_change(0, min(base.size, overlay.size))
             if base.size < overlay.size:
                 if isinstance(base, RawFile):
                     refuse_small_device(base, overlay.size)
@@ -66,6 +69,7 @@ def rebase_overlay(
         backing_format = _format_of_base(path, name, backing_format)
         new = opened_as_backing(path, with_backing(overlay.header, path, name, backing_format), key)
         require_keys(new)
+        overlay.check_change(0, overlay.size)
         with _exchanged(overlay, new) as old:
             _keep_what_was_seen(overlay, old, new, progress)
             overlay.flush()
