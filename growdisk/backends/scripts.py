@@ -2,19 +2,143 @@
 
 For the host side: `render(plan)` gives file name → text of every phase (guest_plan.Phase.file_name) and of the driver
 (guest_plan.DRIVER). Send a phase's text to `sh -s` as root in the guest, then `guest_answers.parse_answer(...)` its
-stdout. Only what is in the plan becomes part of a script, through one quoting filter; callers have nothing to quote.
+stdout. Only what is in the plan becomes part of a script, and every value goes through `shell_value`, whatever the
+template does: nobody can forget to quote.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from growdisk.backends.guest_plan import DRIVER, GuestPlan, Phase
+import jinja2
+
+from growdisk.backends.guest_plan import DRIVER, RUN_ORDER, GuestPlan, GuestSwap, Phase
+from growdisk.backends.guest_repair import initrd
+from growdisk.backends.guest_repair.swap_identity import SwapIdentity
+from growdisk.backends.guest_tables import fdisk_keys, kernel_listing, listing, parted_steps, sfdisk_edits
+from growdisk.partitions.table import Role
+
+_RUN = re.compile(r"[A-Za-z0-9-]{1,60}")
+_FSTAB_SPECIAL = re.compile(r"[\s\\#]")
+_LINK_SPECIAL = re.compile(r"[\s\\#/]")
 
 
 def render(plan: GuestPlan) -> Mapping[str, str]:
     """All scripts of `plan` by file name: one for each phase, and the driver."""
-    raise NotImplementedError
+    assert _RUN.fullmatch(plan.run), plan.run  # it is the name of a folder in the guest
+    environment = _environment()
+    values = _values(plan)
+    names = {phase.file_name: phase.value for phase in Phase} | {DRIVER: ""}
+    return {name: environment.get_template(f"{name}.j2").render(**values, phase=phase) for name, phase in names.items()}
 
 
-__all__ = ["DRIVER", "GuestPlan", "Phase", "render"]
+def shell_value(value: object) -> str:
+    """Anything as one word of a shell. What is not a number or a text has no place in a script."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise TypeError(f"{value!r} cannot be put into a script")
+    if isinstance(value, int):
+        return str(value)
+    # Always in quotes, which shlex.quote leaves out where it can: "a-1" without them looks like a mistake to shellcheck.
+    return "'" + value.replace("\0", "").replace("'", "'\"'\"'") + "'"
+
+
+def _environment() -> jinja2.Environment:
+    # Shell is full of {% and {#, as in {%s} and ${#x}.
+    return jinja2.Environment(
+        block_start_string="<%", block_end_string="%>", comment_start_string="<#", comment_end_string="#>",
+        loader=jinja2.PackageLoader("growdisk.backends"), undefined=jinja2.StrictUndefined, finalize=shell_value,
+        keep_trailing_newline=True, autoescape=False,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _GoneSwap:
+    """A swap that goes: all its names, and the block before an initrd that makes it forget them (in three pieces)."""
+
+    number: int
+    names: tuple[str, ...]
+    block_name: str
+    block_head: str
+    block_padding: int
+    block_tail: str
+
+
+def _values(plan: GuestPlan) -> dict[str, object]:
+    gone = [_gone(swap) for swap in plan.swaps if swap.fate in ("drop", "file")]
+    return _table_values(plan) | {
+        "run": plan.run, "serial": plan.serial, "driver_name": DRIVER,
+        "phases": " ".join(phase.value for phase in RUN_ORDER),
+        "fs_kind": plan.filesystem.kind, "fs_uuid": plan.filesystem.uuid, "fs_new_size": plan.filesystem.new_size,
+        "swap_numbers": " ".join(str(swap.number) for swap in plan.swaps),
+        "gone_swaps": " ".join(str(swap.number) for swap in gone), "gone": gone,
+        "moved_swaps": [swap for swap in plan.swaps if swap.fate == "move"],
+        "swap_file_size": plan.swap_file_size,
+        "swap_file_uuid": next((swap.uuid for swap in plan.swaps if swap.fate == "file"), ""),
+    }  # fmt: skip
+
+
+def _table_values(plan: GuestPlan) -> dict[str, object]:
+    before, after, unit = plan.before, plan.after, plan.before.sector_size
+    old = before.by_number(plan.target)
+    assert old is not None, plan.target
+    leaving = [part.number for part in [*plan.removed, *plan.moved] if part.role is not Role.EXTENDED]
+    return {
+        "kind": before.kind, "disk_id": before.disk_id, "sector_size": unit, "disk_sectors": after.disk_size // unit,
+        "target": plan.target, "target_start": old.start // unit,
+        "target_old_bytes": old.size, "target_new_bytes": plan.goal.size,
+        "before_table": listing(before), "after_table": listing(after),
+        "before_kernel": kernel_listing(before), "after_kernel": kernel_listing(after),
+        "extended": before.extended.number if before.extended else 0,
+        "extended_start": before.extended.start // unit if before.extended else 0,
+        "gone_numbers": " ".join(map(str, leaving)),
+        "moves_gpt": "yes" if before.kind == "gpt" and plan.moved else "no",
+        "sfdisk_edits": sfdisk_edits(plan), "parted_steps": parted_steps(plan),
+        "fdisk_keys": fdisk_keys(plan, busybox=False), "busybox_keys": fdisk_keys(plan, busybox=True),
+    }  # fmt: skip
+
+
+# --- the names of a swap ------------------------------------------------------------------------
+
+
+def _gone(swap: GuestSwap) -> _GoneSwap:
+    identity = SwapIdentity(
+        swap.number, swap.uuid or None, swap.label or None, swap.partuuid or None, swap.partlabel or None
+    )
+    block = initrd.forgetting_block(identity)
+    padding = max(re.findall(rb"\n+", block), key=len)
+    head, _, tail = block.partition(padding)
+    name = next(name for name in initrd.leading_names(block) if name.endswith(tuple("0123456789abcdef")))
+    return _GoneSwap(
+        swap.number, tuple(dict.fromkeys(_names(swap))), name, _printf(head), len(padding), _printf(tail)
+    )  # fmt: skip
+
+
+def _names(swap: GuestSwap) -> Iterator[str]:
+    """As files write them, without quotes: fstab writes a blank as \\040, a link of udev as \\x20."""
+    for tag, directory, value in (
+        ("UUID", "by-uuid", swap.uuid), ("LABEL", "by-label", swap.label), ("PARTUUID", "by-partuuid", swap.partuuid),
+        ("PARTLABEL", "by-partlabel", swap.partlabel),
+    ):  # fmt: skip
+        value = re.sub(r"[\"']", "", value)
+        spellings = {value, value.lower(), value.upper()} if tag in ("UUID", "PARTUUID") else {value}
+        for spelling in sorted(spellings - {""}):
+            yield f"{tag}={spelling}"
+            yield f"{tag}={_FSTAB_SPECIAL.sub(_octal, spelling)}"
+            yield f"/dev/disk/{directory}/{spelling}"
+            yield f"/dev/disk/{directory}/{_LINK_SPECIAL.sub(_hexadecimal, spelling)}"
+
+
+def _octal(match: re.Match[str]) -> str:
+    return f"\\{ord(match[0]):03o}"
+
+
+def _hexadecimal(match: re.Match[str]) -> str:
+    return f"\\x{ord(match[0]):02x}"
+
+
+def _printf(data: bytes) -> str:
+    """Bytes as a format of printf."""
+    plain = set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 =/._-")
+    return "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in data)

@@ -36,16 +36,16 @@ class Gate:
                 reason="it is encrypted in the legacy AES form, which growdisk reads and never writes",
                 hint="convert it (growdisk image convert); growdisk has not changed it",
             )
+
+    def begin_guest_change(self) -> None:
+        """Before guest bytes are written."""
+        self.refuse_guest_change()
         if not self.has_begun:
             self.begin_change()
 
     def begin_change(self) -> None:
         """Before the first change: autoclear bits tell of data that we do not keep up to date."""
         if not self.writable:
-
-    def begin_guest_change(self) -> None:
-        """Before guest bytes are written."""
-        self.refuse_guest_change()
             raise ValueError(f"{self._metadata.path} is open for reading only")
         if not self.has_begun and self._metadata.header.autoclear & ~_KEPT_UP_TO_DATE:
             self._drop_autoclear_data()
@@ -71,10 +71,10 @@ class Gate:
 
     def _drop_autoclear_data(self) -> None:
         """Clear the bits, then free the bitmaps: in this order, so that nobody follows them any more."""
+        self._metadata.allocator.check_metadata()
         header = self._metadata.header
         bitmaps = bitmap_runs(self._metadata.file, header)
         self.set_autoclear(header.autoclear & _KEPT_UP_TO_DATE)
         theirs = all(self._metadata.allocator.metadata_in(first, count) is None for first, count in bitmaps)
         if theirs and self._metadata.refcounts.first_outside(bitmaps, 1, 1) is None:
             self._metadata.release(bitmaps)
-        self._metadata.allocator.check_metadata()

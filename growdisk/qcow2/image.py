@@ -140,15 +140,15 @@ class Qcow2Image:
         self._gate.begin_guest_change()
         self._parts.writer.write(offset, memoryview(data).cast("B"))
 
-    def write_compressed(self, offset: int, data: bytes) -> None:
-        """Store one whole cluster, or the disk's last partial one, compressed where that makes it smaller."""
-        self.write_compressed_cluster(self._parts.packer.compressed(offset, data))
     def check_change(self, offset: int, length: int) -> None:
         """Raise what writing this range would raise half-way through, if the image is damaged. Changes nothing."""
         check_range(self.size, offset, length)
         self._gate.refuse_guest_change()
         self._parts.preflight.guest_change(offset, offset + length)
 
+    def write_compressed(self, offset: int, data: bytes) -> None:
+        """Store one whole cluster, or the disk's last partial one, compressed where that makes it smaller."""
+        self.write_compressed_cluster(self._parts.packer.compressed(offset, data))
 
     def write_compressed_cluster(self, cluster: CompressedCluster) -> None:
         """The same for a cluster from compress_clusters(): the work of the threads is stored in order."""
@@ -207,10 +207,10 @@ class Qcow2Image:
     def resize(self, size: int, *, preallocation: Preallocation = "off") -> None:
         """Change the virtual size, durably. New space reads as zeros, whatever was there before."""
         self._parts.resizer.check(size, preallocation)
+        self._parts.preflight.resizing(size)
         self._gate.begin_change()
         self._parts.resizer.resize(size, preallocation)
 
-        self._parts.preflight.resizing(size)
     def snapshots(self) -> tuple[SnapshotInfo, ...]:
         """The internal snapshots, oldest first."""
         return self._parts.snapshots.infos()
@@ -244,8 +244,13 @@ class Qcow2Image:
 
     # --- layers -----------------------------------------------------------------------------------
 
+    def check_make_empty(self) -> None:
+        """Raise what make_empty() would raise, if the image is damaged. Changes nothing."""
+        self._parts.preflight.dropping_behind(0)
+
     def make_empty(self) -> None:
         """Forget all guest data of this layer, durably, and give the room back: the backing file shows through."""
+        self.check_make_empty()
         self._gate.begin_change()
         self._parts.resizer.drop_tables_behind(0)
         self._metadata.close_cleanly()
@@ -273,13 +278,8 @@ class Qcow2Image:
         self._metadata.switch(header, 0, header.to_bytes().ljust(len(self.header.to_bytes()), b"\0"))
 
     # --- an unfinished run ------------------------------------------------------------------------
-    def check_make_empty(self) -> None:
-        """Raise what make_empty() would raise, if the image is damaged. Changes nothing."""
-        self._parts.preflight.dropping_behind(0)
-
 
     @property
-        self.check_make_empty()
     def has_run_mark(self) -> bool:
         """Whether the image is as an unfinished run left it: every other writer clears the mark."""
         return bool(self.header.autoclear & Autoclear.GROWDISK_RUN)
