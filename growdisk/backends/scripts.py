@@ -40,7 +40,7 @@ def shell_value(value: object) -> str:
         raise TypeError(f"{value!r} cannot be put into a script")
     if isinstance(value, int):
         return str(value)
-    # Always in quotes, which shlex.quote leaves out where it can: "a-1" without them looks like a mistake to shellcheck.
+    # Always in quotes, unlike shlex.quote: a bare a-1 looks like bad arithmetic to shellcheck.
     return "'" + value.replace("\0", "").replace("'", "'\"'\"'") + "'"
 
 
