@@ -137,6 +137,13 @@ class ImageUnsupported(ImageError):
 
 
 @dataclass(eq=False)
+class RefcountsTooNarrow(ImageUnsupported):
+    """Raised before anything is written: who can widen them may try again."""
+
+    hint: str = "delete a snapshot, or convert the image to wider refcounts; growdisk has not changed it"
+
+
+@dataclass(eq=False)
 class DestinationExists(ImageError):
     WHAT: ClassVar[str] = "cannot create {path}"
     WHY: ClassVar[str] = "it exists already"

@@ -22,6 +22,12 @@ class Gate:
         self._metadata = metadata
         self.writable, self.has_begun = writable, False
 
+    def of(self, metadata: Metadata) -> Gate:
+        """The same gate before the metadata of the same image as they have been read again."""
+        gate = Gate(metadata, writable=self.writable)
+        gate.has_begun = self.has_begun
+        return gate
+
     def require_readable(self) -> None:
         """Refuse guest bytes that cannot be decrypted."""
         if self._metadata.is_locked:

@@ -7,13 +7,14 @@ change (gate.py).
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from growdisk.block.device import BlockDevice, Extent, ResizableDevice, check_range
 from growdisk.block.raw import RawFile
+from growdisk.errors import RefcountsTooNarrow
 from growdisk.qcow2.backing import open_backing, with_backing
 from growdisk.qcow2.data import DataFile, open_data_file
 from growdisk.qcow2.features import Autoclear
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from growdisk.qcow2.mapping import GuestRun
     from growdisk.qcow2.snapshots import SnapshotInfo
     from growdisk.qcow2.usable import Passphrase
+
+Result = TypeVar("Result")
 
 
 class Qcow2Image:
@@ -218,7 +221,7 @@ class Qcow2Image:
     def create_snapshot(self, name: str) -> SnapshotInfo:
         """Keep the present state, durably; it appears by one header write."""
         self._gate.refuse_snapshots()
-        return self._parts.snapshots.create(name, self._gate.begin_change)
+        return self._counted_wide(lambda: self._parts.snapshots.create(name, self._gate.begin_change))
 
     def snapshot_view(self, name: str, *, by_id: bool = False) -> Qcow2Image:
         """What a snapshot holds, at its own size and for reading only. Good while this image is open and unchanged."""
@@ -235,12 +238,38 @@ class Qcow2Image:
     def apply_snapshot(self, name: str, *, by_id: bool = False) -> None:
         """Go back to a snapshot, its virtual size included, durably. The snapshot stays."""
         self._gate.refuse_snapshots()
-        self._parts.snapshots.apply(name, self._gate.begin_change, by_id=by_id)
+        self._counted_wide(lambda: self._parts.snapshots.apply(name, self._gate.begin_change, by_id=by_id))
 
     def delete_snapshot(self, name: str, *, by_id: bool = False) -> None:
         """Forget a snapshot and free what only it needed, durably."""
         self._gate.refuse_snapshots()
         self._parts.snapshots.delete(name, self._gate.begin_change, by_id=by_id)
+
+    def _counted_wide(self, deed: Callable[[], Result]) -> Result:
+        """Do what refuses before its first write; where the refcounts are too narrow for it, widen them and try again.
+
+        Version 2 has one width, and 64 bits are enough for everything.
+        """
+        while True:
+            try:
+                return deed()
+            except RefcountsTooNarrow:
+                if self.header.version < 3 or self.header.refcount_bits == 64:
+                    raise
+            from growdisk.qcow2.widen import widen_refcounts
+
+            self._take_header(widen_refcounts(self._file, self.path, self._begin_and_flush))
+
+    def _begin_and_flush(self) -> None:
+        self._gate.begin_change()
+        self._metadata.close_cleanly()
+
+    def _take_header(self, header: Header) -> None:
+        """Go on with tables that have been replaced in the file; there must be nothing unwritten."""
+        data = None if self._metadata.is_locked or self._data_file else self._metadata.data
+        self._metadata = Metadata(self._file, self.path, header, data, self._data_file)
+        self._parts = Parts(self._metadata, self._parts.backing)
+        self._gate = self._gate.of(self._metadata)
 
     # --- layers -----------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """A new refcount structure behind everything else, put in place by one write to the header.
 
-Used where the old one cannot hold the counts: blocks missing, misplaced or shared with something. The new table and
-its blocks count themselves; the old ones are not counted any more and so become free by the same write.
+Used where the old one cannot hold the counts: blocks missing, misplaced or shared, or entries too narrow. The new
+table and its blocks count themselves; the old ones are not counted any more and so become free by the same write.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from growdisk.qcow2.tally import ClusterTally
 from growdisk.values import replace
 
 _MAX_TABLE_BYTES = 8 << 20
+_WIDTH_END = 100  # where the refcount width ends in a version 3 header: in the same sector as the table's place
 
 
 def needs_rebuild(analysis: Analysis) -> bool:
@@ -28,28 +29,35 @@ def needs_rebuild(analysis: Analysis) -> bool:
     return any(index >= len(stored.table) or not stored.table[index] for index in used)
 
 
-def rebuild_refcounts(file: ResizableDevice, analysis: Analysis) -> None:
-    """Write the structure, make it durable, switch the header to it. Before the switch nothing in use has changed."""
-    cluster_size, per_block = analysis.header.cluster_size, analysis.stored.per_block
+def rebuild_refcounts(file: ResizableDevice, analysis: Analysis, order: int | None = None) -> None:
+    """Write the structure, make it durable, switch the header to it. Before the switch nothing in use has changed.
+
+    `order`: of the width that its entries shall have, if that is to change.
+    """
+    order = analysis.header.refcount_order if order is None else order
+    cluster_size, per_block = analysis.header.cluster_size, analysis.header.cluster_size * 8 >> order
     start = analysis.recount.end_cluster
     counted = analysis.recount.rebuilt_without()
-    blocks, table_clusters = _layout(analysis, counted, start)
+    blocks, table_clusters = _layout(analysis, counted, start, per_block)
     counted.add_run(start, table_clusters + len(blocks))
     file.resize((start + table_clusters + len(blocks)) * cluster_size)
     table = [0] * (table_clusters * cluster_size // 8)
     for place, index in enumerate(blocks, start + table_clusters):
         table[index] = place * cluster_size
-        file.write(place * cluster_size, encode(counted.get(index * per_block, per_block), analysis.stored.order))
+        file.write(place * cluster_size, encode(counted.get(index * per_block, per_block), order))
     file.write(start * cluster_size, struct.pack(f">{len(table)}Q", *table))
     file.flush()
     header = replace(analysis.header, reftable_offset=start * cluster_size, reftable_clusters=table_clusters)
-    file.write(REFTABLE_OFFSET, header.reftable_bytes())
+    if order == header.refcount_order:
+        file.write(REFTABLE_OFFSET, header.reftable_bytes())
+    else:
+        file.write(REFTABLE_OFFSET, replace(header, refcount_order=order).to_bytes()[REFTABLE_OFFSET:_WIDTH_END])
     file.flush()
 
 
-def _layout(analysis: Analysis, counted: ClusterTally, start: int) -> tuple[list[int], int]:
+def _layout(analysis: Analysis, counted: ClusterTally, start: int, per_block: int) -> tuple[list[int], int]:
     """(indices of the blocks needed, clusters of the table) once both also cover themselves, from `start` on."""
-    cluster_size, per_block = analysis.header.cluster_size, analysis.stored.per_block
+    cluster_size = analysis.header.cluster_size
     used = set(_used_blocks(counted, start, per_block))
     table_clusters, blocks = 1, sorted(used)
     while True:

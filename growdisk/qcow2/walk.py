@@ -11,7 +11,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
-from growdisk.errors import ImageError, ImageUnsupported
+from growdisk.errors import ImageError, ImageUnsupported, RefcountsTooNarrow
 from growdisk.qcow2.entries import COMPRESSED, COPIED, L1_RESERVED, OFFSET_MASK
 from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header_rules import damaged
@@ -225,11 +225,10 @@ class Walker:
         """What to raise for a cluster that is in use and has this count."""
         if count == 0:
             return damaged(self._metadata.path, f"cluster {cluster:#x} is in use and its reference count is 0")
-        return ImageUnsupported(
+        return RefcountsTooNarrow(
             self._metadata.path,
             reason=f"cluster {cluster:#x} is referenced {count} times and a count of {self._geometry.refcount_bits} "
             "bits cannot hold more",
-            hint="delete a snapshot, or convert the image to wider refcounts; growdisk has not changed it",
         )
 
 

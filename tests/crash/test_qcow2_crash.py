@@ -49,6 +49,8 @@ CASES = [
     *((LARGE, scenario) for scenario in (RESIZES[1], ACROSS_SIZES[1])),
     *((shape, scenario) for scenario in COMPRESSED for shape in (V2, V3, TINY, EXTENDED)),
     *((shape, scenario) for scenario in PREALLOCATED for shape in (V3, TINY, EXTENDED)),
+    (Shape(3, 12, 0), SNAPSHOTS[0]),  # refcounts that have to become wider first
+    (Shape(3, 9, 1), SNAPSHOTS[1]),
     *((EXTENDED, scenario) for scenario in (*WRITES, *SNAPSHOTS[1::2], *RESIZES, *ACROSS_SIZES)),
     *((shape, scenario) for scenario in L1_MOVES for shape in (TINY, TINY_WIDE)),
     *((TINY_WIDE, scenario) for scenario in REFTABLE_MOVES),

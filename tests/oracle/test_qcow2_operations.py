@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.errors import ImageUnsupported, Refused
+from growdisk.errors import ImageDamaged, ImageUnsupported, Refused
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
@@ -164,15 +164,39 @@ def test_vm_state_stays_with_its_snapshot_and_never_reaches_the_guest(tmp_path: 
     qemu("qemu-img", "check", path)
 
 
-def test_too_narrow_refcounts_refuse_a_snapshot_and_change_nothing(tmp_path: Path) -> None:
-    path = make(tmp_path / "image.qcow2", "refcount_bits=2")
-    qemu_io(path, "write -P 1 0 1M")
+@pytest.mark.parametrize(
+    "options", ["refcount_bits=1", "refcount_bits=2,cluster_size=4k", "refcount_bits=8,extended_l2=on"]
+)
+def test_too_narrow_refcounts_are_widened(tmp_path: Path, options: str) -> None:
+    path = make(tmp_path / "image.qcow2", options)
+    qemu_io(path, "write -P 1 0 1M", "write -c -P 9 2M 64k")
+    bits = int(options.partition("=")[2].partition(",")[0])
     with Qcow2Image.open(path, writable=True) as image:
-        image.create_snapshot("one")
-        image.create_snapshot("two")
+        for number in range(1 << bits):
+            image.create_snapshot(f"number {number}")
+            image.write(number, b"x")
+        assert image.header.refcount_bits == 16
+        image.apply_snapshot("number 0")
+    qemu("qemu-img", "check", path)
+    qemu_io(path, "read -P 1 0 1M", "read -P 9 2M 64k")
+    qemu("qemu-img", "snapshot", "-a", "number 1", path)
+    qemu("qemu-img", "check", path)
+
+
+def test_refcounts_that_cannot_be_trusted_are_not_widened(tmp_path: Path) -> None:
+    path = make(tmp_path / "image.qcow2", "refcount_bits=1,cluster_size=4k")
+    qemu_io(path, "write -P 1 0 1M")
+    with path.open("r+b") as file:  # an L2 entry that names the same cluster as its neighbour
+        l1 = int.from_bytes(file.read(48)[40:], "big")
+        file.seek(l1)
+        l2 = int.from_bytes(file.read(8), "big") & 0xFFFFFFFFFFFE00
+        file.seek(l2)
+        entry = file.read(8)
+        file.seek(l2 + 8)
+        file.write(entry)
     before = path.read_bytes()
-    with Qcow2Image.open(path, writable=True) as image, pytest.raises(ImageUnsupported):
-        image.create_snapshot("three")
+    with Qcow2Image.open(path, writable=True) as image, pytest.raises(ImageDamaged):
+        image.create_snapshot("one")
     assert path.read_bytes() == before
 
 
