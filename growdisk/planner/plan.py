@@ -64,6 +64,7 @@ def make_plan(facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions)
     return Plan(
         run=new_run_name(), backend="guestfs", snapshots=_snapshot_mode(facts, options), keep=options.keep,
         before=layout_of(facts), after=layout_of(proposal.after), steps=proposal.steps, given_up=proposal.given_up,
+        notes=proposal.notes,
     )  # fmt: skip
 
 

@@ -9,27 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from growdisk.backends.guest_repair.swap_identity import SwapIdentity
-from growdisk.backends.guest_repair.swap_identity import SwapPolicy as SwapRemedy
-from growdisk.filesystems.content import Content, ExtContent, SwapContent
-from growdisk.filesystems.ext_growth import grown_size
+from growdisk.filesystems.content import Content
 from growdisk.partitions.growth import BlockerPolicy, Grown, NothingToDo, SwapPolicy, plan_growth
 from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, WouldShrink
 from growdisk.planner.goal import Goal
+from growdisk.planner.layers.inside import Inside, Room
+from growdisk.planner.layers.registry import grow_inside
 from growdisk.planner.refusals import (
     refuse_corrupt,
-    refuse_cut_off,
     refuse_hibernated,
-    refuse_large_swap_file,
     refuse_wrong_consent,
 )
+from growdisk.planner.swap_fates import swap_steps
 from growdisk.planner.target import choose_target
-from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap, SwapSpace
-from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
@@ -45,6 +40,7 @@ class Proposal:
     steps: tuple[DiskStep, ...]
     after: Facts
     given_up: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,13 +62,12 @@ def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
         if new_size - facts.image.virtual_size >= MiB:  # the space lies elsewhere on the disk: the image alone grows
             raise CannotGrow(facts.image.path, target.number, reason=growth.reason, hint="growdisk show draws the disk")
         growth, new_size = Grown(table, target), facts.image.virtual_size
-    content = _ext_content(facts, target)
-    refuse_cut_off(facts, growth.target, content)
-    wanted = grown_size(content, growth.target.size)
-    if growth.table == table and wanted <= (content.size or 0):
+    inside = grow_inside(Room(facts, growth.target, goal))
+    if growth.table == table and not inside.lags:
         return AllDone(_all_done(facts, goal, target))
-    steps = tuple(_steps(facts, goal, growth, new_size, wanted))
-    return Proposal(steps, _after(facts, growth, new_size, wanted), tuple(_given_up(facts, goal, growth)))
+    steps = tuple(_steps(facts, goal, growth, new_size, inside))
+    given_up = (*_given_up(facts, goal, growth), *inside.given_up)
+    return Proposal(steps, _after(facts, growth, new_size, inside), given_up, inside.notes)
 
 
 def _all_done(facts: Facts, goal: Goal, target: Partition) -> str:
@@ -101,65 +96,28 @@ def _growth(facts: Facts, goal: Goal, table: PartitionTable, target: Partition, 
     raise CannotGrow(facts.image.path, target.number, reason=growth.reason, hint=growth.hint + hint)
 
 
-def _ext_content(facts: Facts, target: Partition) -> ExtContent:
-    content = facts.contents[target.number]
-    assert isinstance(content, ExtContent), content  # choose_target takes no other
-    return content
-
-
 # --- the steps ----------------------------------------------------------------------------------
 
 
-def _steps(facts: Facts, goal: Goal, growth: Grown, new_size: int, wanted: int) -> Iterator[DiskStep]:
+def _steps(facts: Facts, goal: Goal, growth: Grown, new_size: int, inside: Inside) -> Iterator[DiskStep]:
     assert facts.table is not None
-    target = growth.target
-    content = _ext_content(facts, target)
     disk_size = align_down(new_size, _SECTOR)  # a table counts whole sectors; a raw file may end within one
     before, after = facts.table.with_disk_size(disk_size), growth.table.with_disk_size(disk_size)
     yield ResizeImage(facts.image.virtual_size, new_size, goal.preallocation)
     yield RewritePartitions(before, after)
     yield RereadPartitions(after)
-    yield GrowFilesystem(target.number, target.start, target.size, content.uuid, content.size or 0, wanted)
-    yield from _swap_steps(facts, goal, growth)
-
-
-def _swap_steps(facts: Facts, goal: Goal, growth: Grown) -> Iterator[DiskStep]:
-    moved = tuple(
-        SwapSpace(part.number, part.start, part.size, content.uuid, content.label)
-        for part in growth.moved
-        if isinstance(content := facts.contents.get(part.number), SwapContent)
-    )
-    if moved:
-        yield RemakeSwap(moved)
-    gone = [p for p in growth.removed if p.number in facts.swaps]
-    if not gone:
-        return
-    root = growth.target.number
-    if goal.swap == "file":
-        size = sum(p.size for p in gone)
-        refuse_large_swap_file(facts, growth, size)
-        yield MakeSwapFile(root, size, facts.contents[gone[0].number].uuid)
-    remedy = SwapRemedy.FILE if goal.swap == "file" else SwapRemedy.DROP
-    yield RepairGuest(root, tuple(_identity(facts, part) for part in gone), remedy)
-
-
-def _identity(facts: Facts, part: Partition) -> SwapIdentity:
-    assert facts.table is not None
-    content = facts.contents[part.number]
-    if part.guid:
-        partuuid = part.guid
-    else:
-        partuuid = f"{facts.table.disk_id.removeprefix('0x')}-{part.number:02x}"
-    return SwapIdentity(part.number, content.uuid or None, content.label or None, partuuid, part.name or None)
+    yield from inside.steps
+    yield from swap_steps(facts, goal, growth, inside)
 
 
 # --- what it will look like ---------------------------------------------------------------------
 
 
-def _after(facts: Facts, growth: Grown, new_size: int, wanted: int) -> Facts:
+def _after(facts: Facts, growth: Grown, new_size: int, inside: Inside) -> Facts:
     numbers = {part.number for part in growth.table.partitions}
     contents: dict[int, Content] = {n: c for n, c in facts.contents.items() if n in numbers}
-    contents[growth.target.number] = replace(contents[growth.target.number], size=wanted)
+    if inside.content is not None:
+        contents[growth.target.number] = inside.content
     image = replace(facts.image, virtual_size=new_size)
     return Facts(image, growth.table.with_disk_size(new_size), contents)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from growdisk.errors import ImageDamaged
 from growdisk.filesystems.content import ExtContent, SwapContent
-from growdisk.partitions.growth import Grown
 from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, Hibernated, PartitionNotFound, SwapFileTooLarge
@@ -46,8 +45,6 @@ def refuse_cut_off(facts: Facts, target: Partition, content: ExtContent) -> None
         )  # fmt: skip
 
 
-def refuse_large_swap_file(facts: Facts, growth: Grown, size: int) -> None:
-    content = facts.contents[growth.target.number]
-    free = growth.target.size - (content.used or 0)
+def refuse_large_swap_file(facts: Facts, size: int, free: int) -> None:
     if size + _ROOM_BESIDE_SWAP_FILE > free:
         raise SwapFileTooLarge(facts.image.path, size=format_size(size), free=format_size(free))

@@ -68,10 +68,10 @@ class HostWriteFailed(OperationFailed):
 
 @dataclass(eq=False)
 class NoGuestSystem(Refused):
-    WHAT: ClassVar[str] = "there is no guest system on sda{number} to give a swap file to"
+    WHAT: ClassVar[str] = "there is no guest system on {system} to give a swap file to"
     WHY: ClassVar[str] = "it has no /etc/fstab"
     DO: ClassVar[str] = "use --swap drop or --swap move"
-    number: int
+    system: str
 
 
 @dataclass(eq=False)

@@ -19,7 +19,8 @@ from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready,
 class GrowFilesystem:
     """The ext file system `uuid` on partition `number`, bytes [start, start+size) of the disk, from `old_size` up.
 
-    `new_size` is what resize2fs makes of the partition: whole blocks, and no last group too small to be one.
+    `new_size` is what resize2fs makes of the partition: whole blocks, and no last group too small to be one. `number` 0
+    is the whole disk; `suffix` tells it from other growth in the same plan.
     """
 
     number: int
@@ -28,23 +29,31 @@ class GrowFilesystem:
     uuid: str
     old_size: int
     new_size: int
+    suffix: str = ""
 
-    name: ClassVar[str] = "grow-filesystem"
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
 
+    @property
+    def name(self) -> str:
+        return f"grow-filesystem{self.suffix}"
+
+    @property
+    def _device(self) -> str:
+        return f"sda{self.number or ''}"
+
     def describe(self) -> str:
-        return f"file system on sda{self.number} {format_size(self.old_size)} -> {format_size(self.new_size)}"
+        return f"file system on {self._device} {format_size(self.old_size)} -> {format_size(self.new_size)}"
 
     def check(self, context: RunContext) -> Check:
         content = self._read(context)
         if content is None or content.uuid != self.uuid:
             return Blocked(FilesystemChanged(self.number, found=content.kind if content else "nothing"))
         if content.size == self.new_size:
-            return AlreadyDone(f"it fills sda{self.number} already")
+            return AlreadyDone(f"it fills {self._device} already")
         return Ready()
 
     def apply(self, context: RunContext) -> Evidence:
-        device = f"/dev/sda{self.number}"
+        device = f"/dev/{self._device}"
         with context.hands.appliance("growing the file system") as appliance:
             check = appliance.check_ext(device)
             if check.state is CheckState.DAMAGED:

@@ -68,9 +68,9 @@ def _is_there(swap: SwapSpace, content: Content | None) -> bool:
 
 @dataclass(frozen=True)
 class MakeSwapFile:
-    """A swap file of `size` bytes in the root file system on partition `root`."""
+    """A swap file of `size` bytes in the guest's root file system `system` (/dev/sda1, /dev/vg0/root)."""
 
-    root: int
+    system: str
     size: int
     uuid: str
 
@@ -83,14 +83,14 @@ class MakeSwapFile:
     def check(self, context: RunContext) -> Check:
         with (
             context.hands.appliance("looking at the guest") as appliance,
-            appliance.mounted_guest(f"/dev/sda{self.root}") as guest,
+            appliance.mounted_guest(self.system) as guest,
         ):
-            return Ready() if guest.exists("/etc/fstab") else Blocked(NoGuestSystem(self.root))
+            return Ready() if guest.exists("/etc/fstab") else Blocked(NoGuestSystem(self.system.removeprefix("/dev/")))
 
     def apply(self, context: RunContext) -> Evidence:
         with (
             context.hands.appliance("making the swap file") as appliance,
-            appliance.mounted_guest(f"/dev/sda{self.root}") as guest,
+            appliance.mounted_guest(self.system) as guest,
         ):
             guest.make_swap_file(SWAP_FILE, self.size, uuid=self.uuid or None)
         return Evidence(self.describe())
@@ -98,7 +98,7 @@ class MakeSwapFile:
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         with (
             context.hands.appliance("looking at the swap file") as appliance,
-            appliance.mounted_guest(f"/dev/sda{self.root}") as guest,
+            appliance.mounted_guest(self.system) as guest,
         ):
             header = guest.read_start(SWAP_FILE, 4096)
         if header[4086:] != b"SWAPSPACE2":

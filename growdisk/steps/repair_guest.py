@@ -16,9 +16,12 @@ from growdisk.workflow.step import Check, Evidence, Ready, Scope
 
 @dataclass(frozen=True)
 class RepairGuest:
-    """`swaps` are the removed swap partitions; with policy FILE the first of them has become the swap file."""
+    """`system` is the guest's root file system (/dev/sda1, /dev/vg0/root).
 
-    root: int
+    `swaps` are the removed swap partitions; with policy FILE the first of them has become the swap file.
+    """
+
+    system: str
     swaps: tuple[SwapIdentity, ...]
     policy: SwapPolicy
 
@@ -27,7 +30,7 @@ class RepairGuest:
 
     def describe(self) -> str:
         gone = ", ".join(f"sda{swap.number}" for swap in self.swaps)
-        return f"the guest on sda{self.root} forgets swap partition {gone} (fstab, RESUME, initrd)"
+        return f"the guest on {self.system.removeprefix('/dev/')} forgets swap partition {gone} (fstab, RESUME, initrd)"
 
     def check(self, context: RunContext) -> Check:
         return Ready()  # the repair itself finds out, file by file, and is idempotent
@@ -48,7 +51,7 @@ class RepairGuest:
     def _guest(self, context: RunContext, *, writable: bool) -> Iterator[GuestFiles]:
         with (
             context.hands.appliance("repairing the guest") as appliance,
-            appliance.mounted_guest(f"/dev/sda{self.root}", writable=writable) as guest,
+            appliance.mounted_guest(self.system, writable=writable) as guest,
         ):
             yield guest
 

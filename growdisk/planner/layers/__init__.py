@@ -1,0 +1,1 @@
+"""What growing a partition takes inside it: a file per kind of content, each pure."""
