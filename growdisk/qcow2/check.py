@@ -68,8 +68,6 @@ class Analysis:
 
     def report(self) -> CheckReport:
         header, recount, findings = self.header, self.recount, self.findings
-        end = recount.end_cluster
-        last = max(recount.counted.last_used(end), self.stored.tally.last_used(end))
         return CheckReport(
             path=self.path, leaks=findings.leaks, corruptions=findings.corruptions, leaks_fixed=0,
             corruptions_fixed=0, check_errors=findings.check_errors,
@@ -77,8 +75,13 @@ class Analysis:
             allocated_clusters=recount.fragmentation.allocated,
             fragmented_clusters=recount.fragmentation.fragmented,
             compressed_clusters=recount.fragmentation.compressed,
-            image_end_offset=(last + 1) * header.cluster_size, problems=findings.lines,
+            image_end_offset=self.end_of_use() * header.cluster_size, problems=findings.lines,
         )  # fmt: skip
+
+    def end_of_use(self) -> int:
+        """The first cluster behind all that are referenced or counted."""
+        end = self.recount.end_cluster
+        return max(self.recount.counted.last_used(end), self.stored.tally.last_used(end)) + 1
 
 
 def check(file: BlockDevice, path: Path) -> CheckReport:

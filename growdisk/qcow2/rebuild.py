@@ -36,11 +36,11 @@ def rebuild_refcounts(file: ResizableDevice, analysis: Analysis, order: int | No
     """
     order = analysis.header.refcount_order if order is None else order
     cluster_size, per_block = analysis.header.cluster_size, analysis.header.cluster_size * 8 >> order
-    start = analysis.recount.end_cluster
+    start = analysis.end_of_use()  # not the file's end: that may be far behind, and the table ever so long
     counted = analysis.recount.rebuilt_without()
     blocks, table_clusters = _layout(analysis, counted, start, per_block)
     counted.add_run(start, table_clusters + len(blocks))
-    file.resize((start + table_clusters + len(blocks)) * cluster_size)
+    file.resize(max((start + table_clusters + len(blocks)) * cluster_size, file.size))
     table = [0] * (table_clusters * cluster_size // 8)
     for place, index in enumerate(blocks, start + table_clusters):
         table[index] = place * cluster_size
