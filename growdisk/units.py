@@ -19,6 +19,7 @@ TiB = 1 << 40
 SUFFIXES = "bkMGTPE"
 _SIZE = re.compile(r"(?P<sign>[+-]?)(?P<number>\d+(?:\.\d*)?|\.\d+)(?P<suffix>[A-Za-z]*)")
 MAX_SIZE = (1 << 63) - 1
+_MAX_DIGITS = 100
 
 
 @dataclass(frozen=True)
@@ -78,14 +79,16 @@ def parse_size(text: str) -> SizeSpec:
         raise BadSize(text, reason="it is not a number with a unit")
     if match["sign"] == "-":
         raise BadSize(text, reason="growdisk grows disks; it never shrinks one")
-    from fractions import Fraction  # brings decimal along: not for those who read no size
-
-    amount = Fraction(match["number"]) * _multiplier(text, match["number"], match["suffix"])
-    if amount.denominator != 1:
+    multiplier = _multiplier(text, match["number"], match["suffix"])
+    whole, _, fraction = match["number"].partition(".")
+    if len(whole) + len(fraction) > _MAX_DIGITS:
+        raise BadSize(text, reason="it has more digits than a size can have")
+    amount, rest = divmod(int(whole + fraction) * multiplier, 10 ** len(fraction))
+    if rest:
         raise BadSize(text, reason="it is not a whole number of bytes")
     if not 0 < amount <= MAX_SIZE:
         raise BadSize(text, reason="it is zero, or more than 8 EiB")
-    return SizeSpec(int(amount), relative=match["sign"] == "+")
+    return SizeSpec(amount, relative=match["sign"] == "+")
 
 
 def _multiplier(text: str, number: str, suffix: str) -> int:

@@ -17,4 +17,19 @@ echo "setup: making .venv"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[dev]'
 rm -f .venv/setup-*
 compiled
+
+# The same command as pip's, without looking for installed packages before one is needed (growdisk/cli/start.py).
+root=$(pwd)
+case $root in
+*[!A-Za-z0-9/._-]*) ;; # a path that a first line cannot hold, or a string: pip's command stays
+*)
+    cat > .venv/bin/growdisk <<END
+#!$root/.venv/bin/python -IS
+import sys
+sys.path.append("$root")
+from growdisk.cli.start import console
+console()
+END
+    ;;
+esac
 touch "$stamp"

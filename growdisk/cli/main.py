@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
 from growdisk import __version__
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of the console script. Returns the exit code."""
+    """What the console script runs (start.py). Returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words in (["-V"], ["--version"]):
-        sys.stdout.write(f"growdisk {__version__}\n")
+        if sys.stdout is not None:  # closed by the caller (>&-)
+            sys.stdout.write(f"growdisk {__version__}\n")
         return 0
     from growdisk.cli.dispatch import dispatch
 

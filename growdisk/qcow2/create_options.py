@@ -5,13 +5,13 @@ Version 2 ("0.10") knows nothing but clusters of any size: every other option he
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 from growdisk.errors import UsageError
 from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
 from growdisk.units import SUFFIXES
+from growdisk.values import dataclass, replace
 
 Compat = Literal["0.10", "1.1"]
 CompressionType = Literal["zlib", "zstd"]
@@ -46,8 +46,8 @@ class CreateOptions:
         options = cls()
         for word in filter(None, text.split(",")):
             name, equals, value = word.partition("=")
-            if not equals or name not in {field.name for field in fields(cls)}:
-                known = ", ".join(field.name for field in fields(cls))
+            if not equals or name not in cls.__match_args__:
+                known = ", ".join(cls.__match_args__)
                 raise UsageError(f"'{word}' is not an option of a qcow2 image", hint=f"write NAME=VALUE; NAME: {known}")
             options = replace(options, **{name: _value(name, value)})  # type: ignore[arg-type]
         return options
@@ -86,7 +86,7 @@ class CreateOptions:
         plain = CreateOptions(self.cluster_size, self.compat, preallocation=self.preallocation)
         if self.version == 3 or self == plain:
             return None
-        later = next(field.name for field in fields(self) if getattr(self, field.name) != getattr(plain, field.name))
+        later = next(name for name in self.__match_args__ if getattr(self, name) != getattr(plain, name))
         return f"{later} needs compat=1.1: a version 2 image has no place to say so"
 
     def _size_problem(self, size: int, *, backed: bool) -> str | None:

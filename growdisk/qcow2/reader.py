@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice, Extent, ExtentKind
-from growdisk.qcow2.compress import BadCompressedData, Decompressor, decompressor
+from growdisk.qcow2.compress import Decompressor, decompressor
 from growdisk.qcow2.entries import CompressedRange, L2Kind
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.mapping import GuestRun, Mapping
@@ -99,7 +99,7 @@ class Reader:
             if self._decompress is None:
                 self._decompress = decompressor(self._metadata.header.compression_type)
             return self._decompress(raw, self._geometry.cluster_size)
-        except BadCompressedData as error:
+        except ValueError as error:
             raise damaged(path, f"the compressed cluster at {data.offset:#x} is broken: {error}") from error
 
     def _raw_extents(self, start: int, end: int) -> Iterator[Extent]:

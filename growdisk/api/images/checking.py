@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from growdisk.api.images.opening import format_of, told_failures
+from growdisk.api.images.host import format_of, told_failures
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.check import CheckReport, check
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.qcow2.repair import repair
 
 Repair = Literal["leaks", "all"]
 
@@ -25,6 +24,8 @@ def check_image(
         with told_failures(path, writing=repair_what is not None):
             if repair_what is None:
                 return check(file, path)
+            from growdisk.qcow2.repair import repair
+
             return repair(file, path, errors=repair_what == "all")
     finally:
         file.close()

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from growdisk.api.images.host import format_of
 from growdisk.api.images.new_file import NewFile
-from growdisk.api.images.opening import format_of, open_device, told_no_creation
+from growdisk.api.images.opening import open_device, told_no_creation
 from growdisk.api.images.resizing import extend_raw, refuse_raw_preallocation
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, UsageError

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from growdisk.api.images.opening import format_of, opened, opened_qcow2, refuse_small_device, require_keys
+from growdisk.api.images.host import format_of
+from growdisk.api.images.opening import opened, opened_qcow2, refuse_small_device, require_keys
 from growdisk.api.images.pumping import CHUNK, Progress
 from growdisk.block.device import BlockDevice, ExtentKind, ResizableDevice
 from growdisk.block.raw import RawFile

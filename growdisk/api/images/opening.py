@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from growdisk.api.images.host import format_of, told_failures
 from growdisk.block.device import BlockDevice, ResizableDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageNotReadable, ImageUnsupported, NotCreated, WriteFailed
+from growdisk.errors import ImageUnsupported, NotCreated, WriteFailed
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.qcow2.probe import ImageFormat, probe_format
+from growdisk.qcow2.probe import ImageFormat
 from growdisk.qcow2.usable import Passphrase
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -61,26 +62,6 @@ def opened_qcow2(
                 path, reason=f"a raw image has no {deed}", hint=f"growdisk image convert {path} makes it qcow2"
             )
         yield device
-
-
-def format_of(path: Path, image_format: ImageFormat | None) -> ImageFormat:
-    """The wanted format, or the one found. A pipe is refused before anybody waits for its other end."""
-    if image_format is not None:
-        return image_format
-    RawFile.open(path, lock=False).close()
-    return probe_format(path)
-
-
-@contextmanager
-def told_failures(path: Path, *, writing: bool) -> Iterator[None]:
-    """An error of the host, as an error of ours about the image."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if writing:
-            raise WriteFailed(path, reason=reason) from error
-        raise ImageNotReadable(path, reason=reason) from error
 
 
 @contextmanager

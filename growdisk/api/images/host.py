@@ -1,0 +1,31 @@
+"""What the host says of an image: which format it is in, and why it cannot be read or written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from growdisk.block.raw import RawFile
+from growdisk.errors import ImageNotReadable, WriteFailed
+from growdisk.qcow2.probe import ImageFormat, probe_format
+
+
+def format_of(path: Path, image_format: ImageFormat | None) -> ImageFormat:
+    """The wanted format, or the one found. A pipe is refused before anybody waits for its other end."""
+    if image_format is not None:
+        return image_format
+    RawFile.open(path, lock=False).close()
+    return probe_format(path)
+
+
+@contextmanager
+def told_failures(path: Path, *, writing: bool) -> Iterator[None]:
+    """An error of the host, as an error of ours about the image."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if writing:
+            raise WriteFailed(path, reason=reason) from error
+        raise ImageNotReadable(path, reason=reason) from error

@@ -1,0 +1,63 @@
+"""How the installed command begins and ends: as much of what an interpreter does around a program as is needed.
+
+`growdisk image info` has 0.2 ms of work. Finding the installed packages takes 4 ms, collecting garbage where there is
+none 2 ms, and taking the interpreter apart 4 ms; so packages are looked for when one is imported, and the process ends
+when the answer is out.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import sys
+
+from growdisk.cli.main import main
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import NoReturn
+
+_OBJECTS_BEFORE_COLLECTING = 100_000  # what loading a command's modules makes; the default is 700
+
+
+class LateSite:
+    """The last finder of modules, for an interpreter that was started with -S: nobody has found this one so far."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if path is not None or name in sys.stdlib_module_names or "site" in sys.modules:
+            return None
+        import site
+        from importlib.machinery import PathFinder
+
+        site.main()
+        return PathFinder.find_spec(name)
+
+
+def console() -> NoReturn:
+    """The console script."""
+    gc.set_threshold(_OBJECTS_BEFORE_COLLECTING)
+    if sys.flags.no_site:
+        sys.meta_path.append(LateSite)
+    code = main()
+    if "threading" not in sys.modules and not atexit._ncallbacks():
+        _end_now(code)
+    sys.exit(code)
+
+
+def _end_now(code: int) -> None:
+    """End without taking the interpreter apart, unless there is something that could not be written."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        return
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    console()

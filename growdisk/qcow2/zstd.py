@@ -1,0 +1,60 @@
+"""zstd through the system's libzstd: always there on Debian (dpkg needs it), which no Python module for it is.
+
+A compressed cluster may consist of several frames.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+from growdisk.errors import ToolMissing
+
+_LEVEL = 3  # the library's own default, which QEMU takes
+
+
+class _Buffer(ctypes.Structure):
+    """ZSTD_inBuffer and ZSTD_outBuffer have the same shape."""
+
+    _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t), ("pos", ctypes.c_size_t))
+
+
+class Zstd:
+    """libzstd, found when first needed. One object may serve several threads."""
+
+    def __init__(self) -> None:
+        try:
+            self._lib = ctypes.CDLL("libzstd.so.1")
+        except OSError as error:
+            raise ToolMissing("libzstd.so.1", package="libzstd1") from error
+        self._lib.ZSTD_createDStream.restype = ctypes.c_void_p
+        self._lib.ZSTD_freeDStream.argtypes = [ctypes.c_void_p]
+        self._lib.ZSTD_decompressStream.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Buffer), ctypes.POINTER(_Buffer)]
+        self._lib.ZSTD_decompressStream.restype = ctypes.c_size_t
+        self._lib.ZSTD_compress.argtypes = [
+            ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int,
+        ]  # fmt: skip
+        self._lib.ZSTD_compress.restype = ctypes.c_size_t
+        self._lib.ZSTD_isError.argtypes = [ctypes.c_size_t]
+
+    def compress(self, cluster: bytes | memoryview) -> bytes | None:
+        """One frame; None if it does not fit into fewer bytes."""
+        target = ctypes.create_string_buffer(len(cluster))
+        code = self._lib.ZSTD_compress(target, len(cluster) - 1, bytes(cluster), len(cluster), _LEVEL)
+        return None if self._lib.ZSTD_isError(code) else target.raw[:code]
+
+    def decompress(self, data: bytes, size: int) -> bytes:
+        """Streaming: it stops when the cluster is full, whatever follows."""
+        target = ctypes.create_string_buffer(size)
+        source = ctypes.create_string_buffer(data, len(data))
+        output = _Buffer(ctypes.addressof(target), size, 0)
+        feed = _Buffer(ctypes.addressof(source), len(data), 0)
+        stream = self._lib.ZSTD_createDStream()
+        try:
+            while output.pos < size:
+                before = (feed.pos, output.pos)
+                code = self._lib.ZSTD_decompressStream(stream, ctypes.byref(output), ctypes.byref(feed))
+                if self._lib.ZSTD_isError(code) or (feed.pos, output.pos) == before:
+                    raise ValueError(f"the zstd stream ends after {output.pos} of {size} bytes")
+        finally:
+            self._lib.ZSTD_freeDStream(stream)
+        return target.raw

@@ -1,0 +1,61 @@
+"""The console script: an interpreter that looks for installed packages late, and ends at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import growdisk
+
+ROOT = Path(growdisk.__file__).parent.parent
+BEGIN = f"import sys; sys.path.append({str(ROOT)!r}); from growdisk.cli import start\n"
+
+
+def run(code: str, **more: object) -> subprocess.CompletedProcess[str]:
+    """As setup/venv.sh starts it."""
+    return subprocess.run(  # type: ignore[call-overload,no-any-return]
+        [sys.executable, "-I", "-S", "-c", BEGIN + code], text=True, check=False, stderr=subprocess.PIPE,
+        **{"stdout": subprocess.PIPE} | more,
+    )  # fmt: skip
+
+
+def test_no_package_is_looked_for_before_one_is_needed():
+    looked = "start.main = lambda: print('site' in sys.modules) or 0\nstart.console()"
+    assert run(looked).stdout == "False\n"
+    needed = "start.main = lambda: __import__('rich') and print('site' in sys.modules) or 0\nstart.console()"
+    assert run(needed).stdout == "True\n"
+
+
+def test_what_exists_nowhere_is_still_not_found():
+    missing = """
+def main():
+    try:
+        import no_such_package
+    except ModuleNotFoundError as error:
+        print(error)
+    return 0
+start.main = main
+start.console()
+"""
+    assert run(missing).stdout == "No module named 'no_such_package'\n"
+
+
+def test_the_answer_is_out_and_the_exit_code_right():
+    done = run("start.main = lambda: print('x' * 100_000) or 3\nstart.console()")
+    assert (done.returncode, len(done.stdout)) == (3, 100_001)
+
+
+def test_what_was_to_run_at_the_end_runs():
+    code = "import atexit; atexit.register(print, 'last')\nstart.main = lambda: 0\nstart.console()"
+    assert run(code).stdout == "last\n"
+
+
+def test_an_answer_that_cannot_be_written_is_no_success():
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = run("start.main = lambda: print('x') or 0\nstart.console()", stdout=full)
+    assert done.returncode != 0
+
+
+def test_a_closed_stdout_does_no_harm():
+    assert run("import os; os.close(1); sys.stdout = None\nstart.main = lambda: 3\nstart.console()").returncode == 3
