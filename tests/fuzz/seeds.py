@@ -10,6 +10,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.oracle.qemu import qemu_img
+
 KEY = b"correct horse"
 _SECRET = ("--object", "secret,id=key,file=key")
 _DATA = ("write -P 1 0 24k", "write -P 2 100k 9k", "write -z 40k 16k")
@@ -67,7 +69,7 @@ def make_seed(name: str, directory: Path) -> Seed:
         options += ",encrypt.key-secret=key"
         options += "" if "encrypt.format" in options else ",encrypt.format=luks,encrypt.iter-time=10"
         words = [*_SECRET, *words]
-    _run(directory, "qemu-img", "create", "-q", "-f", "qcow2", *words, "-o", options, path.name, recipe.size)
+    qemu_img("create", "-q", "-f", "qcow2", *words, "-o", options, path.name, recipe.size, directory=directory)
     for deed in recipe.deeds:
         _do(path, deed, encrypted=recipe.encrypted)
     (directory / "key").unlink()
@@ -80,13 +82,9 @@ def _do(path: Path, deed: str, *, encrypted: bool) -> None:
     image = ["--image-opts", f"driver=qcow2,file.filename={path.name},encrypt.key-secret=key"]
     place = [*_SECRET, *image] if encrypted else [path.name]
     if what == "snapshot":
-        _run(path.parent, "qemu-img", "snapshot", "-c", name, *place)
+        qemu_img("snapshot", "-c", name, *place, directory=path.parent)
     elif what == "bitmap":
-        _run(path.parent, "qemu-img", "bitmap", "--add", "-g", "64k", path.name, name)
+        qemu_img("bitmap", "--add", "-g", "64k", path.name, name, directory=path.parent)
     else:
-        _run(path.parent, "qemu-io", *([] if encrypted else ["-f", "qcow2"]), "-c", deed, *place)
-
-
-def _run(directory: Path, *words: str) -> None:
-    """A relative name of a data file counts from the directory that QEMU runs in."""
-    subprocess.run(words, check=True, capture_output=True, cwd=directory)
+        words = ["qemu-io", *([] if encrypted else ["-f", "qcow2"]), "-c", deed, *place]
+        subprocess.run(words, check=True, capture_output=True, cwd=path.parent)  # a data file is looked for there

@@ -12,9 +12,21 @@ COUNTS = (
 )  # fmt: skip
 
 
-def qemu_img(*words: str | Path) -> str:
-    """Run qemu-img; its output. Raises CalledProcessError where it fails."""
-    return subprocess.run(["qemu-img", *map(str, words)], check=True, capture_output=True, text=True).stdout
+_TOO_QUICK = "Unable to get accurate CPU usage"
+
+
+def qemu_img(*words: str | Path, directory: Path | None = None) -> str:
+    """Run qemu-img; its output. Raises CalledProcessError where it fails.
+
+    Making a LUKS header it measures the processor, and now and then gives up: then it is asked again.
+    """
+    command = ["qemu-img", *map(str, words)]
+    for _ in range(20):
+        result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=directory)
+        if _TOO_QUICK not in result.stderr:
+            break
+    result.check_returncode()
+    return result.stdout
 
 
 def qemu_io(image: Path, *commands: str) -> None:
