@@ -109,7 +109,7 @@ def _gone(swap: GuestSwap) -> _GoneSwap:
     block = initrd.forgetting_block(identity)
     padding = max(re.findall(rb"\n+", block), key=len)
     head, _, tail = block.partition(padding)
-    name = next(name for name in initrd.leading_names(block) if name.endswith(tuple("0123456789abcdef")))
+    name = next(name for name in initrd.leading_names(block) if "growdisk" in name)
     return _GoneSwap(
         swap.number, tuple(dict.fromkeys(_names(swap))), name, _printf(head), len(padding), _printf(tail)
     )  # fmt: skip
