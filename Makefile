@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: setup setup-test demo test check bench
+.PHONY: setup setup-test demo test check fuzz bench
 
 setup:
 	@setup/packages.sh run
@@ -26,6 +26,14 @@ check: setup-test
 	.venv/bin/mypy
 	shellcheck setup/*.sh .ci/run
 	$(PYTHON) -m pytest -n 2 -m "not appliance and not boot" tests/test_architecture.py tests/unit
+
+# Looks for images that make the engine stumble; what it has learned stays in the corpus, outside the repository.
+FUZZ_SECONDS ?= 60
+FUZZ_CORPUS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/growdisk/fuzz
+fuzz: setup-test
+	@setup/fuzz.sh
+	@mkdir -p $(FUZZ_CORPUS)/corpus
+	$(PYTHON) -m tests.fuzz.fuzz $(FUZZ_CORPUS)/corpus -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ_CORPUS)/ -print_final_stats=1
 
 bench: setup-test
 	$(PYTHON) -m benchmarks

@@ -53,17 +53,17 @@ class Bench:
         self.patch.write_bytes(b"\x5a" * 5000)
         self._restore_beside()
 
-    def try_all(self, mutant: Mutant) -> list[str]:
-        """What went wrong; each line begins with the name of the verb."""
+    def try_all(self, mutant: Mutant, chosen: int = -1) -> list[str]:
+        """What went wrong; each line begins with the name of the verb. `chosen`: a bit for each, all by default."""
         mutant.write(self.path, self.seed)
         before, faults = self._bytes(), []
-        for name, deed in self.readers():
+        for name, deed in _chosen(self.readers(), chosen):
             faults += self._try(name, deed)[0]
         if self._bytes() != before:
             faults.append("readers: the image was changed")
             mutant.write(self.path, self.seed)
         sound = self._errors() == []
-        for name, deed in self.writers():
+        for name, deed in _chosen(self.writers(), chosen >> 8):
             found, error = self._try(name, deed)
             faults += found
             if error is None:
@@ -185,6 +185,10 @@ class Bench:
     def _restore_beside(self) -> None:
         for name, data in self.seed.beside.items():
             (self.path.parent / name).write_bytes(data)
+
+
+def _chosen(deeds: Iterator[tuple[str, Deed]], bits: int) -> Iterator[tuple[str, Deed]]:
+    return (deed for number, deed in enumerate(deeds) if bits >> number & 1)
 
 
 def is_dirty(image: bytes) -> bool:
