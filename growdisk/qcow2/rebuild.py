@@ -29,6 +29,15 @@ def needs_rebuild(analysis: Analysis) -> bool:
     return any(index >= len(stored.table) or not stored.table[index] for index in used)
 
 
+def check_rebuild(analysis: Analysis) -> None:
+    """Raise ImageDamaged, before anything is written, if the new table could become too large."""
+    cluster_size, per_block, end = analysis.header.cluster_size, analysis.stored.per_block, analysis.end_of_use()
+    blocks = len(_used_blocks(analysis.recount.counted, end, per_block))
+    end += blocks + _MAX_TABLE_BYTES // cluster_size
+    if 8 * (end + end // per_block) // per_block > _MAX_TABLE_BYTES:
+        raise _too_large(analysis)
+
+
 def rebuild_refcounts(file: ResizableDevice, analysis: Analysis, order: int | None = None) -> None:
     """Write the structure, make it durable, switch the header to it. Before the switch nothing in use has changed.
 
@@ -68,8 +77,12 @@ def _layout(analysis: Analysis, counted: ClusterTally, start: int, per_block: in
             break
         blocks, table_clusters = wanted, max(needed, table_clusters)
     if table_clusters * cluster_size > _MAX_TABLE_BYTES:
-        raise ImageDamaged(analysis.path, format="qcow2", reason="its refcounts need a table of more than 8 MiB")
+        raise _too_large(analysis)
     return blocks, table_clusters
+
+
+def _too_large(analysis: Analysis) -> ImageDamaged:
+    return ImageDamaged(analysis.path, format="qcow2", reason="its refcounts need a table of more than 8 MiB")
 
 
 def _used_blocks(counted: ClusterTally, end: int, per_block: int) -> list[int]:

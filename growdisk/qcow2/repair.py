@@ -18,7 +18,7 @@ from growdisk.qcow2.check import Analysis, CheckReport, analyse, fixed
 from growdisk.qcow2.copied_flags import active_l1, mended_l2_table
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import FEATURES_OFFSET, Header
-from growdisk.qcow2.rebuild import needs_rebuild, rebuild_refcounts
+from growdisk.qcow2.rebuild import check_rebuild, needs_rebuild, rebuild_refcounts
 from growdisk.qcow2.stored_refcounts import encode
 from growdisk.qcow2.tally import ClusterTally
 from growdisk.values import replace
@@ -33,6 +33,8 @@ def repair(file: ResizableDevice, path: Path, *, errors: bool) -> CheckReport:
     analysis = analyse(file, path)
     before, header = analysis.report(), analysis.header
     _refuse_broken(analysis, errors=errors)
+    if errors and before.has_errors and needs_rebuild(analysis):
+        check_rebuild(analysis)
     if before.leaks or (errors and before.has_errors):
         _write_features(file, header, header.incompatible | Incompatible.DIRTY)
         if errors and needs_rebuild(analysis):
