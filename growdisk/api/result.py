@@ -38,7 +38,10 @@ class StepReport:
 
 @dataclass(frozen=True)
 class Result:
-    """The end of a run, or a plan. `error` is set where it did not end as asked; `kept`: there still is a way back."""
+    """The end of a run, or a plan. `error` is set where it did not end as asked; `kept`: there still is a way back.
+
+    `notes` is what should be known before it is done: of a running guest, what cannot be undone.
+    """
 
     result: Outcome
     run: str | None
@@ -51,6 +54,7 @@ class Result:
     error: GrowdiskError | None = None
     snapshots: SnapshotMode | None = None
     kept: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:

@@ -5,24 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from growdisk.api.disks import inspect, probed_format
-from growdisk.api.result import Outcome, Result, step_reports
+from growdisk.api.ending import error_of, how_far_back, outcome
+from growdisk.api.in_use import naming_the_guest
+from growdisk.api.result import Result, step_reports
 from growdisk.api.session import Session
 from growdisk.backends.machine import require_appliance
-from growdisk.errors import GrowdiskError, NeedsUser, Refused
+from growdisk.errors import GrowdiskError
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import layout_of
-from growdisk.planner.plan import decode_plan, make_plan
+from growdisk.planner.plan import Plan, decode_plan, make_plan
 from growdisk.planner.planner import AllDone, propose
 from growdisk.steps.disk import Disk, Format
 from growdisk.workflow.engine import Observer
-from growdisk.workflow.failures import RunStopped
 from growdisk.workflow.journal import Event
 from growdisk.workflow.run_directory import NoSuchRun, RunDirectory, RunNotRecorded, refuse_if_open
 from growdisk.workflow.states import TOUCHED, RunState, Status
 from growdisk.workflow.stopping import StopRequest
+
+if TYPE_CHECKING:
+    from growdisk.api.live_session import LiveSession
 
 
 class Silent:
@@ -70,7 +75,7 @@ def rollback(
 ) -> Result:
     """Undo a run, newest step first, down to and including the step `to` (all of them if None)."""
 
-    def back(session: Session) -> Callable[[], RunState]:
+    def back(session: Session | LiveSession) -> Callable[[], RunState]:
         if session.engine.state.settling:
             reason = "all its steps are done and their snapshots are being removed: growdisk resume finishes that"
             raise NoSuchRun(path, verb="roll back", reason=reason)
@@ -85,7 +90,7 @@ def rollback(
 def commit(path: Path, observer: Observer | None = None) -> Result:
     """Accept the image as it is, and forget the run's snapshots."""
 
-    def accept(session: Session) -> Callable[[], RunState]:
+    def accept(session: Session | LiveSession) -> Callable[[], RunState]:
         state = session.engine.state
         half_done = [s.name for s in session.plan.steps if state.event_of(s.name) in TOUCHED - {Event.VERIFIED}]
         if half_done and not state.settling:
@@ -97,18 +102,38 @@ def commit(path: Path, observer: Observer | None = None) -> Result:
 
 def _with_session(
     path: Path, verb: str, observer: Observer | None, stop: StopRequest | None,
-    action: Callable[[Session], Callable[[], RunState]], *, undoable: bool = False,
+    action: Callable[[Session | LiveSession], Callable[[], RunState]], *, undoable: bool = False,
 ) -> Result:  # fmt: skip
     directory = RunDirectory.beside(path)
     _refuse_without_run(path, verb, directory.state(), undoable=undoable)
     plan = decode_plan(directory.plan_file.read_bytes())
-    with closing(Disk.open(directory.image, _format(plan.before.image.format))) as disk:
+    if plan.way is not None and (result := _on_running_guest(path, plan, directory, verb, observer, stop, action)):
+        return result
+    with (
+        naming_the_guest(path, verb.replace(" ", "")),
+        closing(Disk.open(directory.image, _format(plan.before.image.format))) as disk,
+    ):
         _refuse_without_run(path, verb, directory.state(), undoable=undoable)  # now that nobody else can end it
         session = Session.reopen(
             path, plan, disk, directory, observer or Silent(), stop or StopRequest(),
             accepting=verb == "commit",
         )  # fmt: skip
         return _carry_out(session, action(session))
+
+
+def _on_running_guest(
+    path: Path, plan: Plan, directory: RunDirectory, verb: str, observer: Observer | None, stop: StopRequest | None,
+    action: Callable[[Session | LiveSession], Callable[[], RunState]],
+) -> Result | None:  # fmt: skip
+    """The run of a guest that was grown while it ran. None where it is off now, and the image can be worked on here."""
+    from growdisk.api.live_runs import carry_out, refuse_forward_without_guest, reopened
+
+    with reopened(path, plan, directory, observer or Silent(), stop or StopRequest()) as session:
+        if session is not None:
+            return carry_out(session, action(session))
+    if verb == "resume":
+        refuse_forward_without_guest(path, directory.state())
+    return None
 
 
 def _refuse_without_run(path: Path, verb: str, state: RunState, *, undoable: bool) -> None:
@@ -121,27 +146,17 @@ def _refuse_without_run(path: Path, verb: str, state: RunState, *, undoable: boo
 def _carry_out(session: Session, action: Callable[[], RunState]) -> Result:
     """Do it, and say how it ended. Errors of growdisk become part of the Result; everything else is a bug."""
     with closing(session.snapshots):
-        error = _error_of(action)
+        error = error_of(action)
         session.directory.make_room()
         return _result(session, error)
-
-
-def _error_of(action: Callable[[], RunState]) -> GrowdiskError | None:
-    try:
-        action()
-    except GrowdiskError as failure:
-        return failure
-    except OSError as failure:
-        return RunStopped(reason=str(failure))
-    return None
 
 
 def _result(session: Session, error: GrowdiskError | None) -> Result:
     state, plan = session.engine.state, session.plan
     facts = inspect_device(session.disk, image_facts(session.disk.base(writable=False), session.path))
-    reason = _how_far_back(state) if error is None else ""
+    reason = how_far_back(state) if error is None else ""
     return Result(
-        _outcome(state, error), plan.run, plan.backend, plan.before, layout_of(facts), step_reports(plan, state),
+        outcome(state, error), plan.run, plan.backend, plan.before, layout_of(facts), step_reports(plan, state),
         () if state.status is Status.UNDONE else plan.given_up, reason, error,
         plan.snapshots, kept=state.status is Status.KEPT,
     )  # fmt: skip
@@ -149,7 +164,8 @@ def _result(session: Session, error: GrowdiskError | None) -> Result:
 
 def _nothing_to_resume(path: Path, directory: RunDirectory, state: RunState) -> Result:
     plan = decode_plan(directory.plan_file.read_bytes())
-    layout = layout_of(inspect(path, _format(plan.before.image.format)))
+    # An image in use is not looked into.
+    layout = plan.after if plan.way else layout_of(inspect(path, _format(plan.before.image.format)))
     reason = f"the last run is {state.status.value} already"
     if state.status is Status.KEPT:
         reason = "all steps are done, and the way back is kept (growdisk rollback takes it, growdisk commit forgets it)"
@@ -157,24 +173,6 @@ def _nothing_to_resume(path: Path, directory: RunDirectory, state: RunState) -> 
         "nochange", plan.run, plan.backend, layout, layout, step_reports(plan, state), reason=reason,
         snapshots=plan.snapshots, kept=state.status is Status.KEPT,
     )  # fmt: skip
-
-
-def _how_far_back(state: RunState) -> str:
-    """What to say after a rollback down to one step; "" after everything else."""
-    if state.status is not Status.UNFINISHED:
-        return ""
-    undone = ", ".join(name for name, record in state.last.items() if record.event is Event.RESTORED)
-    return f"undone: {undone}; growdisk resume does it again, growdisk rollback undoes the rest"
-
-
-def _outcome(state: RunState, error: GrowdiskError | None) -> Outcome:
-    if isinstance(error, NeedsUser):
-        return "stuck"
-    if state.status is Status.UNFINISHED and error is None:
-        return "restored"  # down to one step, as asked
-    if state.status is Status.UNDONE:
-        return "refused" if isinstance(error, Refused) else "restored"
-    return "changed" if error is None else "stuck"
 
 
 def _format(name: str) -> Format:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from growdisk.backends.guest_shell import GuestLost, GuestShell
@@ -28,6 +28,17 @@ for entry in /sys/block/*; do
     echo "$(cat "$entry/size") $name $serial"
 done
 """
+
+_LOOK = """\
+cd /sys/class/block/{name} || exit 1
+cat size
+for entry in */partition; do
+    [ -e "$entry" ] || continue
+    part=${{entry%/partition}}
+    echo "$(cat "$entry") $(cat "$part/start") $(cat "$part/size") $part"
+done
+"""
+_TOKEN_SIZE = 1024  # what a kernel gives an extended partition
 
 
 @dataclass(frozen=True)
@@ -49,22 +60,41 @@ class DiskNotInGuest(Refused):
     hint: str = "name it: --guest-disk /dev/sda (lsblk in the guest lists its disks)"
 
 
+@dataclass(frozen=True)
+class SeenPartition:
+    """A partition as the guest's kernel goes by it; bytes."""
+
+    number: int
+    device: str
+    start: int
+    size: int
+
+
 class GuestDisk:
-    """Implements BlockDevice, reading only. What was read once is remembered: make a new one to see changes."""
+    """Implements BlockDevice, reading only. What was read once is remembered: `look_at` makes one that sees changes.
+
+    What lies in a partition is read from the partition's own device: its cache is the one that a mounted file system
+    writes to, and the whole disk's may show what was there before.
+    """
 
     writable = False
 
-    def __init__(self, shell: GuestShell, device: str, size: int) -> None:
-        self._shell, self.device, self.size = shell, device, size
-        self._pieces: dict[int, bytes] = {}
+    def __init__(self, shell: GuestShell, device: str, size: int, partitions: Sequence[SeenPartition]) -> None:
+        self._shell, self.device, self.size, self.partitions = shell, device, size, tuple(partitions)
+        inner = [part for part in partitions if part.size > _TOKEN_SIZE]
+        self._sources = sorted(((p.start, p.start + p.size, p.device) for p in inner), key=lambda source: source[0])
+        self._pieces: dict[tuple[str, int], bytes] = {}
 
     def read(self, offset: int, length: int) -> bytes:
         check_range(self.size, offset, length)
-        if length == 0:
-            return b""
-        first, last = offset // _PIECE, (offset + length - 1) // _PIECE
-        data = b"".join(self._piece(number) for number in range(first, last + 1))
-        return data[offset - first * _PIECE :][:length]
+        data = bytearray()
+        while length > 0:
+            start, end, device = self._source(offset)
+            base = start if device != self.device else 0
+            stretch = min(length, end - offset)
+            data += self._from(device, offset - base, stretch, end - base)
+            offset, length = offset + stretch, length - stretch
+        return bytes(data)
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         raise OSError("a running guest's disk is not written to from outside")
@@ -84,21 +114,57 @@ class GuestDisk:
     def close(self) -> None:
         """The shell belongs to others."""
 
-    def _piece(self, number: int) -> bytes:
-        if number not in self._pieces:
-            self._pieces[number] = self._fetched(number)
-        return self._pieces[number]
+    def _source(self, offset: int) -> tuple[int, int, str]:
+        """The stretch [start, end) around an offset that one of the guest's devices serves."""
+        start = 0
+        for source in self._sources:
+            if source[0] <= offset < source[1]:
+                return source
+            if offset < source[0]:
+                return start, source[0], self.device
+            start = source[1]
+        return start, self.size, self.device
 
-    def _fetched(self, number: int) -> bytes:
-        words = f"dd if={shlex.quote(self.device)} bs={_PIECE} skip={number} count=1 2>/dev/null | base64"
+    def _from(self, device: str, offset: int, length: int, end: int) -> bytes:
+        first, last = offset // _PIECE, (offset + length - 1) // _PIECE
+        data = b"".join(self._piece(device, number, end) for number in range(first, last + 1))
+        return data[offset - first * _PIECE :][:length]
+
+    def _piece(self, device: str, number: int, end: int) -> bytes:
+        if (device, number) not in self._pieces:
+            self._pieces[device, number] = self._fetched(device, number, min(_PIECE, end - number * _PIECE))
+        return self._pieces[device, number]
+
+    def _fetched(self, device: str, number: int, least: int) -> bytes:
+        """A piece; of the last one before another device's stretch more may come than is used."""
+        words = f"dd if={shlex.quote(device)} bs={_PIECE} skip={number} count=1 2>/dev/null | base64"
         answer = self._shell.run(words, _SECONDS)
         try:
             data = base64.b64decode(answer.stdout)
         except binascii.Error as error:
-            raise GuestLost(self._shell.name, reason=f"it cannot read {self.device}: {error}") from error
-        if len(data) != min(_PIECE, self.size - number * _PIECE):
-            raise GuestLost(self._shell.name, reason=f"it cannot read {self.device}: {answer.last_words}")
+            raise GuestLost(self._shell.name, reason=f"it cannot read {device}: {error}") from error
+        if not least <= len(data) <= _PIECE:
+            raise GuestLost(self._shell.name, reason=f"it cannot read {device}: {answer.last_words}")
         return data
+
+
+def look_at(shell: GuestShell, device: str) -> GuestDisk:
+    """The disk as the guest's kernel has it now. GuestLost where it has none of that name."""
+    name = device.removeprefix("/dev/")
+    answer = shell.run(_LOOK.format(name=shlex.quote(name)), _SECONDS)
+    rows = [line.split() for line in answer.stdout.decode(errors="replace").splitlines()]
+    if answer.status != 0 or not rows or len(rows[0]) != 1 or not _are_numbers(rows[0]):
+        raise GuestLost(shell.name, reason=f"{device}: {answer.last_words}")
+    parts = [
+        SeenPartition(int(row[0]), f"/dev/{row[3]}", 512 * int(row[1]), 512 * int(row[2]))
+        for row in rows[1:]
+        if len(row) == 4 and _are_numbers(row[:3]) and row[3].isalnum()
+    ]
+    return GuestDisk(shell, device, 512 * int(rows[0][0]), parts)
+
+
+def _are_numbers(words: Sequence[str]) -> bool:
+    return all(word.isascii() and word.isdecimal() for word in words)
 
 
 def seen_disks(shell: GuestShell) -> tuple[SeenDisk, ...]:

@@ -93,6 +93,21 @@ def merge_overlays(machine: Machine, key: str, base_node: str) -> None:
     _end(machine, found, "merge the overlays")
 
 
+def mark(machine: Machine, name: str) -> None:
+    """Leave an object in this QEMU process that does nothing, to know the process again."""
+    if not is_marked(machine, name):
+        machine.monitor.execute("object-add", qom_type="throttle-group", id=name)
+
+
+def is_marked(machine: Machine, name: str) -> bool:
+    return machine.property_of(f"/objects/{name}", "type") == "throttle-group"
+
+
+def unmark(machine: Machine, name: str) -> None:
+    if is_marked(machine, name):
+        machine.monitor.execute("object-del", id=name)
+
+
 def _run(machine: Machine, command: str, verb: str, **arguments: object) -> None:
     job = f"{OUR_JOBS}{command}"
     if left := _find(machine, job):

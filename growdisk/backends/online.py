@@ -7,7 +7,7 @@ would shrink a disk in use without a word: `resize` never does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import ClassVar, Protocol, TypeVar
 
@@ -118,7 +118,9 @@ class _FormatSpecific:
 @dataclass(frozen=True)
 class _Image:
     virtual_size: int
+    filename: str = ""
     actual_size: int = 0
+    backing_image: _Image | None = None
     backing_filename: str = ""
     full_backing_filename: str = ""
     snapshots: tuple[_Snapshot, ...] = ()
@@ -139,6 +141,25 @@ class _Block:
     device: str = ""
     qdev: str = ""
     inserted: _Inserted | None = None
+
+
+@dataclass(frozen=True)
+class _Node:
+    node_name: str
+    drv: str
+    file: str
+
+
+@dataclass(frozen=True)
+class _Chardev:
+    label: str
+    filename: str
+
+
+@dataclass(frozen=True)
+class _Property:
+    name: str
+    type: str
 
 
 @dataclass(frozen=True)
@@ -196,6 +217,36 @@ class Machine:
             raise UnexpectedAnswer("query-block", reason=f"the disk {key} is gone")
         return found[0]
 
+    def files(self, key: str) -> tuple[str, ...]:
+        """The image that is written to, and what it lies on, from the top down."""
+        blocks = [block for block in self.ask("query-block", tuple[_Block, ...]) if (block.qdev or block.device) == key]
+        image = blocks[0].inserted.image if blocks and blocks[0].inserted else None
+        found = []
+        while image is not None:
+            found.append(image.filename)
+            image = image.backing_image
+        return tuple(found)
+
+    def node_of(self, file: Callable[[str], bool]) -> str:
+        """The node of the image whose file name `file` accepts; "" where there is none."""
+        nodes = self.ask("query-named-block-nodes", tuple[_Node, ...], flat=True)
+        return next((node.node_name for node in nodes if node.drv != "file" and file(node.file)), "")
+
+    def channel_socket(self, channel: str) -> str:
+        """The unix socket behind the virtio-serial port named `channel`; "" where there is none."""
+        chardevs = {chardev.label: chardev.filename for chardev in self.ask("query-chardev", tuple[_Chardev, ...])}
+        for path in self._devices():
+            if self.property_of(path, "name") == channel:
+                address = chardevs.get(self.property_of(path, "chardev"), "").removeprefix("disconnected:")
+                return address.removeprefix("unix:").partition(",")[0] if address.startswith("unix:") else ""
+        return ""
+
+    def _devices(self) -> Iterator[str]:
+        for folder in ("/machine/peripheral", "/machine/peripheral-anon"):
+            for entry in self.ask("qom-list", tuple[_Property, ...], path=folder):
+                if entry.type == "child<virtserialport>":
+                    yield f"{folder}/{entry.name}"
+
     def resize(self, key: str, size: int) -> None:
         """Make the disk `size` bytes; it never becomes smaller."""
         disk = self.disk(key)
@@ -203,6 +254,10 @@ class Machine:
             raise UnexpectedAnswer("query-block", reason=f"the disk has {disk.size} bytes, more than {size}")
         if size > disk.size:
             self.monitor.execute("block_resize", node_name=disk.node, size=size)
+
+    def take_back(self, key: str, size: int) -> None:
+        """Undo of a growth of ours: the caller has seen that nothing lies behind `size`. The only way to less."""
+        self.monitor.execute("block_resize", node_name=self.disk(key).node, size=size)
 
     def busy(self) -> str:
         """The type of a block job that is not ours ("backup", "commit", ...), or ""."""

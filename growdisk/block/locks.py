@@ -61,6 +61,11 @@ def lock_holders(fd: int, lock_bytes: frozenset[int]) -> str:
     return ", ".join(names) or "another program"
 
 
+def image_writers(path: Path) -> list[int]:
+    """Processes that have the file open to write to it, as QEMU's locks tell."""
+    return _pids_that_lock(path.stat(), frozenset({_USED + WRITE}))
+
+
 def _set(fd: int, kind: int, byte: int) -> None:
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, byte, 1, 0))

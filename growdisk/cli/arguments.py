@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.errors import UsageError
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.units import parse_size
@@ -15,12 +16,15 @@ if TYPE_CHECKING:
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", type=Path, metavar="TARGET", help="the image file")
+    parser.add_argument("target", type=Path, nargs="?", metavar="TARGET", help="the image file")
     parser.add_argument("-f", "--format", choices=("qcow2", "raw"), help="the image's format (default: probed)")
+    add_machine(parser)
+    add_inside(parser)
 
 
 def add_image(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", type=Path, metavar="IMAGE", help="the image file")
+    parser.add_argument("target", type=Path, nargs="?", metavar="IMAGE", help="the image file")
+    add_machine(parser)
 
 
 def add_goal(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +62,7 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
 
 
 def goal_of(arguments: argparse.Namespace) -> Goal:
+    settle_positionals(arguments)
     size = parse_size(arguments.size) if arguments.size is not None else None
     return Goal(
         size, arguments.partition, arguments.swap, tuple(sorted(set(arguments.delete))), arguments.preallocation

@@ -6,6 +6,7 @@ import argparse
 
 from growdisk.cli.arguments import add_image
 from growdisk.cli.output import Output
+from growdisk.cli.targets import image_of
 
 NAME = "commit"
 HELP = "forget the snapshots of a kept run: its result is final"
@@ -20,7 +21,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.cli.report import tell
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
+    image = image_of(arguments)
     # Short, and not stopped half-way: a signal waits until it is done.
     with SignalsStop(StopRequest()), output.steps() as steps:
-        result = api.commit(arguments.target, steps)
-    return tell(result, output, image=arguments.target)
+        result = api.commit(image, steps)
+    return tell(result, output, image=image)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from growdisk.cli import plan
 from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
 from growdisk.cli.output import Output
+from growdisk.cli.targets import target_of
 
 NAME = "expand"
 HELP = "grow image, partition and file system, each step behind a snapshot"
@@ -24,7 +26,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.cli.report import tell
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
-    goal, options = goal_of(arguments), options_of(arguments)
+    target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
-        result = api.expand(arguments.target, goal, options, format_of(arguments), steps, stop)
-    return tell(result, output, image=arguments.target)
+        result = api.expand(target, goal, options, format_of(arguments), steps, stop)
+    return tell(result, output, image=Path(result.before.image.path))

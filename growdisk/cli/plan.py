@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
 from growdisk.cli.output import Output
+from growdisk.cli.targets import target_of
 
 NAME = "plan"
 HELP = "show what expand would do, and touch nothing"
@@ -19,5 +21,5 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk import api
     from growdisk.cli.report import tell
 
-    result = api.plan(arguments.target, goal_of(arguments), options_of(arguments), format_of(arguments))
-    return tell(result, output, image=arguments.target)
+    result = api.plan(target_of(arguments), goal_of(arguments), options_of(arguments), format_of(arguments))
+    return tell(result, output, image=Path(result.before.image.path))

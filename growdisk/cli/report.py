@@ -32,6 +32,8 @@ def document(result: Result) -> dict[str, object]:
         "kept": result.kept, "before": asdict(result.before), "after": asdict(result.after),
         "steps": [asdict(step) for step in result.steps], "given_up": list(result.given_up),
     }  # fmt: skip
+    if result.notes:
+        content["notes"] = list(result.notes)
     if result.reason:
         content["reason"] = result.reason
     if result.error:
@@ -83,6 +85,8 @@ def _planned(result: Result, width: int) -> Iterator[str]:
     for number, step in enumerate(result.steps, start=1):
         yield shortened(f"  {number}. {step.name:<19} {step.detail}", max(width, 100))
     yield from _given_up(result, "would be given up")
+    for note in result.notes:
+        yield f"note: {note}"
     yield "this is only a plan: nothing has been changed"
 
 

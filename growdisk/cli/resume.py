@@ -6,6 +6,7 @@ import argparse
 
 from growdisk.cli.arguments import add_image
 from growdisk.cli.output import Output
+from growdisk.cli.targets import image_of
 
 NAME = "resume"
 HELP = "go on with an unfinished run"
@@ -20,6 +21,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.cli.report import tell
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
+    image = image_of(arguments)
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
-        result = api.resume(arguments.target, steps, stop)
-    return tell(result, output, image=arguments.target)
+        result = api.resume(image, steps, stop)
+    return tell(result, output, image=image)

@@ -6,6 +6,7 @@ import argparse
 
 from growdisk.cli.arguments import add_image
 from growdisk.cli.output import Output
+from growdisk.cli.targets import image_of
 
 NAME = "rollback"
 HELP = "undo an unfinished or kept run"
@@ -21,7 +22,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.cli.report import tell
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
+    image = image_of(arguments)
     # Going back is short and is not stopped half-way: a signal waits until it is done.
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
-        result = api.rollback(arguments.target, arguments.to, steps, stop)
-    return tell(result, output, image=arguments.target)
+        result = api.rollback(image, arguments.to, steps, stop)
+    return tell(result, output, image=image)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from growdisk.cli.arguments import add_target, format_of
 from growdisk.cli.output import Output
+from growdisk.cli.targets import target_of
 
 NAME = "show"
 HELP = "draw the disk: image, partitions, what is in them and how full, what blocks growth"
@@ -22,7 +23,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.cli.listing import blockers, headline, table
     from growdisk.planner.layout import layout_of
 
-    layout = layout_of(api.inspect(arguments.target, format_of(arguments)))
+    layout = layout_of(api.inspect(target_of(arguments), format_of(arguments)))
     output.document(asdict(layout))
     width = output.width
     output.lines([*headline(layout, width), *bar(layout, width), *table(layout, width)])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from growdisk.cli.arguments import add_image
 from growdisk.cli.output import Output
+from growdisk.cli.targets import image_of
 from growdisk.errors import shell_word
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk import api
 
-    report = api.status(arguments.target)
+    image = image_of(arguments)
+    report = api.status(image)
     output.document({key: value for key, value in asdict(report).items() if key != "failure" or value})
-    output.lines(_lines(report, shell_word(arguments.target)))
+    output.lines(_lines(report, shell_word(image)))
     return 0
 
 

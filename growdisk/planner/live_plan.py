@@ -7,6 +7,7 @@ grows, qcow2 for every other disk that is written to, and nothing in the machine
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from growdisk.backends.online import Arrival, LiveDisk
 from growdisk.planner.facts import Facts
@@ -57,17 +58,17 @@ def make_live_plan(
             path, option="--keep-snapshots", reason="a guest that is started anew would go past its overlays",
             hint="leave it out, or use --snapshots internal",
         )  # fmt: skip
-    run = new_run_name()
+    run, steps = new_run_name(), tuple(live_steps(path, proposal.steps, restart=restart))
     guest = guest_plan(run, facts, proposal.steps, serial=around.disk.serial)
     return Plan(
         run=run, backend="online", snapshots=mode, keep=options.keep, before=layout_of(facts),
-        after=layout_of(proposal.after), steps=tuple(live_steps(proposal.steps, restart=restart)),
+        after=layout_of(proposal.after), steps=steps,
         given_up=proposal.given_up, way=replace(way, guest=guest),
         notes=tuple(_notes(proposal, around, mode, reason, restart=restart)),
     )  # fmt: skip
 
 
-def live_steps(steps: tuple[DiskStep, ...], *, restart: bool) -> Iterator[LiveStep]:
+def live_steps(path: Path, steps: tuple[DiskStep, ...], *, restart: bool) -> Iterator[LiveStep]:
     """The same steps, by the same names. Repairing and remaking swap are one deed of the guest."""
     for number, step in enumerate(steps, start=1):
         last = number == len(steps)
@@ -82,8 +83,12 @@ def live_steps(steps: tuple[DiskStep, ...], *, restart: bool) -> Iterator[LiveSt
                 yield LiveGrow(step, last)
             case RepairGuest():
                 yield LiveRepair(step.describe(), last)
-            case _:
+            case _ if step.name == "remake-swap":
                 yield LiveRemakeSwap(step.describe(), last)
+            case _:
+                hint = "shut the guest down and run growdisk on the image"
+                reason = f"{step.name} is only done while the guest is off"
+                raise OptionUnsupported(path, option="a running guest", reason=reason, hint=hint)
 
 
 def _refuse_options(facts: Facts, goal: Goal, options: RunOptions) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from growdisk.backends.guest_answers import Answer, Outcome, parse_answer
-from growdisk.backends.guest_disk import GuestDisk
+from growdisk.backends.guest_disk import GuestDisk, look_at
 from growdisk.backends.guest_plan import GuestPlan, Phase
 from growdisk.backends.guest_shell import GuestLost, GuestShell, GuestUnreachable
 from growdisk.backends.online import LiveDisk, Machine
@@ -76,20 +76,7 @@ class LiveContext:
 
     def seen(self) -> GuestDisk:
         """The disk as the guest sees it now."""
-        return GuestDisk(self.inside.shell, self.device, self.seen_size())
-
-    def seen_size(self) -> int:
-        """Bytes, by the guest's kernel."""
-        return 512 * int(self.ask(f"cat /sys/class/block/{self._name}/size").strip() or 0)
-
-    def kernel_partitions(self) -> dict[int, tuple[int, int]]:
-        """What the guest's kernel goes by: number to (start, size) in bytes."""
-        answer = self.ask(
-            f"cd /sys/class/block/{self._name} && for p in {self._name}*/partition; do [ -e $p ] || continue; "
-            'd=${p%/partition}; echo "$(cat $p) $(cat $d/start) $(cat $d/size)"; done'
-        )
-        rows = [[int(word) for word in line.split()] for line in answer.splitlines() if _is_row(line)]
-        return {number: (512 * start, 512 * size) for number, start, size in rows}
+        return look_at(self.inside.shell, self.device)
 
     def ask(self, words: str) -> str:
         """A short look inside. GuestLost where it fails."""
@@ -142,11 +129,3 @@ class LiveContext:
             if time.monotonic() > deadline:
                 raise GuestDidNotReturn("its shell", seconds=_RESTART_SECONDS, reason="it is still in the same boot")
             time.sleep(1)
-
-    @property
-    def _name(self) -> str:
-        return self.device.removeprefix("/dev/")
-
-
-def _is_row(line: str) -> bool:
-    return len(line.split()) == 3 and line.replace(" ", "").isdecimal()

@@ -1,7 +1,8 @@
 """Overlays under a running guest: each step's writes go to a file of their own, merged into the image at the end.
 
 The image is as it was until then; but a running guest cannot go back, because its memory belongs to the newest data.
-Once it is off, the offline store finds the same files and takes it back, or brings them into the image.
+Once it is off, the offline store finds the same files and takes it back, or brings them into the image. A QEMU that was
+started anew goes past the overlays: it is told by a mark that only the old process bears.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from growdisk.backends.live_jobs import merge_overlays, put_overlay
+from growdisk.backends.live_jobs import is_marked, mark, merge_overlays, put_overlay, unmark
 from growdisk.durable import sync_directory
 from growdisk.qcow2.create import create
 from growdisk.steps.live_context import LiveContext
@@ -23,11 +24,12 @@ class LiveOverlays:
     can_restore = False
 
     def __init__(
-        self, context: LiveContext, directory: Path, base_node: str, steps: Sequence[str],
+        self, context: LiveContext, directory: Path, base_node: str, run: str, steps: Sequence[str],
         quiet: Callable[[Callable[[], None]], None],
     ) -> None:  # fmt: skip
         self._context, self._directory, self._base_node = context, directory, base_node
         self._steps, self._quiet = list(steps), quiet
+        self._mark = f"growdisk-{run}"
 
     def take(self, step: str) -> None:
         overlay = self._overlay(step)
@@ -41,6 +43,7 @@ class LiveOverlays:
         backing, kind = (below[-1].name, "qcow2") if below else (f"../{expected.name}", self._format())
         create(overlay, self._context.disk.size, backing=Path(backing), backing_format=kind)
         sync_directory(self._directory)
+        mark(self._context.machine, self._mark)
         node = f"growdisk-{self._steps.index(step) + 1:02}-{os.getpid()}"
         self._quiet(lambda: put_overlay(self._context.machine, self._context.key, overlay, node))
 
@@ -54,14 +57,18 @@ class LiveOverlays:
         """They stay under the guest."""
 
     def settle(self) -> None:
-        if self._present(self._steps) and not _same(self._context.disk.file, self._context.path):
+        left = self._present(self._steps)
+        if left and not _same(self._context.disk.file, self._context.path):
             merge_overlays(self._context.machine, self._context.key, self._base_node)
+        elif left and not is_marked(self._context.machine, self._mark):
+            raise WrongImage(self._context.path, file=self._context.disk.file, expected=str(left[-1]))
         self.discard()
 
     def discard(self) -> None:
         for overlay in reversed(self._present(self._steps)):
             overlay.unlink()
         sync_directory(self._directory)
+        unmark(self._context.machine, self._mark)
 
     def close(self) -> None:
         self._context.inside.forget()

@@ -1,7 +1,8 @@
 """Snapshots of a running guest inside its qcow2 images, memory included: going back puts the running guest back.
 
-What the guest did since the snapshot is lost then, with everything that it told others meanwhile. Names are those of
-the offline store, so that a guest that is off is taken back by that one.
+What the guest did since the snapshot is lost then, with everything that it told others meanwhile; so the guest's own
+undo is tried first, which loses nothing. Names are those of the offline store: a guest that is off is taken back by
+that one.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from growdisk.backends.live_jobs import delete, load, save
+from growdisk.errors import GrowdiskError
 from growdisk.steps.failures import SnapshotMissing
 from growdisk.steps.live_context import LiveContext
+from growdisk.steps.live_undo import LiveUndo
 
 
 class LiveSnapshots:
@@ -18,8 +21,8 @@ class LiveSnapshots:
 
     can_restore = True
 
-    def __init__(self, context: LiveContext, run: str, steps: Sequence[str]) -> None:
-        self._context = context
+    def __init__(self, context: LiveContext, run: str, steps: Sequence[str], undo: LiveUndo) -> None:
+        self._context, self._undo = context, undo
         self._names = {step: f"growdisk-{run}-{number}-{step}" for number, step in enumerate(steps, start=1)}
 
     def take(self, step: str) -> None:
@@ -27,12 +30,14 @@ class LiveSnapshots:
             save(self._context.machine, self._context.key, self._names[step])
 
     def restore(self, step: str) -> None:
-        name = self._names[step]
+        name, names = self._names[step], list(self._names.values())
+        if self._undone(step):
+            self._delete(names[names.index(name) :])
+            return
         if name not in self._context.disk.snapshots:
             raise SnapshotMissing(name, path=self._context.path)
         self._context.inside.forget()
         load(self._context.machine, self._context.key, name)
-        names = list(self._names.values())
         self._delete(names[names.index(name) + 1 :])
 
     def reserve(self) -> None:
@@ -49,6 +54,14 @@ class LiveSnapshots:
 
     def close(self) -> None:
         self._context.inside.forget()
+
+    def _undone(self, step: str) -> bool:
+        """Whether the guest could take the step back itself, which loses nothing."""
+        try:
+            self._undo.restore(step)
+        except GrowdiskError:
+            return False
+        return True
 
     def _delete(self, names: Sequence[str]) -> None:
         present = self._context.disk.snapshots

@@ -47,7 +47,7 @@ class LiveResize:
         return f"image {format_size(self.old_size)} -> {format_size(self.new_size)}{how}"
 
     def check(self, context: LiveContext) -> Check:
-        if context.disk.size >= self.new_size and context.seen_size() >= self.new_size:
+        if context.disk.size >= self.new_size and context.seen().size >= self.new_size:
             return AlreadyDone(f"the disk is {format_size(context.disk.size)} already")
         return Ready()
 
@@ -65,13 +65,13 @@ class LiveResize:
             raise PromiseBroken(self.name, found=f"{disk.size} bytes", expected=f"{self.new_size} bytes")
         if not _arrives(context, self.new_size, _ARRIVAL_SECONDS):
             hint = "run the same command with --allow-reboot" if disk.bus.arrival is Arrival.RESTART else ""
-            raise GuestDoesNotSee(context.device, self.new_size, context.seen_size(), *([hint] if hint else []))
+            raise GuestDoesNotSee(context.device, self.new_size, context.seen().size, *([hint] if hint else []))
 
 
 def _arrives(context: LiveContext, size: int, seconds: float) -> bool:
     """Whether the guest's kernel has the size, or gets it within `seconds`."""
     deadline = time.monotonic() + seconds
-    while context.seen_size() != size:
+    while context.seen().size != size:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.2)
@@ -134,14 +134,19 @@ class LiveReread:
 
     def verify(self, context: LiveContext, evidence: Evidence) -> None:
         if not self._seen(context):
-            found = ", ".join(f"{n} [{s}, +{z})" for n, (s, z) in sorted(context.kernel_partitions().items()))
+            found = ", ".join(f"{n} [{s}, +{z})" for n, (s, z) in sorted(_kernel_view(context).items()))
             raise PromiseBroken(self.name, found=found, expected=listed(self.table))
 
     def _seen(self, context: LiveContext) -> bool:
         """A kernel gives an extended partition a token size, so that is not compared."""
-        kernel = context.kernel_partitions()
+        kernel = _kernel_view(context)
         sizes = {p.number: (p.start, 0 if p.role is Role.EXTENDED else p.size) for p in self.table.partitions}
         return sizes == {n: (start, size if sizes.get(n, (0, 1))[1] else 0) for n, (start, size) in kernel.items()}
+
+
+def _kernel_view(context: LiveContext) -> dict[int, tuple[int, int]]:
+    """Number to start and size, in bytes."""
+    return {part.number: (part.start, part.size) for part in context.seen().partitions}
 
 
 @dataclass(frozen=True)
@@ -179,8 +184,9 @@ class LiveGrow:
         _conclude(context, self.last)
 
     def _read(self, context: LiveContext) -> Content | None:
-        end = min(self.planned.start + self.planned.size, context.seen_size())
-        return identify(Window(context.seen(), self.planned.start, end - self.planned.start))
+        seen = context.seen()
+        end = min(self.planned.start + self.planned.size, seen.size)
+        return identify(Window(seen, self.planned.start, end - self.planned.start))
 
 
 _LAST_GROUP = 128 << 20

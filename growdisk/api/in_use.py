@@ -1,0 +1,22 @@
+"""An image in use is told with what works on its running guest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from growdisk.errors import ImageInUse
+
+
+@contextmanager
+def naming_the_guest(path: Path, verb: str) -> Iterator[None]:
+    """An image in use is told with the command that works on its running guest."""
+    try:
+        yield
+    except ImageInUse as error:
+        from growdisk.backends.qemu_processes import GuestRuns, hint_for
+
+        if hint := hint_for(path, verb):
+            raise GuestRuns(error.path, error.holder, hint=hint) from error
+        raise

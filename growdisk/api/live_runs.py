@@ -1,0 +1,167 @@
+"""Carrying plans out on running guests: look, plan, expand, and what can be done with such a run later.
+
+A guest that is off goes the offline way by itself: every call here begins by finding out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from growdisk.api.ending import error_of, how_far_back, outcome
+from growdisk.api.live_session import GuestNotRunning, LiveSession, Looked, lock_run, look
+from growdisk.api.live_target import LiveRequest, Reached, reach, request_of
+from growdisk.api.result import Result, planned_steps, step_reports
+from growdisk.errors import GrowdiskError, Refused
+from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.layout import Layout, layout_of
+from growdisk.planner.live_plan import make_live_plan
+from growdisk.planner.plan import Plan, encode_plan
+from growdisk.planner.planner import AllDone, Proposal, propose
+from growdisk.steps.live_context import Inside
+from growdisk.values import dataclass, replace
+from growdisk.workflow.engine import Observer
+from growdisk.workflow.journal import Event, Record
+from growdisk.workflow.run_directory import RunDirectory, RunNotRecorded, refuse_if_open
+from growdisk.workflow.states import RunState, Status
+from growdisk.workflow.stopping import StopRequest
+
+
+@dataclass(eq=False)
+class GuestIsOff(Refused):
+    WHAT: ClassVar[str] = "the guest of {path} is off"
+    WHY: ClassVar[str] = "its run was begun while it was running, and goes on inside it"
+    DO: ClassVar[str] = "start the guest and run growdisk resume {path} again; or growdisk rollback {path}"
+    path: Path
+
+
+@contextmanager
+def looked_at(request: LiveRequest, stop: StopRequest) -> Iterator[Looked | Path]:
+    """The running guest, looked at; or the path of its image, where it is off."""
+    reached = reach(request)
+    if isinstance(reached, Path):
+        yield reached
+        return
+    with closing(reached):
+        looked = look(reached, request.path or reached.path, stop)
+        try:
+            yield looked
+        finally:
+            looked.inside.forget()
+
+
+def plan_live(looked: Looked, goal: Goal, options: RunOptions) -> Result:
+    """What expanding the running guest would do."""
+    refuse_if_open(RunDirectory.beside(looked.reached.path))
+    proposal = propose(looked.facts, goal)
+    if isinstance(proposal, AllDone):
+        return _nothing(looked, proposal)
+    planned = _planned(looked, proposal, goal, options)
+    return Result(
+        "planned", None, planned.backend, planned.before, planned.after, planned_steps(planned), planned.given_up,
+        snapshots=planned.snapshots, notes=planned.notes,
+    )  # fmt: skip
+
+
+def expand_live(
+    looked: Looked, goal: Goal, options: RunOptions, observer: Observer, stop: StopRequest
+) -> Result:  # fmt: skip
+    """Grow it while it runs. Raises refusals; everything later is in the Result."""
+    directory = RunDirectory.beside(looked.reached.path)
+    refuse_if_open(directory)
+    proposal = propose(looked.facts, goal)
+    if isinstance(proposal, AllDone):
+        return _nothing(looked, proposal)
+    plan = _planned(looked, proposal, goal, options)
+    with _locked(directory):
+        try:
+            refuse_if_open(directory)
+            journal = directory.begin(encode_plan(plan))
+            journal.append(Record(Event.BEGIN, facts={"run": plan.run}))
+        except OSError as error:
+            directory.withdraw()
+            raise RunNotRecorded(looked.reached.path, reason=error.strerror or str(error)) from error
+        session = LiveSession(
+            looked.facts.image.path, plan, looked.reached, looked.inside, directory, journal, observer, stop
+        )
+        return carry_out(session, session.engine.advance)
+
+
+@contextmanager
+def reopened(
+    path: Path, plan: Plan, directory: RunDirectory, observer: Observer, stop: StopRequest
+) -> Iterator[LiveSession | None]:
+    """The run of a guest that runs now; None where it is off."""
+    assert plan.way is not None
+    reached = _reached_again(path, plan)
+    if reached is None:
+        yield None
+        return
+    with closing(reached), _locked(directory):
+        status = reached.machine.status()
+        if status != "running":
+            raise GuestNotRunning(reached.machine.name, status=status)
+        inside = Inside(reached.open_shell, stop)
+        yield LiveSession(path, plan, reached, inside, directory, directory.journal(), observer, stop)
+
+
+def _reached_again(path: Path, plan: Plan) -> Reached | None:
+    """By the way that the plan has; where that is gone, by the image, which may have been started another way."""
+    assert plan.way is not None
+    request = request_of(path, plan.way)
+    try:
+        reached = reach(request)
+    except GrowdiskError:
+        reached = reach(replace(request, qmp=None, domain=""))
+    return None if isinstance(reached, Path) else reached
+
+
+def carry_out(session: LiveSession, action: Callable[[], RunState]) -> Result:
+    """Do it, and say how it ended."""
+    with closing(session.snapshots):
+        error = error_of(action)
+        session.directory.make_room()
+        state, plan = session.engine.state, session.plan
+        return Result(
+            outcome(state, error), plan.run, plan.backend, plan.before, _layout_now(session, state),
+            step_reports(plan, state), () if state.status is Status.UNDONE else plan.given_up,
+            how_far_back(state) if error is None else "", error, plan.snapshots, kept=state.status is Status.KEPT,
+            notes=plan.notes,
+        )  # fmt: skip
+
+
+def refuse_forward_without_guest(path: Path, state: RunState) -> None:
+    """GuestIsOff, unless all that is left to do is done to the image alone."""
+    if not (state.settling or state.keeping or state.going_back):
+        raise GuestIsOff(path)
+
+
+def _layout_now(session: LiveSession, state: RunState) -> Layout:
+    """The disk as it is now; as it should be, where the guest cannot be asked any more."""
+    try:
+        facts = look(session.reached.again(), session.path, StopRequest()).facts
+    except GrowdiskError:
+        return session.plan.before if state.status is Status.UNDONE else session.plan.after
+    return layout_of(facts)
+
+
+def _planned(looked: Looked, proposal: Proposal, goal: Goal, options: RunOptions) -> Plan:
+    way = looked.reached.way(looked.device)
+    return make_live_plan(looked.facts, proposal, goal, options, looked.surroundings(), way)
+
+
+def _nothing(looked: Looked, proposal: AllDone) -> Result:
+    layout = layout_of(looked.facts)
+    return Result("nochange", None, None, layout, layout, reason=proposal.reason)
+
+
+@contextmanager
+def _locked(directory: RunDirectory) -> Iterator[None]:
+    fd = lock_run(directory)
+    try:
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,164 @@
+"""Puts a run on a running guest together: its machine, its way inside, its snapshot store, its journal, the engine."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, cast
+
+from growdisk.api.live_target import Reached
+from growdisk.backends.agent import AgentShell
+from growdisk.backends.guest_disk import find_in_guest, look_at
+from growdisk.backends.guest_shell import GuestUnreachable
+from growdisk.errors import Refused
+from growdisk.planner.facts import Facts, ImageFacts
+from growdisk.planner.inspect import inspect_device
+from growdisk.planner.live_plan import Surroundings
+from growdisk.planner.plan import Plan
+from growdisk.steps.live_context import Inside, LiveContext
+from growdisk.steps.live_overlays import LiveOverlays
+from growdisk.steps.live_snapshots import LiveSnapshots
+from growdisk.steps.live_undo import LiveUndo
+from growdisk.values import dataclass
+from growdisk.workflow.engine import Engine, Observer
+from growdisk.workflow.journal import Journal
+from growdisk.workflow.run_directory import RunDirectory
+from growdisk.workflow.snapshots import SnapshotStore
+from growdisk.workflow.step import Step
+from growdisk.workflow.stopping import StopRequest
+
+
+@dataclass(eq=False)
+class GuestNotRunning(Refused):
+    WHAT: ClassVar[str] = "{machine} is {status}"
+    WHY: ClassVar[str] = "nothing can be done inside a guest that stands still"
+    DO: ClassVar[str] = "let it go on (virsh resume, or cont in its monitor), or shut it down; then run growdisk again"
+    machine: str
+    status: str
+
+
+@dataclass(eq=False)
+class DiskBusy(Refused):
+    WHAT: ClassVar[str] = "another job is working on a disk of {machine}"
+    WHY: ClassVar[str] = "QEMU says it is a block job of the kind '{job}'"
+    DO: ClassVar[str] = "wait until it has ended (virsh blockjob, or query-block-jobs), then run growdisk again"
+    machine: str
+    job: str
+
+
+@dataclass(eq=False)
+class RunGoingOn(Refused):
+    WHAT: ClassVar[str] = "another growdisk is at work on {path}"
+    WHY: ClassVar[str] = "it holds the lock of {path}.growdisk"
+    DO: ClassVar[str] = "wait until it has ended; growdisk status {path} says how far it is"
+    path: Path
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A running guest that was looked at: its facts by its own account, and the way inside that was used."""
+
+    reached: Reached
+    inside: Inside
+    facts: Facts
+    device: str
+
+    def surroundings(self) -> Surroundings:
+        space = os.statvfs(self.reached.path.parent)
+        return Surroundings(
+            self.reached.disk, self.reached.machine.disks(), self.reached.machine.memory(),
+            space.f_bavail * space.f_frsize, managed=bool(self.reached.domain),
+        )  # fmt: skip
+
+
+def look(reached: Reached, path: Path, stop: StopRequest) -> Looked:
+    """Refused where the guest stands still, QEMU is busy with its disk, or there is no way inside."""
+    machine, disk = reached.machine, reached.disk
+    status = machine.status()
+    if status != "running":
+        raise GuestNotRunning(machine.name, status=status)
+    if job := machine.busy():
+        raise DiskBusy(machine.name, job=job)
+    inside = Inside(reached.open_shell, stop)
+    try:
+        seen = find_in_guest(inside.shell, disk.names[0], disk.size, disk.serial, reached.request.guest_disk)
+        facts = inspect_device(look_at(inside.shell, seen.device), _image_facts(reached, path))
+    except BaseException:
+        inside.forget()
+        raise
+    return Looked(reached, inside, facts, seen.device)
+
+
+def _image_facts(reached: Reached, path: Path) -> ImageFacts:
+    disk = reached.disk
+    return ImageFacts(
+        path, disk.format, disk.size, disk.actual_size, disk.snapshots, (disk.backing,) if disk.backing else (),
+        disk.version or None, disk.refcount_bits, disk.corrupt,
+    )  # fmt: skip
+
+
+class LiveSession:
+    """A run in this process, on a running guest."""
+
+    def __init__(
+        self, path: Path, plan: Plan, reached: Reached, inside: Inside, directory: RunDirectory, journal: Journal,
+        observer: Observer, stop: StopRequest,
+    ) -> None:  # fmt: skip
+        assert plan.way is not None and plan.way.guest is not None, plan.run
+        self.path, self.plan, self.reached, self.directory = path, plan, reached, directory
+        self.context = LiveContext(
+            reached.machine, reached.disk.key, inside, plan.way.device, plan.way.guest, directory.image,
+            plan.way.allow_reboot,
+        )  # fmt: skip
+        self.snapshots = _store(plan, self.context, directory)
+        steps = cast("tuple[Step[LiveContext], ...]", plan.steps)
+        self.engine: Engine[LiveContext] = Engine(
+            steps, self.context, self.snapshots, journal, observer, keep=plan.keep, stop=stop,
+            make_room=directory.make_room, again_in_place=True,
+        )  # fmt: skip
+
+
+def _store(plan: Plan, context: LiveContext, directory: RunDirectory) -> SnapshotStore:
+    names = [step.name for step in plan.steps]
+    if plan.snapshots == "overlay":
+        base = context.machine.node_of(lambda file: _is(file, directory.image))
+        return LiveOverlays(context, directory.path, base, plan.run, names, lambda deed: _at_rest(context, deed))
+    undo = LiveUndo(context, plan.steps)
+    if plan.snapshots == "internal":
+        return LiveSnapshots(context, plan.run, names, undo)
+    return undo
+
+
+def _is(file: str, path: Path) -> bool:
+    try:
+        return Path(file).samefile(path)
+    except OSError:
+        return False
+
+
+def _at_rest(context: LiveContext, deed: Callable[[], None]) -> None:
+    """Do it while the guest's file systems are frozen, where an agent can do that."""
+    try:
+        shell = context.inside.shell
+    except GuestUnreachable:
+        shell = None
+    frozen = isinstance(shell, AgentShell) and shell.freeze()
+    try:
+        deed()
+    finally:
+        if frozen and isinstance(shell, AgentShell):
+            shell.thaw()
+
+
+def lock_run(directory: RunDirectory) -> int:
+    """One growdisk at a time: a lock on the run's folder, as a file descriptor. RunGoingOn."""
+    directory.path.mkdir(exist_ok=True)
+    fd = os.open(directory.path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        raise RunGoingOn(directory.image) from error
+    return fd

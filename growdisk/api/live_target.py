@@ -1,0 +1,262 @@
+"""Finds a running guest and the ways to it: by libvirt's name, by its monitor, or by the image that it has open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from growdisk.backends.guest_shell import GuestShell, GuestUnreachable
+from growdisk.backends.online import LiveDisk, Machine
+from growdisk.backends.qemu_processes import guest_of, server_folder
+from growdisk.errors import Refused, UsageError
+from growdisk.planner.way import Way
+from growdisk.values import dataclass, replace
+
+_AGENT_CHANNEL = "org.qemu.guest_agent.0"
+
+
+@dataclass(frozen=True)
+class LiveRequest:
+    """What the user said of a guest that may be running. `path`: its image, where that was named."""
+
+    path: Path | None = None
+    qmp: Path | None = None
+    domain: str = ""
+    uri: str | None = None
+    disk: str = ""
+    online: Literal["auto", "agent", "ssh", "manual"] = "auto"
+    agent: Path | None = None
+    ssh: str = ""
+    ssh_config: Path | None = None
+    guest_disk: str = ""
+    allow_reboot: bool = False
+
+
+@dataclass(eq=False)
+class DiskUnknown(Refused):
+    WHAT: ClassVar[str] = "{machine} has no disk {wanted}"
+    WHY: ClassVar[str] = "its disks are: {present}"
+    DO: ClassVar[str] = "name one of them with --disk"
+    machine: str
+    wanted: str
+    present: str
+
+
+@dataclass(eq=False)
+class DiskNotSaid(Refused):
+    WHAT: ClassVar[str] = "{machine} has several disks"
+    WHY: ClassVar[str] = "they are: {present}"
+    DO: ClassVar[str] = "say which one with --disk"
+    machine: str
+    present: str
+
+
+@dataclass(eq=False)
+class NoFileHere(Refused):
+    WHAT: ClassVar[str] = "the image of {machine} is no file of this host"
+    WHY: ClassVar[str] = "QEMU says it is {file}"
+    DO: ClassVar[str] = "grow it with the tools of its storage, then run growdisk inside or on a local copy"
+    machine: str
+    file: str
+
+
+@dataclass(eq=False)
+class GuestNotFound(Refused):
+    WHAT: ClassVar[str] = "cannot find the monitor of the guest that has {path} open"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "name it: --qmp SOCKET (QEMU's -qmp option), or -d NAME for a machine of libvirt"
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A running machine, one disk of it, that disk's image, and how to get inside."""
+
+    machine: Machine
+    disk: LiveDisk
+    path: Path
+    folder: Path | None
+    request: LiveRequest
+    qmp: str
+    domain: str
+    uri: str
+    agent_by_libvirt: Callable[..., object] | None
+
+    def again(self) -> Reached:
+        """The same, with the disk as it is now."""
+        return replace(self, disk=self.machine.disk(self.disk.key))
+
+    def open_shell(self) -> GuestShell:
+        return _open_shell(self)
+
+    def way(self, device: str) -> Way:
+        request = self.request
+        by_ssh = _by_ssh(request)
+        agent = "" if by_ssh else str(request.agent or _agent_socket(self) or "")
+        return Way(
+            self.qmp, self.domain, self.uri, self.disk.key, "ssh" if by_ssh else "agent", agent, request.ssh,
+            str(request.ssh_config.resolve()) if request.ssh_config else "", device, request.allow_reboot,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        self.machine.close()
+
+
+def reach(request: LiveRequest) -> Reached | Path:
+    """The running guest; or the path of the image, where the guest is off."""
+    if request.online == "manual":
+        raise UsageError(
+            "nothing is carried out here with --online manual",
+            hint="growdisk script TARGET [SIZE] -o DIR writes the scripts, and what to do with them",
+        )  # fmt: skip
+    if request.domain:
+        return _by_domain(request)
+    if request.qmp:
+        return _by_monitor(request, request.qmp)
+    assert request.path is not None
+    found = guest_of(request.path)
+    if found is None:
+        return request.path
+    if found.domain:
+        return _by_domain(replace(request, domain=found.domain))
+    if not found.monitor:
+        raise GuestNotFound(request.path, reason=f"QEMU (pid {found.pid}) was started without one")
+    return _by_monitor(request, Path(found.monitor))
+
+
+def request_of(path: Path, way: Way) -> LiveRequest:
+    """How a plan that was written down reaches its guest."""
+    return LiveRequest(
+        path=path, qmp=Path(way.qmp) if way.qmp else None, domain=way.domain, uri=way.uri or None, online=way.shell,
+        agent=Path(way.agent) if way.agent else None, ssh=way.ssh,
+        ssh_config=Path(way.ssh_config) if way.ssh_config else None, guest_disk=way.device,
+        allow_reboot=way.allow_reboot,
+    )  # fmt: skip
+
+
+def _by_domain(request: LiveRequest) -> Reached | Path:
+    from growdisk.backends.domains import Domain
+
+    domain = Domain.find(request.domain, request.uri)
+    disks = {disk.target: disk for disk in domain.disks()}
+    if not domain.running:
+        domain.close()
+        return _file_of_domain(request, {target: disk.file for target, disk in disks.items()})
+    machine = Machine(domain, f"machine {domain.name}")
+    try:
+        wanted = disks[request.disk].alias if request.disk in disks else request.disk
+        disk = _choose(machine, wanted, request.path, None)
+        return Reached(
+            machine, disk, _image(machine, disk, None), None, request, "", domain.name, domain.uri, domain.agent_call
+        )
+    except BaseException:
+        machine.close()
+        raise
+
+
+def _file_of_domain(request: LiveRequest, files: dict[str, str]) -> Path:
+    present = ", ".join(f"{target} ({file})" for target, file in files.items()) or "none"
+    name = f"machine {request.domain}"
+    chosen = [files[request.disk]] if request.disk in files else list(files.values())
+    if request.disk and request.disk not in files:
+        raise DiskUnknown(name, wanted=request.disk, present=present)
+    if len(chosen) != 1:
+        raise DiskNotSaid(name, present=present)
+    if not chosen[0]:
+        raise NoFileHere(name, file="not a file")
+    return Path(chosen[0])
+
+
+def _by_monitor(request: LiveRequest, socket: Path) -> Reached:
+    from growdisk.backends.qmp import QmpMonitor
+
+    folder = server_folder(socket)
+    machine = Machine(QmpMonitor.connect(socket), f"the guest at {socket}")
+    try:
+        disk = _choose(machine, request.disk, request.path, folder)
+        path = _image(machine, disk, folder)
+        return Reached(machine, disk, path, folder, request, str(socket.resolve()), "", "", None)
+    except BaseException:
+        machine.close()
+        raise
+
+
+def _choose(machine: Machine, wanted: str, path: Path | None, folder: Path | None) -> LiveDisk:
+    disks = machine.disks()
+    present = ", ".join(f"{disk.names[0]} ({disk.file})" for disk in disks) or "none"
+    if wanted:
+        chosen = [disk for disk in disks if wanted in (disk.key, *disk.names)]
+        # libvirt's names for -blockdev devices are those of the device: virtio-disk0, scsi0-0-0-0
+        if not chosen:
+            raise DiskUnknown(machine.name, wanted=wanted, present=present)
+        return chosen[0]
+    if path is not None:
+        chosen = [disk for disk in disks if any(_same(file, path, folder) for file in machine.files(disk.key))]
+        if not chosen:
+            raise DiskUnknown(machine.name, wanted=str(path), present=present)
+        return chosen[0]
+    writable = [disk for disk in disks if not disk.read_only]
+    if len(writable) != 1:
+        raise DiskNotSaid(machine.name, present=present) if writable else DiskUnknown(machine.name, "", present)
+    return writable[0]
+
+
+def _image(machine: Machine, disk: LiveDisk, folder: Path | None) -> Path:
+    """The image that the user knows: below the overlays of a run of ours, if there is one."""
+    for file in machine.files(disk.key):
+        path = _absolute(file, folder)
+        if path.parent.suffix != ".growdisk":
+            if not path.exists():
+                break
+            return path
+    raise NoFileHere(machine.name, file=disk.file)
+
+
+def _absolute(file: str, folder: Path | None) -> Path:
+    return (folder or Path.cwd()) / file
+
+
+def _same(file: str, path: Path, folder: Path | None) -> bool:
+    try:
+        return _absolute(file, folder).samefile(path)
+    except (OSError, ValueError):
+        return False
+
+
+def _by_ssh(request: LiveRequest) -> bool:
+    return request.online == "ssh" or (request.online == "auto" and bool(request.ssh))
+
+
+def _open_shell(reached: Reached) -> GuestShell:
+    request = reached.request
+    if _by_ssh(request):
+        if not request.ssh:
+            raise UsageError("--online ssh does not say where to", hint="add --ssh root@GUEST")
+        from growdisk.backends.ssh import SshShell
+
+        return SshShell.open(request.ssh, request.ssh_config)
+    from growdisk.backends.agent import AgentShell, AgentSocket
+
+    if reached.agent_by_libvirt is not None and request.agent is None:
+        return AgentShell.open(reached.agent_by_libvirt, lambda: None)
+    socket = request.agent or _agent_socket(reached)
+    if socket is None:
+        raise GuestUnreachable(
+            "a guest agent", reason="the machine has no channel for one",
+            hint="give --ssh root@GUEST, or start the guest with an agent channel (org.qemu.guest_agent.0)",
+        )  # fmt: skip
+    channel = AgentSocket.connect(socket)
+    try:
+        return AgentShell.open(channel.call, channel.close)
+    except BaseException:
+        channel.close()
+        raise
+
+
+def _agent_socket(reached: Reached) -> Path | None:
+    if reached.domain:
+        return None
+    socket = reached.machine.channel_socket(_AGENT_CHANNEL)
+    return _absolute(socket, reached.folder) if socket else None

@@ -1,0 +1,75 @@
+"""Which disk is meant: the image file, or a machine by its name or its monitor, which may be running."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from growdisk.errors import UsageError
+
+if TYPE_CHECKING:
+    from growdisk.api.live_target import LiveRequest
+
+_INSIDE = ("online", "ssh", "ssh_config", "agent", "guest_disk", "allow_reboot")
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Options that name a machine instead of an image."""
+    parser.add_argument("-d", "--domain", default="", metavar="NAME", help="a machine of libvirt, running or not")
+    parser.add_argument("-c", "--connect", metavar="URI", help="which libvirt (default: its own choice)")
+    parser.add_argument("--qmp", type=Path, metavar="SOCKET", help="a running guest by QEMU's monitor (-qmp)")
+    parser.add_argument("--disk", default="", metavar="ID", help="which disk of the machine: vda, or QEMU's id")
+
+
+def add_inside(parser: argparse.ArgumentParser) -> None:
+    """Options on how to work inside a running guest."""
+    parser.add_argument(
+        "--online", choices=("auto", "agent", "ssh", "manual"), default="auto",
+        help="how to work inside a running guest (default: ssh if --ssh is given, else its guest agent)",
+    )  # fmt: skip
+    parser.add_argument("--ssh", default="", metavar="USER@HOST", help="how ssh reaches the guest (root or sudo)")
+    parser.add_argument("--ssh-config", type=Path, metavar="FILE", help="ssh -F FILE, as of vagrant ssh-config")
+    parser.add_argument("--agent", type=Path, metavar="SOCKET", help="the guest agent's socket (default: found)")
+    parser.add_argument("--guest-disk", default="", metavar="/dev/sdX", help="the disk as the guest names it")
+    parser.add_argument("--allow-reboot", action="store_true", help="the guest may restart once, where it has to")
+
+
+def target_of(arguments: argparse.Namespace) -> Path | LiveRequest:
+    """A path where nothing speaks of a running guest. UsageError where nothing is named at all."""
+    settle_positionals(arguments)
+    path: Path | None = arguments.target
+    named = bool(arguments.domain or arguments.qmp)
+    online = any(getattr(arguments, name, None) not in (None, "", "auto", False) for name in _INSIDE)
+    if path is None and not named:
+        raise UsageError("no disk is named", hint="name an image, or a machine with -d NAME or --qmp SOCKET")
+    if arguments.domain and arguments.qmp:
+        raise UsageError("-d and --qmp exclude each other", hint="libvirt keeps the monitor of its machines to itself")
+    if path is not None and not named and not online:
+        return path
+    return _request(arguments, path)
+
+
+def image_of(arguments: argparse.Namespace) -> Path:
+    """The image whose run is meant, also by the name of its machine."""
+    target = target_of(arguments)
+    if isinstance(target, Path):
+        return target
+    from growdisk import api
+
+    return api.image_of(target)
+
+
+def settle_positionals(arguments: argparse.Namespace) -> None:
+    """With a machine named, a single word beside it is the SIZE."""
+    word = str(arguments.target or "")
+    named = bool(arguments.domain or arguments.qmp)
+    if named and getattr(arguments, "size", "") is None and word.lstrip("+-")[:1].isdigit():
+        arguments.size, arguments.target = word, None
+
+
+def _request(arguments: argparse.Namespace, path: Path | None) -> LiveRequest:
+    from growdisk.api.live_target import LiveRequest
+
+    inside = {name: getattr(arguments, name) for name in _INSIDE if hasattr(arguments, name)}
+    return LiveRequest(path, arguments.qmp, arguments.domain, arguments.connect, arguments.disk, **inside)

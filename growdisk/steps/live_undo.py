@@ -1,0 +1,87 @@
+"""Going back without losing anything: the guest's own undo takes its table back, and QEMU the disk's size.
+
+That works until the file system has begun to grow: one in use cannot be made smaller. It is the store of
+`--snapshots none`, and what the store with snapshots tries first.
+"""
+
+from __future__ import annotations
+
+from growdisk.backends.guest_plan import Phase
+from growdisk.block.window import Window
+from growdisk.errors import GrowdiskError
+from growdisk.filesystems.identify import identify
+from growdisk.partitions.sectors import read_table
+from growdisk.partitions.table import PartitionTable
+from growdisk.steps.live_context import LiveContext
+from growdisk.steps.live_steps import LiveGrow, LiveReread, LiveResize, LiveRewrite
+from growdisk.workflow.failures import NothingToRestore
+
+
+class LiveUndo:
+    """A SnapshotStore that takes none. `steps` are the plan's."""
+
+    def __init__(self, context: LiveContext, steps: tuple[object, ...]) -> None:
+        self._context = context
+        self._resize = next(step for step in steps if isinstance(step, LiveResize))
+        self._rewrite = next(step for step in steps if isinstance(step, LiveRewrite))
+        self._growth = next(step for step in steps if isinstance(step, LiveGrow))
+
+    @property
+    def can_restore(self) -> bool:
+        """As long as the file system has its old size; False where the guest cannot be asked."""
+        try:
+            return not self._has_grown()
+        except GrowdiskError:
+            return False
+
+    def take(self, step: str) -> None:
+        """What undo needs, the guest's own scripts save."""
+
+    def restore(self, step: str) -> None:
+        """NothingToRestore once the file system has grown."""
+        if self._has_grown():
+            raise NothingToRestore(step)
+        if step in (LiveRewrite.name, LiveReread.name):
+            self._take_table_back()
+        elif step == LiveResize.name:
+            self._take_size_back()
+
+    def reserve(self) -> None:
+        """Nothing will be needed."""
+
+    def keep(self) -> None:
+        """There is nothing to keep."""
+
+    def settle(self) -> None:
+        """There is nothing to forget."""
+
+    def discard(self) -> None:
+        """There is nothing to forget."""
+
+    def close(self) -> None:
+        self._context.inside.forget()
+
+    def _has_grown(self) -> bool:
+        planned, seen = self._growth.planned, self._context.seen()
+        content = identify(Window(seen, planned.start, min(planned.size, seen.size - planned.start)))
+        return content is None or (content.size or 0) > planned.old_size
+
+    def _take_table_back(self) -> None:
+        self._context.run_to_the_end(Phase.UNDO)
+        before = self._rewrite.planned.before
+        if self._table(self._context.seen().size) != before:
+            raise NothingToRestore(self._rewrite.name)
+
+    def _take_size_back(self) -> None:
+        """Smaller again, if the table says that nothing is beyond the old end; else the new size stays, and is free."""
+        old = self._resize.old_size
+        sector = old - old % 512
+        if self._context.disk.size > old and self._table(sector) == self._rewrite.planned.before.with_disk_size(sector):
+            self._context.machine.take_back(self._context.key, old)
+
+    def _table(self, size: int) -> PartitionTable | None:
+        """The table of the disk as if it ended after `size` bytes; None where it would not be a sound one."""
+        try:
+            return read_table(Window(self._context.seen(), 0, size), self._context.path)
+        except GrowdiskError:
+            return None
