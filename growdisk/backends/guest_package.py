@@ -1,0 +1,127 @@
+"""The scripts as somebody carries them over by hand: with a README to follow, and user-data for cloud-init. Pure."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import tarfile
+from collections.abc import Mapping
+
+from growdisk.backends.guest_plan import DRIVER, RUN_ORDER, STATE_FOLDER, GuestPlan, Phase
+from growdisk.partitions.table import PartitionTable
+from growdisk.units import format_size
+
+USER_DATA = "user-data"
+README = "README.md"
+
+_DEEDS = {
+    Phase.INSPECT: "looks, and changes nothing",
+    Phase.PREPARE: "checks everything, saves the table and the swap headers, turns off swap that stands in the way",
+    Phase.REWRITE: "writes the new table",
+    Phase.REREAD: "makes the running kernel see it, or says that the guest has to be restarted",
+    Phase.GROW: "grows the file system, mounted as it is: from here on there is no way back",
+    Phase.REPAIR: "swap again where it stays; fstab, RESUME and initrd forget swap that is gone",
+    Phase.VERIFY: "reads all of it back",
+    Phase.UNDO: "the old table, in the kernel too, and swap on again; refused once the file system has grown",
+}
+
+
+def package(plan: GuestPlan, scripts: Mapping[str, str], gives_up: tuple[str, ...] = ()) -> dict[str, str]:
+    """File name → text: the scripts, README.md and user-data. `gives_up`: what the plan takes from the guest."""
+    return {**scripts, README: _readme(plan, gives_up), USER_DATA: _user_data(plan, scripts)}
+
+
+def _readme(plan: GuestPlan, gives_up: tuple[str, ...]) -> str:
+    size = plan.after.disk_size
+    phases = "\n".join(f"| {number} | `{p.file_name}` | {_DEEDS[p]} |" for number, p in enumerate(RUN_ORDER, start=1))
+    lost = "".join(f"\nGiven up: {item}.\n" for item in gives_up)
+    return f"""\
+# Growing a disk from inside its guest
+
+Made by growdisk for one disk: table `{plan.before.disk_id}`, run `{plan.run}`. With any other disk the scripts refuse.
+Partition {plan.target} ({plan.filesystem.kind}) grows to {format_size(plan.goal.size)}, without a restart where the
+kernel allows it.
+
+    before   {_drawn(plan.before)}
+    after    {_drawn(plan.after)}
+{lost}
+## What to do
+
+1. Make the disk itself {size} bytes large ({format_size(size)}), on the host; not by `qemu-img resize` while it runs:
+   - libvirt: `virsh blockresize GUEST DISK {size}b`
+   - QEMU: `{{"execute": "block_resize", "arguments": {{"node-name": "NODE", "size": {size}}}}}` on its QMP socket
+   - a cloud: its console. Both of the first also *shrink* a disk without a word: mind the number.
+2. Copy this folder into the guest.
+3. In the guest, as root (or with sudo): `sh {DRIVER}`
+
+It ends in one line of JSON. Whatever happens (a power cut, a lost connection): run it again, it goes on from where
+things are. When it says that the guest has to be restarted, restart it; the rest then comes by itself, if it said so,
+or by running it again.
+
+| exit status | means |
+|---|---|
+| 0 | done, or nothing left to do |
+| 3 | refused; this phase changed nothing |
+| 4 | failed, and put back what it had begun |
+| 5 | a person is needed; the message says where what was saved is |
+| 10 | restart the guest |
+
+Back to before, until the file system has grown: `sh {DRIVER} --undo`
+
+## One by one
+
+| | script | does |
+|---|---|---|
+{phases}
+| | `{Phase.UNDO.file_name}` | {_DEEDS[Phase.UNDO]} |
+
+Each may be run by itself and again. All is written down in `/var/log/growdisk.log`; what was saved is in
+`{STATE_FOLDER}/{plan.run}`. `GROWDISK_DISK=/dev/sdb` names the disk where several look alike, and
+`GROWDISK_TOOL=parted` the tool that writes the table (else sfdisk, parted or fdisk, whichever is there).
+
+## By cloud-init
+
+`{USER_DATA}` does step 3 at a guest's first boot, and tells cloud-init's growpart to keep out.
+"""
+
+
+def _drawn(table: PartitionTable) -> str:
+    parts = sorted(table.partitions, key=lambda part: (part.start, part.number))
+    return " | ".join(f"{part.number}: {format_size(part.size)}" for part in parts)
+
+
+def _user_data(plan: GuestPlan, scripts: Mapping[str, str]) -> str:
+    """One archive, not a file for each script: they are much alike, and some clouds take 16 KiB only, compressed."""
+    folder = f"{STATE_FOLDER}/{plan.run}/scripts"
+    archive = base64.b64encode(_archive(scripts)).decode()
+    return f"""\
+#cloud-config
+# growdisk run {plan.run}: grows the disk at first boot. cloud-init's own growing would get in the way.
+growpart:
+  mode: "off"
+  ignore_growroot_disabled: true
+resize_rootfs: false
+write_files:
+  - path: {folder}.tar.gz
+    owner: root:root
+    permissions: "0600"
+    encoding: b64
+    content: {archive}
+runcmd:
+  - [mkdir, -p, {folder}]
+  - [tar, -xzf, {folder}.tar.gz, -C, {folder}]
+  - [sh, {folder}/{DRIVER}]
+"""
+
+
+def _archive(scripts: Mapping[str, str]) -> bytes:
+    """The same bytes for the same scripts: no times."""
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, script in sorted(scripts.items()):
+            member = tarfile.TarInfo(name)
+            data = script.encode("utf-8", "surrogateescape")
+            member.size, member.mode = len(data), 0o755
+            tar.addfile(member, io.BytesIO(data))
+    return gzip.compress(plain.getvalue(), mtime=0)
