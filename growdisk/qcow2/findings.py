@@ -18,6 +18,7 @@ class Findings:
     leak_lines: list[str] = field(default_factory=list)
     broken: str | None = None
     rebuild: str | None = None
+    incomplete: bool = False  # entries of the snapshot table
 
     def corruption(self, line: str, times: int = 1) -> None:
         """A mistake that a repair can mend."""
@@ -33,6 +34,11 @@ class Findings:
         """A mistake in the tables that hold the refcounts."""
         self.corruption(line)
         self.rebuild = self.rebuild or line
+
+    def incomplete_snapshot(self, line: str) -> None:
+        """A snapshot without the extra data of version 3; the image's own size is the best guess."""
+        self.corruption(line)
+        self.incomplete = True
 
     def leak(self, line: str) -> None:
         self.leaks += 1

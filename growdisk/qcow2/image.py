@@ -207,10 +207,15 @@ class Qcow2Image:
 
     # --- size and snapshots -----------------------------------------------------------------------
 
-    def resize(self, size: int, *, preallocation: Preallocation = "off") -> None:
-        """Change the virtual size, durably. New space reads as zeros, whatever was there before."""
-        self._parts.resizer.check(size, preallocation)
+    def resize(self, size: int, *, preallocation: Preallocation = "off", upgrade: bool = False) -> None:
+        """Change the virtual size, durably. New space reads as zeros, whatever was there before.
+
+        `upgrade`: make a version 2 image version 3 before, so that its snapshots do not stand against it.
+        """
+        self._parts.resizer.check(size, preallocation, upgrade=upgrade)
         self._parts.preflight.resizing(size)
+        if upgrade:
+            self.upgrade()
         self._gate.begin_change()
         self._parts.resizer.resize(size, preallocation)
 
@@ -271,6 +276,26 @@ class Qcow2Image:
         self._parts = Parts(self._metadata, self._parts.backing)
         self._gate = self._gate.of(self._metadata)
 
+    def upgrade(self) -> None:
+        """Make a version 2 image version 3, durably. Its snapshots then know their sizes, so that it can be resized."""
+        if self.header.version >= 3:
+            return
+        from growdisk.qcow2.upgrade import refuse_upgrade, write_version_3
+
+        refuse_upgrade(self._metadata)
+        self._metadata.close_cleanly()
+        for l1 in self._all_l1():
+            self._parts.walker.references(l1)  # what version 2 reserves may mean something to version 3
+        self._parts.snapshots.complete(self._gate.begin_change)
+        self._gate.begin_change()
+        write_version_3(self._metadata)
+        self._take_header(self.header)
+
+    def _all_l1(self) -> Iterator[array[int]]:
+        yield self._metadata.l1
+        for entry in self._parts.snapshots.entries:
+            yield self._parts.snapshots.l1_of(entry)
+
     # --- layers -----------------------------------------------------------------------------------
 
     def check_make_empty(self) -> None:
@@ -289,7 +314,8 @@ class Qcow2Image:
     def compact_into(self, file: ResizableDevice) -> None:
         """Write this image, snapshots and all, into an empty file, without its unused clusters. Nothing is synced."""
         self._metadata.close_cleanly()
-        snapshots = [self._parts.snapshots.load(entry.id, by_id=True) for entry in self._parts.snapshots.entries]
+        keeper = self._parts.snapshots
+        snapshots = [(entry, keeper.l1_of(entry)) for entry in keeper.entries]
         from growdisk.qcow2.compact import Compactor
 
         Compactor(self._metadata, self._parts.walker, snapshots).write_to(file)

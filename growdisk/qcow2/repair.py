@@ -17,15 +17,17 @@ from growdisk.qcow2 import entries
 from growdisk.qcow2.check import Analysis, CheckReport, analyse, fixed
 from growdisk.qcow2.copied_flags import active_l1, mended_l2_table
 from growdisk.qcow2.features import Autoclear, Incompatible
-from growdisk.qcow2.header import FEATURES_OFFSET, Header
+from growdisk.qcow2.header import FEATURES_OFFSET, Header, read_header
+from growdisk.qcow2.parts import Parts
 from growdisk.qcow2.rebuild import check_rebuild, needs_rebuild, rebuild_refcounts
 from growdisk.qcow2.stored_refcounts import encode
 from growdisk.qcow2.tally import ClusterTally
+from growdisk.qcow2.writeback import Metadata
 from growdisk.values import replace
 
 
 def repair(file: ResizableDevice, path: Path, *, errors: bool) -> CheckReport:
-    """Free leaked clusters; with `errors` also raise refcounts, rebuild missing blocks and clear wrong flags.
+    """Free leaked clusters; with `errors` also raise refcounts, rebuild missing blocks, clear wrong flags.
 
     Returns the state afterwards and what was mended. Raises ImageDamaged, with nothing written, where the structure is
     broken. Durable when it returns; a sound image loses its dirty and its corrupt bit.
@@ -41,6 +43,8 @@ def repair(file: ResizableDevice, path: Path, *, errors: bool) -> CheckReport:
             rebuild_refcounts(file, analysis)
             analysis = analyse(file, path)
         _mend(file, analysis, errors=errors)
+        if errors and analysis.findings.incomplete:
+            _complete_snapshots(file, path)
         analysis = analyse(file, path)
     after = analysis.report()
     sound = header.incompatible & ~(Incompatible.DIRTY | Incompatible.CORRUPT)
@@ -55,6 +59,12 @@ def _refuse_broken(analysis: Analysis, *, errors: bool) -> None:
     reason = findings.broken or (None if errors else findings.rebuild)
     if reason is not None:
         raise ImageDamaged(analysis.path, format="qcow2", reason=reason)
+
+
+def _complete_snapshots(file: ResizableDevice, path: Path) -> None:
+    """A new snapshot table, whose entries say how large their disks are. The counts must be right by now."""
+    metadata = Metadata(file, path, read_header(file, path))
+    Parts(metadata, None).snapshots.complete(lambda: None)
 
 
 def _mend(file: ResizableDevice, analysis: Analysis, *, errors: bool) -> None:

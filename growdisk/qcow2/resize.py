@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from contextlib import suppress
 
-from growdisk.errors import ImageUnsupported, KeyNeeded
+from growdisk.errors import ImageUnsupported, KeyNeeded, shell_word
 from growdisk.qcow2.create_options import Preallocation
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import LEGACY_AES, SIZE_AND_L1_OFFSET
@@ -34,15 +34,18 @@ class Resizer:
         self._metadata, self._mapping, self._geometry = metadata, mapping, metadata.geometry
         self._reader, self._writer, self._walker = reader, writer, walker
 
-    def check(self, size: int, preallocation: Preallocation = "off") -> None:
-        """Raise ImageUnsupported, before anything is written, if the image cannot have this size."""
+    def check(self, size: int, preallocation: Preallocation = "off", *, upgrade: bool = False) -> None:
+        """Raise ImageUnsupported, before anything is written, if the image cannot have this size.
+
+        `upgrade`: it will be version 3 then.
+        """
         header = self._metadata.header
         reason = None
         if size % _SECTOR:
             reason = f"a disk's size is a multiple of {_SECTOR} bytes; {size} is not"
         elif size > MAX_SIZE or 8 * self._geometry.l1_entries(size) > MAX_L1_BYTES:
             reason = f"{format_size(size)} is more than clusters of {format_size(header.cluster_size)} can address"
-        elif header.version == 2 and header.snapshot_count:
+        elif header.version == 2 and header.snapshot_count and not upgrade:
             reason = "it is a version 2 image with snapshots, which do not know the size they were taken at"
         elif header.backing_file is not None and self._reader.backing is None and size > header.size:
             reason = "its backing file is not open, so nobody knows what lies behind the old end"
@@ -50,6 +53,10 @@ class Resizer:
             reason = self._preallocation_problem(size)
         if reason is not None:
             hint = "choose another size, or convert the image; growdisk has not changed it"
+            if reason.startswith("it is a version 2"):
+                hint = (
+                    f"growdisk image resize {shell_word(self._metadata.path)} SIZE --upgrade makes it version 3 first"
+                )
             raise ImageUnsupported(self._metadata.path, reason=reason, hint=hint)
         if size > header.size:
             self._check_key_not_needed(header.size)

@@ -62,7 +62,7 @@ class SnapshotKeeper:
         size = entry.disk_size(self._metadata.header.size)
         if size > MAX_SIZE or 8 * self._geometry.l1_entries(size) > MAX_L1_BYTES:
             raise damaged(self._metadata.path, f"snapshot '{entry.name}' claims an impossible size ({size} bytes)")
-        return entry, self._load_l1(entry)
+        return entry, self.l1_of(entry)
 
     def check_new_name(self, name: str) -> None:
         if not 0 < len(name.encode("utf-8", "surrogateescape")) <= MAX_NAME:
@@ -168,7 +168,7 @@ class SnapshotKeeper:
         """Forget a snapshot and free what only it needed."""
         entry = self.find(name, by_id=by_id)
         self._metadata.close_cleanly()
-        l1 = self._load_l1(entry)
+        l1 = self.l1_of(entry)
         references = self._walker.references(l1)
         self._walker.check_counts(references, up=False)
         self._check_tables(references, self._table_run(entry.l1_offset, 8 * entry.l1_size))
@@ -181,9 +181,24 @@ class SnapshotKeeper:
             self._walker.restore_copied(l1)
             self._metadata.close_cleanly()
 
+    # --- complete ---------------------------------------------------------------------------------
+
+    def complete(self, begin: Begin) -> None:
+        """Give every entry the extra data that version 3 demands, durably; nothing is written if all have it."""
+        entries = tuple(entry.completed(self._metadata.header.size) for entry in self.entries)
+        if entries == self.entries:
+            return
+        self._metadata.close_cleanly()
+        self._check_tables(self._walker.references(self._metadata.l1))
+        begin()
+        with self._counting():
+            self._switch_table(entries, counted=[])
+            self._metadata.close_cleanly()
+
     # --- shared -----------------------------------------------------------------------------------
 
-    def _load_l1(self, entry: SnapshotEntry) -> array[int]:
+    def l1_of(self, entry: SnapshotEntry) -> array[int]:
+        """A snapshot's L1 table, validated."""
         path, size = self._metadata.path, 8 * entry.l1_size
         if size > MAX_L1_BYTES or entry.l1_offset % self._geometry.cluster_size:
             raise damaged(path, f"the L1 table of snapshot '{entry.name}' is too large or not aligned")

@@ -12,12 +12,13 @@ from pathlib import Path
 from growdisk.block.device import BlockDevice
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_rules import damaged
-from growdisk.values import dataclass
+from growdisk.values import dataclass, replace
 
 _FIXED = struct.Struct(">QIHHIIQII")
 _EXTRA = struct.Struct(">QQQ")  # vm_state_size, disk_size, icount
 _NO_ICOUNT = (1 << 64) - 1
 _MAX_EXTRA = 1024
+_V3_EXTRA = 16
 _MAX_TABLE = 64 << 20
 MAX_NAME = 255
 
@@ -67,6 +68,12 @@ class SnapshotEntry:
 
     def disk_size(self, image_size: int) -> int:
         return int.from_bytes(self.extra[8:16], "big") if len(self.extra) >= 16 else image_size
+
+    def completed(self, image_size: int) -> SnapshotEntry:
+        """The same with the extra data that version 3 demands; a size that stands nowhere is the image's."""
+        if len(self.extra) >= _V3_EXTRA:
+            return self
+        return replace(self, extra=_EXTRA.pack(self.vm_state_size, image_size, _NO_ICOUNT))
 
     def to_bytes(self) -> bytes:
         name, ident = (text.encode("utf-8", "surrogateescape") for text in (self.name, self.id))

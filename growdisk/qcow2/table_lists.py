@@ -53,7 +53,7 @@ def snapshot_tables(file: BlockDevice, header: Header, findings: Findings) -> Sn
         if extra_size > _MAX_EXTRA:
             findings.broken_structure(f"{label} has {extra_size} bytes of extra data")
         elif header.version >= 3 and extra_size < _V3_EXTRA:
-            findings.corruption(f"the snapshot table entry of {label} is incomplete")
+            findings.incomplete_snapshot(f"the snapshot table entry of {label} is incomplete")
         if l1_offset % header.cluster_size or l1_size > _MAX_L1_ENTRIES:
             findings.broken_structure(f"the L1 table of {label} at {l1_offset:#x} ({l1_size} entries) cannot be true")
         else:

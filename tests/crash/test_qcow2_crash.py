@@ -27,6 +27,7 @@ from tests.crash.worlds import (
     REFTABLE_MOVES,
     RESIZES,
     SNAPSHOTS,
+    UPGRADES,
     WRITES,
     Scenario,
     Shape,
@@ -49,6 +50,7 @@ CASES = [
     *((LARGE, scenario) for scenario in (RESIZES[1], ACROSS_SIZES[1])),
     *((shape, scenario) for scenario in COMPRESSED for shape in (V2, V3, TINY, EXTENDED)),
     *((shape, scenario) for scenario in PREALLOCATED for shape in (V3, TINY, EXTENDED)),
+    *((shape, scenario) for scenario in UPGRADES for shape in (V2, TINY_V2)),
     (Shape(3, 12, 0), SNAPSHOTS[0]),  # refcounts that have to become wider first
     (Shape(3, 9, 1), SNAPSHOTS[1]),
     *((EXTENDED, scenario) for scenario in (*WRITES, *SNAPSHOTS[1::2], *RESIZES, *ACROSS_SIZES)),

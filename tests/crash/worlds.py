@@ -159,6 +159,13 @@ RESIZES = (
     Scenario("grow-over-longer-backing", write(1, 100 * KiB, 412 * KiB), grow(1 * MiB), size=512 * KiB, backed=True),
     Scenario("shrink", SOME_DATA, grow(400 * KiB)),
 )
+UPGRADES = (
+    Scenario("upgrade", ONE_SNAPSHOT, lambda image: image.resize(900 * KiB, upgrade=True)),
+    Scenario(
+        "upgrade-over-backing", several(write(1, 64 * KiB, 4 * KiB), take("old")),
+        lambda image: image.resize(1100 * KiB, upgrade=True), backed=True,
+    ),
+)  # fmt: skip
 SNAPSHOTS = (
     Scenario("create-first", SOME_DATA, take("first")),
     Scenario("create-third", TWO_SNAPSHOTS, take("third")),

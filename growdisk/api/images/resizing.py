@@ -20,13 +20,19 @@ _SECTOR = 512
 
 def resize_image(
     path: Path, size: SizeSpec, image_format: ImageFormat | None = None, *, shrink: bool = False,
-    preallocation: Preallocation = "off", key: Passphrase | None = None,
+    preallocation: Preallocation = "off", key: Passphrase | None = None, upgrade: bool = False,
 ) -> tuple[int, int]:  # fmt: skip
-    """Resize, durably. Returns the old and the new size. All refusals come before the first write."""
+    """Resize, durably. Returns the old and the new size. All refusals come before the first write.
+
+    `upgrade`: make a version 2 image version 3 before, where its snapshots stand against resizing it.
+    """
     with opened(path, image_format, writable=True, key=key) as image:
         old, new = image.size, size.resolve(image.size)
         _refuse(path, image, new, shrink=shrink, preallocation=preallocation)
-        if new != old:
+        if isinstance(image, Qcow2Image):
+            if new != old or upgrade:
+                image.resize(new, preallocation=preallocation, upgrade=upgrade)
+        elif new != old:
             _resize(image, new, preallocation)
         return old, new
 
@@ -61,7 +67,9 @@ def _refuse(path: Path, image: ResizableDevice, new: int, *, shrink: bool, preal
     if isinstance(image, RawFile):
         refuse_raw_preallocation(path, preallocation)
     reason = hint = None
-    if isinstance(image, RawFile) and image.is_block_device:
+    if new <= 0 and new != image.size:
+        reason, hint = f"it has {format_size(image.size)}, and nothing would be left", "choose another SIZE"
+    elif isinstance(image, RawFile) and image.is_block_device:
         reason, hint = "it is a block device, and its size is the host's matter", "resize that (lvextend, losetup -c)"
     elif new < image.size and not shrink:
         reason = f"{format_size(new)} is less than its {format_size(image.size)}, and what lies behind would be lost"
@@ -75,9 +83,7 @@ def _refuse(path: Path, image: ResizableDevice, new: int, *, shrink: bool, preal
 
 
 def _resize(image: ResizableDevice, size: int, preallocation: Preallocation) -> None:
-    if isinstance(image, Qcow2Image):
-        image.resize(size, preallocation=preallocation)
-    elif isinstance(image, RawFile) and size > image.size:
+    if isinstance(image, RawFile) and size > image.size:
         extend_raw(image, size, preallocation)
     else:
         image.resize(size)

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import re
+from typing import TYPE_CHECKING
 
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_format, add_path, human_size, size_of
 from growdisk.cli.output import Output
 
+if TYPE_CHECKING:
+    from growdisk.units import SizeSpec
+
+_SIZE = re.compile(r"-[0-9.]+[A-Za-z]*$")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser)
-    parser.add_argument("size", metavar="SIZE", help="+10G grows by, 40G grows (or, with --shrink, shrinks) to")
+    parser.add_argument("size", metavar="SIZE", help="+10G grows by, 40G grows to; with --shrink: -10G by, 4G to")
+    parser._negative_number_matcher = _SIZE  # "-10G" is no option
     add_format(parser)
+    parser.add_argument(
+        "--upgrade",
+        action="store_true",
+        help="make a version 2 image version 3 before (compat=1.1): its snapshots need it",
+    )
     parser.add_argument("--shrink", action="store_true", help="consent to lose what lies behind the new end")
     parser.add_argument(
         "--preallocation", choices=("off", "metadata", "falloc", "full"), default="off",
@@ -24,14 +37,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.images.resizing import resize_image
 
-    size = size_of(arguments.size)
+    size = _change_of(arguments.size)
     old, new = unlocking(
         arguments,
         lambda keys: resize_image(
             arguments.path, size, arguments.format, shrink=arguments.shrink,
-            preallocation=arguments.preallocation, key=keys,
+            preallocation=arguments.preallocation, key=keys, upgrade=arguments.upgrade,
         ),
     )  # fmt: skip
     output.document({"result": "nochange" if old == new else "changed", "before": old, "after": new})
     output.note(f"{arguments.path}: {human_size(old)} -> {human_size(new)}")
     return 0
+
+
+def _change_of(text: str) -> SizeSpec:
+    """A SIZE, which here may also be one to shrink by."""
+    if not text.startswith("-"):
+        return size_of(text)
+    from growdisk.units import SizeSpec
+
+    return SizeSpec(-size_of(text.removeprefix("-")).bytes, relative=True)

@@ -1,0 +1,67 @@
+"""Version 2 to version 3 in place, as `qemu-img amend -o compat=1.1` does it: for what version 2 has no place to say.
+
+    snapshot entries get their own sizes ─▶ HEADER
+
+The longer header must appear at once, so all of it up to the backing file's name lies in the first sector; the name
+itself may have to move, and then goes where the old header has nothing.
+"""
+
+from __future__ import annotations
+
+from growdisk.errors import ImageUnsupported
+from growdisk.qcow2.header import CURRENT_LENGTH, V2_LENGTH, V3_LENGTH, Header
+from growdisk.qcow2.writeback import Metadata
+from growdisk.units import align_up
+from growdisk.values import replace
+
+_SECTOR = 512
+_BACKING_OFFSET = 8  # of the field in the header, u64
+
+
+def version_3(header: Header) -> Header:
+    """The same image as version 3, which all it has can be."""
+    late = bytes(CURRENT_LENGTH - V3_LENGTH)
+    return replace(header, version=3, header_length=CURRENT_LENGTH, late_fields=late)
+
+
+def refuse_upgrade(metadata: Metadata) -> None:
+    """ImageUnsupported, with nothing written, where the longer header does not fit."""
+    _layout(metadata)
+
+
+def write_version_3(metadata: Metadata) -> None:
+    """Switch to the new header, durably. The tables must hold what version 3 demands."""
+    head, name, place = _layout(metadata)
+    if name and place >= _SECTOR:
+        metadata.file.write(place, name)
+        metadata.sync()
+        metadata.switch(version_3(metadata.header), 0, head.ljust(_SECTOR, b"\0"))
+    else:
+        whole = head.ljust(place, b"\0") + name if name else head
+        metadata.switch(version_3(metadata.header), 0, whole.ljust(_SECTOR, b"\0"))
+
+
+def _layout(metadata: Metadata) -> tuple[bytes, bytes, int]:
+    """The new header with its extensions, the name of the backing file, and where that goes."""
+    old = metadata.header
+    new = version_3(old)
+    name = (old.backing_file or "").encode("utf-8", "surrogateescape")
+    whole = new.to_bytes()
+    head = whole[: len(whole) - len(name)]
+    place = len(head)
+    if name and len(whole) > _SECTOR:
+        place = align_up(max(len(head), _old_end(metadata), _SECTOR), 8)
+        head = head[:_BACKING_OFFSET] + place.to_bytes(8, "big") + head[_BACKING_OFFSET + 8 :]
+    if len(head) > _SECTOR or place + len(name) > old.cluster_size:
+        raise ImageUnsupported(
+            metadata.path, reason="its header has no room for the fields of version 3",
+            hint="convert it (growdisk image convert); growdisk has not changed it",
+        )  # fmt: skip
+    return head, name, place
+
+
+def _old_end(metadata: Metadata) -> int:
+    """Behind everything that the old header has in the first cluster."""
+    fixed = metadata.file.read(0, V2_LENGTH)
+    offset, length = int.from_bytes(fixed[8:16], "big"), int.from_bytes(fixed[16:20], "big")
+    return max(len(metadata.header.to_bytes()), offset + length)
