@@ -1,0 +1,116 @@
+"""Guest-side scripts as files: planned from an image, which may be in use, and written to a new folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from growdisk.api.disks import probed_format
+from growdisk.backends.guest_package import package
+from growdisk.backends.guest_plan import GuestPlan
+from growdisk.backends.scripts import render
+from growdisk.block.device import BlockDevice
+from growdisk.block.raw import RawFile
+from growdisk.errors import DestinationExists, Refused
+from growdisk.planner.facts import Facts
+from growdisk.planner.goal import Goal
+from growdisk.planner.guest_plan import guest_plan
+from growdisk.planner.inspect import image_facts, inspect_device
+from growdisk.planner.layout import Layout, layout_of
+from growdisk.planner.plan import new_run_name
+from growdisk.planner.planner import AllDone, propose
+from growdisk.qcow2.header import read_header
+from growdisk.qcow2.image import Qcow2Image, opened_as_backing
+from growdisk.qcow2.probe import ImageFormat
+
+if TYPE_CHECKING:
+    from growdisk.api.live_target import LiveRequest
+
+
+@dataclass(frozen=True)
+class WrittenScripts:
+    """`plan` is None, and nothing is written, where there is nothing to do: `reason`."""
+
+    folder: Path
+    files: tuple[str, ...]
+    before: Layout
+    after: Layout
+    plan: GuestPlan | None = None
+    given_up: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(eq=False)
+class FolderNotWritable(Refused):
+    WHAT: ClassVar[str] = "cannot write to {folder}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "name another folder with -o"
+    folder: Path
+    reason: str
+
+
+def write_scripts(
+    target: Path | LiveRequest, goal: Goal, folder: Path, image_format: ImageFormat | None = None
+) -> WrittenScripts:
+    """Scripts, README.md and user-data in `folder`, which must not exist or be empty."""
+    _refuse_full(folder)
+    facts = _facts(target, image_format)
+    proposal = propose(facts, goal)
+    before = layout_of(facts)
+    if isinstance(proposal, AllDone):
+        return WrittenScripts(folder, (), before, before, reason=proposal.reason)
+    plan = guest_plan(new_run_name(), facts, proposal.steps)
+    files = package(plan, render(plan), proposal.given_up)
+    _write(folder, files)
+    return WrittenScripts(
+        folder, tuple(sorted(files)), before, layout_of(proposal.after), plan, proposal.given_up
+    )  # fmt: skip
+
+
+def _facts(target: Path | LiveRequest, image_format: ImageFormat | None) -> Facts:
+    if not isinstance(target, Path):
+        from growdisk.api.online import inspect_online
+
+        return inspect_online(target, image_format)
+    with _opened_shared(target, image_format or probed_format(target)) as device:
+        return inspect_device(device, image_facts(device, target))
+
+
+@contextmanager
+def _opened_shared(path: Path, image_format: ImageFormat) -> Iterator[BlockDevice]:
+    """Read without locks: scripts are for guests that run. Tables and identities stand still meanwhile."""
+    with closing(RawFile.open(path, lock=False)) as file:
+        if image_format == "raw":
+            yield file
+            return
+        backing = opened_as_backing(path, read_header(file, path))
+        yield Qcow2Image.over(file, path, writable=False, backing=backing)
+
+
+def _refuse_full(folder: Path) -> None:
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise DestinationExists(folder)
+    except (OSError, ValueError) as error:
+        raise FolderNotWritable(folder, reason=getattr(error, "strerror", "") or str(error)) from error
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    """All of them or none."""
+    made = not folder.exists()
+    try:
+        if made:
+            folder.mkdir()
+        for name, text in files.items():
+            file = folder / name
+            file.write_text(text, encoding="utf-8", errors="surrogateescape")
+            file.chmod(0o755 if name.endswith(".sh") else 0o644)
+    except OSError as error:
+        for name in files:
+            (folder / name).unlink(missing_ok=True)
+        if made and folder.is_dir():
+            folder.rmdir()
+        raise FolderNotWritable(folder, reason=error.strerror or str(error)) from error

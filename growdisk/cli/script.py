@@ -1,0 +1,62 @@
+"""growdisk script: the guest-side scripts as files, to be carried over by hand."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from growdisk.cli.arguments import add_target, format_of, goal_of
+from growdisk.cli.output import Output
+from growdisk.cli.targets import target_of
+
+if TYPE_CHECKING:
+    from growdisk.api.scripts import WrittenScripts
+
+NAME = "script"
+HELP = "write scripts that grow the disk from inside its running guest, with a README; touch nothing else"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_target(parser)
+    parser.add_argument("size", nargs="?", metavar="SIZE", help="as for expand; left out: fill what lags behind")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new or empty folder")
+    parser.add_argument("--partition", default="auto", metavar="auto|N|/dev/sdaN", help="which partition grows")
+    parser.add_argument(
+        "--swap", choices=("drop", "move", "file"), default="drop", help="what becomes of swap in the way"
+    )
+    parser.add_argument(
+        "--delete", type=int, action="append", default=[], metavar="N", help="consent to lose another partition"
+    )
+    parser.set_defaults(preallocation="off")
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    from growdisk.api.scripts import write_scripts
+
+    goal = goal_of(arguments)
+    written = write_scripts(target_of(arguments), goal, arguments.output, format_of(arguments))
+    output.document(_document(written))
+    output.lines(_lines(written))
+    return 0
+
+
+def _document(written: WrittenScripts) -> dict[str, object]:
+    return {
+        "result": "written" if written.plan else "nochange", "run": written.plan.run if written.plan else None,
+        "folder": str(written.folder), "files": list(written.files), "before": asdict(written.before),
+        "after": asdict(written.after), "given_up": list(written.given_up),
+        **({"reason": written.reason} if written.reason else {}),
+    }  # fmt: skip
+
+
+def _lines(written: WrittenScripts) -> Iterator[str]:
+    if written.plan is None:
+        yield f"nothing to do: {written.reason}"
+        return
+    for item in written.given_up:
+        yield f"would be given up: {item}"
+    yield f"{len(written.files)} files in {written.folder}: README.md says what to run when"
+    yield "nothing else has been touched; the disk itself is not larger yet"
