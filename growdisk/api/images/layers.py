@@ -24,7 +24,7 @@ from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.image import Qcow2Image, opened_as_backing
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.qcow2.usable import Passphrase
-from growdisk.units import align_up, split_range
+from growdisk.units import align_down, align_up, split_range
 
 _NOUN = "backing file"
 _RAW_NAMES = ("raw", "file", "host_device")
@@ -66,11 +66,12 @@ def rebase_overlay(
     """Put the overlay on another base (None: on none) without changing what the guest sees. Durable."""
     with opened_qcow2(path, _NOUN, writable=True, key=key) as overlay:
         require_keys(overlay)
-        _refuse_subclusters(overlay)
         backing_format = _format_of_base(path, name, backing_format)
         new = opened_as_backing(path, with_backing(overlay.header, path, name, backing_format), key)
         require_keys(new)
         overlay.check_change(0, overlay.size)
+        if overlay.header.has(Incompatible.EXTENDED_L2):
+            _fill_mixed_clusters(overlay, new)
         with _exchanged(overlay, new) as old:
             _keep_what_was_seen(overlay, old, new, progress)
             overlay.flush()
@@ -123,15 +124,6 @@ def _format_of_base(path: Path, name: str | None, backing_format: ImageFormat | 
     return None if name is None else format_of(backing_path(path, name), backing_format)
 
 
-def _refuse_subclusters(overlay: Qcow2Image) -> None:
-    """What lies around a half-allocated cluster would be read from the wrong base."""
-    if overlay.header.has(Incompatible.EXTENDED_L2):
-        raise ImageUnsupported(
-            overlay.path, reason="it uses extended L2 entries (subclusters), and growdisk rebases whole clusters",
-            hint="say --unsafe if both bases show the same, or convert it",
-        )  # fmt: skip
-
-
 @contextmanager
 def _exchanged(overlay: Qcow2Image, new: BlockDevice | None) -> Iterator[BlockDevice | None]:
     """Unallocated clusters are read from `new`; the old backing file, which is given, is closed at the end."""
@@ -141,6 +133,31 @@ def _exchanged(overlay: Qcow2Image, new: BlockDevice | None) -> Iterator[BlockDe
     finally:
         if old is not None:
             old.close()
+
+
+def _fill_mixed_clusters(overlay: Qcow2Image, new: BlockDevice | None) -> None:
+    """Make clusters that are the overlay's in part its own as a whole, where the new base would show otherwise.
+
+    What is read around a subcluster comes from the old base as long as that has not been exchanged.
+    """
+    old, cluster_size = overlay.backing, overlay.header.cluster_size
+    for start, end in split_range(0, overlay.size, overlay.header.geometry.l2_coverage):
+        mixed: set[int] = set()
+        for run in list(overlay.runs(start, end - start)):
+            if run.kind is L2Kind.UNALLOCATED:
+                edges = (align_down(run.start, cluster_size), align_down(run.end - 1, cluster_size))
+                mixed.update(edge for edge in edges if _differs(overlay, old, new, edge, run.start, run.end))
+        for cluster in sorted(mixed):
+            overlay.write(cluster, overlay.read(cluster, min(cluster_size, overlay.size - cluster)))
+
+
+def _differs(
+    overlay: Qcow2Image, old: BlockDevice | None, new: BlockDevice | None, cluster: int, start: int, end: int
+) -> bool:
+    """Whether the part of [start, end) that lies in a cluster is not all of it, and another on the other base."""
+    stop = min(cluster + overlay.header.cluster_size, overlay.size)
+    first, last = max(start, cluster), min(end, stop)
+    return (first, last) != (cluster, stop) and _seen(old, first, last) != _seen(new, first, last)
 
 
 def _keep_what_was_seen(
