@@ -1,23 +1,24 @@
 """Writes an image anew without its unused clusters; snapshots, backing file and compressed clusters stay as they are.
 
-    header │ refcount table, blocks │ L1 tables │ snapshot table │ used clusters, in their old order
+    header │ refcount table, blocks │ L1 tables │ snapshot table │ LUKS header │ used clusters, in their old order
 
 Because the order stays, what was contiguous stays contiguous, and COPIED stays true: only offsets in tables change.
-Refcounts are counted anew. Bitmaps are not taken along.
+Refcounts are counted anew. Bitmaps are not taken along. LUKS takes the place in the file as IV, so what moves there is
+decrypted and encrypted again; guest clusters in an external data file stay where they are.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from growdisk.block.device import ExtentKind, ResizableDevice
-from growdisk.errors import ImageUnsupported
+from growdisk.errors import ImageUnsupported, KeyNeeded
 from growdisk.qcow2.create import refcount_area
-from growdisk.qcow2.entries import COMPRESSED, OFFSET_MASK, CompressedRange
+from growdisk.qcow2.entries import COMPRESSED, OFFSET_MASK, ZERO, CompressedRange
 from growdisk.qcow2.features import Autoclear, Incompatible
-from growdisk.qcow2.header import Extension
+from growdisk.qcow2.header import LUKS, Extension
 from growdisk.qcow2.refblock import RefblockCodec, add_to_run
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.snapshots import SnapshotEntry, dump_entries
@@ -28,7 +29,6 @@ from growdisk.units import split_range
 from growdisk.values import dataclass, replace
 
 _CHUNK = 4 << 20
-_LUKS = 2
 
 
 class Remap:
@@ -55,6 +55,7 @@ class _Layout:
     blocks: int
     l1: tuple[int, ...]
     snapshots: int
+    luks: int
     remap: Remap
 
 
@@ -73,8 +74,11 @@ class Compactor:
         used = _joined(run for runs in self._references for run in runs)
         layout = self._layout(used)
         target.resize(layout.remap.end << self._bits)
-        for first, count in used:
-            self._copy(first, count, layout.remap(first), target)
+        if self._metadata.header.crypt_method == LUKS:
+            self._encrypt_again(layout, target)
+        else:
+            for first, count in used:
+                self._copy(first, count, layout.remap(first), target)
         self._write_l2_tables(layout, target)
         for cluster, table in zip(layout.l1, self._tables, strict=True):
             target.write(cluster << self._bits, dump_table(array("Q", (self._moved(e, layout) for e in table))))
@@ -85,14 +89,23 @@ class Compactor:
         geometry = self._geometry
         l1_sizes = [geometry.clusters(8 * max(len(table), 1)) for table in self._tables]
         list_size = geometry.clusters(len(dump_entries(tuple(entry for entry, _ in self._snapshots))))
-        fixed = 1 + sum(l1_sizes) + list_size
+        luks_size = geometry.clusters(self._luks_place()[1])
+        fixed = 1 + sum(l1_sizes) + list_size + luks_size
         table_clusters, blocks = refcount_area(geometry, fixed + sum(count for _, count in used))
         position = 1 + table_clusters + blocks
         l1 = []
         for size in l1_sizes:
             l1.append(position)
             position += size
-        return _Layout(table_clusters, blocks, tuple(l1), position, Remap(used, position + list_size))
+        luks = position + list_size
+        return _Layout(table_clusters, blocks, tuple(l1), position, luks, Remap(used, luks + luks_size))
+
+    def _luks_place(self) -> tuple[int, int]:
+        """Offset and length of the LUKS header; nothing where there is none."""
+        place = self._metadata.header.extension(Extension.CRYPTO)
+        if self._metadata.header.crypt_method != LUKS or place is None:
+            return 0, 0
+        return int.from_bytes(place[:8], "big"), int.from_bytes(place[8:16], "big")
 
     # --- clusters and tables ----------------------------------------------------------------------
 
@@ -105,17 +118,54 @@ class Compactor:
                 for position, stop in split_range(extent.start, extent.end, _CHUNK):
                     target.write(position + move, self._file.read(position, stop - position))
 
+    def _encrypt_again(self, layout: _Layout, target: ResizableDevice) -> None:
+        """Copy the LUKS header as it is, and all guest clusters that are not known to be zeros by their new places."""
+        from growdisk.qcow2.encryption import EncryptedData  # loaded for encrypted images only
+
+        source = self._metadata.data
+        assert isinstance(source, EncryptedData)
+        offset, length = self._luks_place()
+        target.write(layout.luks << self._bits, self._file.read(offset, length))
+        moved, zero = source.over(target), 0 if self._geometry.extended_l2 else ZERO
+        for first, count in _joined(self._guest_runs(zero)):
+            for start, end in split_range(first << self._bits, (first + count) << self._bits, _CHUNK):
+                new = (layout.remap(first) - first << self._bits) + start
+                moved.write(new, source.read(start, end - start, 0), 0)
+
+    def _guest_runs(self, zero: int) -> Iterator[Run]:
+        """The guest clusters of all tables, without those whose entries carry a flag in `zero`."""
+        splitter = RunSplitter(self._geometry)
+        for offset in self._l2_offsets():
+            table = self._entries(self._metadata.load_l2(offset))
+            for start, end in splitter.runs(table):
+                if not table[start] & (COMPRESSED | zero):
+                    yield (table[start] & OFFSET_MASK) >> self._bits, end - start
+
+    def _l2_offsets(self) -> list[int]:
+        return sorted({offset for table in self._tables for offset in l2_offsets(table)})
+
+    def _entries(self, table: array[int]) -> array[int]:
+        """A table without the bitmaps that stand between extended entries."""
+        return table[::2] if self._geometry.extended_l2 else table
+
     def _write_l2_tables(self, layout: _Layout, target: ResizableDevice) -> None:
         splitter = RunSplitter(self._geometry)
-        for offset in sorted({offset for table in self._tables for offset in l2_offsets(table)}):
+        for offset in self._l2_offsets():
             table = self._metadata.load_l2(offset)
-            for start, end in splitter.runs(table):
-                moved = self._moved(table[start], layout)
-                if end - start == 1:
-                    table[start] = moved
-                else:
-                    table[start:end] = progression(moved, end - start, self._geometry.cluster_size)
+            if self._metadata.data_file is None:
+                self._move_entries(table, layout, splitter)
             target.write(layout.remap(offset >> self._bits) << self._bits, dump_table(table))
+
+    def _move_entries(self, table: array[int], layout: _Layout, splitter: RunSplitter) -> None:
+        entries = self._entries(table)
+        for start, end in splitter.runs(entries):
+            moved = self._moved(entries[start], layout)
+            if end - start == 1:
+                entries[start] = moved
+            else:
+                entries[start:end] = progression(moved, end - start, self._geometry.cluster_size)
+        if entries is not table:
+            table[::2] = entries
 
     def _moved(self, entry: int, layout: _Layout) -> int:
         """An L1 or L2 entry with its new offset."""
@@ -154,21 +204,27 @@ class Compactor:
             target.write(layout.snapshots << bits, dump_entries(entries))
         header = replace(
             old, l1_offset=layout.l1[0] << bits, reftable_offset=1 << bits, reftable_clusters=layout.table_clusters,
-            snapshots_offset=layout.snapshots << bits if entries else 0, autoclear=0,
-            incompatible=old.incompatible & ~Incompatible.DIRTY,
-            extensions=tuple(extension for extension in old.extensions if extension.type != Extension.BITMAPS),
+            snapshots_offset=layout.snapshots << bits if entries else 0,
+            autoclear=old.autoclear & Autoclear.RAW_DATA_FILE, incompatible=old.incompatible & ~Incompatible.DIRTY,
+            extensions=tuple(self._moved_extensions(layout)),
         )  # fmt: skip
         target.write(0, header.to_bytes())
+
+    def _moved_extensions(self, layout: _Layout) -> Iterator[Extension]:
+        for extension in self._metadata.header.extensions:
+            if extension.type == Extension.CRYPTO:
+                place = (layout.luks << self._bits, self._luks_place()[1])
+                yield Extension(Extension.CRYPTO, b"".join(number.to_bytes(8, "big") for number in place))
+            elif extension.type != Extension.BITMAPS:
+                yield extension
 
 
 def refuse_uncompactable(metadata: Metadata) -> None:
     """What cannot be moved by changing offsets, or is not understood here."""
     header, reason = metadata.header, None
-    if header.crypt_method == _LUKS:
-        reason = "it is encrypted by the place of each cluster in the file, and compacting moves them"
-    elif header.has(Incompatible.EXTENDED_L2) or header.has(Incompatible.DATA_FILE):
-        reason = "growdisk compacts no images with subclusters or an external data file"
-    elif header.autoclear & Autoclear.GROWDISK_RUN:
+    if header.crypt_method == LUKS and metadata.is_locked:
+        raise KeyNeeded(metadata.path, "it is encrypted by the place of each cluster in the file, and these will move")
+    if header.autoclear & Autoclear.GROWDISK_RUN:
         reason = "an unfinished run of growdisk needs its snapshots"
     if reason is not None:
         raise ImageUnsupported(metadata.path, reason=reason, hint="convert it instead; it has not been changed")

@@ -66,6 +66,10 @@ class EncryptedData:
     def size(self) -> int:
         return self._file.size
 
+    def over(self, file: ResizableDevice) -> EncryptedData:
+        """The same key for another file."""
+        return EncryptedData(file, self._cipher)
+
     def read(self, offset: int, length: int, guest_offset: int) -> bytes:
         start, end = align_down(offset, SECTOR), align_up(offset + length, SECTOR)
         inside = min(end, self._file.size)

@@ -13,6 +13,9 @@ import pytest
 
 from growdisk.block.raw import RawFile
 from growdisk.cli.main import main
+from growdisk.qcow2.create import create
+from growdisk.qcow2.create_options import CreateOptions
+from growdisk.qcow2.image import Qcow2Image
 from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
 from tests.oracle.test_image_layers import info, seen
 
@@ -20,6 +23,7 @@ MiB = 1 << 20
 GEOMETRIES = (
     "compat=0.10", "compat=1.1", "cluster_size=4k,refcount_bits=32",
     "cluster_size=2M", "compression_type=zstd,cluster_size=16k",
+    "extended_l2=on", "extended_l2=on,cluster_size=16k,refcount_bits=32",
 )  # fmt: skip
 
 
@@ -138,3 +142,49 @@ def test_killed_at_any_time_the_image_is_the_old_or_the_new_one(tmp_path: Path, 
     assert image("compact", path) == 0
     assert seen(path) == before
     assert [file.name for file in tmp_path.iterdir() if "growdisk" in file.name] == []
+
+
+@pytest.mark.parametrize("raw", ("on", "off"))
+def test_with_an_external_data_file_only_the_tables_move(tmp_path: Path, raw: str) -> None:
+    path, data = tmp_path / "image.qcow2", tmp_path / "data"
+    options = f"data_file={data},data_file_raw={raw},cluster_size=4k"
+    qemu_img("create", "-q", "-f", "qcow2", "-o", options, path, "64M")
+    qemu_io(path, *(f"write -P {number} {number * 2}M 1M" for number in range(1, 30)), "discard 2M 20M")
+    before, bytes_before, size = seen(path), data.read_bytes(), path.stat().st_size
+    assert image("compact", path) == 0
+    assert (seen(path), data.read_bytes()) == (before, bytes_before)
+    assert path.stat().st_size <= size
+    assert info(path)["format-specific"]["data"]["data-file-raw"] == (raw == "on")  # type: ignore[index]
+    assert qemu_check(path)[0] == 0
+
+
+@pytest.mark.parametrize("options", (CreateOptions(), CreateOptions(1 << 14, extended_l2=True), CreateOptions(512)))
+def test_an_encrypted_image_is_encrypted_anew_where_its_clusters_go(tmp_path: Path, options: CreateOptions) -> None:
+    path, key = tmp_path / "image.qcow2", tmp_path / "key"
+    key.write_bytes(b"open sesame")
+    create(path, 8 * MiB, options, key=key.read_bytes(), key_seconds=0.01)
+    with Qcow2Image.open(path, writable=True, key=key.read_bytes()) as disk:
+        disk.write(0, os.urandom(2 * MiB))
+        disk.create_snapshot("one")
+        disk.write(MiB, os.urandom(3 * MiB))
+        disk.create_snapshot("two")
+        disk.resize(9 * MiB, preallocation="metadata")
+        disk.write(5 * MiB + 1000, b"x" * 70_000)
+        disk.delete_snapshot("two")
+        disk.discard(2 * MiB, MiB)
+
+    def contents() -> list[bytes]:
+        with Qcow2Image.open(path, key=key.read_bytes()) as disk:
+            view = disk.snapshot_view("one")
+            return [disk.read(0, disk.size), view.read(0, view.size)]
+
+    before, size = contents(), path.stat().st_size
+    assert image("compact", path) == 3
+    assert image("compact", path, "--key-file", key) == 0
+    assert contents() == before
+    assert path.stat().st_size < size
+    assert image("check", path) == 0
+    raw = tmp_path / "raw"
+    source = f"driver=qcow2,encrypt.key-secret=s,file.filename={path}"
+    qemu_img("convert", "--object", f"secret,id=s,file={key}", "--image-opts", source, "-O", "raw", raw)
+    assert raw.read_bytes() == before[0]

@@ -10,15 +10,16 @@ from growdisk.api.images.opening import opened_qcow2, told_no_creation
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged, ImageUnsupported
 from growdisk.qcow2.check import check
+from growdisk.qcow2.usable import Passphrase
 
 
-def compact_image(path: Path) -> tuple[int, int]:
+def compact_image(path: Path, key: Passphrase | None = None) -> tuple[int, int]:
     """Give unused clusters back; snapshots and backing file stay. Returns the host's bytes before and after.
 
     The new image is checked by counting all its references before it takes the old one's place.
     """
     path = path.resolve()  # behind a link: the link stays
-    with opened_qcow2(path, "unused clusters", writable=True, with_backing=False) as image:
+    with opened_qcow2(path, "unused clusters", writable=True, with_backing=False, key=key) as image:
         before = actual_size(path)
         _refuse(path)
         with told_no_creation(path), NewFile(path, replacing=True) as new:

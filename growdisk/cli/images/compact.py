@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, human_size
 from growdisk.cli.output import Output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, metavar="PATH")
+    add_key(parser)
     parser.epilog = "Snapshots and backing file stay; dirty bitmaps do not. Needs room for the new file beside the old."
 
 
@@ -17,7 +19,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.images.compacting import compact_image
 
     with ended_like_ctrl_c():
-        before, after = compact_image(arguments.path)
+        before, after = unlocking(arguments, lambda keys: compact_image(arguments.path, keys))
     output.document({"result": "changed", "filename": str(arguments.path), "before": before, "after": after})
     output.note(f"{arguments.path}: {human_size(before)} -> {human_size(after)} on the host")
     return 0
