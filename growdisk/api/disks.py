@@ -16,10 +16,10 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import ImageFormat, probe_format
 
 
-def inspect(path: Path, image_format: ImageFormat | None = None) -> Facts:
+def inspect(path: Path, image_format: ImageFormat | None = None, sector_size: int = 512) -> Facts:
     """What is in the image at `path`. Refused while a guest has it open, as qemu-img does."""
     with _opened(path, image_format or probed_format(path)) as device:
-        return inspect_device(device, image_facts(device, path))
+        return inspect_device(device, image_facts(device, path), sector_size)
 
 
 def probed_format(path: Path) -> ImageFormat:

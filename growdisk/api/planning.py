@@ -17,7 +17,7 @@ from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
 def plan(path: Path, goal: Goal, options: RunOptions, image_format: ImageFormat | None = None) -> Result:
     """What `expand` would do, and what the disk would look like afterwards."""
     directory = RunDirectory.beside(path)
-    facts = inspect(path, image_format)
+    facts = inspect(path, image_format, goal.sector_size)
     refuse_if_open(directory)
     proposal = propose(facts, goal)
     if isinstance(proposal, AllDone):
@@ -26,5 +26,5 @@ def plan(path: Path, goal: Goal, options: RunOptions, image_format: ImageFormat 
     planned = make_plan(facts, proposal, goal, options)
     return Result(
         "planned", None, planned.backend, planned.before, planned.after, planned_steps(planned), planned.given_up,
-        snapshots=planned.snapshots,
+        snapshots=planned.snapshots, notes=planned.notes,
     )  # fmt: skip

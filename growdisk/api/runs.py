@@ -46,7 +46,7 @@ def expand(
     directory = RunDirectory.beside(path)
     with closing(Disk.open(directory.image, image_format or probed_format(path))) as disk:
         refuse_if_open(directory)  # now that the image is ours: a run that is going on is named by its process
-        facts = inspect_device(disk, image_facts(disk.active, path))
+        facts = inspect_device(disk, image_facts(disk.active, path), goal.sector_size)
         proposal = propose(facts, goal)
         if isinstance(proposal, AllDone):
             layout = layout_of(facts)
@@ -153,7 +153,7 @@ def _carry_out(session: Session, action: Callable[[], RunState]) -> Result:
 
 def _result(session: Session, error: GrowdiskError | None) -> Result:
     state, plan = session.engine.state, session.plan
-    facts = inspect_device(session.disk, image_facts(session.disk.base(writable=False), session.path))
+    facts = inspect_device(session.disk, image_facts(session.disk.base(writable=False), session.path), plan.sector_size)
     reason = how_far_back(state) if error is None else ""
     return Result(
         outcome(state, error), plan.run, plan.backend, plan.before, layout_of(facts), step_reports(plan, state),
@@ -165,7 +165,7 @@ def _result(session: Session, error: GrowdiskError | None) -> Result:
 def _nothing_to_resume(path: Path, directory: RunDirectory, state: RunState) -> Result:
     plan = decode_plan(directory.plan_file.read_bytes())
     # An image in use is not looked into.
-    layout = plan.after if plan.way else layout_of(inspect(path, _format(plan.before.image.format)))
+    layout = plan.after if plan.way else layout_of(inspect(path, _format(plan.before.image.format), plan.sector_size))
     reason = f"the last run is {state.status.value} already"
     if state.status is Status.KEPT:
         reason = "all steps are done, and the way back is kept (growdisk rollback takes it, growdisk commit forgets it)"

@@ -49,7 +49,7 @@ class Appliance:
     @classmethod
     def launch(
         cls, socket: Path, *, accelerator: Accelerator, timeout: float = _FIRST_LAUNCH_SECONDS,
-        cancelled: Callable[[], bool] = lambda: False,
+        cancelled: Callable[[], bool] = lambda: False, sector_size: int = 512,
     ) -> Appliance:  # fmt: skip
         """Start it on the NBD server at `socket`. ApplianceFailed, with the reason, at the latest after `timeout`, and
         soon after `cancelled` has become true."""
@@ -57,7 +57,7 @@ class Appliance:
         console: deque[str] = deque(maxlen=_CONSOLE_LINES)
         with contextlib.ExitStack() as undo:
             undo.callback(handle.close)
-            _configure(handle, socket, accelerator)
+            _configure(handle, socket, accelerator, sector_size)
             handle.set_event_callback(
                 lambda _event, _handle, text, _array: console.extend(text.splitlines()),
                 guestfs.EVENT_APPLIANCE | guestfs.EVENT_LIBRARY,
@@ -171,7 +171,7 @@ class Appliance:
             self._handle.close()
 
 
-def _configure(handle: Handle, socket: Path, accelerator: Accelerator) -> None:
+def _configure(handle: Handle, socket: Path, accelerator: Accelerator, sector_size: int) -> None:
     handle.set_backend("direct")  # libvirt, the other one, would not let qemu reach our socket
     if not accelerator.has_kvm:
         handle.set_backend_setting("force_tcg", "1")
@@ -180,7 +180,8 @@ def _configure(handle: Handle, socket: Path, accelerator: Accelerator) -> None:
     handle.set_smp(1)  # a second processor costs more to emulate than it helps: nothing here has threads
     handle.set_append(_KERNEL_OPTIONS)
     handle.set_pgroup(True)  # a Ctrl-C at the terminal is for growdisk to handle
-    handle.add_drive("", format="raw", protocol="nbd", server=[f"unix:{socket}"], label=_LABEL)
+    sectors = {} if sector_size == _SECTOR else {"blocksize": sector_size}
+    handle.add_drive("", format="raw", protocol="nbd", server=[f"unix:{socket}"], label=_LABEL, **sectors)
 
 
 def _launch_failure(error: str, console: deque[str], overrun: float | None) -> ApplianceFailed:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from growdisk.cli.layout_options import add_layout_options, grown
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.errors import UsageError
 from growdisk.planner.goal import Goal, RunOptions
@@ -33,19 +34,7 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
         "size", nargs="?", metavar="SIZE",
         help="+10G grows by, 40G grows to (b k M G T P E, powers of 1024); left out: fill what lags behind",
     )  # fmt: skip
-    parser.add_argument(
-        "--partition",
-        default="auto",
-        metavar="auto|N|/dev/sdaN",
-        help="which partition grows (default: the largest that can)",
-    )
-    parser.add_argument(
-        "--swap", choices=("drop", "move", "file"), default="drop",
-        help="swap in the way: removed (default), moved to the end of the disk, or made a file of the guest",
-    )  # fmt: skip
-    parser.add_argument(
-        "--delete", type=int, action="append", default=[], metavar="N", help="consent to lose another partition"
-    )
+    add_layout_options(parser)
     parser.add_argument(
         "--backend", choices=("auto", "guestfs", "direct"), default="auto",
         help="who works on the guest's file systems (default: guestfs)",
@@ -65,8 +54,14 @@ def goal_of(arguments: argparse.Namespace) -> Goal:
     settle_positionals(arguments)
     size = parse_size(arguments.size) if arguments.size is not None else None
     return Goal(
-        size, arguments.partition, arguments.swap, tuple(sorted(set(arguments.delete))), arguments.preallocation
-    )
+        size, arguments.partition, arguments.swap, _numbers(arguments.delete), arguments.preallocation,
+        move=_numbers(arguments.move), grow=grown(arguments.grow), sector_size=arguments.sector_size,
+        to_gpt=arguments.to_gpt,
+    )  # fmt: skip
+
+
+def _numbers(given: list[int]) -> tuple[int, ...]:
+    return tuple(sorted(set(given)))
 
 
 def options_of(arguments: argparse.Namespace) -> RunOptions:

@@ -89,5 +89,5 @@ def _check_sector_size(path: Path, head: bytes, sector_size: int) -> None:
     if sector_size == SECTOR_SIZE and head[512:520] != SIGNATURE and head[4096:4104] == SIGNATURE:
         raise TableUnsupported(
             path, reason="its GPT was made for sectors of 4096 bytes",
-            hint="growdisk works with sectors of 512 bytes",
+            hint="say so with --sector-size 4096",
         )  # fmt: skip

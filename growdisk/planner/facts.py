@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from growdisk.filesystems.content import Content, SwapContent
+from growdisk.partitions.growth import blockers
 from growdisk.partitions.table import Partition, PartitionTable, Role
 
 
@@ -55,12 +56,16 @@ class Facts:
         growable = [p for p in parts if (content := self.contents.get(p.number)) and content.growable]
         return tuple(sorted(growable, key=lambda p: p.start))
 
-    def blockers(self, target: int | None = None) -> tuple[Partition, ...]:
-        """What lies behind `target` (by default the last partition that can grow), in order."""
-        if self.table is None or not self.candidates:
+    @property
+    def main(self) -> Partition | None:
+        """The partition that people mean when they name none: a root is larger than a /boot beside it.
+
+        Of two alike the later one has less in its way.
+        """
+        return max(self.candidates, key=lambda p: (p.size, p.start), default=None)
+
+    def blockers(self) -> tuple[Partition, ...]:
+        """What lies behind the main partition, in order."""
+        if self.table is None or self.main is None:
             return ()
-        part = self.table.by_number(target) if target else self.candidates[-1]
-        if part is None:
-            return ()
-        behind = [p for p in self.table.partitions if p.start >= part.end]
-        return tuple(sorted(behind, key=lambda p: (p.start, p.number)))
+        return blockers(self.table, self.main.number)

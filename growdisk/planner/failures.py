@@ -10,7 +10,23 @@ from growdisk.values import dataclass
 
 @dataclass(eq=False)
 class CannotGrow(LayoutError):
-    WHAT: ClassVar[str] = "cannot grow partition {number} of {path}"
+    """`number` 0 is the whole disk."""
+
+    WHAT: ClassVar[str] = "cannot grow {subject}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}"
+    number: int
+    reason: str
+    hint: str
+
+    @property
+    def subject(self) -> str:
+        return f"partition {self.number} of {self.path}" if self.number else f"what is on {self.path}"
+
+
+@dataclass(eq=False)
+class CannotMove(LayoutError):
+    WHAT: ClassVar[str] = "cannot move partition {number} of {path}"
     WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = "{hint}"
     number: int
@@ -38,11 +54,21 @@ class PartitionNotFound(LayoutError):
 
 @dataclass(eq=False)
 class WouldShrink(LayoutError):
-    WHAT: ClassVar[str] = "{path} is larger than that already"
-    WHY: ClassVar[str] = "it has {old}, asked for is {new}, and growdisk never shrinks a disk"
+    """Asked for is less than there is: of a disk, or (`subject`) of a partition."""
+
+    WHY: ClassVar[str] = "it has {old}, asked for is {new}, and growdisk never shrinks a {kind}"
     DO: ClassVar[str] = "write +SIZE to grow by an amount"
     old: str
     new: str
+    subject: str = ""
+
+    @property
+    def kind(self) -> str:
+        return "partition" if self.subject else "disk"
+
+    @property
+    def what(self) -> str:
+        return f"{self.subject or self.path} is larger than that already"
 
 
 @dataclass(eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from growdisk.partitions.shares import Share
 from growdisk.units import SizeSpec
 
 SwapPolicy = Literal["drop", "move", "file"]
@@ -13,14 +14,30 @@ Preallocation = Literal["off", "metadata", "falloc", "full"]
 
 
 @dataclass(frozen=True)
+class Grow:
+    """`--grow sda1=60%`: which partition, as it was named, and its share."""
+
+    partition: str
+    share: Share
+
+
+@dataclass(frozen=True)
 class Goal:
-    """`size` None: the image stays, and each layer that lags behind is filled."""
+    """`size` None: the image stays, and each layer that lags behind is filled.
+
+    `grow` names several partitions, or one and its share; `partition` names one that takes all. `delete` and `move` are
+    consents, by number. `sector_size` is the disk's logical one, which an image does not record.
+    """
 
     size: SizeSpec | None = None
     partition: str = "auto"
     swap: SwapPolicy = "drop"
     delete: tuple[int, ...] = ()
     preallocation: Preallocation = "off"
+    move: tuple[int, ...] = ()
+    grow: tuple[Grow, ...] = ()
+    sector_size: int = 512
+    to_gpt: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.image import Qcow2Image
 
 
-def inspect_device(device: BlockDevice, image: ImageFacts) -> Facts:
+def inspect_device(device: BlockDevice, image: ImageFacts, sector_size: int = 512) -> Facts:
     """What is on `device`, the guest-visible content of `image`. Damaged tables are refused."""
-    table = read_table(device, image.path)
+    table = read_table(device, image.path, sector_size)
     if table is None:
         content = identify(device)
         return Facts(image, None, {0: content} if content else {})

@@ -5,11 +5,13 @@ Plain values only (no Path, no subclass), so that a plan can be written down and
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from growdisk.partitions.table import Partition, PartitionTable
+from growdisk.partitions.growth import WORTH_A_BLOCKER
+from growdisk.partitions.table import BIOS_BOOT, Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
-from growdisk.units import ByteRange
+from growdisk.units import ByteRange, format_size
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,14 @@ class FreeLayout:
 
 @dataclass(frozen=True)
 class BlockerLayout:
-    """What stands behind the partition that would grow."""
+    """What stands behind the partition that would grow, in words, and the options that would solve it."""
 
     number: int
     name: str
     kind: str
     size: int
+    why: str = ""
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,10 +94,7 @@ def layout_of(facts: Facts) -> Layout:
         table=TableLayout(facts.table.kind, facts.table.disk_id) if facts.table else TableLayout(None, None),
         partitions=tuple(_partition(facts, part) for part in facts.table.partitions) if facts.table else _whole(facts),
         free=tuple(FreeLayout(free.start, free.length) for free in _free(facts.table)),
-        blockers=tuple(
-            BlockerLayout(part.number, facts.name_of(part.number), facts.kind_of(part.number), part.size)
-            for part in facts.blockers()
-        ),
+        blockers=tuple(_blocker(facts, part) for part in facts.blockers()),
     )
 
 
@@ -109,6 +110,24 @@ def _content(facts: Facts, number: int) -> ContentLayout | None:
     if content is None:
         return None
     return ContentLayout(content.kind, content.uuid, content.label, content.size, content.used)
+
+
+def _blocker(facts: Facts, part: Partition) -> BlockerLayout:
+    assert facts.table is not None and facts.main is not None
+    name, kind = facts.name_of(part.number), facts.kind_of(part.number)
+    behind = any(free.start >= part.end and free.length >= WORTH_A_BLOCKER for free in facts.table.free_ranges())
+    goal = "the free space" if behind else "the end of the disk"
+    why = f"{name}, {kind}, {format_size(part.size)}, stands between {facts.name_of(facts.main.number)} and {goal}"
+    return BlockerLayout(part.number, name, kind, part.size, why, tuple(_options(facts, part)))
+
+
+def _options(facts: Facts, part: Partition) -> Iterator[str]:
+    if part.number in facts.swaps:
+        yield from ("--swap drop", "--swap move", "--swap file")
+    elif part.role is not Role.EXTENDED:
+        if part.type_code != BIOS_BOOT:
+            yield f"--move {part.number}"
+        yield f"--delete {part.number}"
 
 
 def _whole(facts: Facts) -> tuple[PartitionLayout, ...]:

@@ -14,9 +14,11 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
 from growdisk.planner.layout import Layout, layout_of
+from growdisk.planner.moves import is_repeatable
 from growdisk.planner.planner import Proposal
 from growdisk.planner.way import Way
 from growdisk.steps.registry import STEP_KINDS, DiskStep, LiveStep
+from growdisk.steps.rewrite_partitions import RewritePartitions
 
 _LEAST_REFCOUNT_BITS = 8  # five snapshots and the disk itself, and the user's own snapshots beside them
 
@@ -35,6 +37,12 @@ class Plan:
     given_up: tuple[str, ...]
     way: Way | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def sector_size(self) -> int:
+        """The disk's logical one, which no image records."""
+        tables = [step.before for step in self.steps if isinstance(step, RewritePartitions)]
+        return tables[0].sector_size if tables else 512
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,11 @@ def make_plan(facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions)
     """Decide how the proposal is carried out. OptionUnsupported where the image does not allow it."""
     _refuse_backend(facts.image.path, options)
     _refuse_preallocation(facts, goal)
+    mode = _snapshot_mode(facts, options)
+    if mode == "none":
+        _refuse_moves_without_a_way_back(facts.image.path, proposal)
     return Plan(
-        run=new_run_name(), backend="guestfs", snapshots=_snapshot_mode(facts, options), keep=options.keep,
+        run=new_run_name(), backend="guestfs", snapshots=mode, keep=options.keep,
         before=layout_of(facts), after=layout_of(proposal.after), steps=proposal.steps, given_up=proposal.given_up,
         notes=proposal.notes,
     )  # fmt: skip
@@ -107,6 +118,15 @@ def _snapshot_mode(facts: Facts, options: RunOptions) -> SnapshotMode:
             hint=f"make it version 3 (qemu-img amend -f qcow2 -o compat=1.1 {shell_word(image.path)}), or delete them",
         )  # fmt: skip
     return mode
+
+
+def _refuse_moves_without_a_way_back(path: Path, proposal: Proposal) -> None:
+    for step in proposal.steps:
+        if isinstance(step, RewritePartitions) and not is_repeatable(step.before, step.moves):
+            raise OptionUnsupported(
+                path, option="--snapshots none", hint="leave the option out, or grow the disk by more",
+                reason="a partition moves by less than its own size: stopped half-way, it would be lost",
+            )  # fmt: skip
 
 
 def _refuse_backend(path: Path, options: RunOptions) -> None:

@@ -6,31 +6,28 @@ run converges whatever was done before. Only when every layer is as wanted is th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from growdisk.filesystems.content import Content
 from growdisk.partitions.growth import BlockerPolicy, Grown, NothingToDo, SwapPolicy, plan_growth
+from growdisk.partitions.shares import Share, plan_shares
 from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, WouldShrink
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.inside import Inside, Room
 from growdisk.planner.layers.registry import grow_inside
-from growdisk.planner.refusals import (
-    refuse_corrupt,
-    refuse_hibernated,
-    refuse_wrong_consent,
-)
+from growdisk.planner.moves import moves_of, notes_on
+from growdisk.planner.refusals import refuse_corrupt, refuse_hibernated, refuse_to_gpt, refuse_wrong_consent
 from growdisk.planner.swap_fates import swap_steps
-from growdisk.planner.target import choose_target
+from growdisk.planner.target import choose_shares, is_whole_disk, refuse_table_options
+from growdisk.steps.moving import Move
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import MiB, align_down, align_up, format_size
-
-_SECTOR = 512
 
 
 @dataclass(frozen=True)
@@ -54,20 +51,33 @@ def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
     """Raises Refused errors, which name the image."""
     refuse_corrupt(facts)
     refuse_hibernated(facts)
-    table, target = choose_target(facts, goal.partition)
-    refuse_wrong_consent(facts, goal, table, target)
+    refuse_to_gpt(facts, goal)
+    if is_whole_disk(facts):
+        return _propose_whole(facts, goal)
+    table, shares = choose_shares(facts, goal)
+    refuse_wrong_consent(facts, goal, table, shares)
     new_size = _new_size(facts, goal)
-    growth = _growth(facts, goal, table, target, new_size)
+    growth = _growth(facts, goal, table, shares, new_size)
     if isinstance(growth, NothingToDo):
+        first, *others = (part for part in table.partitions if part.number in shares)
         if new_size - facts.image.virtual_size >= MiB:  # the space lies elsewhere on the disk: the image alone grows
-            raise CannotGrow(facts.image.path, target.number, reason=growth.reason, hint="growdisk show draws the disk")
-        growth, new_size = Grown(table, target), facts.image.virtual_size
-    inside = grow_inside(Room(facts, growth.target, goal))
-    if growth.table == table and not inside.lags:
-        return AllDone(_all_done(facts, goal, target))
-    steps = tuple(_steps(facts, goal, growth, new_size, inside))
-    given_up = (*_given_up(facts, goal, growth), *inside.given_up)
-    return Proposal(steps, _after(facts, growth, new_size, inside), given_up, inside.notes)
+            raise CannotGrow(facts.image.path, first.number, reason=growth.reason, hint="growdisk show draws the disk")
+        growth, new_size = Grown(table, first, others=tuple(others)), facts.image.virtual_size
+    rooms = [Room(facts, part, goal, _suffix(part, growth)) for part in (growth.target, *growth.others)]
+    insides = [grow_inside(room) for room in rooms]
+    if growth.table == table and not any(inside.lags for inside in insides):
+        return AllDone(_all_done(facts, goal, growth.target))
+    moves = moves_of(facts, growth)
+    return Proposal(
+        steps=tuple(_steps(facts, goal, growth, new_size, moves, insides)),
+        after=_after(facts, growth, new_size, rooms, insides),
+        given_up=(*_given_up(facts, goal, growth), *(line for inside in insides for line in inside.given_up)),
+        notes=(*notes_on(facts, moves), *(note for inside in insides for note in inside.notes)),
+    )
+
+
+def _suffix(part: Partition, growth: Grown) -> str:
+    return "" if part.number == growth.target.number else f"-sda{part.number}"
 
 
 def _all_done(facts: Facts, goal: Goal, target: Partition) -> str:
@@ -79,45 +89,71 @@ def _all_done(facts: Facts, goal: Goal, target: Partition) -> str:
 
 def _new_size(facts: Facts, goal: Goal) -> int:
     old = facts.image.virtual_size
-    new = old if goal.size is None else align_up(goal.size.resolve(old), _SECTOR)
+    new = old if goal.size is None else align_up(goal.size.resolve(old), goal.sector_size)
     if new < old:
         raise WouldShrink(facts.image.path, old=format_size(old), new=format_size(new))
     return new
 
 
-def _growth(facts: Facts, goal: Goal, table: PartitionTable, target: Partition, new_size: int) -> Grown | NothingToDo:
+def _growth(
+    facts: Facts, goal: Goal, table: PartitionTable, shares: Mapping[int, Share], new_size: int
+) -> Grown | NothingToDo:
     kinds = {p.number: facts.kind_of(p.number) for p in table.partitions}
-    policy = BlockerPolicy(SwapPolicy(goal.swap), kinds, frozenset(goal.delete))
-    growth = plan_growth(table, target.number, new_size, policy)
+    policy = BlockerPolicy(SwapPolicy(goal.swap), kinds, frozenset(goal.delete), frozenset(goal.move))
+    growth = plan_shares(table, shares, new_size, policy)
     if isinstance(growth, Grown | NothingToDo):
         return growth
     others = [p for p in facts.candidates if isinstance(plan_growth(table, p.number, new_size, policy), Grown)]
     hint = "".join(f"; {facts.name_of(p.number)} could grow without that: --partition {p.number}" for p in others[-1:])
-    raise CannotGrow(facts.image.path, target.number, reason=growth.reason, hint=growth.hint + hint)
+    raise CannotGrow(facts.image.path, next(iter(shares)), reason=growth.reason, hint=growth.hint + hint)
 
 
 # --- the steps ----------------------------------------------------------------------------------
 
 
-def _steps(facts: Facts, goal: Goal, growth: Grown, new_size: int, inside: Inside) -> Iterator[DiskStep]:
+def _steps(
+    facts: Facts, goal: Goal, growth: Grown, new_size: int, moves: tuple[Move, ...], insides: list[Inside]
+) -> Iterator[DiskStep]:
     assert facts.table is not None
-    disk_size = align_down(new_size, _SECTOR)  # a table counts whole sectors; a raw file may end within one
+    # A table counts whole sectors; a raw file may end within one.
+    disk_size = align_down(new_size, facts.table.sector_size)
     before, after = facts.table.with_disk_size(disk_size), growth.table.with_disk_size(disk_size)
     yield ResizeImage(facts.image.virtual_size, new_size, goal.preallocation)
-    yield RewritePartitions(before, after)
+    yield RewritePartitions(before, after, moves)
     yield RereadPartitions(after)
-    yield from inside.steps
-    yield from swap_steps(facts, goal, growth, inside)
+    for inside in insides:
+        yield from inside.steps
+    yield from swap_steps(facts, goal, growth, _with_system(insides))
+
+
+def _with_system(insides: list[Inside]) -> Inside:
+    """A root has more room than a /boot beside it."""
+    return max(insides, key=lambda inside: (bool(inside.system), inside.content.size or 0 if inside.content else 0))
+
+
+def _propose_whole(facts: Facts, goal: Goal) -> Proposal | AllDone:
+    """A file system on the whole disk, without a table: there is nothing to rewrite, and nothing in the way."""
+    refuse_table_options(facts, goal)
+    new_size = _new_size(facts, goal)
+    disk = Partition(0, 0, align_down(new_size, goal.sector_size))
+    inside = grow_inside(Room(facts, disk, goal))
+    if new_size == facts.image.virtual_size and not inside.lags:
+        return AllDone("the file system fills the whole disk")
+    image = replace(facts.image, virtual_size=new_size)
+    after = Facts(image, None, {0: inside.content} if inside.content else {})
+    resize = ResizeImage(facts.image.virtual_size, new_size, goal.preallocation)
+    return Proposal((resize, *inside.steps), after, inside.given_up, inside.notes)
 
 
 # --- what it will look like ---------------------------------------------------------------------
 
 
-def _after(facts: Facts, growth: Grown, new_size: int, inside: Inside) -> Facts:
+def _after(facts: Facts, growth: Grown, new_size: int, rooms: list[Room], insides: list[Inside]) -> Facts:
     numbers = {part.number for part in growth.table.partitions}
     contents: dict[int, Content] = {n: c for n, c in facts.contents.items() if n in numbers}
-    if inside.content is not None:
-        contents[growth.target.number] = inside.content
+    for room, inside in zip(rooms, insides, strict=True):
+        if inside.content is not None:
+            contents[room.partition.number] = inside.content
     image = replace(facts.image, virtual_size=new_size)
     return Facts(image, growth.table.with_disk_size(new_size), contents)
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 from growdisk.errors import ImageDamaged
 from growdisk.filesystems.content import ExtContent, SwapContent
-from growdisk.partitions.table import Partition, PartitionTable
+from growdisk.partitions.table import BIOS_BOOT, Partition, PartitionTable
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow, Hibernated, PartitionNotFound, SwapFileTooLarge
+from growdisk.planner.failures import (
+    CannotGrow,
+    CannotMove,
+    Hibernated,
+    OptionUnsupported,
+    PartitionNotFound,
+    SwapFileTooLarge,
+)
 from growdisk.planner.goal import Goal
 from growdisk.units import MiB, format_size
 
@@ -25,15 +34,37 @@ def refuse_hibernated(facts: Facts) -> None:
             raise Hibernated(facts.image.path, number=number, signature=content.hibernated)
 
 
-def refuse_wrong_consent(facts: Facts, goal: Goal, table: PartitionTable, target: Partition) -> None:
+def refuse_to_gpt(facts: Facts, goal: Goal) -> None:
+    if goal.to_gpt:
+        raise OptionUnsupported(
+            facts.image.path, option="--to-gpt",
+            reason="a guest that starts by BIOS would need its boot loader installed anew, which growdisk does not do",
+            hint="leave it out: with an MBR, 2 TiB of a disk can be used",
+        )  # fmt: skip
+
+
+def refuse_wrong_consent(facts: Facts, goal: Goal, table: PartitionTable, targets: Collection[int]) -> None:
     """A number that does not exist is a slip of the hand, and so may be what it was meant for."""
-    for number in goal.delete:
+    for option, number in [("--delete", n) for n in goal.delete] + [("--move", n) for n in goal.move]:
         if table.by_number(number) is None:
             present = ", ".join(facts.name_of(p.number) for p in table.partitions)
-            raise PartitionNotFound(facts.image.path, wanted=str(number), present=present, option="--delete")
-        if number == target.number:
-            reason, hint = "it is named with --delete as well", "name what stands in its way there"
+            raise PartitionNotFound(facts.image.path, wanted=str(number), present=present, option=option)
+        if number in targets:
+            reason, hint = f"it is named with {option} as well", "name what stands in its way there"
             raise CannotGrow(facts.image.path, number, reason=reason, hint=hint)
+    if both := sorted(set(goal.delete) & set(goal.move)):
+        reason = f"--delete {both[0]} is asked as well"
+        raise CannotMove(facts.image.path, both[0], reason=reason, hint="decide for one of them")
+
+
+def refuse_moved_boot_loader(facts: Facts, moved: Iterable[Partition]) -> None:
+    for part in moved:
+        if part.type_code == BIOS_BOOT:
+            raise CannotMove(
+                facts.image.path, part.number,
+                reason="it is the BIOS boot partition, and the boot sector knows where on the disk it lies",
+                hint="leave it where it is: the guest would not start any more",
+            )  # fmt: skip
 
 
 def refuse_cut_off(facts: Facts, target: Partition, content: ExtContent) -> None:

@@ -5,28 +5,77 @@ from __future__ import annotations
 import re
 
 from growdisk.filesystems.content import AmbiguousContent
+from growdisk.partitions.shares import Rest, Share, Size
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow, NothingToGrow, PartitionNotFound
+from growdisk.planner.failures import CannotGrow, NothingToGrow, OptionUnsupported, PartitionNotFound, WouldShrink
+from growdisk.planner.goal import Goal
+from growdisk.units import format_size
 
 _NAME = re.compile(r"(?:/dev/)?(?:[svh]d[a-z]|xvd[a-z]|nvme\d+n\d+p|mmcblk\d+p)?(?P<number>\d+)")
 
 
-def choose_target(facts: Facts, wanted: str) -> tuple[PartitionTable, Partition]:
+def is_whole_disk(facts: Facts) -> bool:
+    """A file system that can grow, and no partition table around it."""
+    content = facts.contents.get(0)
+    return facts.table is None and content is not None and content.growable is not None
+
+
+def choose_shares(facts: Facts, goal: Goal) -> tuple[PartitionTable, dict[int, Share]]:
+    """The table, and what each partition that is to grow shall have."""
+    if not goal.grow:
+        table, part = choose_target(facts, goal.partition)
+        return table, {part.number: Rest()}
+    if goal.partition != "auto":
+        reason = "--grow names what grows"
+        raise OptionUnsupported(facts.image.path, option="--partition", reason=reason, hint="leave it out")
+    shares: dict[int, Share] = {}
+    for wish in goal.grow:
+        table, part = choose_target(facts, wish.partition, option="--grow")
+        if part.number in shares:
+            reason = f"{facts.name_of(part.number)} is named twice"
+            raise OptionUnsupported(facts.image.path, option="--grow", reason=reason, hint="name each partition once")
+        _refuse_smaller(facts, part, wish.share)
+        shares[part.number] = wish.share
+    return table, shares
+
+
+def choose_target(facts: Facts, wanted: str, option: str = "--partition") -> tuple[PartitionTable, Partition]:
     """The table and the partition that is to grow. `wanted`: "auto", a number, or a name such as /dev/sda1."""
     path = facts.image.path
     if facts.table is None or not facts.table.partitions:
         raise NothingToGrow(path, reason=_nothing(facts))
     if wanted == "auto":
-        return facts.table, _largest(facts)
+        if facts.main is None:
+            raise NothingToGrow(path, reason=_nothing(facts))
+        return facts.table, facts.main
     match = _NAME.fullmatch(wanted)
     part = facts.table.by_number(int(match["number"])) if match else None
     if part is None:
         present = ", ".join(facts.name_of(p.number) for p in facts.table.partitions)
-        raise PartitionNotFound(path, wanted=wanted, present=present)
-    if part not in facts.candidates:
+        raise PartitionNotFound(path, wanted=wanted, present=present, option=option)
+    if part not in facts.candidates and not _is_unknown(facts, part):
         raise _unfit(facts, part)
     return facts.table, part
+
+
+def _refuse_smaller(facts: Facts, part: Partition, share: Share) -> None:
+    if isinstance(share, Size) and not share.relative and share.bytes < part.size:
+        name = facts.name_of(part.number)
+        raise WouldShrink(facts.image.path, format_size(part.size), format_size(share.bytes), subject=name)
+
+
+def _is_unknown(facts: Facts, part: Partition) -> bool:
+    """Nothing is recognised in it: who names it gets a larger partition, and does the rest himself."""
+    return part.role is not Role.EXTENDED and part.number not in facts.contents
+
+
+def refuse_table_options(facts: Facts, goal: Goal) -> None:
+    asked = [("--partition", goal.partition != "auto"), ("--grow", goal.grow), ("--move", goal.move)]
+    for option, given in [*asked, ("--delete", goal.delete)]:
+        if given:
+            reason = "it has no partition table: the file system is on the whole disk"
+            raise OptionUnsupported(facts.image.path, option=option, reason=reason, hint="leave it out")
 
 
 def _unfit(facts: Facts, part: Partition) -> CannotGrow:
@@ -35,13 +84,6 @@ def _unfit(facts: Facts, part: Partition) -> CannotGrow:
     else:
         reason, hint = f"it holds {_words(facts, part.number)}", "growdisk grows ext2, ext3 and ext4"
     return CannotGrow(facts.image.path, part.number, reason=reason, hint=hint)
-
-
-def _largest(facts: Facts) -> Partition:
-    """A root file system is larger than a /boot beside it; of two alike the later one has less in its way."""
-    if not facts.candidates:
-        raise NothingToGrow(facts.image.path, reason=_nothing(facts))
-    return max(facts.candidates, key=lambda p: (p.size, p.start))
 
 
 def _nothing(facts: Facts) -> str:

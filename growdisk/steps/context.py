@@ -27,8 +27,8 @@ _FIRST_PATIENCE = 90.0  # seconds: a launch takes 6 to 15, and half a minute mor
 class Hands:
     """The libguestfs appliance on a disk, launched at first use."""
 
-    def __init__(self, disk: Disk, stop: StopRequest) -> None:
-        self._disk, self._stop = disk, stop
+    def __init__(self, disk: Disk, stop: StopRequest, sector_size: int = 512) -> None:
+        self._disk, self._stop, self._sector_size = disk, stop, sector_size
         self._resources = ExitStack()
         self._server: NbdServer | None = None
         self._appliance: Appliance | None = None
@@ -43,6 +43,10 @@ class Hands:
             if failure is not None:
                 raise HostWriteFailed(self._disk.path, activity=activity, reason=str(failure)) from error
             raise
+
+    def check_stop(self) -> None:
+        """For long work without the appliance: raises Interrupted when the user wants an end."""
+        self._stop.check()
 
     def sync(self) -> None:
         """After this, all that was written inside is in our engine."""
@@ -72,7 +76,7 @@ class Hands:
         self._server = self._resources.enter_context(serve(self._disk))
         launch = partial(
             Appliance.launch, self._server.socket_path, accelerator=accelerator(),
-            cancelled=lambda: self._stop.requested,
+            cancelled=lambda: self._stop.requested, sector_size=self._sector_size,
         )  # fmt: skip
         try:
             self._appliance = launch(timeout=_FIRST_PATIENCE)

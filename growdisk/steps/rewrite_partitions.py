@@ -1,4 +1,7 @@
-"""rewrite-partitions: writes the planned partition table, by pyparted on a copy, sector by changed sector."""
+"""rewrite-partitions: writes the planned partition table, by pyparted on a copy, sector by changed sector.
+
+Partitions that the new table has elsewhere are copied there first, and compared; the table is switched last.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,30 @@ from growdisk.partitions.sectors import apply_changes, read_table
 from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken, TableChanged
+from growdisk.steps.moving import Move, copy, digest
 from growdisk.units import format_size
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 
 @dataclass(frozen=True)
 class RewritePartitions:
-    """`before` is the table that the plan was made for, `after` the one that will be there; both on the grown disk."""
+    """`before` is the table that the plan was made for, `after` the one that will be there; both on the grown disk.
+
+    `moves` are in the order in which they must be done: the last on the disk first.
+    """
 
     before: PartitionTable
     after: PartitionTable
+    moves: tuple[Move, ...] = ()
 
     name: ClassVar[str] = "rewrite-partitions"
-    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.TABLE})
+    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.TABLE, Scope.CONTENT})
 
     def describe(self) -> str:
-        return "; ".join(self._changes()) or "the table stays"
+        return "; ".join([*(move.describe() for move in self.moves), *self._changes()]) or "the table stays"
 
     def check(self, context: RunContext) -> Check:
-        table = read_table(context.disk, context.path)
+        table = self._read(context)
         if table == self.after:
             return AlreadyDone("the table is as planned")
         if table != self.before:
@@ -37,29 +45,46 @@ class RewritePartitions:
     def apply(self, context: RunContext) -> Evidence:
         from growdisk.partitions.parted_disk import rewrite  # libparted is loaded when it is needed
 
+        # Made before anything is copied: a copy may go over the old chain of logical partitions.
         changes = rewrite(context.disk, context.path, self.after)
+        facts: dict[str, int | str] = {"sectors": len(changes)}
+        for move in self.moves:
+            facts[f"sda{move.number}"] = copy(context.disk, move, context.hands.check_stop)
+        for move in self.moves:
+            self._compare(context, move, facts)
         apply_changes(context.disk, changes)
-        return Evidence(self.describe(), {"sectors": len(changes)})
+        return Evidence(self.describe(), facts)
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
-        """Our own reader, from the image, against what pyparted was asked for."""
-        table = read_table(context.disk, context.path)
+        """Our own reader, from the image, against what pyparted was asked for; what was copied is read once more."""
+        table = self._read(context)
         if table != self.after:
             raise PromiseBroken(self.name, found=listed(table), expected=listed(self.after))
+        for move in self.moves:
+            self._compare(context, move, evidence.facts)
+
+    def _read(self, context: RunContext) -> PartitionTable | None:
+        return read_table(context.disk, context.path, self.before.sector_size)
+
+    def _compare(self, context: RunContext, move: Move, facts: dict[str, int | str]) -> None:
+        expected = facts[f"sda{move.number}"]
+        if (found := digest(context.disk, move)) != expected:
+            raise PromiseBroken(self.name, found=f"SHA-256 {found} of sda{move.number}", expected=str(expected))
 
     def _changes(self) -> list[str]:
+        copied = {move.number for move in self.moves}
         words = []
         for old in self.before.partitions:
             new = self.after.by_number(old.number)
             if new is None:
                 words.append(f"sda{old.number} removed")
-            elif new.range != old.range:
+            elif new.range != old.range and not (old.number in copied and new.size == old.size):
                 words.append(_difference(old, new))
         return words
 
 
 def _difference(old: Partition, new: Partition) -> str:
-    if old.start != new.start:
+    if old.size == new.size:
         return f"sda{old.number} moved to {format_size(new.start)}"
     return f"sda{old.number} {format_size(old.size)} -> {format_size(new.size)}"
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from growdisk.cli.layout_options import grown
 from growdisk.filesystems.content import AmbiguousContent, Content, ExtContent, LuksContent, SwapContent
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts, ImageFacts
@@ -52,11 +53,12 @@ class _Part:
     bootable: bool = False
     name: str = ""
     guid: str | None = None
+    attributes: int = 0
 
     def partition(self) -> Partition:
         role = Role(self.role)
         start, end = size(self.start), size(self.end)
-        return Partition(self.number, start, end, role, self.type, self.bootable, self.name, self.guid)
+        return Partition(self.number, start, end, role, self.type, self.bootable, self.name, self.guid, self.attributes)
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,12 @@ class _Table:
     kind: Literal["mbr", "gpt"] = "mbr"
     id: str = "0x5ca1ab1e"
     damage: str = ""
+    sector_size: int = 512
 
     def table(self, disk_size: int) -> PartitionTable:
         parts = tuple(part.partition() for part in self.partitions)
-        return PartitionTable(self.kind, self.id, 512, align_down(disk_size, 512), parts, damage=self.damage)
+        sector = self.sector_size
+        return PartitionTable(self.kind, self.id, sector, align_down(disk_size, sector), parts, damage=self.damage)
 
 
 @dataclass(frozen=True)
@@ -104,10 +108,16 @@ class _Asked:
     swap: SwapPolicy = "drop"
     delete: tuple[int, ...] = ()
     preallocation: Preallocation = "off"
+    move: tuple[int, ...] = ()
+    grow: tuple[str, ...] = ()
+    sector_size: int = 512
 
     def goal(self) -> Goal:
         wanted = parse_size(self.size) if self.size else None
-        return Goal(wanted, self.partition, self.swap, self.delete, self.preallocation)
+        return Goal(
+            wanted, self.partition, self.swap, self.delete, self.preallocation, self.move, grown(self.grow),
+            self.sector_size,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,113 @@
+"""What lies behind a partition, as blocks that keep together, and what may become of each.
+
+A block is one primary partition, or the extended one with all that is in it; inside the extended partition it is one
+logical partition. A block goes, moves or stays as a whole: Linux numbers logical partitions by their order in the
+chain, so that taking one out would give those behind it other names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from growdisk.partitions.table import Partition, PartitionTable, Role
+from growdisk.units import format_size
+
+
+class SwapPolicy(Enum):
+    """What becomes of swap in the way. FILE removes the partition as DROP does; the guest gets a swap file instead."""
+
+    DROP = "drop"
+    MOVE = "move"
+    FILE = "file"
+
+
+@dataclass(frozen=True)
+class BlockerPolicy:
+    """`kinds`: partition number → what is in it ("swap", "ext4", ...).
+
+    `delete` and `move`: numbers that may be removed, or moved to the end of the disk with what is in them. An extended
+    partition's number speaks for all that it holds.
+    """
+
+    swap: SwapPolicy = SwapPolicy.DROP
+    kinds: Mapping[int, str] = field(default_factory=dict)
+    delete: frozenset[int] = frozenset()
+    move: frozenset[int] = frozenset()
+
+    def keeping_all(self) -> BlockerPolicy:
+        """The same where nothing gives way at all."""
+        kinds = {number: "swap that stays" if kind == "swap" else kind for number, kind in self.kinds.items()}
+        return BlockerPolicy(self.swap, kinds)
+
+
+class Fate(Enum):
+    GOES = 1
+    MOVES = 2
+    STAYS = 3
+
+
+@dataclass(frozen=True)
+class Block:
+    """Partitions that keep together, the outermost first."""
+
+    parts: tuple[Partition, ...]
+    fate: Fate
+
+    @property
+    def start(self) -> int:
+        return self.parts[0].start
+
+    @property
+    def end(self) -> int:
+        return self.parts[0].end
+
+
+def blocks_behind(table: PartitionTable, target: Partition, policy: BlockerPolicy) -> list[Block]:
+    """The blocks on the disk behind `target`, a primary or the extended partition, in order."""
+    behind = sorted((p for p in table.partitions if p.start >= target.end and p.role is not Role.LOGICAL), key=_start)
+    groups = [(p, *sorted(table.logicals, key=_start)) if p.role is Role.EXTENDED else (p,) for p in behind]
+    return [Block(parts, _fate(parts, policy)) for parts in groups]
+
+
+def blocks_inside(table: PartitionTable, target: Partition, policy: BlockerPolicy) -> list[Block]:
+    """The logical partitions behind `target`, itself a logical one. One that would give others new numbers stays."""
+    found = []
+    for part in sorted((p for p in table.logicals if p.start >= target.end), key=_start):
+        fate = _fate((part,), policy)
+        if fate is Fate.GOES and any(p.number > part.number and _stays(p, policy) for p in table.logicals):
+            fate = Fate.STAYS
+        found.append(Block((part,), fate))
+    return found
+
+
+def _stays(part: Partition, policy: BlockerPolicy) -> bool:
+    return _fate((part,), policy) is not Fate.GOES
+
+
+def _fate(parts: Sequence[Partition], policy: BlockerPolicy) -> Fate:
+    numbers = {p.number for p in parts if p.role is not Role.EXTENDED}
+    swap = {n for n in numbers if policy.kinds.get(n) == "swap"}
+    outer = parts[0].number
+    delete = numbers if outer in policy.delete else numbers & policy.delete
+    move = numbers if outer in policy.move else numbers & policy.move
+    if not numbers <= swap | delete | move:
+        return Fate.STAYS
+    leave = delete if policy.swap is SwapPolicy.MOVE and numbers else delete | swap
+    if numbers <= leave - move and (numbers or policy.swap is not SwapPolicy.MOVE):
+        return Fate.GOES
+    # Swap among partitions that move goes with them. What is to be deleted cannot go alone.
+    return Fate.STAYS if delete - move else Fate.MOVES
+
+
+def in_words(parts: Sequence[Partition], policy: BlockerPolicy) -> str:
+    """ "partition 3 (ext4, 2.0 GiB) and partition 4 (unknown content, 1.0 GiB)" """
+    words = [
+        f"partition {p.number} ({policy.kinds.get(p.number, 'unknown content')}, {format_size(p.size)})" for p in parts
+    ]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _start(part: Partition) -> int:
+    return part.start

@@ -1,0 +1,225 @@
+"""Several partitions that grow at once: each gets its share of the free space, and those behind the first move up.
+
+    before   [ sda1 ][ sda2 ][ sda3 ][ free ............ ]
+    after    [ sda1 ........][ sda2 ][ sda3 ............ ]     --grow sda1=60% --grow sda3=rest --move 2
+
+A partition that is to grow has consented to move; others say so by BlockerPolicy. None ever moves to the left. What a
+share is of: all the space from the first of them to the end of the last that would belong to nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from growdisk.partitions.blocks import Block, BlockerPolicy, Fate, blocks_behind
+from growdisk.partitions.growth import (
+    Grown,
+    Growth,
+    NothingToDo,
+    NotPossible,
+    capped,
+    plan_growth,
+    refuse_beyond_mbr,
+    unfit_to_grow,
+)
+from growdisk.partitions.table import Partition, PartitionTable, Role
+from growdisk.units import MiB, align_down, align_up, format_size
+
+
+@dataclass(frozen=True)
+class Percent:
+    """A part of the space that is to be had."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Size:
+    """Bytes: to grow by (`relative`), or to grow to."""
+
+    bytes: int
+    relative: bool
+
+
+@dataclass(frozen=True)
+class Rest:
+    """All that the others leave."""
+
+
+Share = Percent | Size | Rest
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A block on its way: it keeps `size` and grows by `growth`; `start` is where it was."""
+
+    block: Block
+    growth: int = 0
+    target: bool = False
+
+    @property
+    def size(self) -> int:
+        return self.block.end - self.block.start
+
+    def moved_to(self, start: int) -> list[Partition]:
+        distance = start - self.block.start
+        head, *inner = (p.moved_by(distance) for p in self.block.parts)
+        return [replace(head, end=_grown_end(head, self.growth)), *inner]
+
+
+def _grown_end(part: Partition, growth: int) -> int:
+    return align_down(part.end + growth, MiB) if growth else part.end
+
+
+def plan_shares(
+    table: PartitionTable, shares: Mapping[int, Share], new_disk_size: int, policy: BlockerPolicy
+) -> Growth:
+    """Grow each partition that `shares` names; the target of the outcome is the first of them on the disk."""
+    for number in shares:
+        if (unfit := unfit_to_grow(table, number, new_disk_size)) is not None:
+            return unfit
+    targets = sorted((p for p in table.partitions if p.number in shares), key=lambda p: p.start)
+    if len(targets) == 1:
+        return _alone(table, targets[0], shares[targets[0].number], new_disk_size, policy)
+    if logical := [p for p in targets if p.role is Role.LOGICAL]:
+        return NotPossible(
+            f"partition {logical[0].number} is a logical one, and would have to share with others",
+            "let logical partitions grow one at a time",
+        )  # fmt: skip
+    return _together(table.with_disk_size(new_disk_size), targets, shares, policy)
+
+
+def _alone(table: PartitionTable, target: Partition, share: Share, new_disk_size: int, policy: BlockerPolicy) -> Growth:
+    growth = plan_growth(table, target.number, new_disk_size, policy)
+    if isinstance(share, Size):
+        wanted = share.bytes if share.relative else share.bytes - target.size
+        for modest in (plan_growth(table, target.number, new_disk_size, policy.keeping_all()), growth):
+            had = modest.target.end - target.end if isinstance(modest, Grown) else 0
+            if had >= align_down(wanted, MiB):
+                return capped(modest, target, wanted)
+        return growth if isinstance(growth, NotPossible) else _too_much(wanted, growth, target)
+    if isinstance(share, Percent) and isinstance(growth, Grown):
+        return capped(growth, target, align_down(int((growth.target.end - target.end) * share.value / 100), MiB))
+    return growth
+
+
+def _too_much(wanted: int, growth: Grown | NothingToDo, target: Partition) -> NotPossible:
+    had = growth.target.end - target.end if isinstance(growth, Grown) else 0
+    return NotPossible(
+        f"it shall grow by {format_size(wanted)}, and {format_size(had)} can be had",
+        "grow the disk further, or ask for less",
+    )  # fmt: skip
+
+
+# --- several ------------------------------------------------------------------------------------
+
+
+def _together(
+    table: PartitionTable, targets: list[Partition], shares: Mapping[int, Share], policy: BlockerPolicy
+) -> Growth:
+    first, last = targets[0], targets[-1]
+    end = plan_growth(table, last.number, table.disk_size, policy)
+    if isinstance(end, NotPossible):
+        return end
+    limit = end.target.end if isinstance(end, Grown) else last.end
+    names = {p.number for p in targets}
+    middle = [b for b in blocks_behind(table, first, policy) if b.end <= last.end]
+    gone = [b for b in middle if b.fate is Fate.GOES and b.parts[0].number not in names]
+    blocks = [Block((first,), Fate.STAYS), *(b for b in middle if b not in gone)]
+    pieces = [_Piece(b, target=b.parts[0].number in names) for b in blocks]
+    had = limit - _packed(pieces)[-1][1]
+    given = _amounts(targets, shares, had)
+    if isinstance(given, NotPossible):
+        return given
+    pieces = [replace(p, growth=given.get(p.block.parts[0].number, 0)) for p in pieces]
+    modest = [_less(p, _places(pieces)[-1][1] - limit) if _takes_rest(p, shares) else p for p in pieces]
+    return _placed(table, modest, limit, gone, end)
+
+
+def _takes_rest(piece: _Piece, shares: Mapping[int, Share]) -> bool:
+    return isinstance(shares.get(piece.block.parts[0].number), Rest)
+
+
+def _less(piece: _Piece, excess: int) -> _Piece:
+    """A gap that nobody moves into is not there for the rest."""
+    return replace(piece, growth=max(0, piece.growth - align_up(max(0, excess), MiB)))
+
+
+def _amounts(targets: Sequence[Partition], shares: Mapping[int, Share], had: int) -> dict[int, int] | NotPossible:
+    """Partition number → bytes, whole MiB."""
+    given: dict[int, int] = {}
+    for part in targets:
+        match shares[part.number]:
+            case Percent(value):
+                given[part.number] = align_down(int(had * value / 100), MiB)
+            case Size(size, relative):
+                given[part.number] = align_up(max(0, size if relative else size - part.size), MiB)
+    left = had - sum(given.values())
+    if left < 0:
+        return NotPossible(
+            f"together they ask for {format_size(sum(given.values()))}, and {format_size(max(0, had))} can be had",
+            "grow the disk further, or ask for less",
+        )  # fmt: skip
+    given |= {p.number: align_down(left, MiB) for p in targets if isinstance(shares[p.number], Rest)}
+    return given
+
+
+def _packed(pieces: Sequence[_Piece]) -> list[tuple[int, int]]:
+    """(start, end) of each, as far to the left as they would get; each keeps its place within a MiB."""
+    return _laid(pieces, packed=True)
+
+
+def _places(pieces: Sequence[_Piece]) -> list[tuple[int, int]]:
+    """(start, end) of each, from the left: where it was if it still can be there, else right behind the one before."""
+    return _laid(pieces, packed=False)
+
+
+def _laid(pieces: Sequence[_Piece], *, packed: bool) -> list[tuple[int, int]]:
+    places: list[tuple[int, int]] = []
+    for piece in pieces:
+        start = piece.block.start
+        if places:
+            behind = places[-1][1] + (start - places[-1][1]) % MiB
+            start = behind if packed else max(start, behind)
+        places.append((start, piece.moved_to(start)[0].end))
+    return places
+
+
+def _placed(
+    table: PartitionTable, pieces: list[_Piece], limit: int, gone: list[Block], end: Grown | NothingToDo
+) -> Growth:
+    before, moved, targets, places = table, list[Partition](), list[Partition](), _places(pieces)
+    for piece, (start, _) in zip(pieces, places, strict=True):
+        parts = piece.moved_to(start)
+        if start != piece.block.start:
+            if piece.block.fate is Fate.STAYS and not piece.target:
+                return _must_move(piece.block)
+            moved += parts
+        targets += parts[:1] if piece.target else []
+    if places[-1][1] > limit:
+        return _no_room(pieces, places[-1][1] - limit)
+    removed = tuple(p for block in gone for p in block.parts)
+    if isinstance(end, Grown):
+        removed, moved, table = (*removed, *end.removed), [*moved, *end.moved], end.table
+    planned = table.without(p.number for p in removed).replaced(*targets, *moved)
+    if all(part == before.by_number(part.number) for part in targets):
+        return NothingToDo("there is no free space for any of them")
+    growth = Grown(planned, targets[0], removed, tuple(moved), tuple(targets[1:]))
+    return refuse_beyond_mbr(growth) or growth
+
+
+def _must_move(block: Block) -> NotPossible:
+    number = block.parts[0].number
+    return NotPossible(
+        f"partition {number} stands between those that grow, and would have to move",
+        f"consent to that (it is copied with all that is in it): --move {number}", block.parts,
+    )  # fmt: skip
+
+
+def _no_room(pieces: Sequence[_Piece], missing: int) -> NotPossible:
+    numbers = " and ".join(str(p.block.parts[0].number) for p in pieces if p.target)
+    return NotPossible(
+        f"partitions {numbers} would need {format_size(missing)} more, because none of them moves to the left",
+        "ask for less, or let one of them take the rest",
+    )  # fmt: skip

@@ -1,0 +1,45 @@
+"""The copies that a new table asks for: partitions with content that lie elsewhere in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from growdisk.partitions.growth import Grown
+from growdisk.partitions.table import PartitionTable, Role
+from growdisk.planner.facts import Facts
+from growdisk.planner.refusals import refuse_moved_boot_loader
+from growdisk.steps.moving import Move
+from growdisk.units import format_size
+
+_WINDOWS = ("ntfs", "vfat")
+
+
+def moves_of(facts: Facts, growth: Grown) -> tuple[Move, ...]:
+    """The last on the disk first, so that each goes where nothing is that has yet to go. Swap is made anew instead."""
+    assert facts.table is not None
+    refuse_moved_boot_loader(facts, growth.moved)
+    found = []
+    for new in growth.moved:
+        old = facts.table.by_number(new.number)
+        if old is not None and new.role is not Role.EXTENDED and new.number not in facts.swaps:
+            found.append(Move(new.number, old.start, new.start, old.size))
+    return tuple(sorted(found, key=lambda move: move.start, reverse=True))
+
+
+def is_repeatable(table: PartitionTable, moves: tuple[Move, ...]) -> bool:
+    """Whether they can be begun anew at any time without a snapshot: nothing that is still needed is written over."""
+    needed = [move.source for move in moves]
+    if table.extended is not None:
+        needed.append(table.extended.range)  # the chain of boot records is somewhere in there
+    return not any(move.destination.overlaps(place) for move in moves for place in needed)
+
+
+def notes_on(facts: Facts, moves: tuple[Move, ...]) -> Iterator[str]:
+    for move in moves:
+        name, kind = facts.name_of(move.number), facts.kind_of(move.number)
+        yield (
+            f"{name} ({kind}, {format_size(move.size)}) is copied to byte {move.new_start} and keeps its number, "
+            "type, name and identifiers"
+        )
+        if kind in _WINDOWS:
+            yield f"{name}: Windows may look for its recovery tools at the old place until `reagentc /enable` is run"
