@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _EXTENSION = struct.Struct(">IIQQ")  # number of bitmaps, reserved, directory size, directory offset
 _ENTRY = struct.Struct(">QIIBBHI")  # table offset, table size, flags, type, granularity, name size, extra size
 _MAX_DIRECTORY = 64 << 20
+_MAX_TABLE = 8 << 20  # a million clusters of bits; a longer one stays lost when its bitmap is dropped
+_MAX_BITMAPS = 65535
 _IN_USE, _AUTO = 1, 2
 
 
@@ -68,7 +70,9 @@ def _directory(file: BlockDevice, header: Header) -> bytes:
 
 def _infos(directory: bytes) -> Iterator[BitmapInfo]:
     position = 0
-    while position < len(directory):
+    for _ in range(_MAX_BITMAPS):
+        if position >= len(directory):
+            return
         *_, flags, _, bits, name_size, extra_size = _ENTRY.unpack_from(directory, position)
         start = position + _ENTRY.size + extra_size
         name = directory[start : start + name_size].decode("utf-8", "surrogateescape")
@@ -81,6 +85,8 @@ def _tables(file: BlockDevice, header: Header, directory: bytes) -> Iterator[Run
     while position < len(directory):
         table_offset, table_size, *_, name_size, extra_size = _ENTRY.unpack_from(directory, position)
         position += -(-(_ENTRY.size + extra_size + name_size) // 8) * 8
+        if 8 * table_size > _MAX_TABLE:
+            raise ValueError("a bitmap table that cannot be true, or is too large to be worth reading")
         yield _run(header, table_offset, 8 * table_size)
         for entry in load_table(file.read(table_offset, 8 * table_size)):
             if entry & OFFSET_MASK:
