@@ -42,7 +42,7 @@ def crash_states(recording: RecordingFile, seed: int, *, per_window: int = 40) -
         last = position + len(window) == len(recording.log)
         for label, survivors in _survivors(window, chance, per_window):
             content = durable.copy()
-            _apply(content, window, survivors)
+            apply_survivors(content, window, survivors)
             yield CrashState(content, f"events {position}..{position + len(window) - 1}: {label}")
         for event in window:
             event.apply(durable)
@@ -90,14 +90,14 @@ def _survivors(window: list[Event], chance: random.Random, limit: int) -> Iterat
             yield f"all but {index}", events[:index] + events[index + 1 :]
     for number in range(min(limit, 4 * len(events))):
         alive = events[: chance.randint(1, len(events))]
-        yield f"torn, draw {number}", _torn_part(alive, chance)
+        yield f"torn, draw {number}", torn_part(alive, chance)
 
 
 def _some(numbers: range, chance: random.Random, limit: int) -> list[int]:
     return sorted(chance.sample(numbers, limit)) if len(numbers) > limit else list(numbers)
 
 
-def _torn_part(events: list[Survivor], chance: random.Random) -> list[Survivor]:
+def torn_part(events: list[Survivor], chance: random.Random) -> list[Survivor]:
     """A random part of the events; those that stay may be torn."""
     keep, tear = chance.choice((0.2, 0.5, 0.8, 1.0)), chance.choice((0.0, 0.3, 1.0))
     survivors: list[Survivor] = []
@@ -118,7 +118,7 @@ def _some_sectors(write: Write, chance: random.Random) -> list[Write]:
     return chance.choice((pieces[:cut], pieces[cut:], [piece for piece in pieces if chance.random() < 0.5]))
 
 
-def _apply(content: SparseBytes, window: list[Event], survivors: list[Survivor]) -> None:
+def apply_survivors(content: SparseBytes, window: list[Event], survivors: list[Survivor]) -> None:
     """Apply the survivors, each after the window's earlier writes to the sectors that it fills only in part."""
     for number, survivor in survivors:
         shared = _partial_sectors(survivor) if isinstance(survivor, Write) else ()
