@@ -1,0 +1,29 @@
+"""growdisk as a real process, and guests that run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.process import Host
+from tests.online.machine import LiveGuest, started, wake_copy
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with tempfile.TemporaryDirectory(prefix="gd-", dir="/tmp") as scratch:
+        host = Host(Path(scratch))
+        yield host
+        for command in host.started:
+            if command.process.poll() is None:
+                command.kill()
+
+
+@pytest.fixture
+def scsi_guest(tmp_path: Path) -> Iterator[LiveGuest]:
+    """The Debian guest, awake, its disk on virtio-scsi."""
+    with started(wake_copy("scsi", tmp_path), disk="scsi", woken=True) as guest:
+        yield guest

@@ -1,0 +1,178 @@
+"""Running guests to grow: the Debian guest, booted once and then woken from a snapshot, and bare machines without one.
+
+A boot under emulation takes most of a minute; a guest that has booted is kept in the cache with its memory, one for
+each kind of disk, and every test wakes a copy of its own within seconds.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from growdisk.backends.online import Machine
+from growdisk.backends.qmp import QmpMonitor
+from tests.e2e.boot import Doors, RunningGuest
+from tests.e2e.process import await_true
+from tests.guests.cache import cached
+from tests.guests.classic import Guest, classic_guest
+from tests.guests.tools import environment, run
+
+BOOTED = "booted"
+DISKS = {
+    "scsi": ("-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk"),
+    "blk": ("-device", "virtio-blk-pci,drive=disk"),
+    "ide": ("-device", "ide-hd,drive=disk"),
+    "nvme": ("-device", "nvme,drive=disk,serial=n1"),
+}
+
+
+@dataclass(frozen=True)
+class Sockets:
+    """`qmp` is for growdisk, `own` is the test's own monitor."""
+
+    folder: Path
+    ssh_port: int
+
+    @property
+    def qmp(self) -> Path:
+        return self.folder / "qmp"
+
+    @property
+    def own(self) -> Path:
+        return self.folder / "own"
+
+    @property
+    def agent(self) -> Path:
+        return self.folder / "agent"
+
+    @property
+    def console(self) -> Path:
+        return self.folder / "console"
+
+
+class LiveGuest(RunningGuest):
+    """A guest that runs, with all doors open."""
+
+    def __init__(self, process: subprocess.Popen[bytes], console: socket.socket, sockets: Sockets, image: Path) -> None:
+        super().__init__(process, console, Doors(sockets.ssh_port, sockets.agent, sockets.qmp))
+        self.process, self.sockets, self.image = process, sockets, image
+
+    @contextmanager
+    def monitor(self) -> Iterator[Machine]:
+        """The test's own monitor."""
+        machine = Machine(QmpMonitor.connect(self.sockets.own), "test")
+        try:
+            yield machine
+        finally:
+            machine.close()
+
+    def pull_the_plug(self) -> None:
+        """A power cut."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def started(
+    image: Path, image_format: str = "qcow2", disk: str = "scsi", *, more: Sequence[str] = (), woken: bool = False
+) -> Iterator[LiveGuest]:
+    """QEMU with `image`; booting, or woken from the snapshot that `booted_guest` made."""
+    with tempfile.TemporaryDirectory(prefix="gd-live-", dir="/tmp") as scratch:
+        sockets = Sockets(Path(scratch), _free_port())
+        words = [*_command(image, image_format, sockets, DISKS[disk]), *more, *(["-loadvm", BOOTED] if woken else [])]
+        with (Path(scratch) / "qemu.log").open("wb") as log:
+            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment())
+            try:
+                console = _connected(sockets.console, process, Path(scratch) / "qemu.log")
+                await_true(sockets.agent.exists, 60, "QEMU has opened its sockets")
+                yield LiveGuest(process, console, sockets, image)
+            finally:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def bare_machine(image: Path, image_format: str = "qcow2", disk: str = "scsi", *more: str) -> Iterator[LiveGuest]:
+    """A machine whose disk nothing boots from: for what needs QEMU and no guest."""
+    with started(image, image_format, disk, more=more) as guest:
+        yield guest
+
+
+def booted_guest(disk: str) -> Path:
+    """The image of a guest that has booted, with its memory in a snapshot; read-only, in the cache."""
+    version = run("qemu-system-x86_64", "--version").split("(")[0].split()[-1]
+    key = f"woken-{classic_guest().image.parent.name.removeprefix('classic-')}-{disk}-{version}-1"
+    return cached(key, lambda folder: _boot_once(folder, classic_guest(), disk)) / "guest.qcow2"
+
+
+def wake_copy(disk: str, folder: Path) -> Path:
+    """A writable copy of the booted guest's image, to be started with woken=True."""
+    copy = folder / "guest.qcow2"
+    run("cp", "--reflink=auto", "--sparse=always", "--no-preserve=mode", booted_guest(disk), copy)
+    copy.chmod(0o644)
+    return copy
+
+
+def ssh_config(guest: LiveGuest, folder: Path) -> Path:
+    """An ssh configuration in which the guest is called `guest`."""
+    key, config = folder / "key", folder / "ssh_config"
+    shutil.copy(classic_guest().ssh_key, key)
+    key.chmod(0o600)
+    config.write_text(
+        f"Host guest\n  HostName 127.0.0.1\n  Port {guest.sockets.ssh_port}\n  User root\n  IdentityFile {key}\n"
+        f"  StrictHostKeyChecking accept-new\n  UserKnownHostsFile {folder}/known_hosts\n"
+    )
+    return config
+
+
+def _boot_once(folder: Path, classic: Guest, disk: str) -> None:
+    image = folder / "guest.qcow2"
+    run("cp", "--sparse=always", "--no-preserve=mode", classic.image, image)
+    image.chmod(0o644)
+    with started(image, disk=disk) as guest:
+        guest.wait_for_report()
+        guest.run("sync; systemctl is-active qemu-guest-agent ssh")
+        with guest.monitor() as machine:
+            machine.monitor.execute("human-monitor-command", command_line=f"savevm {BOOTED}")
+            assert machine.disks()[0].snapshots == (BOOTED,)
+    image.chmod(0o444)
+
+
+def _command(image: Path, image_format: str, sockets: Sockets, disk: Sequence[str]) -> list[str]:
+    """setpriv: should the test process be killed, QEMU must not live on. The default VGA stays: SeaBIOS needs one."""
+    return [
+        "setpriv", "--pdeathsig", "KILL", "nice", "-n", "5", "qemu-system-x86_64", "-accel", "tcg,thread=multi",
+        "-cpu", "max", "-m", "512", "-smp", "1", "-display", "none", "-monitor", "none",
+        "-chardev", f"socket,id=console,path={sockets.console},server=on,wait=on", "-serial", "chardev:console",
+        "-qmp", f"unix:{sockets.qmp},server=on,wait=off", "-qmp", f"unix:{sockets.own},server=on,wait=off",
+        "-drive", f"if=none,id=disk,file={image},format={image_format},cache=unsafe,discard=unmap", *disk,
+        "-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{sockets.ssh_port}-:22",
+        "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
+        "-chardev", f"socket,id=agent,path={sockets.agent},server=on,wait=off", "-device", "virtio-rng-pci",
+    ]  # fmt: skip
+
+
+def _connected(path: Path, process: subprocess.Popen[bytes], log: Path) -> socket.socket:
+    """QEMU waits for this connection before it starts the machine, so that no output is lost."""
+    console = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    for _ in range(300):
+        assert process.poll() is None, f"QEMU did not start:\n{log.read_text(errors='replace')}"
+        try:
+            console.connect(str(path))
+            return console
+        except (FileNotFoundError, ConnectionRefusedError):
+            time.sleep(0.1)
+    raise AssertionError(f"QEMU did not start:\n{log.read_text(errors='replace')}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,203 @@
+"""What QEMU itself does, and what growdisk refuses, on machines in which nothing runs: a second or two each."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from growdisk.backends.live_jobs import JobFailed, delete, load, merge_overlays, put_overlay, save
+from growdisk.backends.online import Arrival, CommandRefused, Machine, UnexpectedAnswer
+from growdisk.backends.qmp import MonitorUnreachable, QmpMonitor
+from growdisk.units import MiB
+from tests.e2e.process import Answer, Host
+from tests.guests.tools import run
+from tests.online.machine import LiveGuest, bare_machine
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def image(folder: Path, kind: str = "qcow2", size: str = "64M", name: str = "disk") -> Path:
+    path = folder / f"{name}.{kind}"
+    run("qemu-img", "create", "-q", "-f", kind, path, size)
+    return path
+
+
+@contextmanager
+def bare(folder: Path, disk: str = "scsi", kind: str = "qcow2", *more: str) -> Iterator[tuple[LiveGuest, Machine]]:
+    with bare_machine(image(folder, kind), kind, disk, *more) as guest, guest.monitor() as machine:
+        yield guest, machine
+
+
+def second_disk(path: Path, kind: str) -> tuple[str, ...]:
+    return ("-drive", f"if=none,id=other,file={path},format={kind}", "-device", "virtio-blk-pci,drive=other")
+
+
+# --- what QEMU allows (7.2): the reasons for growdisk's choices ---------------------------------
+
+
+@pytest.mark.parametrize("disk", ["scsi", "blk", "ide"])
+def test_a_snapshot_brings_back_the_size_that_the_disk_had(tmp_path: Path, disk: str) -> None:
+    with bare(tmp_path, disk) as (_, machine):
+        key = machine.disks()[0].key
+        save(machine, key, "one")
+        machine.resize(key, 128 * MiB)
+        save(machine, key, "two")
+        load(machine, key, "one")
+        assert (machine.disk(key).size, machine.status()) == (64 * MiB, "running")
+        assert machine.disk(key).snapshots == ("one", "two")
+        for name in ("one", "two", "two"):
+            delete(machine, name)
+        assert machine.disk(key).snapshots == ()
+
+
+def test_nvme_is_neither_resized_nor_put_into_snapshots_by_qemu(tmp_path: Path) -> None:
+    with bare(tmp_path, "nvme") as (_, machine):
+        disk = machine.disks()[0]
+        assert disk.bus.arrival is Arrival.NEVER
+        with pytest.raises(CommandRefused):
+            machine.resize(disk.key, 128 * MiB)
+        with pytest.raises(JobFailed):
+            save(machine, disk.key, "one")
+
+
+def test_all_writable_disks_go_back_together(tmp_path: Path) -> None:
+    with bare(tmp_path, "scsi", "qcow2", *second_disk(image(tmp_path, name="other"), "qcow2")) as (_, machine):
+        save(machine, machine.disks()[0].key, "one")
+        assert [disk.snapshots for disk in machine.disks()] == [("one",), ("one",)]
+
+
+def test_a_raw_disk_beside_makes_the_snapshot_fail_instead_of_leaving_it_out(tmp_path: Path) -> None:
+    with bare(tmp_path, "scsi", "qcow2", *second_disk(image(tmp_path, "raw", name="other"), "raw")) as (_, machine):
+        with pytest.raises(JobFailed):
+            save(machine, machine.disks()[0].key, "one")
+        assert machine.status() == "running"
+
+
+def test_a_load_that_fails_does_not_leave_the_machine_stopped(tmp_path: Path) -> None:
+    with bare(tmp_path) as (_, machine):
+        with pytest.raises(JobFailed, match="not"):
+            load(machine, machine.disks()[0].key, "never-taken")
+        assert machine.status() == "running"
+
+
+@pytest.mark.parametrize("kind", ["raw", "qcow2"])
+def test_overlays_are_merged_into_the_image_while_the_machine_runs(tmp_path: Path, kind: str) -> None:
+    with bare(tmp_path, "blk", kind) as (guest, machine):
+        disk = machine.disks()[0]
+        written = [(0, "0x11"), (1 * MiB, "0x22"), (100 * MiB, "0x33")]
+        for number, (offset, pattern) in enumerate(written):
+            overlay = tmp_path / f"{number}.qcow2"
+            below = machine.disk(disk.key)
+            run(
+                "qemu-img", "create", "-q", "-u", "-f", "qcow2", "-b", below.file, "-F", below.format, overlay,
+                str(below.size),
+            )  # fmt: skip
+            put_overlay(machine, disk.key, overlay, f"layer-{number}")
+            machine.resize(disk.key, 128 * MiB)
+            words = f'qemu-io disk "write -P {pattern} {offset} 64k"'
+            machine.monitor.execute("human-monitor-command", command_line=words)
+        assert machine.files(disk.key)[-1] == str(guest.image)
+        merge_overlays(machine, disk.key, disk.node)
+        assert (machine.disk(disk.key).file, machine.disk(disk.key).size) == (str(guest.image), 128 * MiB)
+    reads = [word for offset, pattern in written for word in ("-c", f"read -P {pattern} {offset} 64k")]
+    told = subprocess.run(["qemu-io", "-f", kind, *reads, guest.image], capture_output=True, text=True).stdout
+    assert told.count("read 65536/65536") == 3 and "failed" not in told, told
+
+
+def test_a_running_disk_is_never_made_smaller(tmp_path: Path) -> None:
+    with bare(tmp_path) as (_, machine), pytest.raises(UnexpectedAnswer):
+        machine.resize(machine.disks()[0].key, 32 * MiB)
+
+
+# --- refusals: nothing was touched, and the message says what to do -----------------------------
+
+
+def refused(host: Host, *words: str | Path) -> Answer:
+    answer = host.growdisk(*words)
+    assert (answer.code, answer.result) == (3, "refused"), answer
+    assert host.left_files() == []
+    return answer
+
+
+def test_an_image_in_use_is_refused_with_the_command_that_grows_it_online(tmp_path: Path, host: Host) -> None:
+    with bare(tmp_path) as (guest, _):
+        error = refused(host, "expand", guest.image, "+1G").error
+        assert f"(pid {guest.process.pid})" in str(error["why"])
+        assert f"growdisk expand --qmp {guest.sockets.qmp} SIZE" in str(error["do"])
+        assert f"growdisk show --qmp {guest.sockets.qmp}" in str(refused(host, "show", guest.image).error["do"])
+        assert not guest.image.with_name(guest.image.name + ".growdisk").exists()
+
+
+def test_a_paused_guest_is_refused(tmp_path: Path, host: Host) -> None:
+    with bare(tmp_path) as (guest, machine):
+        machine.monitor.execute("stop")
+        assert "paused" in str(refused(host, "expand", "--qmp", guest.sockets.qmp, "+1G").error["what"])
+
+
+def test_another_block_job_is_refused(tmp_path: Path, host: Host) -> None:
+    with bare(tmp_path) as (guest, machine):
+        machine.monitor.execute(
+            "drive-mirror", job_id="copy", device="disk", target=str(tmp_path / "copy.raw"), sync="full", format="raw"
+        )
+        assert "'mirror'" in str(refused(host, "expand", "--qmp", guest.sockets.qmp, "+1G").error["why"])
+
+
+def test_a_guest_without_agent_is_refused_before_anything_is_touched(tmp_path: Path, host: Host) -> None:
+    with bare(tmp_path) as (guest, _):
+        error = refused(host, "expand", guest.image, "+1G", "--online", "agent").error
+        assert "nobody in the guest answers" in str(error["why"])
+        assert "--ssh root@GUEST" in str(error["do"])
+        assert not guest.image.with_name(guest.image.name + ".growdisk").exists()
+
+
+def test_a_disk_that_the_machine_does_not_have_is_refused_with_those_it_has(tmp_path: Path, host: Host) -> None:
+    with bare(tmp_path) as (guest, _):
+        error = refused(host, "expand", "--qmp", guest.sockets.qmp, "--disk", "vdz", "+1G").error
+        assert (error["what"], str(guest.image) in str(error["why"])) == (
+            f"the guest at {guest.sockets.qmp} has no disk vdz", True,
+        )  # fmt: skip
+
+
+def test_several_disks_must_be_told_apart(tmp_path: Path, host: Host) -> None:
+    with bare(tmp_path, "scsi", "qcow2", *second_disk(image(tmp_path, name="other"), "qcow2")) as (guest, _):
+        error = refused(host, "expand", "--qmp", guest.sockets.qmp, "+1G").error
+        assert "--disk" in str(error["do"]) and "other" in str(error["why"])
+
+
+def test_a_monitor_that_somebody_else_uses_is_refused(tmp_path: Path) -> None:
+    with bare(tmp_path) as (guest, _), pytest.raises(MonitorUnreachable, match="another program"):
+        QmpMonitor.connect(guest.sockets.own, patience=1)
+
+
+@pytest.mark.parametrize("words", [("--qmp", "/nowhere/qmp", "+1G"), ("--qmp", "/dev/null", "+1G")])
+def test_a_monitor_that_is_none_is_refused(host: Host, words: tuple[str, ...]) -> None:
+    assert "cannot talk to QEMU" in str(refused(host, "expand", *words).error["what"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("expand", "+1G"),
+        ("expand",),
+        ("show",),
+        ("status",),
+        ("expand", "-d", "web01", "--qmp", "/run/q", "+1G"),
+        ("expand", "--qmp", "/run/q", "+1G", "--online", "manual"),
+        ("expand", "--qmp", "/run/q", "-- -oProxyCommand=x", "+1G"),
+    ],
+)
+def test_commands_that_cannot_be_understood_end_with_status_2_or_3(host: Host, words: tuple[str, ...]) -> None:
+    answer = host.growdisk(*words)
+    assert answer.code in (2, 3), answer
+    assert answer.error["do"]
+
+
+def test_the_machine_survives_that_its_qemu_dies_under_a_command(tmp_path: Path, host: Host) -> None:
+    with bare(tmp_path) as (guest, machine):
+        guest.pull_the_plug()
+        with pytest.raises(Exception, match="QEMU went away"):
+            machine.status()
