@@ -16,6 +16,7 @@ from growdisk.qcow2.entry_runs import RunFinder
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.findings import Findings
 from growdisk.qcow2.header import Extension, Header
+from growdisk.qcow2.scattered import ScatteredTables
 from growdisk.qcow2.stored_refcounts import StoredRefcounts, read_padded
 from growdisk.qcow2.table_lists import BITMAP_RESERVED, bitmap_tables, snapshot_tables
 from growdisk.qcow2.tally import ClusterTally
@@ -40,6 +41,7 @@ class Recount:
         self._runs = RunFinder(header.cluster_size)
         self._data_file = header.has(Incompatible.DATA_FILE)
         self._clusters_in_file = -(-file.size // self._cluster_size)
+        self._scattered = ScatteredTables(header.cluster_bits, self._clusters_in_file)
         self.end_cluster = self._clusters_in_file  # or behind, where compressed data reach over the end of the file
         self.counted = ClusterTally()
         self.fragmentation = Fragmentation()
@@ -118,6 +120,11 @@ class Recount:
         table = read_padded(self._file, offset, self._cluster_size)
         if self._header.has(Incompatible.EXTENDED_L2):
             table = self._without_bitmaps(table, times)
+        elif not self._data_file and (scattered := self._scattered.read(table)):
+            self.counted.add_each(scattered.clusters, times)
+            self.fragmentation.allocated += len(scattered.clusters) * active
+            self.fragmentation.fragmented += scattered.breaks * active
+            return
         behind = 0  # where the next cluster would lie if the disk were contiguous
         for entry, length in self._runs.runs(table):
             if entry & entries.COMPRESSED:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 
 SEGMENT_BITS = 16
 SEGMENT = 1 << SEGMENT_BITS
 _FULL = 255  # what a byte cannot tell from "more"; a segment that reaches it is widened
 _ZEROS = bytes(SEGMENT)
+_FLAT_SEGMENTS = 64  # 4 MiB: what may be copied for the clusters of one table
 Run = tuple[int, int]
 
 
@@ -50,6 +52,33 @@ class ClusterTally:
             for index in range(low, high):
                 segment[index] += times
         return None
+
+    def add_each(self, clusters: list[int], times: int = 1) -> None:
+        """Count each of these `times` more often, wherever they lie."""
+        first, last = min(clusters) >> SEGMENT_BITS, max(clusters) >> SEGMENT_BITS
+        flat, base = self._flat(first, last), first << SEGMENT_BITS
+        try:
+            for cluster in clusters:
+                flat[cluster - base] += times
+        except (ValueError, IndexError):  # more than a byte can tell, or too wide an area
+            flat = bytearray()
+        if not flat or _FULL in flat:
+            for cluster in clusters:
+                self.add(cluster, times)
+            return
+        for number in range(first, last + 1):
+            part = flat[(number - first) << SEGMENT_BITS :][:SEGMENT]
+            if number in self._segments or any(part):
+                self._segments[number] = part
+
+    def get_each(self, clusters: list[int]) -> Sequence[int]:
+        """The numbers of two or more clusters, wherever they lie."""
+        first, last = min(clusters) >> SEGMENT_BITS, max(clusters) >> SEGMENT_BITS
+        flat, base = self._flat(first, last), first << SEGMENT_BITS
+        if not flat or len(clusters) < 2:
+            return [self[cluster] for cluster in clusters]
+        numbers: tuple[int, ...] = itemgetter(*([c - base for c in clusters] if base else clusters))(flat)
+        return numbers
 
     def put(self, first: int, values: Sequence[int]) -> None:
         """Set the numbers of len(values) clusters from `first` on."""
@@ -115,6 +144,13 @@ class ClusterTally:
     def _part(self, number: int, low: int, high: int) -> bytes | bytearray | array[int]:
         segment = self._segments.get(number)
         return _ZEROS[low:high] if segment is None else segment[low:high]
+
+    def _flat(self, first: int, last: int) -> bytearray:
+        """The numbers in these segments; nothing where they are many, or too large for bytes."""
+        parts = [self._part(number, 0, SEGMENT) for number in range(first, min(last, first + _FLAT_SEGMENTS) + 1)]
+        if last - first >= _FLAT_SEGMENTS or any(isinstance(part, array) for part in parts):
+            return bytearray()
+        return bytearray().join(bytes(part) for part in parts)
 
     def _segment(self, number: int) -> bytearray | array[int]:
         segment = self._segments.get(number)

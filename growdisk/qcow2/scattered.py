@@ -1,0 +1,63 @@
+"""L2 tables whose clusters lie anywhere: there are no runs to find, so their entries are taken as one list.
+
+That is for tables with nothing in them but plain entries. All else, and all that could be wrong, is left to those who
+look at each entry.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from growdisk.qcow2.entries import COPIED, OFFSET_MASK, ZERO
+
+_PROBES = 8
+
+
+class Scattered(NamedTuple):
+    """The entries of one table that name clusters, and the indices of these, in order."""
+
+    entries: list[int]
+    clusters: list[int]
+
+    @property
+    def breaks(self) -> int:
+        """How often a cluster does not lie behind the one before."""
+        return sum(map(int.__ne__, self.clusters[1:], [cluster + 1 for cluster in self.clusters]))
+
+
+class ScatteredTables:
+    """Recognises them, in one image."""
+
+    def __init__(self, cluster_bits: int, clusters_in_file: int) -> None:
+        self._bits, self._end = cluster_bits, clusters_in_file
+        inside = (1 << cluster_bits) - 1
+        permitted = (COPIED | OFFSET_MASK & ~inside | ZERO).to_bytes(8, "big")
+        #: Which values each of an entry's eight bytes may have; a byte that may have any is left out.
+        self._fine = [
+            (place, bytes(value for value in range(256) if not value & ~mask))
+            for place, mask in enumerate(permitted)
+            if mask != 0xFF
+        ]
+
+    def read(self, table: bytes) -> Scattered | None:
+        """The entries of a table that is scattered and plain; None for any other."""
+        if not self._is_scattered(table) or any(table[place::8].translate(None, fine) for place, fine in self._fine):
+            return None
+        entries = list(struct.unpack(f">{len(table) // 8}Q", table))
+        bits = self._bits
+        clusters = [(entry & OFFSET_MASK) >> bits for entry in entries]
+        if 0 in clusters:
+            entries = [entry for entry in entries if entry & OFFSET_MASK]
+            clusters = [cluster for cluster in clusters if cluster]
+        return Scattered(entries, clusters) if max(clusters, default=self._end) < self._end else None
+
+    def _is_scattered(self, table: bytes) -> bool:
+        """Whether most of a few pairs of neighbours are no neighbours in the file."""
+        step, broken = len(table) // 16 // _PROBES * 16, 0
+        if not step:
+            return False
+        for position in range(0, step * _PROBES, step):
+            first, second = struct.unpack_from(">QQ", table, position)
+            broken += bool(first & OFFSET_MASK) and second != first + (1 << self._bits)
+        return broken > _PROBES // 2

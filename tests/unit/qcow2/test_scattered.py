@@ -1,0 +1,105 @@
+"""Tables whose clusters lie anywhere: taken whole they are judged as entry by entry, and as qemu-img judges them."""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from growdisk.api.images.checking import check_image
+from growdisk.qcow2.scattered import Scattered, ScatteredTables
+from growdisk.qcow2.tally import SEGMENT, ClusterTally
+
+MASK = 0x00FFFFFFFFFFFE00
+COPIED = 1 << 63
+Change = Callable[[list[int]], None]
+
+
+def shuffled(path: Path, change: Change, *, snapshot: bool = False) -> None:
+    """16 MiB in clusters of 4 KiB, all mapped, in random order; then `change` on all entries."""
+    subprocess.run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-o", "preallocation=metadata,cluster_size=4k", path, "16M"],
+        check=True,
+    )
+    if snapshot:
+        subprocess.run(["qemu-img", "snapshot", "-c", "s", path], check=True)
+    with path.open("r+b") as file:
+        l1_size, l1_offset = struct.unpack_from(">IQ", file.read(48), 36)
+        file.seek(l1_offset)
+        tables = [entry & MASK for entry in struct.unpack(f">{l1_size}Q", file.read(8 * l1_size))]
+        entries: list[int] = []
+        for offset in tables:
+            file.seek(offset)
+            entries += struct.unpack(">512Q", file.read(4096))
+        random.Random(2).shuffle(entries)
+        change(entries)
+        for index, offset in enumerate(tables):
+            file.seek(offset)
+            file.write(struct.pack(">512Q", *entries[512 * index : 512 * (index + 1)]))
+
+
+def put(index: int, value: Callable[[list[int]], int]) -> Change:
+    def change(entries: list[int]) -> None:
+        entries[index] = value(entries)
+
+    return change
+
+
+CHANGES: dict[str, Change] = {
+    "none": lambda entries: None,
+    "COPIED is missing": put(700, lambda e: e[700] & ~COPIED),
+    "a zero cluster with data": put(700, lambda e: e[700] | 1),
+    "holes": lambda entries: entries.__setitem__(slice(600, 800, 3), [0] * 67),
+    "a plain zero cluster": put(700, lambda e: 1),
+    "a cluster twice": put(700, lambda e: e[1300]),
+    "not aligned": put(700, lambda e: e[700] + 512),
+    "behind the end": put(700, lambda e: COPIED | 1 << 30),
+    "a reserved bit": put(700, lambda e: e[700] | 2),
+    "compressed": put(700, lambda e: (e[700] & MASK) | 1 << 62),
+    "300 times the same": lambda entries: entries.__setitem__(slice(600, 900), [entries[0]] * 300),
+}
+
+
+@pytest.mark.parametrize("snapshot", [False, True], ids=["alone", "with a snapshot"])
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_check_finds_what_it_finds_entry_by_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, snapshot: bool
+):
+    image = tmp_path / "image.qcow2"
+    shuffled(image, CHANGES[name], snapshot=snapshot)
+    taken: list[bool] = []
+    read = ScatteredTables.read
+
+    def watched(self: ScatteredTables, table: bytes) -> Scattered | None:
+        found = read(self, table)
+        taken.append(found is not None)
+        return found
+
+    monkeypatch.setattr(ScatteredTables, "read", watched)
+    whole = check_image(image)
+    assert sum(taken) >= len(taken) - 2  # at most the changed table, in both passes, is looked at more closely
+    monkeypatch.setattr(ScatteredTables, "read", lambda self, table: None)
+    assert whole == check_image(image)
+    assert whole is not None
+    said = subprocess.run(["qemu-img", "check", "--output=json", image], capture_output=True, text=True, check=False)
+    theirs = json.loads(said.stdout)
+    ours = whole.as_json()
+    for key in ("corruptions", "leaks", "allocated-clusters", "fragmented-clusters", "total-clusters"):
+        assert ours[key] == theirs.get(key, 0), key
+
+
+def test_numbers_of_many_clusters_are_those_of_each():
+    numbers, one_by_one, picked = ClusterTally(), ClusterTally(), random.Random(3)
+    for area, times in ((SEGMENT * 3, 1), (SEGMENT * 200, 2), (50, 1), (50, 9)):
+        clusters = [picked.randrange(area) for _ in range(400)]
+        numbers.add_each(clusters, times)
+        for cluster in clusters:
+            one_by_one.add(cluster, times)
+        assert list(numbers.get_each(clusters)) == [one_by_one[cluster] for cluster in clusters]
+    assert list(numbers.differing(one_by_one, SEGMENT * 200)) == []
+    assert numbers.segments() == one_by_one.segments()
