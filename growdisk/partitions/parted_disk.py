@@ -105,13 +105,21 @@ def _edit_with_libparted(disk: _ped.Disk, old: PartitionTable, new: PartitionTab
 
 
 def _to_remove(old: PartitionTable, new: PartitionTable) -> list[Partition]:
-    """Those not in `new`, and logical ones whose extended partition moves; the highest number first.
+    """Those not in `new`, and logical ones that are added anew; the highest number first.
 
     libparted renumbers the logical partitions above one that it deletes.
     """
-    moved = old.extended and new.extended and old.extended.start != new.extended.start
-    gone = [p for p in old.partitions if new.by_number(p.number) is None or (moved and p.role is Role.LOGICAL)]
+    anew = _hinders_its_extended(old, new)
+    gone = [p for p in old.partitions if new.by_number(p.number) is None or (anew and p.role is Role.LOGICAL)]
     return sorted(gone, key=lambda p: p.number, reverse=True)
+
+
+def _hinders_its_extended(old: PartitionTable, new: PartitionTable) -> bool:
+    """The extended partition moves; or it grows, and libparted wants more than a sector before the first one in it."""
+    if old.extended is None or new.extended is None or old.extended == new.extended:
+        return False
+    first = min((p.start for p in old.logicals), default=old.extended.end)
+    return old.extended.start != new.extended.start or first - old.extended.start <= old.sector_size
 
 
 def _numbers(partitions: list[Partition]) -> set[int]:

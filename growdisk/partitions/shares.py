@@ -202,7 +202,8 @@ def _placed(
     removed = tuple(p for block in gone for p in block.parts)
     if isinstance(end, Grown):
         removed, moved, table = (*removed, *end.removed), [*moved, *end.moved], end.table
-    planned = table.without(p.number for p in removed).replaced(*targets, *moved)
+    placed = {p.number: p for p in [*moved, *targets]}.values()
+    planned = table.without(p.number for p in removed).replaced(*placed)
     if all(part == before.by_number(part.number) for part in targets):
         return NothingToDo("there is no free space for any of them")
     growth = Grown(planned, targets[0], removed, tuple(moved), tuple(targets[1:]))

@@ -20,15 +20,18 @@ class Logical:
     count: int
 
 
-def write_random_mbr(path: Path, size: int, dice: random.Random) -> None:
-    """A disk of `size` bytes (at least 300 MiB) with one to four primaries, one of them extended perhaps."""
+def write_random_mbr(path: Path, size: int, dice: random.Random, most_logicals: int = 4) -> None:
+    """A disk of `size` bytes (at least 300 MiB) with one to four primaries, one of them extended perhaps.
+
+    With more than four logical partitions it has to be larger: 30 MiB for each.
+    """
     with path.open("wb") as file:
         file.truncate(size)
     extended_slot = dice.randint(1, 6)
     cursor, entries = dice.choice((63, 2048, 4096)), []
     for slot in range(dice.randint(1, 4)):
         if slot == extended_slot:
-            end, logicals = _logicals(cursor, dice)
+            end, logicals = _logicals(cursor, dice, most_logicals)
             _write_chain(path, cursor, logicals)
             entries.append((False, dice.choice((0x05, 0x0F, 0x85)), cursor, end - cursor))
         else:
@@ -42,10 +45,10 @@ def write_random_mbr(path: Path, size: int, dice: random.Random) -> None:
     write_at(path, 446, b"".join(_packed(*slot) for slot in slots) + b"\x55\xaa")
 
 
-def _logicals(start: int, dice: random.Random) -> tuple[int, list[Logical]]:
+def _logicals(start: int, dice: random.Random, most: int) -> tuple[int, list[Logical]]:
     """The end of an extended partition at `start`, and what is in it: the first EBR is always at its start."""
     cursor, logicals = start, []
-    for _ in range(dice.randint(0, 4)):
+    for _ in range(dice.randint(0, most)):
         record = cursor
         cursor = record + dice.choice((1, 2, 63, 2048))
         count = dice.randrange(20_000, 60_000)
