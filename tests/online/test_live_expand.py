@@ -1,0 +1,131 @@
+"""A running Debian guest is grown: at once, without a restart, and nothing that it wrote meanwhile is lost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from growdisk.units import GiB, MiB
+from tests.e2e.process import Answer, Host, wait_for
+from tests.guests.classic import DISK_SIZE, TABLE
+from tests.online.inside import assert_nothing_lost, boot_id, sizes, start_writer, swaps
+from tests.online.machine import BOOTED, LiveGuest
+
+pytestmark = [pytest.mark.boot, pytest.mark.timeout(1800)]
+
+NEW_SIZE = DISK_SIZE + 10 * GiB
+OLD_ROOT = TABLE.parts[0].place.length
+STEPS = ["resize-image", "rewrite-partitions", "reread-partitions", "grow-filesystem", "repair-guest"]
+
+
+def test_the_running_guest_grows_without_a_restart_and_boots_clean_afterwards(
+    scsi_guest: LiveGuest, host: Host
+) -> None:
+    guest, boot = scsi_guest, boot_id(scsi_guest)
+    start_writer(guest)
+    answer = host.growdisk("expand", "--qmp", guest.sockets.qmp, "+10G")
+    assert_grown(answer, guest)
+    assert boot_id(guest) == boot
+    assert_nothing_lost(guest)
+    assert host.growdisk("expand", guest.image, "--online", "agent").result == "nochange"
+    assert_boots_clean(guest)
+
+
+def test_a_kept_run_goes_back_to_a_step_forward_again_and_all_the_way_back(scsi_guest: LiveGuest, host: Host) -> None:
+    guest, boot = scsi_guest, boot_id(scsi_guest)
+    assert host.growdisk("expand", guest.image, "+10G", "--online", "agent", "--keep-snapshots").code == 0
+    status = host.growdisk("status", "--qmp", guest.sockets.qmp).document
+    assert (status["state"], status["next"]) == ("kept", ["rollback", "commit"])
+
+    back = host.growdisk("rollback", guest.image, "--to", "grow-filesystem")
+    assert (back.code, back.result) == (0, "restored"), back
+    seen = sizes(guest)
+    assert (seen["sda"], seen["sda1"]) == (NEW_SIZE, NEW_SIZE - MiB)
+    assert seen["/"] < OLD_ROOT
+
+    assert host.growdisk("resume", guest.image).result == "changed"
+    assert sizes(guest)["/"] > 12 * GiB
+    whole = host.growdisk("rollback", guest.image)
+    assert (whole.code, whole.result) == (0, "restored"), whole
+    assert_as_before(guest)
+    assert boot_id(guest) == boot
+
+
+def test_a_run_killed_in_every_step_is_finished_by_resume_and_costs_the_guest_nothing(
+    scsi_guest: LiveGuest, host: Host
+) -> None:
+    guest = scsi_guest
+    start_writer(guest)
+    words: tuple[str | Path, ...] = ("expand", "--qmp", guest.sockets.qmp, "+10G")
+    for step in STEPS:
+        command = host.start(*words)
+        wait_for(command, guest.image, "applying", step)
+        command.kill()
+        words = ("resume", guest.image)
+    assert_grown(host.growdisk(*words), guest)
+    assert_nothing_lost(guest)
+
+
+def test_a_run_killed_before_the_file_system_grew_is_taken_back_without_loss(scsi_guest: LiveGuest, host: Host) -> None:
+    guest = scsi_guest
+    start_writer(guest)
+    command = host.start("expand", "--qmp", guest.sockets.qmp, "+10G")
+    wait_for(command, guest.image, "verified", "reread-partitions")
+    command.kill()
+    answer = host.growdisk("rollback", guest.image)
+    assert (answer.code, answer.result) == (0, "restored"), answer
+    assert_as_before(guest)
+    assert_nothing_lost(guest)
+
+
+def test_a_guest_whose_power_was_cut_is_taken_back_while_it_is_off(scsi_guest: LiveGuest, host: Host) -> None:
+    guest = scsi_guest
+    command = host.start("expand", "--qmp", guest.sockets.qmp, "+10G")
+    wait_for(command, guest.image, "applied", "rewrite-partitions")
+    command.kill()
+    guest.pull_the_plug()
+    refused = host.growdisk("resume", guest.image)
+    assert (refused.code, refused.error["what"]) == (3, f"the guest of {guest.image} is off")
+    answer = host.growdisk("rollback", guest.image)
+    assert (answer.code, answer.result) == (0, "restored"), answer
+    assert _qemu_img(guest.image)["virtual-size"] == DISK_SIZE
+    assert [s["name"] for s in _qemu_img(guest.image)["snapshots"]] == [BOOTED]
+    subprocess.run(["qemu-img", "check", "-q", guest.image], check=True)
+
+
+def assert_grown(answer: Answer, guest: LiveGuest) -> None:
+    assert (answer.code, answer.result) == (0, "changed"), answer
+    assert [step["name"] for step in answer.document["steps"]] == STEPS
+    seen = sizes(guest)
+    assert (seen["sda"], seen["sda1"]) == (NEW_SIZE, NEW_SIZE - MiB)
+    assert seen["/"] > NEW_SIZE - GiB
+    assert swaps(guest) == []
+    with guest.monitor() as machine:
+        assert machine.disks()[0].snapshots == (BOOTED,)
+
+
+def assert_as_before(guest: LiveGuest) -> None:
+    seen = sizes(guest)
+    assert (seen["sda"], seen["sda1"]) == (DISK_SIZE, OLD_ROOT)
+    assert seen["/"] < OLD_ROOT
+    assert swaps(guest) == ["/dev/sda5"]
+    with guest.monitor() as machine:
+        assert machine.disks()[0].snapshots == (BOOTED,)
+        assert machine.status() == "running"
+
+
+def assert_boots_clean(guest: LiveGuest) -> None:
+    guest.run("systemctl stop writer; rm /root/records; systemd-run --quiet --on-active=1 systemctl reboot")
+    report = guest.wait_for_report()
+    assert (report.failed_units, report.waits) == ((), ())
+    assert report.disks["sda1"] == NEW_SIZE - MiB
+    guest.power_off()
+    subprocess.run(["qemu-img", "check", "-q", guest.image], check=True)
+
+
+def _qemu_img(image: Path) -> dict:
+    shown = subprocess.run(["qemu-img", "info", "--output=json", image], capture_output=True, check=True).stdout
+    return json.loads(shown)
