@@ -23,12 +23,13 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import TableRewriteFailed
 from growdisk.partitions.located import LocatedTable
 from growdisk.partitions.mbr import BOOT_FLAG, ENTRIES_OFFSET, ENTRY_SIZE, TYPE_IN_ENTRY
-from growdisk.partitions.sectors import SectorChange, locate_table
+from growdisk.partitions.sectors import SECTOR_SIZE, SectorChange, locate_table
 from growdisk.partitions.table import Partition, PartitionTable, Role
 
 # Stands for any boot code and signature, so that libparted's doings do not depend on what a boot loader left there.
 _NEUTRAL_BOOT_CODE = b"\xfa" + bytes(439) + b"disk" + bytes(2)
 
+_SECTOR_SIZE_VARIABLE = "PARTED_SECTOR_SIZE"
 _LIBPARTED_ERRORS = (
     _ped.ConstraintException, _ped.CreateException, _ped.DeviceException, _ped.DiskException,
     _ped.DiskLabelException, _ped.GeometryException, _ped.IOException, _ped.PartedException,
@@ -47,7 +48,8 @@ def rewrite(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[Secto
         raise TableRewriteFailed(path, reason=f"it no longer holds the {new.kind} table that the plan was made for")
     try:
         with _scratch_copy(device, old, new.disk_size) as file:
-            _edit(file, path, old.table, new)
+            with _sectors_of(new.sector_size):
+                _edit(file, path, old.table, new)
             return _outcome(file, device, path, old, new)
     except OSError as error:
         raise TableRewriteFailed(path, reason=f"no scratch copy of its table: {error}") from error
@@ -67,6 +69,19 @@ def _scratch_copy(device: BlockDevice, old: LocatedTable, size: int) -> Iterator
         yield file
     finally:
         os.close(fd)
+
+
+@contextmanager
+def _sectors_of(size: int) -> Iterator[None]:
+    """libparted takes a file's sectors for 512 bytes, unless the environment says otherwise."""
+    if size == SECTOR_SIZE:
+        yield
+        return
+    os.environ[_SECTOR_SIZE_VARIABLE] = str(size)
+    try:
+        yield
+    finally:
+        del os.environ[_SECTOR_SIZE_VARIABLE]
 
 
 def _edit(file: Path, path: Path, old: PartitionTable, new: PartitionTable) -> None:

@@ -1,0 +1,82 @@
+"""Disks with logical sectors of 4096 bytes: parted and fdisk make the tables and judge them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from growdisk.errors import TableUnsupported
+from growdisk.partitions.growth import BlockerPolicy, Grown, SwapPolicy, plan_growth
+from growdisk.partitions.parted_disk import rewrite
+from growdisk.partitions.sectors import apply_changes, read_table
+from growdisk.partitions.table import PartitionTable
+from growdisk.units import GiB, MiB
+from tests.unit.partitions.disks import grow, opened
+
+SECTOR = 4096
+_ENVIRONMENT = {**os.environ, "PARTED_SECTOR_SIZE": str(SECTOR), "LC_ALL": "C", "PATH": os.environ["PATH"] + ":/sbin"}
+
+
+def parted(disk: Path, *words: str) -> str:
+    command = ["parted", "-s", "-m", disk, "unit", "b", *words]
+    return subprocess.run(command, env=_ENVIRONMENT, check=True, capture_output=True, text=True).stdout
+
+
+def places(disk: Path) -> dict[int, tuple[int, int]]:
+    """What parted sees: number → (start, end)."""
+    rows = re.findall(r"^(\d+):(\d+)B:(\d+)B:", parted(disk, "print"), re.MULTILINE)
+    return {int(number): (int(start), int(last) + 1) for number, start, last in rows}
+
+
+def make(disk: Path, label: str, *parts: str) -> PartitionTable:
+    with disk.open("wb") as file:
+        file.truncate(512 * MiB)
+    parted(disk, "mklabel", label)
+    for part in parts:
+        parted(disk, "mkpart", *part.split())
+    return table_of(disk)
+
+
+def table_of(disk: Path) -> PartitionTable:
+    with opened(disk) as device:
+        table = read_table(device, disk, SECTOR)
+    assert table is not None
+    return table
+
+
+LAYOUTS = {
+    "gpt": ("root 1MiB 300MiB", "swap 300MiB 400MiB"),
+    "msdos": ("primary 1MiB 300MiB", "extended 301MiB 400MiB", "logical 302MiB 400MiB"),
+}
+
+
+@pytest.mark.parametrize("label", LAYOUTS)
+@pytest.mark.parametrize("swap", list(SwapPolicy))
+def test_the_root_grows_past_swap(tmp_path: Path, label: str, swap: SwapPolicy) -> None:
+    disk = tmp_path / "disk.img"
+    table = make(disk, label, *LAYOUTS[label])
+    assert {p.number: (p.start, p.end) for p in table.partitions} == places(disk)
+    grow(disk, GiB)
+    last = table.partitions[-1].number
+    growth = plan_growth(table_of(disk), 1, GiB, BlockerPolicy(swap, {last: "swap"}))
+    assert isinstance(growth, Grown)
+    with opened(disk, writable=True) as device:
+        apply_changes(device, rewrite(device, disk, growth.table))
+    assert {p.number: (p.start, p.end) for p in growth.table.partitions} == places(disk)
+    assert table_of(disk) == growth.table
+    assert "PARTED_SECTOR_SIZE" not in os.environ
+    fdisk = subprocess.run(["/sbin/fdisk", "-b", "4096", "-l", disk], capture_output=True, text=True, check=True)
+    assert len(re.findall(rf"^{disk}\d+ ", fdisk.stdout, re.MULTILINE)) == len(growth.table.partitions)
+    assert "error" not in fdisk.stderr.lower() and "corrupt" not in fdisk.stderr.lower()
+
+
+def test_a_gpt_for_large_sectors_says_which_option_is_missing(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.img"
+    make(disk, "gpt", *LAYOUTS["gpt"])
+    with opened(disk) as device, pytest.raises(TableUnsupported) as refusal:
+        read_table(device, disk)
+    assert "--sector-size 4096" in refusal.value.what_to_do
