@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -92,10 +93,13 @@ def _opened_shared(path: Path, image_format: ImageFormat) -> Iterator[BlockDevic
 
 def _refuse_full(folder: Path) -> None:
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise DestinationExists(folder)
+        if stat.S_ISDIR(folder.stat().st_mode) and not any(folder.iterdir()):
+            return
+    except FileNotFoundError:
+        return
     except (OSError, ValueError) as error:
         raise FolderNotWritable(folder, reason=getattr(error, "strerror", "") or str(error)) from error
+    raise DestinationExists(folder)
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ A guest may be broken into: lengths are bounded, control characters taken out, a
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import ClassVar
@@ -22,6 +23,7 @@ from growdisk.errors import OperationFailed
 PROTOCOL = 1
 MAX_LINE = 1 << 20
 _MAX_TEXT = 500
+_MAX_NUMBER = (1 << 63) - 1
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
@@ -125,6 +127,8 @@ def parse_answer(phase: Phase, run: str, output: bytes) -> Answer:
     if (answer.growdisk, answer.run, answer.phase) != (PROTOCOL, run, phase):
         reason = f"it answered for phase {answer.phase.value} of run {clean(answer.run)}"
         raise GuestAnswerBad(phase.value, reason=reason)
+    if not all(0 <= number <= _MAX_NUMBER for number in _numbers(answer.facts)):
+        raise GuestAnswerBad(phase.value, reason=f"its numbers cannot be; it said: {clean(line)}")
     return _cleaned(answer)
 
 
@@ -133,6 +137,13 @@ def clean(text: str | bytes) -> str:
     words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
     words = _CONTROL.sub(" ", words).strip()
     return words if len(words) <= _MAX_TEXT else words[: _MAX_TEXT - 1] + "…"
+
+
+def _numbers(facts: GuestFacts) -> Iterator[int]:
+    yield from (facts.disk_size, facts.sector_size, facts.filesystem_size, facts.memory_available, facts.uptime)
+    for swap in facts.swaps:
+        yield from (swap.size, swap.used)
+    yield from (saved.sector for saved in facts.saved)
 
 
 def _cleaned(answer: Answer) -> Answer:

@@ -64,7 +64,8 @@ def parted_steps(plan: GuestPlan) -> list[PartedStep]:
 def _parted_steps(plan: GuestPlan) -> Iterator[PartedStep]:
     for part in _leaving(plan):
         yield PartedStep("rm", part.number)
-    yield PartedStep("resizepart", plan.target, end=str(_last(plan.after, plan.goal)))
+    for part in _grown_in_place(plan):
+        yield PartedStep("resizepart", part.number, end=str(_last(plan.after, part)))
     for part in plan.moved:
         start, end = f"{_sectors(plan.after, part)[0]}s", f"{_last(plan.after, part)}s"
         content = {_SWAP: "linux-swap"}.get(part.type_code, "ext2") if part.role is not Role.EXTENDED else ""
@@ -75,12 +76,17 @@ def _parted_steps(plan: GuestPlan) -> Iterator[PartedStep]:
             yield PartedStep("set", part.number, flag="boot", value="on")
 
 
+def is_for_fdisk(plan: GuestPlan) -> bool:
+    """fdisk can only delete and make anew: not an extended partition that others stay in, and no GPT's UUIDs."""
+    return plan.before.kind == "mbr" and _grown_in_place(plan) == [plan.goal] and plan.goal.role is Role.PRIMARY
+
+
 def fdisk_keys(plan: GuestPlan, *, busybox: bool) -> str:
-    """Keystrokes for fdisk on an MBR, as printf's format; "q" for a GPT, which fdisk is not used for.
+    """Keystrokes for fdisk on an MBR, as printf's format; "q" where fdisk is not used.
 
     Questions with only one possible answer are not asked, so the keys follow what is in the table at each moment.
     """
-    if plan.before.kind != "mbr":
+    if not is_for_fdisk(plan):
         return r"q\n"
     keys = _FdiskKeys(plan, busybox=busybox)
     return "".join(rf"{key}\n" for key in keys.all())
@@ -131,6 +137,13 @@ class _FdiskKeys:
     def _number_of(self, part: Partition, *, always: bool) -> Iterator[str]:
         if always or len(self._present) > 1:
             yield str(part.number)
+
+
+def _grown_in_place(plan: GuestPlan) -> list[Partition]:
+    """The target, after the extended partition around it, where there is one."""
+    moved = {part.number for part in plan.moved}
+    grown = [part for part in _changed(plan) if part.number not in moved]
+    return sorted(grown, key=lambda part: (part.role is not Role.EXTENDED, part.number))
 
 
 def _leaving(plan: GuestPlan) -> list[Partition]:

@@ -17,7 +17,7 @@ import jinja2
 from growdisk.backends.guest_plan import DRIVER, RUN_ORDER, GuestPlan, GuestSwap, Phase
 from growdisk.backends.guest_repair import initrd
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity
-from growdisk.backends.guest_tables import fdisk_keys, kernel_listing, listing, parted_steps, sfdisk_edits
+from growdisk.backends.guest_tables import fdisk_keys, is_for_fdisk, kernel_listing, listing, parted_steps, sfdisk_edits
 from growdisk.partitions.table import Role
 
 _RUN = re.compile(r"[A-Za-z0-9-]{1,60}")
@@ -94,6 +94,7 @@ def _table_values(plan: GuestPlan) -> dict[str, object]:
         "extended_start": before.extended.start // unit if before.extended else 0,
         "gone_numbers": " ".join(map(str, leaving)),
         "moves_gpt": "yes" if before.kind == "gpt" and plan.moved else "no",
+        "fits_fdisk": "yes" if is_for_fdisk(plan) else "no",
         "sfdisk_edits": sfdisk_edits(plan), "parted_steps": parted_steps(plan),
         "fdisk_keys": fdisk_keys(plan, busybox=False), "busybox_keys": fdisk_keys(plan, busybox=True),
     }  # fmt: skip

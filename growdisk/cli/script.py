@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.cli.arguments import add_target, format_of, goal_of
+from growdisk.cli.layout_options import add_layout_options
 from growdisk.cli.output import Output
 from growdisk.cli.targets import target_of
 
@@ -23,13 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
     parser.add_argument("size", nargs="?", metavar="SIZE", help="as for expand; left out: fill what lags behind")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new or empty folder")
-    parser.add_argument("--partition", default="auto", metavar="auto|N|/dev/sdaN", help="which partition grows")
-    parser.add_argument(
-        "--swap", choices=("drop", "move", "file"), default="drop", help="what becomes of swap in the way"
-    )
-    parser.add_argument(
-        "--delete", type=int, action="append", default=[], metavar="N", help="consent to lose another partition"
-    )
+    add_layout_options(parser)
     parser.set_defaults(preallocation="off")
 
 

@@ -7,15 +7,19 @@ from collections.abc import Iterable
 from growdisk.backends.guest_plan import GuestFilesystem, GuestPlan, GuestSwap, SwapFate
 from growdisk.backends.guest_repair.swap_identity import SwapPolicy
 from growdisk.filesystems.content import SwapContent
+from growdisk.partitions.table import Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
 from growdisk.steps.repair_guest import RepairGuest
+from growdisk.steps.reread_partitions import RereadPartitions
+from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 
 _MOUNTED = ("xfs", "btrfs")  # grown to whatever the partition is
+_KNOWN = (ResizeImage, RewritePartitions, RereadPartitions, GrowFilesystem, RemakeSwap, MakeSwapFile, RepairGuest)
 
 
 def guest_plan(run: str, facts: Facts, steps: Iterable[DiskStep], *, serial: str = "") -> GuestPlan:
@@ -24,8 +28,13 @@ def guest_plan(run: str, facts: Facts, steps: Iterable[DiskStep], *, serial: str
     Raises CannotGrow for what is grown while the guest is off only.
     """
     steps = tuple(steps)
-    table = next(step for step in steps if isinstance(step, RewritePartitions))
+    table = next((step for step in steps if isinstance(step, RewritePartitions)), None)
     made = next((step for step in steps if isinstance(step, MakeSwapFile)), None)
+    foreign = [step for step in steps if not isinstance(step, _KNOWN)]
+    if table is None or foreign or table.before.kind != table.after.kind:
+        raise _only_at_rest(
+            facts, _target(table, steps), foreign[0].describe() if foreign else "its table changes kind"
+        )
     target = _target(table, steps)
     return GuestPlan(
         run, table.before, table.after, target, _filesystem(facts, steps, target),
@@ -34,13 +43,16 @@ def guest_plan(run: str, facts: Facts, steps: Iterable[DiskStep], *, serial: str
     )  # fmt: skip
 
 
-def _target(table: RewritePartitions, steps: Iterable[DiskStep]) -> int:
-    """What grows: in its place, unlike what is moved."""
+def _target(table: RewritePartitions | None, steps: Iterable[DiskStep]) -> int:
+    """What grows: in its place, unlike what is moved. 0: the whole disk, without a table."""
     for step in steps:
         if isinstance(step, GrowFilesystem):
             return step.number
+    if table is None:
+        return 0
     old = {part.number: part for part in table.before.partitions}
-    return next(p.number for p in table.after.partitions if (p.start, p.end) > (old[p.number].start, old[p.number].end))
+    grown = (p for p in table.after.partitions if p.start == old[p.number].start and p.end > old[p.number].end)
+    return next((p.number for p in grown if p.role is not Role.EXTENDED), 0)
 
 
 def _filesystem(facts: Facts, steps: Iterable[DiskStep], target: int) -> GuestFilesystem:
@@ -48,10 +60,15 @@ def _filesystem(facts: Facts, steps: Iterable[DiskStep], target: int) -> GuestFi
     content = facts.contents.get(target)
     if len(growths) == 1 and content is not None:
         return GuestFilesystem(content.kind, content.uuid, growths[0].old_size, growths[0].new_size)
-    if content is not None and content.kind in _MOUNTED:
+    if not growths and content is not None and content.kind in _MOUNTED:
         return GuestFilesystem(content.kind, content.uuid, content.size or 0, 0)
-    raise CannotGrow(
-        facts.image.path, target, reason=f"it holds {facts.kind_of(target)}, which growdisk grows only at rest",
+    several = "several file systems would grow" if growths else f"it holds {facts.kind_of(target)}"
+    raise _only_at_rest(facts, target, several)
+
+
+def _only_at_rest(facts: Facts, target: int, what: str) -> CannotGrow:
+    return CannotGrow(
+        facts.image.path, target, reason=f"{what}, which growdisk does not do in a running guest",
         hint="shut the guest down and use growdisk expand on its image",
     )  # fmt: skip
 

@@ -1,0 +1,128 @@
+"""A micro guest under QEMU: its console, its disk made larger while it runs, a power cut at any instant."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from growdisk.backends.guest_answers import Answer, parse_answer
+from growdisk.backends.guest_plan import DRIVER, Phase
+from tests.e2e.boot import Doors, RunningGuest, _connected
+from tests.guest_scripts.micro import kernel
+from tests.guests.content import text, write_tar
+from tests.guests.tools import environment
+
+_BUSES = {
+    "scsi": ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk,serial=GROW-1"],
+    "virtio": ["-device", "virtio-blk-pci,drive=disk,serial=GROW-1"],
+    "ide": ["-device", "ide-hd,drive=disk"],
+}
+
+
+class Machine(RunningGuest):
+    """A running micro guest. The scripts lie in /tmp/scripts."""
+
+    def __init__(self, process: subprocess.Popen[bytes], console: socket.socket, doors: Doors) -> None:
+        super().__init__(process, console, doors)
+        self.exit_status = 0
+
+    def wait(self) -> None:
+        self._wait_for(re.compile(rb"GROWDISK-MICRO-UP\r*\n"), 120)
+        self.run(
+            "mkdir -p /tmp/scripts; for disk in /dev/vda /dev/vdb; do "
+            "if tar -xf $disk -C /tmp/scripts 2>/dev/null; then break; fi; done; [ -e /tmp/scripts/inspect.sh ]"
+        )
+
+    def grow_disk(self, size: int) -> None:
+        self.qmp("block_resize", {"node-name": "disk", "size": size})
+
+    def qmp(self, command: str, arguments: Mapping[str, object]) -> None:
+        with closing(socket.socket(socket.AF_UNIX)) as door:
+            door.connect(str(self.doors.qmp_socket))
+            file = door.makefile("rw")
+            file.readline()
+            for name, values in (("qmp_capabilities", {}), (command, arguments)):
+                file.write(json.dumps({"execute": name, "arguments": values}) + "\n")
+                file.flush()
+                while "return" not in (answer := json.loads(file.readline())):
+                    assert "error" not in answer, answer
+
+    def phase(
+        self, phase: Phase, run: str, environment: str = "", *, shell: str = "sh", on_stdin: bool = False
+    ) -> Answer:
+        """Run one phase by its script; its answer, and its exit status in `exit_status`."""
+        file = f"/tmp/scripts/{phase.file_name}"
+        return self.answer(phase, run, f"{environment} {shell} {f'-s <{file}' if on_stdin else file}")
+
+    def drive(self, phase: Phase, run: str, options: str = "", environment: str = "") -> Answer:
+        """Run the driver, which is to end with the answer of `phase`."""
+        return self.answer(phase, run, f"{environment} sh /tmp/scripts/{DRIVER} {options}")
+
+    def answer(self, phase: Phase, run: str, command: str) -> Answer:
+        said = self.run(f"status=0; {command} 2>/tmp/said || status=$?; echo $status", timeout=300)
+        output, _, status = said.rstrip().rpartition("\n")
+        self.exit_status = int(status)
+        answer = parse_answer(phase, run, output.encode())
+        assert answer.result.exit_status == self.exit_status, answer
+        return answer
+
+    def start(self, command: str) -> None:
+        """Run something that will not come to its end."""
+        self.run(f"({command}) >/dev/null 2>&1 & echo begun")
+
+    def wait_until(self, condition: str) -> None:
+        self.run(f"for _ in $(seq 300); do if {condition}; then break; fi; sleep 0.1; done; {condition}", timeout=120)
+
+    def settle(self) -> None:
+        """All is on the disk, and nothing open for writing; then the power goes, and foreign tools may look."""
+        self.run("sync; echo u >/proc/sysrq-trigger; sleep 1; sync")
+        self.cut_power()
+
+    def cut_power(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def booted(disk: Path, scripts: Mapping[str, str], *, bus: str = "scsi", root: int = 1) -> Iterator[Machine]:
+    """The guest on the qcow2 `disk`, which it writes to; up, with the scripts at hand. QEMU is killed at the end."""
+    with tempfile.TemporaryDirectory(prefix="growdisk-micro-", dir="/var/tmp") as scratch:
+        folder = Path(scratch)
+        doors = Doors(0, folder / "agent", folder / "qmp")
+        tar = write_tar(folder / "scripts.tar", [text(name, script, 0o755) for name, script in scripts.items()])
+        command = _command(disk, tar, doors, folder / "console", bus, root)
+        with (folder / "qemu.log").open("wb") as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment())
+        try:
+            with closing(_connected(folder / "console", process, folder / "qemu.log")) as console:
+                machine = Machine(process, console, doors)
+                machine.wait()
+                yield machine
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _command(disk: Path, tar: Path, doors: Doors, console: Path, bus: str, root: int) -> list[str]:
+    qemu = shutil.which("qemu-system-x86_64", path=environment()["PATH"])
+    assert qemu, "qemu-system-x86_64 is not installed: make setup"
+    image, initramfs = kernel()
+    name = "vda" if bus == "virtio" else "sda"
+    return [
+        "setpriv", "--pdeathsig", "KILL", "nice", "-n", "19", qemu, "-cpu", "max", "-m", "256", "-smp", "1",
+        "-accel", "tcg", "-display", "none", "-no-reboot", "-monitor", "none",
+        "-kernel", str(image), "-initrd", str(initramfs),
+        "-append", f"console=ttyS0 quiet panic=-1 microroot={name}{root}",
+        "-chardev", f"socket,id=console,path={console},server=on,wait=on", "-serial", "chardev:console",
+        "-qmp", f"unix:{doors.qmp_socket},server=on,wait=off",
+        "-blockdev", f"driver=file,filename={disk},node-name=file,cache.no-flush=on",
+        "-blockdev", "driver=qcow2,file=file,node-name=disk", *_BUSES[bus],
+        "-drive", f"if=none,id=tar,file={tar},format=raw,readonly=on", "-device", "virtio-blk-pci,drive=tar",
+    ]  # fmt: skip

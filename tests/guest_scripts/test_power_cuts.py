@@ -1,0 +1,83 @@
+"""The power is cut in the middle of the scripts, again and again; after each boot the run goes on, and ends well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from growdisk.backends.guest_answers import Outcome, TableState
+from growdisk.backends.guest_plan import Phase
+from tests.guest_scripts.machine import Machine
+from tests.guest_scripts.micro import EXT, UTIL_LINUX
+from tests.guest_scripts.worlds import RUN, make_world
+
+pytestmark = pytest.mark.boot
+
+
+def _hang(guest: Machine, tool: str, deed: str) -> None:
+    """From now on, `tool` does `deed` instead and then hangs."""
+    guest.run("mkdir -p /usr/local/sbin")
+    script = f'#!/bin/sh\n[ $# -gt 1 ] || exec /sbin/{tool} "$@"\n{deed}\nsync\n>/root/hangs\nsync\nsleep 1000\n'
+    guest.run(
+        f"cat >/usr/local/sbin/{tool} <<'SHIM'\n{script}SHIM\nchmod 755 /usr/local/sbin/{tool}; rm -f /root/hangs"
+    )
+
+
+def _cut_while_it_hangs(guest: Machine, tool: str) -> None:
+    guest.start("sh /tmp/scripts/growdisk-run.sh")
+    guest.wait_until("[ -e /root/hangs ]")
+    guest.run(f"rm /usr/local/sbin/{tool}; sync")
+    guest.cut_power()
+
+
+def test_a_run_that_loses_power_at_every_turn_ends_as_planned(tmp_path: Path) -> None:
+    world = make_world(tmp_path, (*UTIL_LINUX, *EXT), swap="move")
+    with world.booted() as guest:  # all is saved, and swap is off: that alone is lost
+        assert guest.phase(Phase.PREPARE, RUN).result is Outcome.DONE
+        guest.cut_power()
+    with world.booted(keep_size=True) as guest:  # half a table: sda5 is gone, the rest is as it was
+        assert guest.phase(Phase.INSPECT, RUN).facts.table is TableState.BEFORE
+        _hang(guest, "sfdisk", 'disk="/dev/sda"; /sbin/sfdisk --no-reread --no-tell-kernel -f --delete "$disk" 5')
+        _cut_while_it_hangs(guest, "sfdisk")
+    with world.booted(keep_size=True) as guest:  # the new table, and the kernel has forgotten sda5 alone
+        assert guest.phase(Phase.INSPECT, RUN).facts.table is TableState.OTHER
+        _hang(guest, "delpart", '/sbin/delpart "$@"')
+        _cut_while_it_hangs(guest, "delpart")
+    with world.booted(keep_size=True) as guest:  # before the file system has grown
+        inspected = guest.phase(Phase.INSPECT, RUN).facts
+        assert (inspected.table, inspected.kernel_table) == (TableState.AFTER, TableState.AFTER)
+        _hang(guest, "resize2fs", "")
+        _cut_while_it_hangs(guest, "resize2fs")
+    with world.booted(keep_size=True) as guest:  # it has grown, and nothing is said of it
+        _hang(guest, "resize2fs", '/sbin/resize2fs "$@"')
+        _cut_while_it_hangs(guest, "resize2fs")
+    with world.booted(keep_size=True) as guest:
+        assert guest.phase(Phase.GROW, RUN).result is Outcome.ALREADY
+        assert guest.drive(Phase.VERIFY, RUN).result is Outcome.DONE
+        assert [swap.device for swap in guest.phase(Phase.INSPECT, RUN).facts.swaps] == ["/dev/sda5"]
+        guest.settle()
+    world.judge()
+
+
+def test_undo_takes_back_what_was_begun_even_after_a_power_cut(tmp_path: Path) -> None:
+    world = make_world(tmp_path, (*UTIL_LINUX, *EXT), swap="drop")
+    with world.booted() as guest:
+        assert guest.phase(Phase.UNDO, RUN).result is Outcome.ALREADY
+        for phase in (Phase.PREPARE, Phase.REWRITE, Phase.REREAD):
+            assert guest.phase(phase, RUN).result is Outcome.DONE
+        undone = guest.drive(Phase.UNDO, RUN, "--undo")
+        assert undone.result is Outcome.DONE
+        facts = guest.phase(Phase.INSPECT, RUN).facts
+        assert (facts.table, facts.kernel_table) == (TableState.BEFORE, TableState.BEFORE)
+        assert [swap.device for swap in facts.swaps] == ["/dev/sda5"]
+        assert guest.phase(Phase.REWRITE, RUN).result is Outcome.REFUSED  # nothing is prepared any more
+        for phase in (Phase.PREPARE, Phase.REWRITE):
+            assert guest.phase(phase, RUN).result is Outcome.DONE
+        guest.cut_power()
+    with world.booted(keep_size=True) as guest:  # the kernel has read the new table by itself
+        assert guest.phase(Phase.REREAD, RUN).result is Outcome.ALREADY
+        assert guest.phase(Phase.UNDO, RUN).result is Outcome.DONE
+        assert guest.phase(Phase.INSPECT, RUN).facts.kernel_table is TableState.BEFORE
+        guest.settle()
+    world.judge_untouched()

@@ -1,0 +1,99 @@
+"""The scripts in running guests, with whatever tools those have: the disk grows under them, and foreign tools judge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from growdisk.api.disks import inspect
+from growdisk.backends.guest_answers import Outcome, TableState
+from growdisk.backends.guest_plan import RUN_ORDER, Phase
+from growdisk.planner.goal import SwapPolicy
+from tests.guest_scripts.micro import EXT, PARTED, UTIL_LINUX
+from tests.guest_scripts.worlds import RUN, make_world
+from tests.guests.layouts import Layout
+
+pytestmark = pytest.mark.boot
+
+_WRITER = "i=0; while :; do i=$((i+1)); echo $i >>/root/record; sync; done"
+
+
+def test_a_running_guest_grows_without_a_restart_and_a_second_run_finds_nothing_to_do(tmp_path: Path) -> None:
+    world = make_world(tmp_path, (*UTIL_LINUX, *EXT))
+    with world.booted(grown=False) as guest:
+        early = guest.phase(Phase.PREPARE, RUN)
+        assert (early.result, early.facts.arranged) == (Outcome.REBOOT, False)  # the disk has not grown yet
+        boot = guest.phase(Phase.INSPECT, RUN).facts.boot_id
+    with world.booted() as guest:
+        guest.start(_WRITER)
+        answers = [guest.phase(phase, RUN) for phase in RUN_ORDER]
+        assert {answer.result for answer in answers} == {Outcome.DONE}
+        assert (answers[0].facts.table, answers[0].facts.tool) == (TableState.BEFORE, "sfdisk")
+        assert answers[0].facts.boot_id not in ("", boot)
+        assert answers[1].facts.saved[0].hex.endswith("55aa")
+        again = [guest.phase(phase, RUN, on_stdin=True) for phase in RUN_ORDER[1:-1]]
+        assert {answer.result for answer in again} == {Outcome.ALREADY}
+        assert guest.phase(Phase.VERIFY, RUN).facts.boot_id == answers[0].facts.boot_id
+        refused = guest.phase(Phase.UNDO, RUN)
+        assert (refused.result, "grown" in refused.what) == (Outcome.REFUSED, True)
+        record = guest.run("cat /root/record").split()
+        assert record == [str(number) for number in range(1, len(record) + 1)]
+        guest.settle()
+    world.judge()
+
+
+@pytest.mark.parametrize(
+    ("tools", "layout", "swap", "bus", "tool"),
+    [
+        pytest.param(("flock", *PARTED, *EXT), Layout.CLASSIC, "move", "scsi", "parted", id="parted-mbr-move"),
+        pytest.param(("partx", *EXT), Layout.CLASSIC, "move", "virtio", "fdisk", id="busybox-fdisk-mbr-move"),
+        pytest.param(("sfdisk", "partx", *EXT), Layout.GPT_SWAP_BEHIND, "move", "scsi", "sfdisk", id="sfdisk-gpt-move"),
+        pytest.param((*PARTED, *EXT), Layout.GPT_SWAP_BEHIND, "file", "scsi", "parted", id="parted-gpt-file"),
+    ],
+)  # fmt: skip
+def test_each_tool_writes_the_planned_table(
+    tmp_path: Path, tools: tuple[str, ...], layout: Layout, swap: SwapPolicy, bus: str, tool: str
+) -> None:
+    world = make_world(tmp_path, tools, layout=layout, swap=swap, bus=bus)
+    with world.booted() as guest:
+        answer = guest.drive(Phase.VERIFY, RUN)
+        assert answer.result is Outcome.DONE, (answer, guest.run("cat /var/log/growdisk.log"))
+        assert f"written by {tool}" in guest.run("cat /var/log/growdisk.log")
+        swaps = guest.phase(Phase.INSPECT, RUN).facts.swaps
+        assert len(swaps) == 1
+        guest.settle()
+    world.judge()
+    old, new = world.facts, inspect(world.disk)
+    for swap_space in world.plan.swaps if swap == "move" else ():
+        assert new.contents[swap_space.number].uuid == old.contents[swap_space.number].uuid
+
+
+def test_fdisk_of_util_linux_writes_it_as_well_and_dash_runs_it(tmp_path: Path) -> None:
+    world = make_world(tmp_path, ("dash", "fdisk", "flock", "partx", *EXT), swap="file")
+    with world.booted() as guest:
+        for phase in RUN_ORDER:
+            answer = guest.phase(phase, RUN, shell="dash")
+            assert answer.result in (Outcome.DONE, Outcome.ALREADY), (answer, guest.run("cat /var/log/growdisk.log"))
+        assert "fdisk of util-linux" in guest.run("cat /var/log/growdisk.log")
+        assert "/swapfile none" in guest.run("cat /etc/fstab")
+        guest.settle()
+    world.judge()
+
+
+def test_where_the_kernel_keeps_the_old_table_the_run_goes_on_by_itself_after_a_restart(tmp_path: Path) -> None:
+    """Busybox alone: its partprobe cannot reread a disk in use."""
+    world = make_world(tmp_path, EXT)
+    with world.booted() as guest:
+        guest.run("printf '#!/bin/sh\\necho mine\\n' >/etc/rc.local; chmod 755 /etc/rc.local")
+        answer = guest.drive(Phase.REREAD, RUN)
+        assert (answer.result, answer.facts.arranged) == (Outcome.REBOOT, True)
+        guest.run("sync")
+        guest.cut_power()
+    with world.booted(keep_size=True) as guest:
+        guest.wait_until(f"[ -e /var/lib/growdisk/{RUN}/finished ]")
+        guest.wait_until("! grep -q growdisk /etc/rc.local && ! ps | grep -q '[g]rowdisk-run'")
+        assert guest.run("cat /etc/rc.local") == "#!/bin/sh\necho mine\n"
+        assert guest.phase(Phase.VERIFY, RUN).result is Outcome.DONE
+        guest.settle()
+    world.judge()

@@ -1,0 +1,48 @@
+"""What a guest says is taken for what it is: a claim, of any length and with anything in it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from growdisk.backends.guest_answers import MAX_LINE, GuestAnswerBad, Outcome, TableState, parse_answer
+from growdisk.backends.guest_plan import Phase
+
+GOOD: dict[str, object] = {"growdisk": 1, "run": "run-1", "phase": "grow", "result": "done", "what": "a", "facts": {}}
+
+
+def said(**changes: object) -> bytes:
+    return json.dumps(GOOD | changes).encode()
+
+
+def test_the_last_line_is_the_answer() -> None:
+    facts = {"table": "after", "swaps": [{"device": "/dev/sda5", "size": 1, "used": 0, "priority": -2}], "new": True}
+    answer = parse_answer(Phase.GROW, "run-1", b"noise\n{}\n" + said(facts=facts) + b"\r\n\n")
+    assert (answer.result, answer.facts.table, answer.facts.swaps[0].priority) == (Outcome.DONE, TableState.AFTER, -2)
+
+
+def test_foreign_text_is_one_line_without_control_characters_and_not_endless() -> None:
+    answer = parse_answer(Phase.GROW, "run-1", said(what="a\x1b[2J\nb\u202e" + "x" * 1000))
+    assert answer.what.startswith("a [2J b x")
+    assert len(answer.what) == 500
+    assert "\x1b" not in repr(answer)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        b"", b"\n\n", b"no json", b"[]", b"null", b"\xff\xfe", b"{", b"[" * 100000, said()[:-1],
+        said(growdisk=2), said(run="run-2"), said(phase="undo"), said(phase="rm"), said(result="fine"),
+        said(what=3), said(facts={"disk_size": "x"}), said(facts={"disk_size": 10**30}), said(facts={"table": "?"}),
+        said(facts=[]), said(what="\ud800"), said(facts={"uptime": -1}), said(what="x" * MAX_LINE),
+        said() + b"\nkilled",
+    ],
+    ids=range(23),
+)  # fmt: skip
+def test_everything_else_is_an_error_that_says_so(output: bytes) -> None:
+    with pytest.raises(GuestAnswerBad) as caught:
+        parse_answer(Phase.GROW, "run-1", output)
+    assert caught.value.exit_code == 4
+    assert len(caught.value.why) < 1200
+    assert caught.value.why.isprintable()

@@ -1,0 +1,154 @@
+"""Guest-side scripts as texts: clean for shellcheck, deaf to hostile values, of one mind with the offline repair."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from growdisk.backends.guest_plan import DRIVER, GuestPlan, GuestSwap, Phase
+from growdisk.backends.guest_repair.fstab import without_swap
+from growdisk.backends.guest_repair.initrd import forgetting_block
+from growdisk.backends.guest_repair.resume import resume_none, without_resume_option
+from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
+from growdisk.backends.scripts import render, shell_value
+from growdisk.planner.guest_plan import guest_plan
+from growdisk.planner.planner import Proposal, propose
+from tests.golden.situations import read
+from tests.guests.tools import run
+
+PLANS = Path(__file__).parents[2] / "golden" / "plans"
+SHELLS = (["dash"], ["busybox", "sh"], ["bash", "--posix"])
+HOSTILE = "$(touch pwned)`touch pwned`';touch pwned;'\"|touch pwned\n touch pwned #*"
+SWAP = GuestSwap(5, 1 << 26, "3a7dd4b2-6e5b-4d4e-9a53-0d4a58a1c0de", "my swap", "1d5c0de5-05", "", "drop")
+IDENTITY = SwapIdentity(5, SWAP.uuid, SWAP.label, SWAP.partuuid, None)
+
+
+def planned(name: str) -> GuestPlan:
+    situation = read(PLANS / f"{name}.json")
+    proposal = propose(situation.facts, situation.asked.goal())
+    assert isinstance(proposal, Proposal), proposal
+    return guest_plan("run-1", situation.facts, proposal.steps)
+
+
+def with_swap(swap: GuestSwap) -> GuestPlan:
+    return replace(planned("classic-drop"), swaps=(swap,))
+
+
+def part_of(script: str, start: str, end: str) -> str:
+    """The lines of a script from one heading to another."""
+    assert start in script and end in script
+    return start + script.partition(start)[2].partition(end)[0]
+
+
+def in_shell(shell: list[str], text: str, stdin: str = "", cwd: Path | None = None) -> str:
+    done = subprocess.run(
+        [*shell, "-c", text], input=stdin.encode("utf-8", "surrogateescape"), capture_output=True, cwd=cwd
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode("utf-8", "surrogateescape")
+
+
+def editors(plan: GuestPlan) -> str:
+    """The functions of repair.sh that change lines, on a disk named sda."""
+    script = render(plan)[Phase.REPAIR.file_name]
+    names = part_of(script, "# -- By what names", "# -- Swap that was moved")
+    lines = part_of(script, "fstab_line() {", "# -- initrds")
+    return f"set -eu\npart_device() {{ echo /dev/sda$1; }}\nfile_named=\n{names}\n{lines}\n"
+
+
+@pytest.mark.parametrize("name", ["two-swaps-file", "classic-move", "gpt-swap-behind-drop", "no-swap"])
+def test_the_scripts_are_clean_for_shellcheck(name: str, tmp_path: Path) -> None:
+    scripts = render(planned(name))
+    assert set(scripts) == {phase.file_name for phase in Phase} | {DRIVER}
+    for file, text in scripts.items():
+        (tmp_path / file).write_text(text)
+    run("shellcheck", "-s", "sh", *sorted(tmp_path.iterdir()))
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_a_hostile_value_stays_a_value(shell: list[str], tmp_path: Path) -> None:
+    plan = replace(with_swap(replace(SWAP, label=HOSTILE, partlabel=HOSTILE, uuid=HOSTILE)), serial=HOSTILE)
+    for text in render(plan).values():
+        in_shell([*shell, "-n"], text, cwd=tmp_path)
+    edit = editors(plan) + 'is_named "LABEL=$1" && echo known; is_named "LABEL=other" || each_line fstab_line'
+    given = f"LABEL=x{HOSTILE.splitlines()[0]} none swap sw 0 0\n"
+    assert (
+        in_shell(shell, edit.replace('"LABEL=$1"', shell_value(f"LABEL={HOSTILE}")), given, tmp_path)
+        == f"known\n{given}"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_an_answer_is_json_whatever_is_in_it(shell: list[str], tmp_path: Path) -> None:
+    script = render(planned("classic-drop"))[Phase.INSPECT.file_name]
+    base = part_of(script, "set -eu", "# -- One at a time").replace("/var/log/", f"{tmp_path}/")
+    said = in_shell(
+        shell, f"{base}\nanswer already {shell_value(HOSTILE)} {shell_value(chr(92) + chr(27) + chr(9))}", cwd=tmp_path
+    )
+    from growdisk.backends.guest_answers import parse_answer
+
+    answer = parse_answer(Phase.INSPECT, "run-1", said.encode())
+    assert answer.what == HOSTILE.replace("\n", " ")
+    assert answer.why == "\\"
+    assert [path.name for path in tmp_path.iterdir()] == ["growdisk.log"]
+
+
+FSTABS = (
+    f"# a comment\nUUID={SWAP.uuid} none swap sw 0 0\nUUID=other / ext4 defaults 0 1\n",
+    f'  UUID="{SWAP.uuid.upper()}"\tnone\tswap sw 0 0\n/dev/sda5 swap swap sw\n/dev/sdb5 none swap sw 0 0',
+    "LABEL=my\\040swap none swap sw 0 0\nPARTUUID=1D5C0DE5-05 none swap sw\n#/dev/sda5 none swap sw\n\n*\n",
+    "/dev/disk/by-label/my\\x20swap none swap sw\n/dev/sda5 /mnt ext4 defaults 0 0\n-n -e \\n \\\\ %s\n",
+    "/swapfile none swap sw 0 0\n/dev/sda5 none swap sw 0 0\n",
+    "latin1 caf\udce9 /x ext4\n",
+    "",
+)
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+@pytest.mark.parametrize("text", FSTABS)
+@pytest.mark.parametrize("policy", [SwapPolicy.DROP, SwapPolicy.FILE])
+def test_fstab_is_repaired_as_offline(shell: list[str], text: str, policy: SwapPolicy) -> None:
+    size = "0" if policy is SwapPolicy.DROP else "1"
+    named = "yes" if "/swapfile" in text else ""
+    edit = f"{editors(with_swap(SWAP))}\nswap_file_size={size} file_named={named}\neach_line fstab_line"
+    assert in_shell(shell, edit, text) == without_swap(text, IDENTITY, policy)
+
+
+RESUMES = (
+    f"RESUME=UUID={SWAP.uuid}\n",
+    f'# RESUME=x\n  export RESUME="UUID={SWAP.uuid}" # why\nRESUME=/dev/sda5;X=1\nRESUME=UUID=b\nNORESUME=/dev/sda5',
+    "RESUME=\nMODULES=most\nRESUME='LABEL=my swap'\n",
+)
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+@pytest.mark.parametrize("text", RESUMES)
+def test_resume_is_repaired_as_offline(shell: list[str], text: str) -> None:
+    assert in_shell(shell, f"{editors(with_swap(SWAP))}\neach_line resume_line", text) == resume_none(text, IDENTITY)
+
+
+COMMAND_LINES = (
+    f'GRUB_CMDLINE_LINUX_DEFAULT="quiet resume=UUID={SWAP.uuid} resume_offset=1024 splash"\n',
+    f'GRUB_CMDLINE_LINUX="resume=UUID={SWAP.uuid}"\nGRUB_CMDLINE_LINUX="resume=/dev/sda5  quiet"\n',
+    "\tlinux /vmlinuz root=UUID=x ro  resume=/dev/sda5\n# resume=/dev/sda5\nnoresume=/dev/sda5 resume=/dev/sdb5\n",
+    "options root=/dev/sda1 resume=PARTUUID=1d5c0de5-05 rw resume_offset=2\nresume=/dev/sda5 quiet",
+)
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+@pytest.mark.parametrize("text", COMMAND_LINES)
+def test_command_lines_are_repaired_as_offline(shell: list[str], text: str) -> None:
+    edit = f"{editors(with_swap(SWAP))}\neach_line command_line"
+    assert in_shell(shell, edit, text) == without_resume_option(text, IDENTITY)
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_an_initrd_gets_the_same_block_as_offline(shell: list[str]) -> None:
+    script = render(with_swap(SWAP))[Phase.REPAIR.file_name]
+    maker = part_of(script, "forgetting_5() {", "# forget FILE")
+    said = subprocess.run([*shell, "-c", f"{maker}\nforgetting_5"], capture_output=True, check=True).stdout
+    assert said == forgetting_block(IDENTITY)
