@@ -140,7 +140,7 @@ class Qcow2Image:
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         check_range(self.size, offset, len(data))
-        self._gate.begin_guest_change()
+        self._gate.begin_guest_change(offset, offset + len(data))
         self._parts.writer.write(offset, memoryview(data).cast("B"))
 
     def check_change(self, offset: int, length: int) -> None:
@@ -157,17 +157,17 @@ class Qcow2Image:
         """The same for a cluster from compress_clusters(): the work of the threads is stored in order."""
         check_range(self.size, cluster.offset, len(cluster.data))
         self._parts.packer.check(cluster)
-        self._gate.begin_guest_change()
+        self._gate.begin_guest_change(cluster.offset, cluster.offset + len(cluster.data))
         self._parts.packer.write(cluster)
 
     def write_zeros(self, offset: int, length: int) -> None:
         check_range(self.size, offset, length)
-        self._gate.begin_guest_change()
+        self._gate.begin_guest_change(offset, offset + length)
         self._parts.writer.write_zeros(offset, offset + length)
 
     def discard(self, offset: int, length: int) -> None:
         check_range(self.size, offset, length)
-        self._gate.begin_guest_change()
+        self._gate.begin_guest_change(offset, offset + length)
         self._parts.writer.discard(offset, offset + length)
 
     def flush(self) -> None:
@@ -194,6 +194,8 @@ class Qcow2Image:
         try:
             if self._gate.has_begun:
                 self._metadata.close_cleanly()
+            if self._gate.bitmaps is not None:
+                self._gate.bitmaps.store()
         finally:
             for opened in (self._file, self._parts.backing, self._data_file):
                 if opened is not None:
@@ -216,8 +218,10 @@ class Qcow2Image:
         self._parts.preflight.resizing(size)
         if upgrade:
             self.upgrade()
-        self._gate.begin_change()
+        old = self.size
+        self._gate.begin_whole_change(size)
         self._parts.resizer.resize(size, preallocation)
+        self._gate.end_whole_change(old)
 
     def snapshots(self) -> tuple[SnapshotInfo, ...]:
         """The internal snapshots, oldest first."""
@@ -243,7 +247,10 @@ class Qcow2Image:
     def apply_snapshot(self, name: str, *, by_id: bool = False) -> None:
         """Go back to a snapshot, its virtual size included, durably. The snapshot stays."""
         self._gate.refuse_snapshots()
-        self._counted_wide(lambda: self._parts.snapshots.apply(name, self._gate.begin_change, by_id=by_id))
+        old, new = self.size, self._parts.snapshots.find(name, by_id=by_id).disk_size(self.size)
+        begin = partial(self._gate.begin_whole_change, new)
+        self._counted_wide(lambda: self._parts.snapshots.apply(name, begin, by_id=by_id))
+        self._gate.end_whole_change(old, all_bytes=True)
 
     def delete_snapshot(self, name: str, *, by_id: bool = False) -> None:
         """Forget a snapshot and free what only it needed, durably."""

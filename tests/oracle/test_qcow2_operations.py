@@ -217,10 +217,14 @@ def test_a_disk_of_size_zero_has_snapshots_and_grows(tmp_path: Path, maker: str)
     qemu_io(path, "read -P 7 0 4k")
 
 
-def test_bitmaps_are_dropped_before_the_first_write_and_their_clusters_freed(tmp_path: Path) -> None:
+def test_strange_bitmaps_are_dropped_before_the_first_write_and_their_clusters_freed(tmp_path: Path) -> None:
     path = make(tmp_path / "image.qcow2")
     qemu("qemu-img", "bitmap", "--add", path, "backup")
     qemu_io(path, "write -P 1 0 1M")
+    raw = bytearray(path.read_bytes())
+    place = raw.find((0x23852875).to_bytes(4, "big"))
+    raw[int.from_bytes(raw[place + 24 : place + 32], "big") + 16] = 7  # a type that does not exist
+    path.write_bytes(raw)
     before = path.read_bytes()
     with Qcow2Image.open(path, writable=True):
         pass

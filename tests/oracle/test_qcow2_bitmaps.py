@@ -1,0 +1,201 @@
+"""Persistent dirty bitmaps stay true while our engine changes an image: QEMU reads them, and compares with its own."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from growdisk.cli.main import main
+from growdisk.qcow2.image import Qcow2Image
+from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
+
+KiB, MiB = 1 << 10, 1 << 20
+
+
+def image(*words: str | Path) -> int:
+    return main(["image", *map(str, words)])
+
+
+def bitmaps(path: Path) -> list[dict[str, object]]:
+    facts = json.loads(qemu_img("info", "--output=json", path))
+    found: list[dict[str, object]] = facts["format-specific"]["data"].get("bitmaps", [])
+    return found
+
+
+def dirty(path: Path, name: str) -> list[tuple[int, int]]:
+    """The dirty ranges of a bitmap as (start, end), told by qemu-nbd."""
+    address = path.with_suffix(".nbd")
+    server = subprocess.Popen(["qemu-nbd", "-r", "-f", "qcow2", "-B", name, "-k", address, path])
+    try:
+        for _ in range(400):
+            if _answers(address):
+                break
+            time.sleep(0.02)
+        place = f"driver=nbd,server.type=unix,server.path={address},x-dirty-bitmap=qemu:dirty-bitmap:{name}"
+        records = json.loads(qemu_img("map", "--output=json", "--image-opts", place))
+    finally:
+        server.terminate()
+        server.wait()
+    ranges: list[tuple[int, int]] = []
+    for record in records:
+        if record["data"]:
+            continue  # x-dirty-bitmap shows dirty ranges as holes
+        start, end = record["start"], record["start"] + record["length"]
+        if ranges and ranges[-1][1] == start:
+            start = ranges.pop()[0]
+        ranges.append((start, end))
+    return ranges
+
+
+def _answers(address: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(address))
+        except OSError:
+            return False
+        return True
+
+
+def tracked(path: Path, options: str = "compat=1.1", size: str = "8M", granularity: str = "64k") -> Path:
+    """An image with a bitmap that notes writes and one that is switched off; both know of earlier ones."""
+    qemu_img("create", "-q", "-f", "qcow2", "-o", options, path, size)
+    for name in ("on", "off"):
+        qemu_img("bitmap", "--add", "-g", granularity, path, name)
+    qemu_io(path, "write -P 1 1M 200k")
+    qemu_img("bitmap", "--disable", path, "off")
+    return path
+
+
+def same_done_twice(path: Path, ours: Callable[[Path], object], theirs: Callable[[Path], object]) -> Path:
+    """Do a thing with our engine on a copy and with QEMU on the image; the bitmaps then must be the same."""
+    copy = path.with_name("ours.qcow2")
+    shutil.copy(path, copy)
+    ours(copy)
+    theirs(path)
+    assert bitmaps(copy) == bitmaps(path)
+    for name in ("on", "off"):
+        assert dirty(copy, name) == dirty(path, name), name
+    assert qemu_check(copy)[0] == 0
+    assert image("check", copy) == 0
+    return copy
+
+
+@pytest.mark.parametrize("granularity", ("512", "64k", "2M"))
+@pytest.mark.parametrize("options", ("cluster_size=4k", "compat=1.1", "cluster_size=512"))
+def test_writes_zeros_and_discards_are_noted(tmp_path: Path, options: str, granularity: str) -> None:
+    path = tracked(tmp_path / "image.qcow2", options, granularity=granularity)
+
+    def ours(copy: Path) -> None:
+        with Qcow2Image.open(copy, writable=True) as disk:
+            disk.write(3 * MiB + 512, b"x" * 1024)
+            disk.write_zeros(5 * MiB, 256 * KiB)
+            disk.discard(6 * MiB, 128 * KiB)
+            disk.write(8 * MiB - 512, b"y" * 512)
+
+    deeds = ("write 3146240 1k", "write -z 5M 256k", "discard 6M 128k", "write 8388096 512")
+    same_done_twice(path, ours, lambda path: qemu_io(path, *deeds))
+
+
+@pytest.mark.parametrize("granularity", ("512", "64k"))
+@pytest.mark.parametrize("change", ("8389120b", "+40M", "1G", "4M", "1200k"))
+def test_bitmaps_get_the_disks_new_size(tmp_path: Path, change: str, granularity: str) -> None:
+    path = tracked(tmp_path / "image.qcow2", "cluster_size=4k", granularity=granularity)
+    copy = same_done_twice(
+        path,
+        lambda copy: image("resize", "--shrink", copy, change),
+        lambda path: qemu_img("resize", "-q", "--shrink", path, change.removesuffix("b")),
+    )
+    assert image("resize", copy, "+1M") == 0
+    assert image("resize", "--shrink", copy, "-1M") == 0
+    assert qemu_check(copy)[0] == 0
+
+
+def test_snapshots_are_made_and_deleted_beside_bitmaps(tmp_path: Path) -> None:
+    path = tracked(tmp_path / "image.qcow2")
+    same_done_twice(
+        path,
+        lambda copy: (image("snapshot", "create", copy, "a"), image("snapshot", "delete", copy, "a")),
+        lambda path: (qemu_img("snapshot", "-c", "a", path), qemu_img("snapshot", "-d", "a", path)),
+    )
+
+
+def test_after_going_back_everything_may_differ(tmp_path: Path) -> None:
+    path = tracked(tmp_path / "image.qcow2")
+    assert image("snapshot", "create", path, "a") == 0
+    assert image("resize", path, "+1M") == 0
+    off = dirty(path, "off")
+    assert image("snapshot", "apply", path, "a") == 0
+    assert dirty(path, "on") == [(0, 8 * MiB)]
+    assert dirty(path, "off") == off
+    assert qemu_check(path)[0] == 0
+
+
+def test_a_commit_is_noted_in_the_base_and_keeps_the_overlays_bitmaps(tmp_path: Path) -> None:
+    base, top = tracked(tmp_path / "base.qcow2"), tmp_path / "top.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", top)
+    qemu_img("bitmap", "--add", top, "mine")
+    qemu_io(top, "write -P 4 4M 64k")
+    assert image("commit", top) == 0
+    assert dirty(base, "on") == [(MiB, MiB + 256 * KiB), (4 * MiB, 4 * MiB + 64 * KiB)]
+    assert dirty(top, "mine") == [(4 * MiB, 4 * MiB + 64 * KiB)]
+    assert qemu_check(top)[0] == qemu_check(base)[0] == 0
+
+
+def test_narrow_refcounts_are_widened_beside_bitmaps(tmp_path: Path) -> None:
+    path = tracked(tmp_path / "image.qcow2", "refcount_bits=1,cluster_size=4k")
+    before = dirty(path, "on")
+    assert image("snapshot", "create", path, "a") == 0
+    assert dirty(path, "on") == before
+    assert qemu_check(path)[0] == 0
+
+
+def test_a_program_that_dies_leaves_bitmaps_that_say_so(tmp_path: Path) -> None:
+    path = tracked(tmp_path / "image.qcow2")
+    disk = Qcow2Image.open(path, writable=True)
+    disk.write(0, b"x")
+    disk.flush()
+    copy = tmp_path / "copy.qcow2"
+    shutil.copy(path, copy)
+    disk.close()
+    assert [bitmap["flags"] for bitmap in bitmaps(copy)] == [["in-use", "auto"], []]
+    assert qemu_check(copy)[0] == 0
+    assert image("write", copy, "1M", tmp_path / "image.qcow2") == 0  # goes on, and leaves it as it is
+    assert [bitmap["flags"] for bitmap in bitmaps(copy)] == [["in-use", "auto"], []]
+    assert qemu_check(copy)[0] == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_writes_never_miss_a_bit(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    path = tracked(tmp_path / "image.qcow2", "cluster_size=512", size="1G", granularity="512")
+    writes = [(chance.randrange(0, 2 << 20) * 512, 512 * chance.choice((1, 9, 999))) for _ in range(40)]
+    writes = [(offset, length) for offset, length in writes if offset + length <= 1 << 30]
+
+    def ours(copy: Path) -> None:
+        for part in (writes[:20], writes[20:]):
+            with Qcow2Image.open(copy, writable=True) as disk:
+                for offset, length in part:
+                    disk.write_zeros(offset, length)
+
+    same_done_twice(path, ours, lambda path: qemu_io(path, *(f"write -z {start} {size}" for start, size in writes)))
+
+
+def test_bitmaps_that_cannot_be_believed_are_dropped_before_the_first_change(tmp_path: Path) -> None:
+    path = tracked(tmp_path / "image.qcow2")
+    raw = bytearray(path.read_bytes())
+    place = raw.find((0x23852875).to_bytes(4, "big"))
+    directory = int.from_bytes(raw[place + 24 : place + 32], "big")
+    raw[directory + 16] = 7  # a type that does not exist
+    path.write_bytes(raw)
+    (tmp_path / "sector").write_bytes(b"s" * 512)
+    assert image("write", path, "0", tmp_path / "sector") == 0
+    assert bitmaps(path) == []
+    assert qemu_check(path)[0] in (0, 3)
