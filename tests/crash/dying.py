@@ -14,7 +14,18 @@ from collections.abc import Callable
 
 from growdisk.block import raw
 
-_CHANGES = ("pwrite", "write", "ftruncate", "replace", "unlink", "mkdir", "posix_fallocate", "utime")
+_CHANGES = (
+    "pwrite",
+    "write",
+    "copy_file_range",
+    "ftruncate",
+    "link",
+    "replace",
+    "unlink",
+    "mkdir",
+    "posix_fallocate",
+    "utime",
+)
 DIED, FAILED = 77, 78
 
 
