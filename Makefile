@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: setup setup-test demo test check fuzz bench
+.PHONY: setup setup-test demo test test-slow check fuzz bench
 
 setup:
 	@setup/packages.sh run
@@ -17,7 +17,11 @@ demo: setup
 
 # Two processes: one boots guests, one processor each, the other does all the rest, and then they share what is left.
 test: setup-test
-	$(PYTHON) -m pytest -n 2 --dist loadgroup
+	$(PYTHON) -m pytest -n 2 --dist loadgroup -m "not slow"
+
+# The long matrix of running guests: every bus, every way inside, every kind of swap; most of an hour.
+test-slow: setup-test
+	$(PYTHON) -m pytest -m slow
 
 # Under a minute: no guest is booted, no appliance started.
 check: setup-test

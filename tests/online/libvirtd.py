@@ -1,0 +1,103 @@
+"""libvirt as a system has it, started for the tests where it does not run yet, and machines that it knows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.process import await_true
+from tests.guests.tools import environment, run
+
+_XML = """\
+<domain type='qemu'>
+  <name>{name}</name>
+  <memory unit='MiB'>{memory}</memory>
+  <vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='pc'>hvm</type></os>
+  <features><acpi/></features>
+  <cpu mode='maximum'/>
+  <on_reboot>restart</on_reboot>
+  <devices>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='{kind}' cache='unsafe' discard='unmap'/>
+      <source file='{image}'/>
+      <target dev='{target}' bus='{bus}'/>
+    </disk>
+    <controller type='scsi' model='virtio-scsi'/>
+    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+    <serial type='pty'/>
+    <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
+    <video><model type='vga'/></video>
+    <memballoon model='none'/>
+  </devices>
+  <seclabel type='static' model='dac' relabel='no'><label>+0:+0</label></seclabel>
+</domain>
+"""
+
+
+@dataclass(frozen=True)
+class Domain:
+    name: str
+    image: Path
+
+    def virsh(self, command: str, *words: str) -> str:
+        return virsh(command, self.name, *words)
+
+    def state(self) -> str:
+        return self.virsh("domstate").strip()
+
+
+def virsh(*words: str) -> str:
+    return run("virsh", "-q", "-c", "qemu:///system", *words)
+
+
+@contextmanager
+def libvirtd() -> Iterator[None]:
+    """A libvirtd that answers: the system's, or one of our own until the end of the tests."""
+    if os.geteuid() != 0:
+        pytest.skip("libvirtd must be started by root")
+    if _answers():
+        yield
+        return
+    daemons = [
+        subprocess.Popen([name], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+        for name in ("virtlogd", "libvirtd")
+    ]
+    try:
+        await_true(_answers, 60, "libvirtd answers")
+        yield
+    finally:
+        for daemon in reversed(daemons):
+            daemon.terminate()
+            daemon.wait(30)
+
+
+def _answers() -> bool:
+    done = subprocess.run(
+        ["virsh", "-q", "-c", "qemu:///system", "version"], capture_output=True, env=environment(), timeout=30
+    )
+    return done.returncode == 0
+
+
+@contextmanager
+def domain(
+    image: Path, *, kind: str = "qcow2", target: str = "vda", bus: str = "virtio", memory: int = 512
+) -> Iterator[Domain]:
+    """A defined machine, not started; destroyed and forgotten at the end."""
+    made = Domain(f"growdisk-test-{uuid.uuid4().hex[:8]}", image)
+    xml = image.with_suffix(".xml")
+    xml.write_text(_XML.format(name=made.name, image=image, kind=kind, target=target, bus=bus, memory=memory))
+    virsh("define", str(xml))
+    try:
+        yield made
+    finally:
+        if made.state() != "shut off":
+            made.virsh("destroy")
+        made.virsh("undefine", "--snapshots-metadata")

@@ -1,0 +1,90 @@
+"""Machines of a real libvirt: found by name, grown offline when they are off and online when they run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from growdisk.units import GiB, MiB
+from tests.e2e.process import Host
+from tests.guests.classic import DISK_SIZE
+from tests.guests.small import SmallDisk, make_disk
+from tests.guests.tools import run
+from tests.online.libvirtd import Domain, domain, libvirtd
+
+pytestmark = [pytest.mark.boot, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _libvirt() -> Iterator[None]:
+    with libvirtd():
+        yield
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Domain]:
+    """A machine with a small disk that nothing boots from; off."""
+    image = make_disk(tmp_path / "small.qcow2", SmallDisk())
+    with domain(image, memory=128) as machine:
+        yield machine
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones(small: Domain, host: Host) -> None:
+    answer = host.growdisk("expand", "-d", "nobody", "+1G")
+    assert (answer.code, small.name in str(answer.error["why"])) == (3, True), answer
+
+
+def test_an_unreachable_libvirt_is_refused(host: Host) -> None:
+    answer = host.growdisk("show", "-d", "web01", "-c", "qemu+unix:///system?socket=/nowhere")
+    assert (answer.code, "/nowhere" in str(answer.error["what"])) == (3, True), answer
+
+
+def test_a_machine_that_is_off_goes_the_offline_way(small: Domain, host: Host) -> None:
+    plan = host.growdisk("plan", "-d", small.name, "+1G").document
+    assert (plan["result"], plan["backend"]) == ("planned", "guestfs")
+    assert host.growdisk("show", "-d", small.name, "--disk", "vda").document["image"]["path"] == str(small.image)
+    assert host.growdisk("show", "-d", small.name, "--disk", "vdz").code == 3
+    assert host.growdisk("status", "-d", small.name).document["state"] == "none"
+
+
+def test_a_machine_that_runs_without_agent_is_refused_and_named_where_its_image_is(small: Domain, host: Host) -> None:
+    small.virsh("start")
+    answer = host.growdisk("expand", "-d", small.name, "+1G")
+    assert (answer.code, "guest agent" in str(answer.error["what"])) == (3, True), answer
+    by_path = host.growdisk("expand", small.image, "+1G")
+    assert (by_path.code, f"growdisk expand -d {small.name} SIZE" in str(by_path.error["do"])) == (3, True), by_path
+    small.virsh("suspend")
+    assert "paused" in str(host.growdisk("expand", "-d", small.name, "+1G").error["what"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("target", "bus"), [("vda", "virtio"), ("sda", "scsi")])
+def test_a_running_machine_grows_by_its_name(
+    classic_copy: Path, tmp_path: Path, host: Host, target: str, bus: str
+) -> None:
+    with domain(classic_copy, target=target, bus=bus) as machine:
+        machine.virsh("start")
+        wait_for_agent(machine)
+        answer = host.growdisk("expand", "-d", machine.name, "+10G")
+        assert (answer.code, answer.result) == (0, "changed"), answer
+        assert answer.document["after"]["partitions"][0]["size"] == DISK_SIZE + 10 * GiB - MiB
+        assert machine.state() == "running"
+        assert str(DISK_SIZE + 10 * GiB) in machine.virsh("domblkinfo", target)
+        assert host.growdisk("status", "-d", machine.name).document["state"] == "done"
+        machine.virsh("shutdown")
+        while machine.state() != "shut off":
+            time.sleep(1)
+    run("qemu-img", "check", "-q", classic_copy)
+
+
+def wait_for_agent(machine: Domain) -> None:
+    for _ in range(300):
+        try:
+            machine.virsh("qemu-agent-command", '{"execute":"guest-ping"}')
+            return
+        except AssertionError:
+            time.sleep(1)
+    raise AssertionError("the guest's agent never answered")
