@@ -8,7 +8,7 @@ Follows IEEE 1619 (XTS) and dm-crypt's names of IV generators (plain, plain64, e
 from __future__ import annotations
 
 import hashlib
-import struct
+import sys
 from array import array
 from collections.abc import Callable
 from typing import Protocol
@@ -52,19 +52,40 @@ def sector_cipher(algorithm: str, mode: str, key: bytes) -> SectorCipher:
     if len(key) not in lengths:
         raise UnknownCipher(f"{algorithm}-{mode} with {8 * len(key)} bits")
     ivs = _iv_generator(generator, key)
-    return _Xts(key, ivs) if chaining == "xts" else _Cbc(key, ivs)
+    return _xts(key, ivs) if chaining == "xts" else _Cbc(key, ivs)
+
+
+def _xts(key: bytes, ivs: _Ivs) -> SectorCipher:
+    try:
+        return _FastXts(key, ivs)
+    except (OSError, ValueError):
+        return _Xts(key, ivs)
+
+
+def decrypt_xts(key: bytes, iv: int, unit: bytes) -> bytes:
+    """One unit of any size, as dm-crypt has them with sectors larger than 512 bytes."""
+    return Cipher(algorithms.AES(key), modes.XTS(iv.to_bytes(16, "little"))).decryptor().update(unit)
 
 
 def _iv_generator(name: str, key: bytes) -> _Ivs:
     if name in ("plain", "plain64"):
         mask = (1 << (32 if name == "plain" else 64)) - 1
-        return lambda sector, count: b"".join(struct.pack("<QQ", n & mask, 0) for n in range(sector, sector + count))
+        return lambda sector, count: _numbers(sector, count, mask)
     kind, _, digest = name.partition(":")
     if kind != "essiv" or digest not in hashlib.algorithms_available or hashlib.new(digest).digest_size not in (16, 32):
         raise UnknownCipher(f"IV generator {name}")
     salted = _Aes(hashlib.new(digest, key).digest())
     plain = _iv_generator("plain64", key)
     return lambda sector, count: salted.encrypt(plain(sector, count))
+
+
+def _numbers(sector: int, count: int, mask: int) -> bytes:
+    """The numbers of `count` sectors from `sector` on, in 16 bytes each."""
+    ivs = array("Q", bytes(16 * count))
+    ivs[0::2] = array("Q", [number & mask for number in range(sector, sector + count)])
+    if sys.byteorder == "big":
+        ivs.byteswap()
+    return ivs.tobytes()
 
 
 class _Aes:
@@ -78,6 +99,22 @@ class _Aes:
 
     def decrypt(self, data: bytes) -> bytes:
         return self._cipher.decryptor().update(data)
+
+
+class _FastXts:
+    """Sector by sector, where the system's libcrypto can be called."""
+
+    def __init__(self, key: bytes, ivs: _Ivs) -> None:
+        from growdisk.qcow2.libcrypto import XtsSectors
+
+        self._encrypt, self._decrypt = XtsSectors(key, encrypt=True), XtsSectors(key, encrypt=False)
+        self._ivs = ivs
+
+    def encrypt(self, sector: int, data: bytes) -> bytes:
+        return self._encrypt.sectors(self._ivs(sector, len(data) // SECTOR), data)
+
+    def decrypt(self, sector: int, data: bytes) -> bytes:
+        return self._decrypt.sectors(self._ivs(sector, len(data) // SECTOR), data)
 
 
 class _Xts:

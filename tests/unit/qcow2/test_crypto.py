@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from growdisk.errors import ImageDamaged, ImageUnsupported, WrongKey
+from growdisk.qcow2 import libcrypto
 from growdisk.qcow2.crypto import UnknownCipher, sector_cipher
 from growdisk.qcow2.luks import LuksHeader, new_luks
 
@@ -31,6 +32,22 @@ def test_many_sectors_at_once_are_what_the_library_makes_of_each(length: int) ->
     assert cipher.encrypt(first, data) == wanted
     assert cipher.decrypt(first, wanted) == data
     assert cipher.decrypt(first + 3, wanted[3 * 512 : 4 * 512]) == data[3 * 512 : 4 * 512]
+
+
+def test_without_libcrypto_the_same_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    key, data = bytes(range(64)), random.Random(1).randbytes(512 * 130)
+    fast = sector_cipher("aes", "xts-plain64", key)
+    monkeypatch.setattr(libcrypto, "_NAMES", ("libnothing.so.1",))
+    slow = sector_cipher("aes", "xts-plain64", key)
+    assert type(fast) is not type(slow)
+    assert fast.encrypt(77, data) == slow.encrypt(77, data)
+    assert fast.decrypt(77, data) == slow.decrypt(77, data)
+
+
+def test_a_key_that_libcrypto_refuses_still_opens_an_image() -> None:
+    """Both halves alike: OpenSSL 3 takes it for decryption alone."""
+    cipher, data = sector_cipher("aes", "xts-plain64", bytes(64)), b"sixteen bytes ok" * 64
+    assert cipher.decrypt(0, cipher.encrypt(0, data)) == data
 
 
 @pytest.mark.parametrize("mode", ["cbc-plain", "cbc-plain64", "cbc-essiv:sha256", "xts-plain"])
