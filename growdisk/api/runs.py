@@ -159,6 +159,7 @@ def _result(session: Session, error: GrowdiskError | None) -> Result:
         outcome(state, error), plan.run, plan.backend, plan.before, layout_of(facts), step_reports(plan, state),
         () if state.status is Status.UNDONE else plan.given_up, reason, error,
         plan.snapshots, kept=state.status is Status.KEPT,
+        notes=() if state.status is Status.UNDONE else plan.notes,
     )  # fmt: skip
 
 

@@ -42,7 +42,8 @@ def headline(layout: Layout, width: int) -> list[str]:
 
 def table(layout: Layout, width: int) -> list[str]:
     """A row for each partition and each stretch of free space, as they lie on the disk."""
-    rows = [(part.start, _partition_row(part)) for part in layout.partitions]
+    blocked = {blocker.number for blocker in layout.blockers}
+    rows = [(part.start, _partition_row(part, in_the_way=part.number in blocked)) for part in layout.partitions]
     rows += [
         (free.start, ("free", format_size(free.start), format_size(free.size), "", "", "")) for free in layout.free
     ]
@@ -56,11 +57,21 @@ def table(layout: Layout, width: int) -> list[str]:
     return [shortened(line, width) for line in _aligned(cells, columns)]
 
 
-def blockers(found: tuple[BlockerLayout, ...]) -> list[str]:
-    """What lies behind the partition that would grow; the extended partition goes without saying if it holds some."""
+def blockers(found: tuple[BlockerLayout, ...], width: int) -> list[str]:
+    """What lies behind the partition that would grow, a line each, and the options that would solve it below it.
+
+    The extended partition goes without saying if it holds some.
+    """
     named = [b for b in found if b.kind != "extended partition"] or list(found)
-    words = [f"{b.name} ({b.kind}, {format_size(b.size)})" for b in named]
-    return [f"in the way of growth: {', '.join(words)}"] if words else []
+    lines = ["in the way of growth:"] if named else []
+    for blocker in named:
+        words = [
+            f"  {blocker.why}",
+            *([" or ".join(blocker.options).replace(" or --swap ", "|")] if blocker.options else []),
+        ]
+        together = "; ".join(words)
+        lines += [together] if len(together) <= width else [words[0], *(f"    {word}" for word in words[1:])]
+    return [shortened(line, width) for line in lines]
 
 
 def printable(text: str) -> str:
@@ -72,19 +83,22 @@ def shortened(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 3, 0)] + "..."[:width]
 
 
-def _partition_row(part: PartitionLayout) -> tuple[str, ...]:
+def _partition_row(part: PartitionLayout, *, in_the_way: bool) -> tuple[str, ...]:
     name = f"{part.name} *" if part.bootable else part.name
     kind = dict(_GPT_TYPES).get(part.type, part.type[:8])
-    return name, format_size(part.start), format_size(part.size), part.role, kind, _holds(part)
+    return name, format_size(part.start), format_size(part.size), part.role, kind, _holds(part, in_the_way=in_the_way)
 
 
-def _holds(part: PartitionLayout) -> str:
+def _holds(part: PartitionLayout, *, in_the_way: bool) -> str:
     content = part.content
+    if part.role == "extended":
+        return ""
+    mark = " <- in the way" if in_the_way else ""
     if content is None:
-        return "" if part.role == "extended" else "nothing that growdisk knows"
+        return f"nothing that growdisk knows{mark}"
     fill = "" if content.used is None or not content.size else f", {_percent(content.used, content.size)} full"
     label = f' "{printable(content.label)}"' if content.label else ""
-    return f"{content.kind}{fill}{label}"
+    return f"{content.kind}{fill}{label}{mark}"
 
 
 def _percent(used: int, size: int) -> str:

@@ -51,6 +51,7 @@ def _lines(result: Result, width: int, image: str) -> Iterator[str]:
         case "changed":
             yield from before_and_after(result, width)
             yield from _given_up(result, "given up")
+            yield from _notes(result)
             yield f"done in {_seconds(result):.1f} s"
             if result.kept:
                 yield f"the way back is kept: growdisk rollback {image} takes it, growdisk commit {image} forgets it"
@@ -85,14 +86,18 @@ def _planned(result: Result, width: int) -> Iterator[str]:
     for number, step in enumerate(result.steps, start=1):
         yield shortened(f"  {number}. {step.name:<19} {step.detail}", max(width, 100))
     yield from _given_up(result, "would be given up")
-    for note in result.notes:
-        yield f"note: {note}"
+    yield from _notes(result)
     yield "this is only a plan: nothing has been changed"
 
 
 def _given_up(result: Result, heading: str) -> Iterator[str]:
     for item in result.given_up:
         yield f"{heading}: {item}"
+
+
+def _notes(result: Result) -> Iterator[str]:
+    for note in result.notes:
+        yield f"note: {note}"
 
 
 def _seconds(result: Result) -> float:

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import asdict
 
 from growdisk.cli.arguments import add_target, format_of
+from growdisk.cli.layout_options import add_sector_size
 from growdisk.cli.output import Output
 from growdisk.cli.targets import target_of
 
@@ -15,6 +16,7 @@ HELP = "draw the disk: image, partitions, what is in them and how full, what blo
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
+    add_sector_size(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -23,9 +25,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.cli.listing import blockers, headline, table
     from growdisk.planner.layout import layout_of
 
-    layout = layout_of(api.inspect(target_of(arguments), format_of(arguments)))
+    layout = layout_of(api.inspect(target_of(arguments), format_of(arguments), arguments.sector_size))
     output.document(asdict(layout))
     width = output.width
     output.lines([*headline(layout, width), *bar(layout, width), *table(layout, width)])
-    output.lines(blockers(layout.blockers))
+    output.lines(blockers(layout.blockers, width))
     return 0

@@ -113,7 +113,16 @@ def test_label_from_the_guest_cannot_move_the_cursor() -> None:
 
 
 def test_blockers_are_named_without_the_extended_partition_around_them() -> None:
+    why = "sda5, swap, 1.0 GiB, stands between sda1 and the free space"
+    outer = BlockerLayout(2, "sda2", "extended partition", GiB, "sda2 stands there")
+    swap = BlockerLayout(5, "sda5", "swap", GiB, why, ("--swap drop", "--swap move"))
+    assert blockers((outer, swap), 100) == ["in the way of growth:", f"  {why}; --swap drop|move"]
+    assert blockers((swap,), 70) == ["in the way of growth:", f"  {why}", "    --swap drop|move"]
+    assert blockers((outer,), 80) == ["in the way of growth:", "  sda2 stands there"]
+    assert blockers((), 80) == []
+
+
+def test_what_is_in_the_way_is_marked_in_the_table() -> None:
     found = (BlockerLayout(2, "sda2", "extended partition", GiB), BlockerLayout(5, "sda5", "swap", GiB))
-    assert blockers(found) == ["in the way of growth: sda5 (swap, 1.0 GiB)"]
-    assert blockers(found[:1]) == ["in the way of growth: sda2 (extended partition, 1.0 GiB)"]
-    assert blockers(()) == []
+    marked = [line for line in table(replace(DISK, blockers=found), 100) if "<-" in line]
+    assert marked == ["  sda5    3.0 GiB  1.0 GiB  logical   82    swap <- in the way"]
