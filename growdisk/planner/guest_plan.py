@@ -18,8 +18,8 @@ from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 
-_MOUNTED = ("xfs", "btrfs")  # grown to whatever the partition is
-_KNOWN = (ResizeImage, RewritePartitions, RereadPartitions, GrowFilesystem, RemakeSwap, MakeSwapFile, RepairGuest)
+_KINDS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
+_KNOWN = (ResizeImage, RewritePartitions, RereadPartitions, RemakeSwap, MakeSwapFile, RepairGuest)
 
 
 def guest_plan(run: str, facts: Facts, steps: Iterable[DiskStep], *, serial: str = "") -> GuestPlan:
@@ -30,7 +30,9 @@ def guest_plan(run: str, facts: Facts, steps: Iterable[DiskStep], *, serial: str
     steps = tuple(steps)
     table = next((step for step in steps if isinstance(step, RewritePartitions)), None)
     made = next((step for step in steps if isinstance(step, MakeSwapFile)), None)
-    foreign = [step for step in steps if not isinstance(step, _KNOWN)]
+    foreign = [
+        step for step in steps if type(step) not in _KNOWN or (isinstance(step, GrowFilesystemAt) and step.layers)
+    ]
     if table is None or foreign or table.before.kind != table.after.kind:
         raise _only_at_rest(
             facts, _target(table, steps), foreign[0].describe() if foreign else "its table changes kind"
@@ -41,6 +43,13 @@ def guest_plan(run: str, facts: Facts, steps: Iterable[DiskStep], *, serial: str
         swaps=tuple(_swap(facts, table, number, fate) for number, fate in _fates(steps)),
         swap_file_size=made.size if made else 0, serial=serial,
     )  # fmt: skip
+
+
+def _is_for_a_guest(step: DiskStep) -> bool:
+    """What its scripts know how to do: among file systems, those right in their partition."""
+    if isinstance(step, GrowFilesystem):
+        return not getattr(step, "layers", ())
+    return isinstance(step, _KNOWN)
 
 
 def _target(table: RewritePartitions | None, steps: Iterable[DiskStep]) -> int:
@@ -58,10 +67,8 @@ def _target(table: RewritePartitions | None, steps: Iterable[DiskStep]) -> int:
 def _filesystem(facts: Facts, steps: Iterable[DiskStep], target: int) -> GuestFilesystem:
     growths = [step for step in steps if isinstance(step, GrowFilesystem)]
     content = facts.contents.get(target)
-    if len(growths) == 1 and content is not None:
+    if len(growths) == 1 and content is not None and content.kind in _KINDS:
         return GuestFilesystem(content.kind, content.uuid, growths[0].old_size, growths[0].new_size)
-    if not growths and content is not None and content.kind in _MOUNTED:
-        return GuestFilesystem(content.kind, content.uuid, content.size or 0, 0)
     several = "several file systems would grow" if growths else f"it holds {facts.kind_of(target)}"
     raise _only_at_rest(facts, target, several)
 

@@ -78,7 +78,10 @@ class Machine(RunningGuest):
         self.run(f"({command}) >/dev/null 2>&1 & echo begun")
 
     def wait_until(self, condition: str) -> None:
-        self.run(f"for _ in $(seq 300); do if {condition}; then break; fi; sleep 0.1; done; {condition}", timeout=120)
+        self.run(
+            f"for _ in $(seq 900); do if {condition}; then break; fi; sleep 0.2; done; {condition} || "
+            "{ tail -n 30 /var/log/growdisk.log; false; }", timeout=300,
+        )  # fmt: skip
 
     def settle(self) -> None:
         """All is on the disk, and nothing open for writing; then the power goes, and foreign tools may look."""

@@ -27,6 +27,8 @@ def _hang(guest: Machine, tool: str, deed: str) -> None:
 def _cut_while_it_hangs(guest: Machine, tool: str) -> None:
     guest.start("sh /tmp/scripts/growdisk-run.sh")
     guest.wait_until("[ -e /root/hangs ]")
+    refused = guest.phase(Phase.GROW, RUN)
+    assert (refused.result, "another" in refused.what) == (Outcome.REFUSED, True)
     guest.run(f"rm /usr/local/sbin/{tool}; sync")
     guest.cut_power()
 

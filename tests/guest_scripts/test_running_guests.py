@@ -97,3 +97,15 @@ def test_where_the_kernel_keeps_the_old_table_the_run_goes_on_by_itself_after_a_
         assert guest.phase(Phase.VERIFY, RUN).result is Outcome.DONE
         guest.settle()
     world.judge()
+
+
+def test_a_root_without_a_byte_left_grows_and_leaves_no_half_file_behind(tmp_path: Path) -> None:
+    world = make_world(tmp_path, (*UTIL_LINUX, *EXT), swap="file")
+    with world.booted() as guest:
+        guest.run("dd if=/dev/zero of=/fill bs=64k 2>/dev/null; dd if=/dev/zero of=/fill2 bs=512 2>/dev/null; sync")
+        assert guest.run("df -k / | awk 'END { print $4 }'").strip() == "0"
+        assert guest.drive(Phase.VERIFY, RUN).result is Outcome.DONE
+        assert guest.run("find / -xdev -name '*growdisk-new*' -o -xdev -name '*.growdisk'") == ""
+        assert guest.run(f"ls /run/growdisk/{RUN}/swap-5.on").strip()
+        guest.settle()
+    world.judge()
