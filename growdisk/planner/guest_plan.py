@@ -30,9 +30,7 @@ def guest_plan(run: str, facts: Facts, steps: Iterable[DiskStep], *, serial: str
     steps = tuple(steps)
     table = next((step for step in steps if isinstance(step, RewritePartitions)), None)
     made = next((step for step in steps if isinstance(step, MakeSwapFile)), None)
-    foreign = [
-        step for step in steps if type(step) not in _KNOWN or (isinstance(step, GrowFilesystemAt) and step.layers)
-    ]
+    foreign = [step for step in steps if not _is_for_a_guest(step)]
     if table is None or foreign or table.before.kind != table.after.kind:
         raise _only_at_rest(
             facts, _target(table, steps), foreign[0].describe() if foreign else "its table changes kind"
