@@ -1,9 +1,9 @@
 """Writes an image anew without its unused clusters; snapshots, backing file and compressed clusters stay as they are.
 
-    header │ refcount table, blocks │ L1 tables │ snapshot table │ LUKS header │ used clusters, in their old order
+    header │ refcount table, blocks │ L1 tables │ snapshot table │ LUKS header │ bitmaps │ used clusters, in old order
 
 Because the order stays, what was contiguous stays contiguous, and COPIED stays true: only offsets in tables change.
-Refcounts are counted anew. Bitmaps are not taken along. LUKS takes the place in the file as IV, so what moves there is
+Refcounts are counted anew. LUKS takes the place in the file as IV, so what moves there is
 decrypted and encrypted again; guest clusters in an external data file stay where they are.
 """
 
@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 
 from growdisk.block.device import ExtentKind, ResizableDevice
 from growdisk.errors import ImageUnsupported, KeyNeeded
+from growdisk.qcow2.bitmap_copy import MovedBitmaps
+from growdisk.qcow2.bitmap_directory import read_directory
 from growdisk.qcow2.create import refcount_area
 from growdisk.qcow2.entries import COMPRESSED, OFFSET_MASK, ZERO, CompressedRange
 from growdisk.qcow2.features import Autoclear, Incompatible
@@ -56,6 +58,7 @@ class _Layout:
     l1: tuple[int, ...]
     snapshots: int
     luks: int
+    bitmaps: int
     remap: Remap
 
 
@@ -66,6 +69,8 @@ class Compactor:
         self._metadata, self._snapshots, self._geometry = metadata, snapshots, metadata.geometry
         self._file, self._bits = metadata.file, metadata.geometry.cluster_bits
         self._tables = [metadata.l1, *(table for _, table in snapshots)]
+        directory = read_directory(metadata.file, metadata.header)
+        self._bitmaps = MovedBitmaps(metadata.file, metadata.header, directory) if directory is not None else None
         self._references = [walker.references(table).runs() for table in self._tables]
 
     def write_to(self, target: ResizableDevice) -> None:
@@ -90,7 +95,8 @@ class Compactor:
         l1_sizes = [geometry.clusters(8 * max(len(table), 1)) for table in self._tables]
         list_size = geometry.clusters(len(dump_entries(tuple(entry for entry, _ in self._snapshots))))
         luks_size = geometry.clusters(self._luks_place()[1])
-        fixed = 1 + sum(l1_sizes) + list_size + luks_size
+        bitmaps_size = self._bitmaps.clusters if self._bitmaps is not None else 0
+        fixed = 1 + sum(l1_sizes) + list_size + luks_size + bitmaps_size
         table_clusters, blocks = refcount_area(geometry, fixed + sum(count for _, count in used))
         position = 1 + table_clusters + blocks
         l1 = []
@@ -98,7 +104,8 @@ class Compactor:
             l1.append(position)
             position += size
         luks = position + list_size
-        return _Layout(table_clusters, blocks, tuple(l1), position, luks, Remap(used, luks + luks_size))
+        bitmaps = luks + luks_size
+        return _Layout(table_clusters, blocks, tuple(l1), position, luks, bitmaps, Remap(used, bitmaps + bitmaps_size))
 
     def _luks_place(self) -> tuple[int, int]:
         """Offset and length of the LUKS header; nothing where there is none."""
@@ -202,13 +209,17 @@ class Compactor:
         )
         if entries:
             target.write(layout.snapshots << bits, dump_entries(entries))
+        kept = Autoclear.RAW_DATA_FILE | (Autoclear.BITMAPS if self._bitmaps is not None else 0)
         header = replace(
             old, l1_offset=layout.l1[0] << bits, reftable_offset=1 << bits, reftable_clusters=layout.table_clusters,
             snapshots_offset=layout.snapshots << bits if entries else 0,
-            autoclear=old.autoclear & Autoclear.RAW_DATA_FILE, incompatible=old.incompatible & ~Incompatible.DIRTY,
+            autoclear=int(old.autoclear & kept), incompatible=old.incompatible & ~Incompatible.DIRTY,
             extensions=tuple(self._moved_extensions(layout)),
         )  # fmt: skip
         target.write(0, header.to_bytes())
+        if self._bitmaps is not None:
+            for offset, data in self._bitmaps.placed(layout.bitmaps)[1]:
+                target.write(offset, data)
 
     def _moved_extensions(self, layout: _Layout) -> Iterator[Extension]:
         for extension in self._metadata.header.extensions:
@@ -217,6 +228,8 @@ class Compactor:
                 yield Extension(Extension.CRYPTO, b"".join(number.to_bytes(8, "big") for number in place))
             elif extension.type != Extension.BITMAPS:
                 yield extension
+            elif self._bitmaps is not None:
+                yield self._bitmaps.placed(layout.bitmaps)[0].extension()
 
 
 def refuse_uncompactable(metadata: Metadata) -> None:

@@ -26,6 +26,7 @@ from growdisk.qcow2.writeback import Metadata
 from growdisk.values import replace
 
 if TYPE_CHECKING:
+    from growdisk.qcow2.bitmap_copy import BitmapSource
     from growdisk.qcow2.compress import CompressedCluster
     from growdisk.qcow2.create_options import Preallocation
     from growdisk.qcow2.mapping import GuestRun
@@ -338,6 +339,21 @@ class Qcow2Image:
         self._metadata.flush()
         header = with_backing(self.header, self.path, name, backing_format)
         self._metadata.switch(header, 0, header.to_bytes().ljust(len(self.header.to_bytes()), b"\0"))
+
+    def bitmap_source(self) -> BitmapSource | None:
+        """The persistent dirty bitmaps, to be added to another image of this size; None if there are none to trust."""
+        from growdisk.qcow2.bitmap_copy import BitmapSource
+        from growdisk.qcow2.bitmap_directory import read_directory
+
+        directory = read_directory(self._file, self.header)
+        return None if directory is None else BitmapSource(self._file, self.header, directory)
+
+    def add_bitmaps(self, source: BitmapSource) -> None:
+        """Take over the bitmaps of another image of the same size: for a new image without any."""
+        from growdisk.qcow2.bitmap_copy import add_bitmaps
+
+        self._metadata.close_cleanly()
+        add_bitmaps(self._metadata, source)
 
     # --- an unfinished run ------------------------------------------------------------------------
 

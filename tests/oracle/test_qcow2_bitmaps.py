@@ -199,3 +199,35 @@ def test_bitmaps_that_cannot_be_believed_are_dropped_before_the_first_change(tmp
     assert image("write", path, "0", tmp_path / "sector") == 0
     assert bitmaps(path) == []
     assert qemu_check(path)[0] in (0, 3)
+
+
+@pytest.mark.parametrize("options", ("compat=1.1", "cluster_size=512", "extended_l2=on"))
+def test_compact_takes_bitmaps_along(tmp_path: Path, options: str) -> None:
+    path = tracked(tmp_path / "image.qcow2", options, granularity="512")
+    before = bitmaps(path), dirty(path, "on"), dirty(path, "off")
+    assert image("compact", path) == 0
+    assert (bitmaps(path), dirty(path, "on"), dirty(path, "off")) == before
+    assert qemu_check(path)[0] == 0
+
+
+@pytest.mark.parametrize("options", ("compat=1.1", "cluster_size=512", "cluster_size=2M"))
+@pytest.mark.parametrize("granularity", ("512", "64k"))
+def test_convert_takes_bitmaps_along(tmp_path: Path, options: str, granularity: str) -> None:
+    path, new = tracked(tmp_path / "image.qcow2", "cluster_size=1k", granularity=granularity), tmp_path / "new.qcow2"
+    with Qcow2Image.open(path, writable=True) as disk:
+        disk.write_zeros(3 * MiB, 5 * MiB)
+    assert image("convert", path, new, "-o", options, "--bitmaps") == 0
+    assert bitmaps(new) == bitmaps(path)
+    assert [dirty(new, name) for name in ("on", "off")] == [dirty(path, name) for name in ("on", "off")]
+    assert qemu_check(new)[0] == 0
+
+
+def test_bitmaps_that_cannot_be_taken_along_are_refused(tmp_path: Path) -> None:
+    path, plain, new = tracked(tmp_path / "image.qcow2"), tmp_path / "plain.qcow2", tmp_path / "new.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", plain, "8M")
+    qemu_img("snapshot", "-c", "s", path)
+    assert image("convert", plain, new, "--bitmaps") == 3
+    assert image("convert", path, new, "--bitmaps", "-l", "s") == 3
+    assert image("convert", path, new, "--bitmaps", "-o", "compat=0.10") == 3
+    assert image("convert", path, new, "--bitmaps", "-O", "raw") == 2
+    assert not new.exists()

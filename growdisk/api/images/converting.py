@@ -18,6 +18,7 @@ from growdisk.api.images.snapshots import Selector, is_id
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, SnapshotNotFound
+from growdisk.qcow2.bitmap_copy import BitmapSource
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.image import Qcow2Image
@@ -40,12 +41,16 @@ class RawTarget:
 
 @dataclass(frozen=True)
 class Qcow2Target:
-    """A qcow2 image to be. `jobs`: threads that compress, 0 for one per processor; `key`: encrypt with LUKS."""
+    """A qcow2 image to be. `jobs`: threads that compress, 0 for one per processor; `key`: encrypt with LUKS.
+
+    `bitmaps`: it gets the persistent dirty bitmaps of the source, too.
+    """
 
     options: CreateOptions
     compress: bool = False
     jobs: int = 0
     key: bytes | None = None
+    bitmaps: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,9 +69,12 @@ def convert_image(source: Source, path: Path, target: RawTarget | Qcow2Target, p
         require_keys(content)  # refused now, also if nothing would have to be decrypted
         size = align_up(content.size, _SECTOR)
         _refuse(path, target, size)
+        bitmaps = _bitmaps(device, source, target)
         with told_no_creation(path), NewFile(path) as new:
             with _new_image(new, target, size) as image:
                 _fill(image, content, target, progress)
+                if bitmaps is not None and isinstance(image, Qcow2Image):
+                    image.add_bitmaps(bitmaps)
             new.publish()
         return size
 
@@ -78,6 +86,25 @@ def _content(device: BlockDevice, source: Source) -> BlockDevice:
         raise SnapshotNotFound(source.path, name=source.snapshot)
     by_id = is_id(device, source.snapshot, source.selector)
     return device.snapshot_view(source.snapshot, by_id=by_id)
+
+
+def _bitmaps(device: BlockDevice, source: Source, target: RawTarget | Qcow2Target) -> BitmapSource | None:
+    """What is to be taken along of the source's bitmaps; refused where they say nothing, or of another state."""
+    if isinstance(target, RawTarget) or not target.bitmaps:
+        return None
+    found = device.bitmap_source() if isinstance(device, Qcow2Image) else None
+    reason = None
+    if source.snapshot is not None:
+        reason = "its dirty bitmaps tell of the disk as it is now, not of a snapshot"
+    elif found is None:
+        reason = "it has no persistent dirty bitmaps that can be read"
+    elif not all(bitmap.is_sound for bitmap in found.bitmaps):
+        reason = "one of its dirty bitmaps is still marked as in use (its last writer died) and says nothing"
+    elif target.options.version < 3:
+        reason = "dirty bitmaps need compat=1.1"
+    if reason is not None:
+        raise ImageUnsupported(source.path, reason=reason, hint="leave --bitmaps out, or remove the bitmap")
+    return found
 
 
 def _refuse(path: Path, target: RawTarget | Qcow2Target, size: int) -> None:

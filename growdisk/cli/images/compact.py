@@ -12,7 +12,7 @@ from growdisk.cli.output import Output
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, metavar="PATH")
     add_key(parser)
-    parser.epilog = "Snapshots and backing file stay; dirty bitmaps do not. Needs room for the new file beside the old."
+    parser.epilog = "Snapshots, backing file and dirty bitmaps stay. Needs room for the new file beside the old."
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:

@@ -1,0 +1,113 @@
+"""Persistent dirty bitmaps taken along: moved with all their clusters, or written anew into another image."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+
+from growdisk.block.device import BlockDevice
+from growdisk.errors import ImageUnsupported
+from growdisk.qcow2.bitmap_directory import ALL_ONES, Bitmap, Directory, directory_runs, read_table
+from growdisk.qcow2.entries import OFFSET_MASK
+from growdisk.qcow2.features import Autoclear
+from growdisk.qcow2.header import Extension, Header
+from growdisk.qcow2.tables import dump_table
+from growdisk.qcow2.writeback import Metadata
+from growdisk.values import replace
+
+
+class MovedBitmaps:
+    """All bitmaps of an image as they will lie one behind the other from cluster `first` on."""
+
+    def __init__(self, file: BlockDevice, header: Header, directory: Directory) -> None:
+        self._file, self._header, self._directory = file, header, directory
+        self.clusters = sum(count for _, count in directory_runs(file, header, directory))
+
+    def placed(self, first: int) -> tuple[Directory, Iterator[tuple[int, bytes]]]:
+        """The directory at its new place, and what has to be written, as (offset, bytes)."""
+        bits, geometry = self._header.cluster_bits, self._header.geometry
+        place = first + geometry.clusters(len(self._directory.to_bytes()))
+        bitmaps, tables = [], []
+        for bitmap in self._directory.bitmaps:
+            bitmaps.append(replace(bitmap, table_offset=place << bits))
+            place += geometry.clusters(8 * bitmap.table_size)
+            words = read_table(self._file, bitmap)
+            tables.append((bitmaps[-1], words, place))
+            place += sum(1 for word in words if word & OFFSET_MASK)
+        directory = Directory(first << bits, tuple(bitmaps))
+        return directory, self._writes(directory, tables)
+
+    def _writes(
+        self, directory: Directory, tables: list[tuple[Bitmap, array[int], int]]
+    ) -> Iterator[tuple[int, bytes]]:
+        yield directory.offset, directory.to_bytes()
+        bits = self._header.cluster_bits
+        for bitmap, words, place in tables:
+            moved = words[:]
+            for index, word in enumerate(words):
+                if word & OFFSET_MASK:
+                    moved[index] = place << bits
+                    yield place << bits, self._file.read(word & OFFSET_MASK, self._header.cluster_size)
+                    place += 1
+            yield bitmap.table_offset, dump_table(moved)
+
+
+class BitmapSource:
+    """The bitmaps of an image of any cluster size, as streams of bits."""
+
+    def __init__(self, file: BlockDevice, header: Header, directory: Directory) -> None:
+        self._file, self._header = file, header
+        self.bitmaps = directory.bitmaps
+
+    def chunks(self, bitmap: Bitmap, length: int) -> Iterator[bytes | None]:
+        """The stream in pieces of `length` bytes; None for a piece without a bit."""
+        words, size = read_table(self._file, bitmap), self._header.cluster_size
+        for start in range(0, len(words) * size, length):
+            pieces = range(start // size, -(-(start + length) // size))
+            if not any(words[index] for index in pieces if index < len(words)):
+                yield None
+                continue
+            whole = b"".join(self._cluster(words, index) for index in pieces)
+            yield whole[start % size : start % size + length]
+
+    def _cluster(self, words: array[int], index: int) -> bytes:
+        size, word = self._header.cluster_size, words[index] if index < len(words) else 0
+        if word & OFFSET_MASK:
+            return self._file.read(word & OFFSET_MASK, size)
+        return (b"\xff" if word & ALL_ONES else b"\0") * size
+
+
+def add_bitmaps(metadata: Metadata, source: BitmapSource) -> None:
+    """Give a new image, that nobody else knows yet, the bitmaps of another of its size."""
+    bits, geometry = metadata.geometry.cluster_bits, metadata.geometry
+    bitmaps = tuple(_added(metadata, source, bitmap) for bitmap in source.bitmaps)
+    data = Directory(0, bitmaps).to_bytes()
+    clusters = geometry.clusters(len(data))
+    directory = Directory(metadata.allocator.allocate(clusters) << bits, bitmaps)
+    metadata.file.write(directory.offset, data.ljust(clusters * geometry.cluster_size, b"\0"))
+    metadata.flush()
+    old = metadata.header
+    header = replace(
+        old, extensions=(directory.extension(), *old.extensions), autoclear=int(old.autoclear | Autoclear.BITMAPS)
+    )
+    if len(header.to_bytes()) > header.cluster_size:  # only in clusters of 512 bytes: the names are a courtesy
+        needed = tuple(other for other in header.extensions if other.type != Extension.FEATURE_NAMES)
+        header = replace(header, extensions=needed)
+    if len(header.to_bytes()) > header.cluster_size:
+        raise ImageUnsupported(metadata.path, reason="its header has no room for bitmaps", hint="use larger clusters")
+    metadata.switch(header, 0, header.to_bytes().ljust(len(old.to_bytes()), b"\0"))
+
+
+def _added(metadata: Metadata, source: BitmapSource, bitmap: Bitmap) -> Bitmap:
+    bits, cluster_size = metadata.geometry.cluster_bits, metadata.geometry.cluster_size
+    count = bitmap.entries_for(metadata.header.size, cluster_size)
+    words = array("Q", bytes(8 * count))
+    for index, chunk in zip(range(count), source.chunks(bitmap, cluster_size), strict=False):
+        if chunk is None or not any(chunk):
+            continue
+        words[index] = metadata.allocator.allocate(1) << bits
+        metadata.file.write(words[index], chunk.ljust(cluster_size, b"\0"))
+    clusters = metadata.geometry.clusters(8 * count)
+    offset = metadata.allocator.allocate(clusters) << bits
+    metadata.file.write(offset, dump_table(words).ljust(clusters * cluster_size, b"\0"))
+    return replace(bitmap, table_offset=offset, table_size=count)
