@@ -6,6 +6,7 @@ A compressed cluster may consist of several frames.
 from __future__ import annotations
 
 import ctypes
+import threading
 
 from growdisk.errors import ToolMissing
 
@@ -16,6 +17,17 @@ class _Buffer(ctypes.Structure):
     """ZSTD_inBuffer and ZSTD_outBuffer have the same shape."""
 
     _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t), ("pos", ctypes.c_size_t))
+
+
+class _Workplace:
+    """A compression context and room for what comes out of it."""
+
+    def __init__(self, library: ctypes.CDLL, size: int) -> None:
+        self._library, self.size = library, size
+        self.context, self.target = library.ZSTD_createCCtx(), ctypes.create_string_buffer(size)
+
+    def __del__(self) -> None:
+        self._library.ZSTD_freeCCtx(self.context)
 
 
 class Zstd:
@@ -30,17 +42,23 @@ class Zstd:
         self._lib.ZSTD_freeDStream.argtypes = [ctypes.c_void_p]
         self._lib.ZSTD_decompressStream.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Buffer), ctypes.POINTER(_Buffer)]
         self._lib.ZSTD_decompressStream.restype = ctypes.c_size_t
-        self._lib.ZSTD_compress.argtypes = [
-            ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int,
+        self._lib.ZSTD_createCCtx.restype = ctypes.c_void_p
+        self._lib.ZSTD_freeCCtx.argtypes = [ctypes.c_void_p]
+        self._lib.ZSTD_compressCCtx.argtypes = [
+            ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int,
         ]  # fmt: skip
-        self._lib.ZSTD_compress.restype = ctypes.c_size_t
+        self._lib.ZSTD_compressCCtx.restype = ctypes.c_size_t
         self._lib.ZSTD_isError.argtypes = [ctypes.c_size_t]
+        self._own = threading.local()  # each thread compresses with what it has used before
 
     def compress(self, cluster: bytes | memoryview) -> bytes | None:
         """One frame; None if it does not fit into fewer bytes."""
-        target = ctypes.create_string_buffer(len(cluster))
-        code = self._lib.ZSTD_compress(target, len(cluster) - 1, bytes(cluster), len(cluster), _LEVEL)
-        return None if self._lib.ZSTD_isError(code) else target.raw[:code]
+        size = len(cluster)
+        if (workplace := getattr(self._own, "workplace", None)) is None or workplace.size < size:
+            workplace = self._own.workplace = _Workplace(self._lib, size)
+        target = workplace.target
+        code = self._lib.ZSTD_compressCCtx(workplace.context, target, size - 1, bytes(cluster), size, _LEVEL)
+        return None if self._lib.ZSTD_isError(code) else ctypes.string_at(target, code)
 
     def decompress(self, data: bytes, size: int) -> bytes:
         """Streaming: it stops when the cluster is full, whatever follows."""
