@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.cli.images.keys import add_key, add_new_key, key_for_new, unlocking
+from growdisk.cli.images.options import add_options
 from growdisk.cli.images.shared import add_format, add_path, ended_like_ctrl_c, human_size
 from growdisk.cli.output import Output
 from growdisk.errors import UsageError
@@ -25,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("-c", dest="compress", action="store_true", help="compress the clusters")
     parser.add_argument("--compression", choices=("zlib", "zstd"), help="how; the same as -c -o compression_type=")
-    parser.add_argument(
-        "-o", dest="options", action="append", default=[], metavar="NAME=VALUE,...", help="as for image create"
-    )
+    add_options(parser)
     parser.add_argument("-j", "--jobs", type=int, default=0, metavar="N", help="threads (default: one per processor)")
     parser.add_argument("-l", "--snapshot", metavar="SNAPSHOT", help="convert this internal snapshot, at its own size")
     parser.add_argument("--bitmaps", action="store_true", help="take the persistent dirty bitmaps of SRC along")

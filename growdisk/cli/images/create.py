@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from growdisk.cli.images.keys import add_key, add_new_key, key_for_new
+from growdisk.cli.images.options import add_options
 from growdisk.cli.images.shared import add_path, human_size, position_of
 from growdisk.cli.output import Output
 from growdisk.errors import UsageError
@@ -16,11 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--format", choices=("qcow2", "raw"), default="qcow2", help="default: qcow2")
     parser.add_argument("-b", "--backing", metavar="FILE", help="the backing file; counts from the image's directory")
     parser.add_argument("-F", "--backing-format", choices=("qcow2", "raw"), help="its format (default: probed)")
-    parser.add_argument(
-        "-o", dest="options", action="append", default=[], metavar="NAME=VALUE,...",
-        help="cluster_size, compat, refcount_bits, lazy_refcounts, extended_l2, compression_type, preallocation; "
-        "raw: preallocation=off, falloc or full",
-    )  # fmt: skip
+    add_options(parser)
     add_key(parser, "the same as --new-key-file")
     add_new_key(parser)
 

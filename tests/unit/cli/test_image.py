@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from growdisk.cli.main import main
+from growdisk.qcow2.create_options import CreateOptions
 from tests.unit.cli.test_start_up import HEAVY, cpu_seconds, loaded_by
 
 PLANNING = ("growdisk.planner.layout", "growdisk.planner.goal", "growdisk.qcow2.image", "growdisk.qcow2.writer")
@@ -71,3 +73,10 @@ def test_every_verb_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     for verb in ("info", "map", "check", "compare", "create", "resize", "snapshot", "read", "write", "convert", "copy"):
         assert main(["image", verb, "--help"]) == 0
         assert "usage: growdisk image" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", ("create", "convert"))
+def test_o_help_lists_every_option_that_can_be_given(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["image", verb, "-o", "help"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"  {field.name}=" in listed for field in fields(CreateOptions))
