@@ -61,6 +61,9 @@ def with_backing(header: Header, path: Path, name: str | None, backing_format: s
     kept = tuple(extension for extension in header.extensions if extension.type != Extension.BACKING_FORMAT)
     named = (Extension(Extension.BACKING_FORMAT, backing_format.encode()),) if name and backing_format else ()
     changed = replace(header, backing_file=name, extensions=named + kept)
+    if len(changed.to_bytes()) > header.cluster_size:  # clusters of 512 bytes: the names of features are a courtesy
+        kept = tuple(extension for extension in kept if extension.type != Extension.FEATURE_NAMES)
+        changed = replace(header, backing_file=name, extensions=named + kept)
     length = len((name or "").encode("utf-8", "surrogateescape"))
     if length > MAX_BACKING_NAME or len(changed.to_bytes()) > header.cluster_size:
         raise ImageUnsupported(path, reason=f"the name of a backing file ({length} bytes) does not fit into its header")
