@@ -228,10 +228,10 @@ class Qcow2Image:
         """The internal snapshots, oldest first."""
         return self._parts.snapshots.infos()
 
-    def create_snapshot(self, name: str) -> SnapshotInfo:
-        """Keep the present state, durably; it appears by one header write."""
+    def create_snapshot(self, name: str, *, like: SnapshotInfo | None = None) -> SnapshotInfo:
+        """Keep the present state, durably; it appears by one header write. `like`: with that one's id and dates."""
         self._gate.refuse_snapshots()
-        return self._counted_wide(lambda: self._parts.snapshots.create(name, self._gate.begin_change))
+        return self._counted_wide(lambda: self._parts.snapshots.create(name, self._gate.begin_change, like))
 
     def snapshot_view(self, name: str, *, by_id: bool = False) -> Qcow2Image:
         """What a snapshot holds, at its own size and for reading only. Good while this image is open and unchanged."""

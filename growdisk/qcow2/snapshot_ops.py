@@ -78,9 +78,13 @@ class SnapshotKeeper:
 
     # --- create -----------------------------------------------------------------------------------
 
-    def create(self, name: str, begin: Begin) -> SnapshotInfo:
-        """Keep the present state under a new name. `begin`: called before the first write, after the last refusal."""
-        self.check_new_name(name)
+    def create(self, name: str, begin: Begin, like: SnapshotInfo | None = None) -> SnapshotInfo:
+        """Keep the present state under a new name. `begin`: called before the first write, after the last refusal.
+
+        `like`: a snapshot of another image whose id and dates it shall have, and whose name may be doubled as it is.
+        """
+        if like is None:
+            self.check_new_name(name)
         self._metadata.close_cleanly()
         active = self._metadata.l1
         references = self._walker.references(active)
@@ -94,6 +98,14 @@ class SnapshotKeeper:
             l1 = self._metadata.l1 or array("Q", [0])  # a disk of size 0 may have no table at all
             l1_run = self._allocate_table(dump_table(l1))
             entry = self._new_entry(name, l1_run[0], len(l1))
+            if like is not None:
+                entry = replace(
+                    entry,
+                    id=like.id,
+                    date_sec=like.date_sec,
+                    date_nsec=like.date_nsec,
+                    vm_clock_nsec=like.vm_clock_nsec,
+                )
             self._metadata.refcounts.add(runs, +1)
             self._switch_table((*self.entries, entry), counted=[*runs, l1_run])
         return entry.info(self._metadata.header.size)

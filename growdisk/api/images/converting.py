@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from growdisk.api.images.history import State, follow, states_of
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import opened, refuse_small_device, require_keys, told_no_creation
 from growdisk.api.images.pumping import Progress, clusters, nonzero_pieces, write_pieces
@@ -43,7 +44,7 @@ class RawTarget:
 class Qcow2Target:
     """A qcow2 image to be. `jobs`: threads that compress, 0 for one per processor; `key`: encrypt with LUKS.
 
-    `bitmaps`: it gets the persistent dirty bitmaps of the source, too.
+    `bitmaps`, `keep_snapshots`: it gets the persistent dirty bitmaps, the internal snapshots of the source, too.
     """
 
     options: CreateOptions
@@ -51,6 +52,7 @@ class Qcow2Target:
     jobs: int = 0
     key: bytes | None = None
     bitmaps: bool = False
+    keep_snapshots: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,13 @@ def convert_image(source: Source, path: Path, target: RawTarget | Qcow2Target, p
         size = align_up(content.size, _SECTOR)
         _refuse(path, target, size)
         bitmaps = _bitmaps(device, source, target)
+        states = _states(device, source, target)
+        first = states[0][1] if states else content
         with told_no_creation(path), NewFile(path) as new:
-            with _new_image(new, target, size) as image:
-                _fill(image, content, target, progress)
+            with _new_image(new, target, align_up(first.size, _SECTOR)) as image:
+                _fill(image, first, target, progress)
+                if isinstance(image, Qcow2Image) and isinstance(target, Qcow2Target):
+                    follow(image, states, compress=target.compress)
                 if bitmaps is not None and isinstance(image, Qcow2Image):
                     image.add_bitmaps(bitmaps)
             new.publish()
@@ -86,6 +92,15 @@ def _content(device: BlockDevice, source: Source) -> BlockDevice:
         raise SnapshotNotFound(source.path, name=source.snapshot)
     by_id = is_id(device, source.snapshot, source.selector)
     return device.snapshot_view(source.snapshot, by_id=by_id)
+
+
+def _states(device: BlockDevice, source: Source, target: RawTarget | Qcow2Target) -> list[State]:
+    """What the new image has to go through to get the snapshots; nothing where they are not taken along."""
+    if isinstance(target, RawTarget) or not target.keep_snapshots or not isinstance(device, Qcow2Image):
+        return []
+    if source.snapshot is not None:
+        raise ImageUnsupported(source.path, reason="one snapshot has no others", hint="leave --keep-snapshots out")
+    return states_of(device, target.options)
 
 
 def _bitmaps(device: BlockDevice, source: Source, target: RawTarget | Qcow2Target) -> BitmapSource | None:

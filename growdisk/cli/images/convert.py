@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
     parser.add_argument("-j", "--jobs", type=int, default=0, metavar="N", help="threads (default: one per processor)")
     parser.add_argument("-l", "--snapshot", metavar="SNAPSHOT", help="convert this internal snapshot, at its own size")
+    parser.add_argument("--keep-snapshots", action="store_true", help="take all internal snapshots of SRC along")
     parser.add_argument("--bitmaps", action="store_true", help="take the persistent dirty bitmaps of SRC along")
     add_key(parser)
     add_new_key(parser)
@@ -65,13 +66,18 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
     if _format(arguments.to, arguments.path, compress=compress) == "raw":
         if compress or key_for_new(arguments) is not None:
             raise UsageError("a raw image is neither compressed nor encrypted", hint="add -O qcow2")
-        if arguments.bitmaps:
-            raise UsageError("a raw image has no dirty bitmaps", hint="add -O qcow2")
+        if arguments.bitmaps or arguments.keep_snapshots:
+            raise UsageError("a raw image has neither snapshots nor dirty bitmaps", hint="add -O qcow2")
         return RawTarget(raw_preallocation(options))
     if arguments.compression is not None:
         options += f",compression_type={arguments.compression}"
     return Qcow2Target(
-        CreateOptions.parse(options), compress, arguments.jobs, key_for_new(arguments), arguments.bitmaps
+        CreateOptions.parse(options),
+        compress,
+        arguments.jobs,
+        key_for_new(arguments),
+        arguments.bitmaps,
+        arguments.keep_snapshots,
     )
 
 
