@@ -58,6 +58,7 @@ def make_live_plan(
             path, option="--keep-snapshots", reason="a guest that is started anew would go past its overlays",
             hint="leave it out, or use --snapshots internal",
         )  # fmt: skip
+    _refuse_shape(path, proposal.steps)
     run, steps = new_run_name(), tuple(live_steps(path, proposal.steps, restart=restart))
     guest = guest_plan(run, facts, proposal.steps, serial=around.disk.serial)
     return Plan(
@@ -86,9 +87,20 @@ def live_steps(path: Path, steps: tuple[DiskStep, ...], *, restart: bool) -> Ite
             case _ if step.name == "remake-swap":
                 yield LiveRemakeSwap(step.describe(), last)
             case _:
-                hint = "shut the guest down and run growdisk on the image"
-                reason = f"{step.name} is only done while the guest is off"
-                raise OptionUnsupported(path, option="a running guest", reason=reason, hint=hint)
+                raise _only_at_rest(path, step.name)
+
+
+def _refuse_shape(path: Path, steps: tuple[DiskStep, ...]) -> None:
+    """A running guest can grow one file system, in a partition that stays where it is."""
+    if any(step.moves for step in steps if isinstance(step, RewritePartitions)):
+        raise _only_at_rest(path, "moving a partition's content")
+    if sum(isinstance(step, GrowFilesystem) for step in steps) != 1:
+        raise _only_at_rest(path, "growing several, or none that is ext4 right in its partition,")
+
+
+def _only_at_rest(path: Path, what: str) -> OptionUnsupported:
+    hint = "shut the guest down and run growdisk on the image"
+    return OptionUnsupported(path, option="a running guest", reason=f"{what} is only done while it is off", hint=hint)
 
 
 def _refuse_options(facts: Facts, goal: Goal, options: RunOptions) -> None:
