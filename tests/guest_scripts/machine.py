@@ -122,7 +122,7 @@ def _command(disk: Path, tar: Path, doors: Doors, console: Path, bus: str, root:
         "setpriv", "--pdeathsig", "KILL", "nice", "-n", "19", qemu, "-cpu", "max", "-m", "256", "-smp", "1",
         "-accel", "tcg", "-display", "none", "-no-reboot", "-monitor", "none",
         "-kernel", str(image), "-initrd", str(initramfs),
-        "-append", f"console=ttyS0 quiet panic=-1 microroot={name}{root}",
+        "-append", f"console=ttyS0 quiet panic=-1 no_timer_check microroot={name}{root}",
         "-chardev", f"socket,id=console,path={console},server=on,wait=on", "-serial", "chardev:console",
         "-qmp", f"unix:{doors.qmp_socket},server=on,wait=off",
         "-blockdev", f"driver=file,filename={disk},node-name=file,cache.no-flush=on",
