@@ -1,0 +1,104 @@
+"""How a plan is carried out on a running guest: pure decisions from what QEMU said of the machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from growdisk.api.disks import inspect
+from growdisk.backends.online import Arrival, Bus, LiveDisk
+from growdisk.planner.failures import OptionUnsupported
+from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.live_plan import Surroundings, make_live_plan
+from growdisk.planner.plan import Plan, decode_plan, encode_plan
+from growdisk.planner.planner import Proposal, propose
+from growdisk.planner.way import Way
+from growdisk.units import GiB, MiB, parse_size
+from tests.guests.small import SmallDisk, make_disk
+
+VIRTIO = Bus("virtio-blk", Arrival.AT_ONCE)
+IDE = Bus("IDE or SATA", Arrival.RESTART)
+NVME = Bus("NVMe", Arrival.NEVER)
+DISK = LiveDisk("/machine/x", ("disk",), "node", "guest.qcow2", "qcow2", 128 * MiB, MiB, False, VIRTIO, "", (), 3, 16)
+AROUND = Surroundings(DISK, (DISK,), memory=GiB, host_free=100 * GiB, managed=False)
+WAY = Way("/run/q", "", "", "/machine/x", "agent", "", "", "", "/dev/sda", allow_reboot=False)
+
+
+def planned(
+    folder: Path, around: Surroundings = AROUND, options: RunOptions | None = None, way: Way = WAY, swap: str = "drop"
+) -> Plan:
+    image = make_disk(folder / "guest.qcow2", SmallDisk())
+    goal = Goal(parse_size("+1G"), swap=swap)
+    facts = inspect(image)
+    proposal = propose(facts, goal)
+    assert isinstance(proposal, Proposal)
+    return make_live_plan(facts, proposal, goal, options or RunOptions(), around, way)
+
+
+def with_disk(**changes: object) -> Surroundings:
+    disk = replace(DISK, **changes)
+    return replace(AROUND, disk=disk, disks=(disk,))
+
+
+def test_the_plan_has_the_steps_of_the_offline_one_and_survives_being_written_down(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    names = ["resize-image", "rewrite-partitions", "reread-partitions", "grow-filesystem", "repair-guest"]
+    assert [step.name for step in plan.steps] == names
+    assert decode_plan(encode_plan(plan)) == plan
+    assert plan.way is not None and plan.way.guest is not None and plan.way.guest.run == plan.run
+
+
+@pytest.mark.parametrize(
+    ("around", "mode", "note"),
+    [
+        (AROUND, "internal", "what it did since is lost"),
+        (with_disk(format="raw", version=0), "none", "the image is raw"),
+        (with_disk(version=2), "none", "qcow2 version 2"),
+        (with_disk(refcount_bits=1), "none", "refcounts of 1 bits"),
+        (replace(AROUND, disks=(DISK, replace(DISK, names=("data",), format="raw"))), "none", "its disk data is raw"),
+        (replace(AROUND, disks=(DISK, replace(DISK, format="raw", read_only=True))), "internal", "is lost"),
+        (replace(AROUND, host_free=3 * GiB), "none", "5 snapshots of 1.0 GiB"),
+    ],
+    ids=["usual", "raw", "version-2", "narrow", "raw-beside", "read-only-beside", "full-host"],
+)
+def test_snapshots_with_memory_are_the_default_where_qemu_can_make_them(
+    tmp_path: Path, around: Surroundings, mode: str, note: str
+) -> None:
+    plan = planned(tmp_path, around)
+    assert plan.snapshots == mode
+    assert note in " ".join(plan.notes)
+
+
+def test_what_cannot_be_is_refused_when_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(OptionUnsupported, match="raw"):
+        planned(tmp_path, with_disk(format="raw", version=0), RunOptions(snapshots="internal"))
+
+
+@pytest.mark.parametrize(
+    ("around", "options"),
+    [
+        (replace(AROUND, managed=True), RunOptions(snapshots="overlay")),
+        (AROUND, RunOptions(snapshots="overlay", keep=True)),
+        (AROUND, RunOptions(backend="guestfs")),
+        (with_disk(bus=IDE), RunOptions()),
+        (with_disk(bus=NVME), RunOptions()),
+    ],
+    ids=["libvirt-overlay", "kept-overlay", "backend", "ide", "nvme"],
+)
+def test_combinations_that_would_lose_data_or_cannot_work_are_refused(
+    tmp_path: Path, around: Surroundings, options: RunOptions
+) -> None:
+    with pytest.raises(OptionUnsupported):
+        planned(tmp_path, around, options)
+
+
+def test_a_restart_that_is_allowed_is_announced(tmp_path: Path) -> None:
+    plan = planned(tmp_path, with_disk(bus=IDE), way=replace(WAY, allow_reboot=True))
+    assert "RESTARTS once" in plan.steps[0].describe()
+    assert "the guest restarts once" in plan.notes[0]
+
+
+def test_a_host_that_may_fill_up_is_warned_of(tmp_path: Path) -> None:
+    assert "the host has" in planned(tmp_path, replace(AROUND, memory=MiB, host_free=100 * MiB)).notes[-1]
