@@ -1,0 +1,161 @@
+"""Moving a partition with all that is in it: the copy is exact, overlapping or not, and a way back lies under it."""
+
+from __future__ import annotations
+
+import random
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from growdisk.api.runs import Silent
+from growdisk.api.session import Session
+from growdisk.block.raw import RawFile
+from growdisk.partitions.table import PartitionTable
+from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.inspect import image_facts, inspect_device
+from growdisk.planner.moves import is_repeatable
+from growdisk.planner.plan import Plan, make_plan
+from growdisk.planner.planner import Proposal, propose
+from growdisk.steps.disk import Disk
+from growdisk.steps.moving import Move, copy, digest
+from growdisk.units import MiB, parse_size
+from growdisk.workflow.run_directory import RunDirectory
+from growdisk.workflow.states import Status
+from growdisk.workflow.stopping import StopRequest
+from tests.crash.dying import run_dying
+from tests.crash.test_run_crash import assert_same_disk
+from tests.guests.tools import run
+from tests.layouts.disks import Layout, look, make
+from tests.unit.cli.command import NO_APPLIANCE, growdisk, in_process
+
+HOME_BEHIND = Layout(
+    "label: dos\nlabel-id: 0x5ca1ab1e\n1: start=2048, size=20480, type=83, bootable\n"
+    "2: start=24574, size=40962, type=5\n5: start=24576, size=8192, type=82\n6: start=34816, size=30720, type=83\n",
+    34 * MiB, {1: "small-ext4", 5: "swap", 6: "small-ext4"},
+)  # fmt: skip
+ASKED = ("+10M", "--move", "6", "--partition", "1")
+
+
+# --- the copy -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("distance", [512, MiB, 5 * MiB, 11 * MiB, 30 * MiB])
+def test_a_copy_is_exact_and_leaves_its_surroundings_alone(tmp_path: Path, distance: int) -> None:
+    disk = tmp_path / "disk.raw"
+    noise = bytearray(random.Random(1).randbytes(64 * MiB))
+    move = Move(3, 2 * MiB, 2 * MiB + distance, 11 * MiB + 512)
+    with disk.open("wb") as file:  # its first half is noise, then comes a hole, then noise again
+        file.write(noise[: 7 * MiB])
+        file.seek(12 * MiB)
+        file.write(noise[12 * MiB :])
+    before = disk.read_bytes()
+    with closing(RawFile.open(disk, writable=True, lock=False)) as device:
+        told = copy(device, move, lambda: None)
+        assert digest(device, move) == told
+    after = disk.read_bytes()
+    place, end = move.new_start, move.new_start + move.size
+    assert after[place:end] == before[move.start : move.start + move.size]
+    assert (after[: move.start], after[end:]) == (before[: move.start], before[end:])
+
+
+def test_a_wrong_byte_is_noticed(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.raw"
+    disk.write_bytes(random.Random(2).randbytes(32 * MiB))
+    move = Move(3, 0, 16 * MiB, 9 * MiB)
+    with closing(RawFile.open(disk, writable=True, lock=False)) as device:
+        told = copy(device, move, lambda: None)
+        device.write(20 * MiB, bytes([device.read(20 * MiB, 1)[0] ^ 1]))
+        assert digest(device, move) != told
+
+
+def test_a_move_can_be_begun_anew_only_where_nothing_needed_is_written_over() -> None:
+    table = PartitionTable("gpt", "A", 512, 100 * MiB, ())
+    assert is_repeatable(table, (Move(3, 10 * MiB, 30 * MiB, 20 * MiB),))
+    assert not is_repeatable(table, (Move(3, 10 * MiB, 29 * MiB, 20 * MiB),))
+    chain = (Move(4, 30 * MiB, 60 * MiB, 20 * MiB), Move(3, 10 * MiB, 40 * MiB, 20 * MiB))
+    assert not is_repeatable(table, chain)
+
+
+# --- the run ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["qcow2", "raw"])
+def test_a_run_that_fails_later_puts_everything_back(tmp_path: Path, kind: str) -> None:
+    image = make(tmp_path / f"guest.{kind}", replace(HOME_BEHIND, image_format=kind))
+    before = look(image, kind)
+    answer = growdisk("expand", image, *ASKED, env=NO_APPLIANCE)  # the first step behind the table fails
+    assert (answer.code, "is as it was before the run" in answer.out) == (4, True), answer
+    assert look(image, kind) == before
+
+
+def test_without_snapshots_no_partition_is_moved_over_itself(tmp_path: Path) -> None:
+    image = make(tmp_path / "guest.qcow2", HOME_BEHIND)
+    answer = in_process("plan", image, *ASKED, "--snapshots", "none")
+    assert (answer.code, "moves by less than its own size" in answer.err) == (3, True), answer
+    assert in_process("plan", image, "+100M", *ASKED[1:], "--snapshots", "none").code == 0
+
+
+def test_no_consent_names_what_stands_there_and_the_commands(tmp_path: Path) -> None:
+    image = make(tmp_path / "guest.qcow2", HOME_BEHIND)
+    answer = in_process("plan", image, "+10M", "--partition", "1")
+    assert answer.code == 3
+    assert "partition 5 (swap, 4.0 MiB) and partition 6 (ext4, 15.0 MiB) stand between partition 1" in answer.err
+    assert "--move 6" in answer.err
+    assert "--delete 6" in answer.err
+
+
+# --- crashes ------------------------------------------------------------------------------------
+
+
+def _planned(image: Path, disk: Disk) -> Plan:
+    """The same in every process: the first two steps, which need no appliance."""
+    goal = Goal(parse_size("+10M"), partition="1", move=(6,))
+    facts = inspect_device(disk, image_facts(disk.active, image))
+    proposal = propose(facts, goal)
+    assert isinstance(proposal, Proposal)
+    plan = make_plan(facts, proposal, goal, RunOptions())
+    return replace(plan, run="20260101-000000-test", steps=plan.steps[:2])
+
+
+@pytest.mark.parametrize("kind", ["qcow2", "raw"])
+def test_a_move_that_dies_at_any_write_is_finished_or_undone(tmp_path: Path, kind: str) -> None:
+    pristine = make(tmp_path / f"pristine.{kind}", replace(HOME_BEHIND, image_format=kind))
+    folder = tmp_path / "run"
+    image = folder / f"guest.{kind}"
+
+    def reset() -> Plan:
+        run("rm", "-rf", folder)
+        folder.mkdir()
+        run("cp", "--sparse=always", pristine, image)
+        with closing(Disk.open(image, kind)) as disk:  # type: ignore[arg-type]
+            return _planned(image, disk)
+
+    def begin(plan: Plan) -> None:
+        with closing(Disk.open(image, kind)) as disk:  # type: ignore[arg-type]
+            session = Session.begin(image, plan, disk, RunDirectory(image), Silent(), StopRequest())
+            session.engine.advance()
+
+    def go(plan: Plan, *, back: bool) -> None:
+        with closing(Disk.open(image, kind)) as disk:  # type: ignore[arg-type]
+            session = Session.reopen(image, plan, disk, RunDirectory(image), Silent(), StopRequest())
+            session.engine.go_back() if back else session.engine.advance()
+
+    plan = reset()
+    begin(plan)
+    grown = tmp_path / f"grown.{kind}"
+    run("cp", "--sparse=always", image, grown)
+    undone = finished = 0
+    for change in range(12, 1000, 7):
+        plan = reset()
+        if not run_dying(lambda plan=plan: begin(plan), change):
+            break
+        state = RunDirectory(image).state()
+        if state.status is Status.NONE:
+            continue
+        back = change % 2 == 0 and not state.settling
+        go(plan, back=back)
+        assert_same_disk(image, pristine if back else grown)
+        undone, finished = undone + back, finished + (not back)
+    assert min(undone, finished) >= 3, (undone, finished)
