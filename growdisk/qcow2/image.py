@@ -77,6 +77,7 @@ class Qcow2Image:
             header = repaired(file, header, path)
         image = cls(file, path, header, backing, data, data_file, writable=writable)
         if writable:
+            image._refuse_cut_off()
             image._metadata.set_dirty_bit(dirty=False)
         return image
 
@@ -103,6 +104,15 @@ class Qcow2Image:
     @classmethod
     def _open_below(cls, path: Path, above: tuple[Path, ...], key: Passphrase | None = None) -> BlockDevice:
         return cls._open(path, writable=False, with_backing=True, above=above, key=key)
+
+    def _refuse_cut_off(self) -> None:
+        """Before anything is written: where clusters behind the file's end are counted, none may be in use."""
+        if not self._metadata.refcounts.counts_from(self.header.geometry.clusters(self._file.size)):
+            return
+        snapshots = self._parts.snapshots
+        tables = [self._metadata.l1, *(snapshots.load(entry.id, by_id=True)[1] for entry in snapshots.entries)]
+        for l1 in tables:
+            self._parts.walker.references(l1)  # ImageDamaged for what lies behind
 
     # --- what it is -------------------------------------------------------------------------------
 

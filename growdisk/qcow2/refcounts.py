@@ -65,6 +65,18 @@ class Refcounts:
                 break
         return min(found, limit)
 
+    def counts_from(self, cluster: int) -> bool:
+        """Whether `cluster` or any behind it has a count: in a file that ends before it, a leak, or a cut file."""
+        index, entry = divmod(cluster, self.geometry.refblock_entries)
+        if any(
+            self._cache.get(later).count(0) < self.geometry.refblock_entries
+            for later, offset in enumerate(self.table[index + 1 :], index + 1)
+            if offset
+        ):
+            return True
+        block = self.block(index)
+        return block is not None and block[entry:].count(0) < len(block) - entry
+
     def all_equal(self, first: int, count: int, value: int) -> bool:
         """Whether each of `count` clusters from `first` has exactly this count."""
         for index, entry, length in self._pieces(first, count):
