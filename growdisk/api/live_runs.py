@@ -22,8 +22,10 @@ from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.planner.planner import AllDone, Proposal, propose
 from growdisk.steps.live_context import Inside
+from growdisk.steps.live_failures import StoppedOnOverlays
 from growdisk.values import dataclass, replace
 from growdisk.workflow.engine import Observer
+from growdisk.workflow.failures import StoppedWithoutWayBack
 from growdisk.workflow.journal import Event, Record
 from growdisk.workflow.run_directory import RunDirectory, RunNotRecorded, refuse_if_open
 from growdisk.workflow.states import RunState, Status
@@ -122,7 +124,7 @@ def _reached_again(path: Path, plan: Plan) -> Reached | None:
 def carry_out(session: LiveSession, action: Callable[[], RunState]) -> Result:
     """Do it, and say how it ended."""
     with closing(session.snapshots):
-        error = error_of(action)
+        error = _in_our_words(session, error_of(action))
         session.directory.make_room()
         state, plan = session.engine.state, session.plan
         return Result(
@@ -131,6 +133,13 @@ def carry_out(session: LiveSession, action: Callable[[], RunState]) -> Result:
             how_far_back(state) if error is None else "", error, plan.snapshots, kept=state.status is Status.KEPT,
             notes=plan.notes,
         )  # fmt: skip
+
+
+def _in_our_words(session: LiveSession, error: GrowdiskError | None) -> GrowdiskError | None:
+    """A run on overlays does have a way back, once the guest is off."""
+    if isinstance(error, StoppedWithoutWayBack) and session.plan.snapshots == "overlay":
+        return StoppedOnOverlays(session.path, step=error.step, reason=error.reason)
+    return error
 
 
 def refuse_forward_without_guest(path: Path, state: RunState) -> None:

@@ -85,6 +85,19 @@ class OverlaysNeedRest(NeedsUser):
 
 
 @dataclass(eq=False)
+class StoppedOnOverlays(NeedsUser):
+    WHAT: ClassVar[str] = "step {step} failed; the guest runs on, on its overlays"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = (
+        "mend the cause, then growdisk resume {path}; or shut the guest down (do not restart it from the image) and run "
+        "growdisk rollback {path}"
+    )
+    path: Path
+    step: str
+    reason: str
+
+
+@dataclass(eq=False)
 class WrongImage(NeedsUser):
     WHAT: ClassVar[str] = "the guest was started from {file}, and this run has its newest data in {expected}"
     WHY: ClassVar[str] = "what was written during the run lies in overlays, which that start went past"
