@@ -89,8 +89,8 @@ class StoppedOnOverlays(NeedsUser):
     WHAT: ClassVar[str] = "step {step} failed; the guest runs on, on its overlays"
     WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = (
-        "mend the cause, then growdisk resume {path}; or shut the guest down (do not restart it from the image) and run "
-        "growdisk rollback {path}"
+        "mend the cause, then growdisk resume {path}; or shut the guest down (do not restart it from the image) and "
+        "run growdisk rollback {path}"
     )
     path: Path
     step: str
