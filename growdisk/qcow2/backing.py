@@ -43,7 +43,10 @@ def open_backing(image: Path, header: Header, above: tuple[Path, ...], open_qcow
     path = backing_path(image, header.backing_file)
     chain = (*above, image.resolve())
     if path.resolve() in chain:
-        raise ImageUnsupported(image, reason=f"its backing file '{header.backing_file}' is an image of its own chain")
+        raise ImageUnsupported(
+            image, reason=f"its backing file '{header.backing_file}' is an image of its own chain",
+            hint="give one of them another backing file (growdisk image rebase --unsafe); nothing was changed",
+        )  # fmt: skip
     if len(chain) > MAX_DEPTH:
         raise ImageUnsupported(image, reason=f"its backing chain has more than {MAX_DEPTH} layers")
     if not path.exists():

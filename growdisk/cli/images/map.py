@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from growdisk.cli.images.shared import add_format, add_path, printable
@@ -31,8 +32,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _lines(records: Iterator[MapRecord]) -> Iterator[str]:
     """Data only, as qemu-img; compressed and encrypted ones, at which it stops, have no place that could be told."""
+    first = [record for record in (next(records, None),) if record is not None]  # an image that cannot be read refuses
     yield f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File"
-    for record in records:
+    for record in chain(first, records):
         if record.data and not record.zero:
             place = "-" if record.offset is None else _hex(record.offset)
             row = f"{_hex(record.start):<16}{_hex(record.length):<16}{place:<16}"

@@ -80,3 +80,12 @@ def test_o_help_lists_every_option_that_can_be_given(verb: str, capsys: pytest.C
     assert main(["image", verb, "-o", "help"]) == 0
     listed = capsys.readouterr().out
     assert all(f"  {field.name}=" in listed for field in fields(CreateOptions))
+
+
+def test_a_map_that_is_refused_says_nothing_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "base.raw").write_bytes(bytes(4096))
+    assert main(["image", "create", str(tmp_path / "top"), "-b", "base.raw"]) == 0
+    (tmp_path / "base.raw").unlink()
+    capsys.readouterr()
+    assert main(["image", "map", str(tmp_path / "top")]) == 3
+    assert capsys.readouterr().out == ""
