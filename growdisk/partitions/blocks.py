@@ -72,12 +72,15 @@ def blocks_behind(table: PartitionTable, target: Partition, policy: BlockerPolic
 
 
 def blocks_inside(table: PartitionTable, target: Partition, policy: BlockerPolicy) -> list[Block]:
-    """The logical partitions behind `target`, itself a logical one. One that would give others new numbers stays."""
+    """The logical partitions behind `target`, itself a logical one.
+
+    One whose going would give others new numbers stays; swap moves then.
+    """
     found = []
     for part in sorted((p for p in table.logicals if p.start >= target.end), key=_start):
         fate = _fate((part,), policy)
         if fate is Fate.GOES and any(p.number > part.number and _stays(p, policy) for p in table.logicals):
-            fate = Fate.STAYS
+            fate = Fate.STAYS if part.number in policy.delete else Fate.MOVES
         found.append(Block((part,), fate))
     return found
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from growdisk.filesystems.content import Content
 from growdisk.partitions.growth import BlockerPolicy, Grown, NothingToDo, SwapPolicy, plan_growth
 from growdisk.partitions.shares import Share, plan_shares
-from growdisk.partitions.table import Partition, PartitionTable
+from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, WouldShrink
 from growdisk.planner.goal import Goal
@@ -103,7 +103,8 @@ def _growth(
     growth = plan_shares(table, shares, new_size, policy)
     if isinstance(growth, Grown | NothingToDo):
         return growth
-    others = [p for p in facts.candidates if isinstance(plan_growth(table, p.number, new_size, policy), Grown)]
+    candidates = [] if goal.grow else [p for p in facts.candidates if p.number not in shares]
+    others = [p for p in candidates if isinstance(plan_growth(table, p.number, new_size, policy), Grown)]
     hint = "".join(f"; {facts.name_of(p.number)} could grow without that: --partition {p.number}" for p in others[-1:])
     raise CannotGrow(facts.image.path, next(iter(shares)), reason=growth.reason, hint=growth.hint + hint)
 
@@ -164,5 +165,11 @@ def _given_up(facts: Facts, goal: Goal, growth: Grown) -> Iterator[str]:
         if part.number in facts.swaps:
             becomes = " (a swap file takes its place)" if goal.swap == "file" else ""
             yield f"sda{part.number}: swap partition of {size}{becomes}"
-        elif part.role.value != "extended":
-            yield f"sda{part.number}: {kind}, {size}, as --delete {part.number} asked"
+        elif part.role is not Role.EXTENDED:
+            yield f"sda{part.number}: {kind}, {size}, as --delete {_asked_for(part, goal, growth)} asked"
+
+
+def _asked_for(part: Partition, goal: Goal, growth: Grown) -> int:
+    """The number that speaks for it: its own, or that of the extended partition around it."""
+    outer = next((p.number for p in growth.removed if p.role is Role.EXTENDED), part.number)
+    return part.number if part.number in goal.delete else outer

@@ -111,12 +111,13 @@ class _Asked:
     move: tuple[int, ...] = ()
     grow: tuple[str, ...] = ()
     sector_size: int = 512
+    to_gpt: bool = False
 
     def goal(self) -> Goal:
         wanted = parse_size(self.size) if self.size else None
         return Goal(
             wanted, self.partition, self.swap, self.delete, self.preallocation, self.move, grown(self.grow),
-            self.sector_size,
+            self.sector_size, self.to_gpt,
         )  # fmt: skip
 
 
