@@ -110,6 +110,12 @@ def _refuse_options(facts: Facts, goal: Goal, options: RunOptions) -> None:
             path, option=f"--preallocation {goal.preallocation}", reason="QEMU grows the disk of a running guest",
             hint="leave the option out: space is then taken as the guest fills it",
         )  # fmt: skip
+    if goal.move or len(goal.grow) > 1:
+        raise OptionUnsupported(
+            path, option="--move" if goal.move else "several --grow",
+            reason="a partition can only be moved while nobody uses it",
+            hint="shut the guest down and run growdisk on the image",
+        )  # fmt: skip
     if options.backend != "auto":
         raise OptionUnsupported(
             path, option=f"--backend {options.backend}", reason="a running guest does the work itself",
