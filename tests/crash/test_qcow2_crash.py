@@ -21,6 +21,7 @@ from tests.crash.recording import RecordingFile
 from tests.crash.states import CrashState, crash_states, durable_content
 from tests.crash.worlds import (
     ACROSS_SIZES,
+    BESIDE_BITMAPS,
     COMPRESSED,
     L1_MOVES,
     PREALLOCATED,
@@ -50,6 +51,7 @@ CASES = [
     *((LARGE, scenario) for scenario in (RESIZES[1], ACROSS_SIZES[1])),
     *((shape, scenario) for scenario in COMPRESSED for shape in (V2, V3, TINY, EXTENDED)),
     *((shape, scenario) for scenario in PREALLOCATED for shape in (V3, TINY, EXTENDED)),
+    *((shape, scenario) for scenario in BESIDE_BITMAPS for shape in (V3, TINY)),
     *((shape, scenario) for scenario in UPGRADES for shape in (V2, TINY_V2)),
     (Shape(3, 12, 0), SNAPSHOTS[0]),  # refcounts that have to become wider first
     (Shape(3, 9, 1), SNAPSHOTS[1]),

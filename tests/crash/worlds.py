@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from growdisk.block.raw import RawFile
+from growdisk.qcow2.bitmap_copy import BitmapSource
+from growdisk.qcow2.bitmap_directory import AUTO, Bitmap, Directory
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import Compat, CreateOptions
 from growdisk.qcow2.image import Qcow2Image
@@ -158,6 +160,23 @@ RESIZES = (
     Scenario("grow-odd", several(SOME_DATA, grow(1 * MiB + 512)), grow(3 * MiB + 1024)),
     Scenario("grow-over-longer-backing", write(1, 100 * KiB, 412 * KiB), grow(1 * MiB), size=512 * KiB, backed=True),
     Scenario("shrink", SOME_DATA, grow(400 * KiB)),
+)
+
+
+def track(image: Qcow2Image) -> None:
+    """A bitmap that notes writes and one that is switched off, with bits in both."""
+    header, none = image.header, Directory(0, ())
+    source = BitmapSource(RawFile.open(image.path, lock=False), header, none)
+    source.bitmaps = (Bitmap(b"on", 0, 0, AUTO, 9), Bitmap(b"off", 0, 0, 0, 16))
+    image.add_bitmaps(source)
+
+
+BESIDE_BITMAPS = (
+    Scenario("write-beside-bitmaps", several(SOME_DATA, track), write(7, 500 * KiB, 90 * KiB), whole=False),
+    Scenario("grow-beside-bitmaps", several(ONE_SNAPSHOT, track), grow(5 * MiB)),
+    Scenario("shrink-beside-bitmaps", several(SOME_DATA, track), grow(400 * KiB)),
+    Scenario("apply-beside-bitmaps", several(TWO_SNAPSHOTS, track), go_back("old")),
+    Scenario("take-beside-bitmaps", several(SOME_DATA, track), take("one")),
 )
 UPGRADES = (
     Scenario("upgrade", ONE_SNAPSHOT, lambda image: image.resize(900 * KiB, upgrade=True)),
