@@ -18,28 +18,44 @@ while True:
     time.sleep(0.1)
 """
 
+# Counted in the guest: its console is slow. How many records are as they were written, and how many must be.
+_JUDGE = """\
+acknowledged = open("/run/acknowledged").read()
+sound = 0
+for number, line in enumerate(open("/root/records"), start=1):
+    if line != "%d %064x\\n" % (number, number * number):
+        break
+    sound = number
+print(sound, acknowledged)
+"""
+_PATIENCE = 600.0  # a busy host may take minutes for what an idle one does in a second
+
 
 def start_writer(guest: LiveGuest) -> None:
-    guest.run(f"cat >/run/writer.py <<'END'\n{_WRITER}END\nsystemd-run --quiet --unit=writer python3 /run/writer.py")
+    guest.run(
+        f"cat >/run/writer.py <<'END'\n{_WRITER}END\nsystemd-run --quiet --unit=writer python3 /run/writer.py",
+        _PATIENCE,
+    )
 
 
 def assert_nothing_lost(guest: LiveGuest, at_least: int = 20) -> None:
     """Every acknowledged record is there, in order, and the writer is still at it."""
-    acknowledged = int(guest.run("systemctl is-active --quiet writer && cat /run/acknowledged"))
-    lines = guest.run("cat /root/records").splitlines()
-    assert lines[:acknowledged] == [f"{n} {n * n:064x}" for n in range(1, acknowledged + 1)]
-    assert acknowledged >= at_least
+    guest.run(f"cat >/run/judge.py <<'END'\n{_JUDGE}END", _PATIENCE)
+    sound, acknowledged = guest.run("systemctl is-active --quiet writer && python3 /run/judge.py", _PATIENCE).split()
+    assert int(sound) >= int(acknowledged) >= at_least
 
 
 def boot_id(guest: LiveGuest) -> str:
-    return guest.run("cat /proc/sys/kernel/random/boot_id").strip()
+    return guest.run("cat /proc/sys/kernel/random/boot_id", _PATIENCE).strip()
 
 
 def sizes(guest: LiveGuest) -> dict[str, int]:
     """What the guest's kernel has: sda, sda1, ... in bytes, and / as df sees it."""
-    lines = guest.run("lsblk --bytes --noheadings --list --output NAME,SIZE; df -B1 --output=target,size / | tail -1")
+    lines = guest.run(
+        "lsblk --bytes --noheadings --list --output NAME,SIZE; df -B1 --output=target,size / | tail -1", _PATIENCE
+    )
     return {line.split()[0]: int(line.split()[1]) for line in lines.splitlines()}
 
 
 def swaps(guest: LiveGuest) -> list[str]:
-    return guest.run("tail -n +2 /proc/swaps | cut -d' ' -f1").split()
+    return guest.run("tail -n +2 /proc/swaps | cut -d' ' -f1", _PATIENCE).split()

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from growdisk.units import GiB, MiB
+from tests.e2e.boot import BootReport, boot
 from tests.e2e.process import Answer, Host, wait_for
-from tests.guests.classic import DISK_SIZE, TABLE
+from tests.guests.classic import DISK_SIZE, SWAP_SIZE, TABLE
 from tests.online.inside import assert_nothing_lost, boot_id, sizes, start_writer, swaps
 from tests.online.machine import BOOTED, LiveGuest
 
@@ -24,18 +25,20 @@ STEPS = ["resize-image", "rewrite-partitions", "reread-partitions", "grow-filesy
 def test_the_running_guest_grows_without_a_restart_and_boots_clean_afterwards(
     scsi_guest: LiveGuest, host: Host
 ) -> None:
-    guest, boot = scsi_guest, boot_id(scsi_guest)
+    guest, first = scsi_guest, boot_id(scsi_guest)
     start_writer(guest)
     answer = host.growdisk("expand", "--qmp", guest.sockets.qmp, "+10G")
     assert_grown(answer, guest)
-    assert boot_id(guest) == boot
+    assert boot_id(guest) == first
     assert_nothing_lost(guest)
     assert host.growdisk("expand", guest.image, "--online", "agent").result == "nochange"
+    guest.run("systemctl stop writer")
     assert_boots_clean(guest)
 
 
+@pytest.mark.slow
 def test_a_kept_run_goes_back_to_a_step_forward_again_and_all_the_way_back(scsi_guest: LiveGuest, host: Host) -> None:
-    guest, boot = scsi_guest, boot_id(scsi_guest)
+    guest, first = scsi_guest, boot_id(scsi_guest)
     assert host.growdisk("expand", guest.image, "+10G", "--online", "agent", "--keep-snapshots").code == 0
     status = host.growdisk("status", "--qmp", guest.sockets.qmp).document
     assert (status["state"], status["next"]) == ("kept", ["rollback", "commit"])
@@ -51,9 +54,10 @@ def test_a_kept_run_goes_back_to_a_step_forward_again_and_all_the_way_back(scsi_
     whole = host.growdisk("rollback", guest.image)
     assert (whole.code, whole.result) == (0, "restored"), whole
     assert_as_before(guest)
-    assert boot_id(guest) == boot
+    assert boot_id(guest) == first
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_every_step_is_finished_by_resume_and_costs_the_guest_nothing(
     scsi_guest: LiveGuest, host: Host
 ) -> None:
@@ -117,13 +121,15 @@ def assert_as_before(guest: LiveGuest) -> None:
         assert machine.status() == "running"
 
 
-def assert_boots_clean(guest: LiveGuest) -> None:
-    guest.run("systemctl stop writer; rm /root/records; systemd-run --quiet --on-active=1 systemctl reboot")
-    report = guest.wait_for_report()
+def assert_boots_clean(guest: LiveGuest, kind: str = "qcow2") -> BootReport:
+    """Shut down and started anew, by a clock that a busy host does not hurry."""
+    guest.power_off(600)
+    report = boot(guest.image, kind)
     assert (report.failed_units, report.waits) == ((), ())
-    assert report.disks["sda1"] == NEW_SIZE - MiB
-    guest.power_off()
-    subprocess.run(["qemu-img", "check", "-q", guest.image], check=True)
+    assert NEW_SIZE - SWAP_SIZE - 4 * MiB <= report.disks["sda1"] < NEW_SIZE
+    if kind == "qcow2":
+        subprocess.run(["qemu-img", "check", "-q", guest.image], check=True)
+    return report
 
 
 def _qemu_img(image: Path) -> dict:

@@ -1,0 +1,134 @@
+"""The long matrix: every bus, every way inside, every kind of swap and of snapshot, in a real running guest."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from growdisk.units import GiB, MiB
+from tests.e2e.process import Answer, Host, wait_for
+from tests.guests.classic import DISK_SIZE, SWAP_SIZE
+from tests.guests.tools import run
+from tests.online.inside import assert_nothing_lost, boot_id, sizes, start_writer, swaps
+from tests.online.machine import LiveGuest, ssh_config, started, wake_copy
+from tests.online.test_live_expand import NEW_SIZE, assert_as_before, assert_boots_clean
+
+pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(2400)]
+
+
+def grown(answer: Answer) -> None:
+    assert (answer.code, answer.result) == (0, "changed"), answer
+
+
+def test_over_ssh_on_virtio_blk_swap_moves_to_the_end(tmp_path: Path, host: Host) -> None:
+    with started(wake_copy("blk", tmp_path), disk="blk", woken=True) as guest:
+        boot = boot_id(guest)
+        start_writer(guest)
+        inside = ("--ssh", "guest", "--ssh-config", ssh_config(guest, tmp_path))
+        grown(host.growdisk("expand", guest.image, "+10G", "--swap", "move", *inside))
+        seen = sizes(guest)
+        assert seen["vda"] == NEW_SIZE
+        assert NEW_SIZE - SWAP_SIZE - 4 * MiB <= seen["vda1"] <= NEW_SIZE - SWAP_SIZE
+        assert swaps(guest) == ["/dev/vda5"]
+        assert boot_id(guest) == boot
+        assert_nothing_lost(guest)
+        assert host.left_files() == []
+        guest.run("systemctl stop writer")
+        assert len(assert_boots_clean(guest).swap) == 1
+
+
+def test_swap_becomes_a_file_that_is_in_use_at_once(scsi_guest: LiveGuest, host: Host) -> None:
+    grown(host.growdisk("expand", "--qmp", scsi_guest.sockets.qmp, "+10G", "--swap", "file"))
+    assert swaps(scsi_guest) == ["/swapfile"]
+    assert sizes(scsi_guest)["sda1"] == NEW_SIZE - MiB
+    assert len(assert_boots_clean(scsi_guest).swap) == 1
+
+
+def test_a_disk_on_ide_takes_one_announced_restart_or_is_refused(tmp_path: Path, host: Host) -> None:
+    with started(wake_copy("ide", tmp_path), disk="ide", woken=True) as guest:
+        refused = host.growdisk("expand", guest.image, "+10G", "--online", "agent")
+        assert (refused.code, "--allow-reboot" in str(refused.error["do"])) == (3, True), refused
+        boot = boot_id(guest)
+        words = (guest.image, "+10G", "--online", "agent", "--allow-reboot")
+        assert "restarts once" in str(host.growdisk("plan", *words).document["notes"])
+        answer = host.growdisk("expand", *words)
+        grown(answer)
+        guest.wait_for_report()  # of the one restart
+        assert boot_id(guest) != boot
+        assert sizes(guest)["sda1"] == NEW_SIZE - MiB
+        assert guest.console_text.count(b"GROWDISK-BOOT-REPORT") == 1
+
+
+@pytest.mark.parametrize("snapshots", ["auto", "overlay"])
+def test_a_raw_image_grows_live(classic_copy: Path, tmp_path: Path, host: Host, snapshots: str) -> None:
+    raw = tmp_path / "guest.raw"
+    run("qemu-img", "convert", "-O", "raw", classic_copy, raw)
+    with started(raw, "raw") as guest:
+        guest.wait_for_report()
+        start_writer(guest)
+        answer = host.growdisk("expand", "--qmp", guest.sockets.qmp, "+10G", "--snapshots", snapshots)
+        grown(answer)
+        assert answer.document["snapshots"] == ("none" if snapshots == "auto" else "overlay")
+        assert sizes(guest)["sda1"] == NEW_SIZE - MiB
+        with guest.monitor() as machine:
+            assert machine.disks()[0].file == str(raw)
+        assert_nothing_lost(guest)
+        guest.run("systemctl stop writer; sync")
+        guest.power_off()
+    assert sorted(p.name for p in (tmp_path / "guest.raw.growdisk").iterdir()) == ["journal.jsonl", "plan.json"]
+    assert raw.stat().st_size == NEW_SIZE
+
+
+def test_overlays_survive_a_power_cut_and_are_thrown_away_or_kept_while_the_guest_is_off(
+    tmp_path: Path, host: Host
+) -> None:
+    with started(wake_copy("scsi", tmp_path), woken=True) as guest:
+        command = host.start("expand", "--qmp", guest.sockets.qmp, "+10G", "--snapshots", "overlay")
+        wait_for(command, guest.image, "verified", "rewrite-partitions")
+        command.kill()
+        refused = host.growdisk("rollback", guest.image)
+        assert (refused.code, "shut the guest down" in str(refused.error["do"])) == (5, True), refused
+        guest.pull_the_plug()
+        back = host.growdisk("rollback", guest.image)
+        assert (back.code, back.result) == (0, "restored"), back
+    with started(guest.image, woken=True) as again:
+        assert_as_before(again)
+
+
+def test_without_snapshots_a_run_is_taken_back_until_the_file_system_has_grown(
+    scsi_guest: LiveGuest, host: Host
+) -> None:
+    guest = scsi_guest
+    start_writer(guest)
+    words: tuple[str | Path, ...] = ("expand", "--qmp", guest.sockets.qmp, "+10G", "--snapshots", "none")
+    command = host.start(*words)
+    wait_for(command, guest.image, "verified", "reread-partitions")
+    command.kill()
+    back = host.growdisk("rollback", guest.image)
+    assert (back.code, back.result) == (0, "restored"), back
+    assert_as_before(guest)
+    command = host.start(*words)
+    wait_for(command, guest.image, "applied", "grow-filesystem")
+    command.kill()
+    stuck = host.growdisk("rollback", guest.image)
+    assert (stuck.code, stuck.result) == (5, "stuck"), stuck
+    grown(host.growdisk("resume", guest.image))
+    assert sizes(guest)["sda1"] == NEW_SIZE - MiB
+    assert_nothing_lost(guest)
+
+
+@pytest.mark.parametrize("step", ["rewrite-partitions", "reread-partitions", "grow-filesystem", "repair-guest"])
+def test_a_power_cut_in_a_step_then_a_boot_and_resume_finish_it(scsi_guest: LiveGuest, host: Host, step: str) -> None:
+    command = host.start("expand", "--qmp", scsi_guest.sockets.qmp, "+10G")
+    wait_for(command, scsi_guest.image, "applying", step)
+    scsi_guest.run("sleep 2; true")
+    scsi_guest.pull_the_plug()
+    command.ended()
+    with started(scsi_guest.image) as guest:
+        guest.wait_for_report()
+        grown(host.growdisk("resume", guest.image))
+        assert sizes(guest)["sda1"] == DISK_SIZE + 10 * GiB - MiB
+        assert_boots_clean(guest)
+    subprocess.run(["qemu-img", "check", "-q", scsi_guest.image], check=True)
