@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     from growdisk.workflow.stopping import StopRequest
 
 
-def inspect(target: Path | LiveRequest, image_format: ImageFormat | None = None, sector_size: int = 512) -> Facts:
+def inspect(
+    target: Path | LiveRequest, image_format: ImageFormat | None = None, sector_size: int = 512,
+    keys: tuple[bytes, ...] = (),
+) -> Facts:  # fmt: skip
     """What is in the image, or on the running guest's disk."""
     if isinstance(target, Path):
         from growdisk.api.disks import inspect as inspect_image
 
         with naming_the_guest(target, "show"):
-            return inspect_image(target, image_format, sector_size)
+            return inspect_image(target, image_format, sector_size, keys)
     from growdisk.api.online import inspect_online
 
     return inspect_online(target, image_format)

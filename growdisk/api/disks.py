@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from growdisk.backends.volumes.keyring import Keyring
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageNotReadable
@@ -16,10 +17,12 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import ImageFormat, probe_format
 
 
-def inspect(path: Path, image_format: ImageFormat | None = None, sector_size: int = 512) -> Facts:
+def inspect(
+    path: Path, image_format: ImageFormat | None = None, sector_size: int = 512, keys: tuple[bytes, ...] = ()
+) -> Facts:
     """What is in the image at `path`. Refused while a guest has it open, as qemu-img does."""
     with _opened(path, image_format or probed_format(path)) as device:
-        return inspect_device(device, image_facts(device, path), sector_size)
+        return inspect_device(device, image_facts(device, path), sector_size, Keyring(keys))
 
 
 def probed_format(path: Path) -> ImageFormat:

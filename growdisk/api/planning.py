@@ -17,7 +17,7 @@ from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
 def plan(path: Path, goal: Goal, options: RunOptions, image_format: ImageFormat | None = None) -> Result:
     """What `expand` would do, and what the disk would look like afterwards."""
     directory = RunDirectory.beside(path)
-    facts = inspect(path, image_format, goal.sector_size)
+    facts = inspect(path, image_format, goal.sector_size, options.keys)
     refuse_if_open(directory)
     proposal = propose(facts, goal)
     if isinstance(proposal, AllDone):

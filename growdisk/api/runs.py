@@ -13,6 +13,7 @@ from growdisk.api.in_use import naming_the_guest
 from growdisk.api.result import Result, step_reports
 from growdisk.api.session import Session
 from growdisk.backends.machine import require_appliance
+from growdisk.backends.volumes.keyring import Keyring
 from growdisk.errors import GrowdiskError
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.inspect import image_facts, inspect_device
@@ -46,7 +47,8 @@ def expand(
     directory = RunDirectory.beside(path)
     with closing(Disk.open(directory.image, image_format or probed_format(path))) as disk:
         refuse_if_open(directory)  # now that the image is ours: a run that is going on is named by its process
-        facts = inspect_device(disk, image_facts(disk.active, path), goal.sector_size)
+        keyring = Keyring(options.keys)
+        facts = inspect_device(disk, image_facts(disk.active, path), goal.sector_size, keyring)
         proposal = propose(facts, goal)
         if isinstance(proposal, AllDone):
             layout = layout_of(facts)
@@ -54,20 +56,25 @@ def expand(
         plan = make_plan(facts, proposal, goal, options)
         require_appliance()
         try:
-            session = Session.begin(path, plan, disk, directory, observer or Silent(), stop or StopRequest())
+            session = Session.begin(path, plan, disk, directory, observer or Silent(), stop or StopRequest(), keyring)
         except OSError as error:
             directory.withdraw()
             raise RunNotRecorded(path, reason=error.strerror or str(error)) from error
         return _carry_out(session, session.engine.advance)
 
 
-def resume(path: Path, observer: Observer | None = None, stop: StopRequest | None = None) -> Result:
-    """Go on with an unfinished run, in the direction it was going. A finished or kept one is left as it is."""
+def resume(
+    path: Path, observer: Observer | None = None, stop: StopRequest | None = None, keys: tuple[bytes, ...] = ()
+) -> Result:
+    """Go on with an unfinished run, in the direction it was going. A finished or kept one is left as it is.
+
+    `keys` are the passphrases of what is encrypted inside.
+    """
     directory = RunDirectory.beside(path)
     state = directory.state()
     if state.finished or state.status is Status.KEPT:
         return _nothing_to_resume(path, directory, state)
-    return _with_session(path, "resume", observer, stop, lambda session: session.engine.advance)
+    return _with_session(path, "resume", observer, stop, lambda session: session.engine.advance, keys=keys)
 
 
 def rollback(
@@ -103,6 +110,7 @@ def commit(path: Path, observer: Observer | None = None) -> Result:
 def _with_session(
     path: Path, verb: str, observer: Observer | None, stop: StopRequest | None,
     action: Callable[[Session | LiveSession], Callable[[], RunState]], *, undoable: bool = False,
+    keys: tuple[bytes, ...] = (),
 ) -> Result:  # fmt: skip
     directory = RunDirectory.beside(path)
     _refuse_without_run(path, verb, directory.state(), undoable=undoable)
@@ -115,9 +123,11 @@ def _with_session(
     ):
         _refuse_without_run(path, verb, directory.state(), undoable=undoable)  # now that nobody else can end it
         session = Session.reopen(
-            path, plan, disk, directory, observer or Silent(), stop or StopRequest(),
+            path, plan, disk, directory, observer or Silent(), stop or StopRequest(), Keyring(keys),
             accepting=verb == "commit",
         )  # fmt: skip
+        if verb == "resume":
+            session.refuse_locked()
         return _carry_out(session, action(session))
 
 
@@ -153,7 +163,8 @@ def _carry_out(session: Session, action: Callable[[], RunState]) -> Result:
 
 def _result(session: Session, error: GrowdiskError | None) -> Result:
     state, plan = session.engine.state, session.plan
-    facts = inspect_device(session.disk, image_facts(session.disk.base(writable=False), session.path), plan.sector_size)
+    image = image_facts(session.disk.base(writable=False), session.path)
+    facts = inspect_device(session.disk, image, plan.sector_size, session.keyring)
     reason = how_far_back(state) if error is None else ""
     return Result(
         outcome(state, error), plan.run, plan.backend, plan.before, layout_of(facts), step_reports(plan, state),

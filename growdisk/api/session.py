@@ -6,15 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from growdisk.backends.volumes.keyring import Keyring
+from growdisk.errors import KeyNeeded
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.repair import repair
 from growdisk.steps.context import Hands, RunContext
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import ImageChanged
+from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
+from growdisk.steps.grow_luks import GrowLuks
+from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.internal_snapshots import InternalSnapshots
 from growdisk.steps.overlay_snapshots import OverlaySnapshots
 from growdisk.steps.pin import Pin
+from growdisk.steps.place import Place, is_openable
 from growdisk.steps.quiet_snapshots import QuietSnapshots
 from growdisk.workflow.engine import Engine, Observer
 from growdisk.workflow.journal import Event, Journal, Record
@@ -35,11 +41,13 @@ class Session:
     directory: RunDirectory
     snapshots: SnapshotStore
     engine: Engine[RunContext]
+    keyring: Keyring
 
     @classmethod
     def begin(
-        cls, path: Path, plan: Plan, disk: Disk, directory: RunDirectory, observer: Observer, stop: StopRequest
-    ) -> Session:
+        cls, path: Path, plan: Plan, disk: Disk, directory: RunDirectory, observer: Observer, stop: StopRequest,
+        keyring: Keyring | None = None,
+    ) -> Session:  # fmt: skip
         """A new run: planned and written down, not yet begun."""
         journal = directory.begin(encode_plan(plan))
         if plan.snapshots == "internal":
@@ -47,12 +55,12 @@ class Session:
         elif plan.snapshots == "overlay":
             _pin(directory, disk).set()
         journal.append(Record(Event.BEGIN, facts={"run": plan.run}))
-        return cls._assemble(path, plan, disk, directory, journal, observer, stop)
+        return cls._assemble(path, plan, disk, directory, journal, observer, stop, keyring or Keyring())
 
     @classmethod
     def reopen(
         cls, path: Path, plan: Plan, disk: Disk, directory: RunDirectory, observer: Observer, stop: StopRequest,
-        *, accepting: bool = False,
+        keyring: Keyring, *, accepting: bool = False,
     ) -> Session:  # fmt: skip
         """A run that another process began. ImageChanged if the image is not as that one left it.
 
@@ -64,14 +72,21 @@ class Session:
             _refuse_changed(path, plan, disk, directory, state)
             if disk.format == "qcow2" and not _pin(directory, disk).exists():
                 repair(disk.file, disk.path, errors=False)  # what a crash left half-made: leaks, no more
-        return cls._assemble(path, plan, disk, directory, journal, observer, stop)
+        return cls._assemble(path, plan, disk, directory, journal, observer, stop, keyring)
+
+    def refuse_locked(self) -> None:
+        """KeyNeeded where what the run works in is encrypted, and no key that was given opens it."""
+        for place in _places(self.plan):
+            if place.layers and not is_openable(self.disk, place, self.keyring):
+                reason = f"it goes on inside {place.name}, and no passphrase that was given opens it"
+                raise KeyNeeded(self.path, reason=reason)
 
     @classmethod
     def _assemble(
         cls, path: Path, plan: Plan, disk: Disk, directory: RunDirectory, journal: Journal, observer: Observer,
-        stop: StopRequest,
+        stop: StopRequest, keyring: Keyring,
     ) -> Session:  # fmt: skip
-        hands = Hands(disk, stop, plan.sector_size)
+        hands = Hands(disk, stop, plan.sector_size, keyring, _places(plan))
         store = QuietSnapshots(_snapshots(plan, disk, directory), hands)
         # A running guest's steps are only ever undone here, when it is off: of those the names are enough.
         steps = cast("tuple[Step[RunContext], ...]", plan.steps)
@@ -79,7 +94,13 @@ class Session:
             steps, RunContext(disk, hands, path), store, journal, observer,
             keep=plan.keep, stop=stop, make_room=directory.make_room,
         )  # fmt: skip
-        return cls(path, plan, disk, directory, store, engine)
+        return cls(path, plan, disk, directory, store, engine, keyring)
+
+
+def _places(plan: Plan) -> list[Place]:
+    """Where its steps work, each once."""
+    inner = (GrowLuks, GrowPhysicalVolume, GrowFilesystemAt)
+    return list(dict.fromkeys(step.place for step in plan.steps if isinstance(step, inner)))
 
 
 def _snapshots(plan: Plan, disk: Disk, directory: RunDirectory) -> SnapshotStore:

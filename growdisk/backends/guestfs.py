@@ -20,6 +20,7 @@ import guestfs
 from growdisk.backends import ext_growth
 from growdisk.backends.accelerator import Accelerator
 from growdisk.backends.appliance_values import FilesystemCheck, KernelPartition
+from growdisk.backends.appliance_volumes import ApplianceVolumes
 from growdisk.backends.command import last_lines
 from growdisk.backends.guest_files import MountedGuest
 from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
@@ -100,6 +101,8 @@ class Appliance:
         Tried for a while: as long as anything inside looks at a partition (udev does at any change) it is busy.
         """
         self._shell.run("blockdev", "--flushbufs", DISK)
+        # Logical volumes, which the appliance activates when it starts, would keep their partition busy.
+        self._shell.run("sh", "-c", "test ! -e /sys/block/dm-0 || lvm vgchange -an; true")
         reread = f"udevadm settle; blockdev --rereadpt {self._shell.disk}"
         self._shell.run("sh", "-c", f"for n in $(seq {_REREAD_TRIES}); do {reread} && exit; sleep 0.2; done; exit 1")
         self._shell.run("udevadm", "settle")
@@ -113,6 +116,12 @@ class Appliance:
         """Grow an ext2/3/4, after check_ext(), to `size` bytes or to its device. Returns what resize2fs said."""
         self._synced = False
         return ext_growth.grow(self._shell, device, size)
+
+    @property
+    def volumes(self) -> ApplianceVolumes:
+        """LUKS, LVM, and the file systems that are not ext. What is asked of it may write."""
+        self._synced = False
+        return ApplianceVolumes(self._shell)
 
     def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None:
         self._synced = False

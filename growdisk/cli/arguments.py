@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from growdisk.cli.layout_options import add_layout_options, grown
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
+from growdisk.cli.volume_options import add_volume_options, chosen_volumes, keys_of, percent
 from growdisk.errors import UsageError
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.units import parse_size
@@ -35,6 +36,7 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
         help="+10G grows by, 40G grows to (b k M G T P E, powers of 1024); left out: fill what lags behind",
     )  # fmt: skip
     add_layout_options(parser)
+    add_volume_options(parser)
     parser.add_argument(
         "--backend", choices=("auto", "guestfs", "direct"), default="auto",
         help="who works on the guest's file systems (default: guestfs)",
@@ -56,7 +58,7 @@ def goal_of(arguments: argparse.Namespace) -> Goal:
     return Goal(
         size, arguments.partition, arguments.swap, _numbers(arguments.delete), arguments.preallocation,
         move=_numbers(arguments.move), grow=grown(arguments.grow), sector_size=arguments.sector_size,
-        to_gpt=arguments.to_gpt,
+        to_gpt=arguments.to_gpt, lv=chosen_volumes(arguments.lv), lv_share=percent(arguments.lv_share),
     )  # fmt: skip
 
 
@@ -67,7 +69,7 @@ def _numbers(given: list[int]) -> tuple[int, ...]:
 def options_of(arguments: argparse.Namespace) -> RunOptions:
     if arguments.keep_snapshots and arguments.snapshots == "none":
         raise UsageError("--keep-snapshots and --snapshots none exclude each other", hint="leave one of them out")
-    return RunOptions(arguments.backend, arguments.snapshots, arguments.keep_snapshots)
+    return RunOptions(arguments.backend, arguments.snapshots, arguments.keep_snapshots, keys_of(arguments))
 
 
 def format_of(arguments: argparse.Namespace) -> ImageFormat | None:

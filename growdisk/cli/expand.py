@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from growdisk.cli import plan
 from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
+from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
 from growdisk.cli.targets import target_of
 
@@ -28,5 +30,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
-        result = api.expand(target, goal, options, format_of(arguments), steps, stop)
+        result = unlocking(
+            arguments,
+            lambda keys: api.expand(target, goal, replace(options, keys=keys), format_of(arguments), steps, stop),
+            options.keys,
+        )
     return tell(result, output, image=Path(result.before.image.path))

@@ -51,7 +51,7 @@ def grown(words: Sequence[str]) -> tuple[Grow, ...]:
     from growdisk.partitions.shares import Percent, Rest
     from growdisk.planner.goal import Grow
 
-    wishes = tuple(Grow(name, _share(word, share)) for word in words for name, _, share in [word.partition("=")])
+    wishes = tuple(Grow(name, share_of(word, share)) for word in words for name, _, share in [word.partition("=")])
     if sum(wish.share.value for wish in wishes if isinstance(wish.share, Percent)) > 100:
         raise UsageError("the shares of --grow are more than 100 % together", hint=_HINT)
     if sum(isinstance(wish.share, Rest) for wish in wishes) > 1:
@@ -59,7 +59,8 @@ def grown(words: Sequence[str]) -> tuple[Grow, ...]:
     return wishes
 
 
-def _share(word: str, text: str) -> Share:
+def share_of(word: str, text: str) -> Share:
+    """`text` as a share; `word` is what it stands in. UsageError."""
     from growdisk.partitions.shares import Percent, Rest, Size
     from growdisk.units import parse_size
 

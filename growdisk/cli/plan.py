@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
+from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
 from growdisk.cli.targets import target_of
 
@@ -21,5 +23,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk import api
     from growdisk.cli.report import tell
 
-    result = api.plan(target_of(arguments), goal_of(arguments), options_of(arguments), format_of(arguments))
+    target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
+    result = unlocking(
+        arguments, lambda keys: api.plan(target, goal, replace(options, keys=keys), format_of(arguments)), options.keys
+    )
     return tell(result, output, image=Path(result.before.image.path))

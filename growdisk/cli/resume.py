@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 
 from growdisk.cli.arguments import add_image
+from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
 from growdisk.cli.targets import image_of
+from growdisk.cli.volume_options import add_keys, keys_of
 
 NAME = "resume"
 HELP = "go on with an unfinished run"
@@ -14,6 +16,7 @@ HELP = "go on with an unfinished run"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser)
+    add_keys(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -23,5 +26,5 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     image = image_of(arguments)
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
-        result = api.resume(image, steps, stop)
+        result = unlocking(arguments, lambda keys: api.resume(image, steps, stop, keys), keys_of(arguments))
     return tell(result, output, image=image)

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("size", nargs="?", metavar="SIZE", help="as for expand; left out: fill what lags behind")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new or empty folder")
     add_layout_options(parser)
-    parser.set_defaults(preallocation="off")
+    parser.set_defaults(preallocation="off", lv=[], lv_share=None)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:

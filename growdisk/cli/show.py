@@ -9,6 +9,7 @@ from growdisk.cli.arguments import add_target, format_of
 from growdisk.cli.layout_options import add_sector_size
 from growdisk.cli.output import Output
 from growdisk.cli.targets import target_of
+from growdisk.cli.volume_options import add_keys, keys_of
 
 NAME = "show"
 HELP = "draw the disk: image, partitions, what is in them and how full, what blocks growth"
@@ -17,6 +18,7 @@ HELP = "draw the disk: image, partitions, what is in them and how full, what blo
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
     add_sector_size(parser)
+    add_keys(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -25,7 +27,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.cli.listing import blockers, headline, table
     from growdisk.planner.layout import layout_of
 
-    layout = layout_of(api.inspect(target_of(arguments), format_of(arguments), arguments.sector_size))
+    target, keys = target_of(arguments), keys_of(arguments)
+    layout = layout_of(api.inspect(target, format_of(arguments), arguments.sector_size, keys))
     output.document(asdict(layout))
     width = output.width
     output.lines([*headline(layout, width), *bar(layout, width), *table(layout, width)])

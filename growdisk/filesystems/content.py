@@ -8,6 +8,8 @@ from __future__ import annotations
 import uuid as uuids
 from dataclasses import dataclass
 
+from growdisk.filesystems.volume_group import VolumeGroup
+
 
 @dataclass(frozen=True)
 class Content:
@@ -66,10 +68,93 @@ class SwapContent(Content):
 
 
 @dataclass(frozen=True)
+class XfsContent(Content):
+    """`ag_blocks` is the size of all allocation groups but the last."""
+
+    block_size: int = 4096
+    block_count: int = 0
+    ag_blocks: int = 1
+    ag_count: int = 1
+
+    @property
+    def growable(self) -> str | None:
+        return "xfs_growfs"
+
+
+@dataclass(frozen=True)
+class BtrfsContent(Content):
+    """`size` is that of all devices; this one is number `device_id` of `devices`, with `device_size` bytes in use."""
+
+    sector_size: int = 4096
+    devices: int = 1
+    device_id: int = 1
+    device_size: int = 0
+
+    @property
+    def growable(self) -> str | None:
+        return "btrfs filesystem resize"
+
+
+@dataclass(frozen=True)
+class NtfsContent(Content):
+    """`dirty`: Windows wants to check it first. `hibernated`: Windows sleeps in it, or was only half shut down."""
+
+    cluster_size: int = 4096
+    dirty: bool = False
+    hibernated: bool = False
+
+    @property
+    def growable(self) -> str | None:
+        return "ntfsresize"
+
+
+@dataclass(frozen=True)
+class F2fsContent(Content):
+    @property
+    def growable(self) -> str | None:
+        return "resize.f2fs"
+
+
+@dataclass(frozen=True)
+class FixedContent(Content):
+    """A kind of which it is known that no tool grows it in place: FAT, exFAT."""
+
+
+@dataclass(frozen=True)
+class PhysicalVolumeContent(Content):
+    """A physical volume of LVM. `group` is None where it belongs to none, or where its metadata are `unreadable`.
+
+    `volumes` is what stands in the logical volumes that can be read without LVM, by name.
+    """
+
+    group: VolumeGroup | None = None
+    unreadable: str = ""
+    volumes: tuple[tuple[str, Content | None], ...] = ()
+
+    @property
+    def growable(self) -> str | None:
+        return "pvresize"
+
+
+@dataclass(frozen=True)
 class LuksContent(Content):
-    """An encrypted container; what is inside cannot be seen without the key."""
+    """An encrypted container: `inside` is None until it was `unlocked`, or when nothing is recognised in it.
+
+    `payload` is where the encrypted bytes begin, `size` how many there are; `fixed` says why they do not simply reach
+    to the end of the device. `tried`: there were passphrases, whether one opened it or not.
+    """
 
     version: int = 1
+    payload: int = 0
+    fixed: str = ""
+    sector_size: int = 512
+    tried: bool = False
+    unlocked: bool = False
+    inside: Content | None = None
+
+    @property
+    def growable(self) -> str | None:
+        return "cryptsetup"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from growdisk.filesystems.content import Content
+from growdisk.filesystems.content import Content, FixedContent
 
 _BOOT_SECTOR = struct.Struct("<11xHBHBHHBH8xI")
 _FAT16_FIELDS = 39  # volume id, label, type
@@ -29,7 +29,15 @@ def read_fat(head: bytes) -> Content | None:
     if not kind.startswith(b"FAT"):
         return None
     uuid = f"{serial >> 16:04X}-{serial & 0xFFFF:04X}"
-    return Content("vfat", uuid, _label(label), (short_count or count) * sector_size)
+    return FixedContent("vfat", uuid, _label(label), (short_count or count) * sector_size)
+
+
+def read_exfat(head: bytes) -> Content | None:
+    """exFAT has a real signature (Microsoft's exFAT specification, "Main Boot Sector")."""
+    if len(head) < 512 or head[3:11] != b"EXFAT   " or head[510:512] != b"\x55\xaa" or not 9 <= head[108] <= 12:
+        return None
+    sectors, serial = int.from_bytes(head[72:80], "little"), int.from_bytes(head[100:104], "little")
+    return FixedContent("exfat", f"{serial >> 16:04X}-{serial & 0xFFFF:04X}", size=sectors << head[108])
 
 
 def _label(raw: bytes) -> str:

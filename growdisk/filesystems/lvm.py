@@ -1,30 +1,184 @@
-"""The label of an LVM2 physical volume (lvm2, lib/format_text/layout.h): in one of the first four sectors.
+"""A physical volume of LVM2: its label, and the text metadata of its volume group (lvm2, lib/format_text/layout.h).
 
-The UUID is 32 characters, not 16 bytes, and is shown in groups of 6-4-4-4-4-4-6.
+    |sector 0|label, pv_header|   metadata area: header, ring of texts   | extents ...
+
+The label stands in one of the first four sectors. The ring's header says where the newest text begins; a text may go
+on behind the ring's end, at its start. The UUID is 32 characters, not 16 bytes, and is shown in groups of
+6-4-4-4-4-4-6.
 """
 
 from __future__ import annotations
 
 import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from growdisk.filesystems.content import Content
+from growdisk.block.device import BlockDevice
+from growdisk.filesystems.content import Content, PhysicalVolumeContent
+from growdisk.filesystems.lvm_text import NotLvmText, Section, parse
+from growdisk.filesystems.volume_group import LogicalVolume, PhysicalVolume, Segment, VolumeGroup
 
+_SECTOR = 512
 _LABEL = struct.Struct("<8sQII8s")  # "LABELONE", sector number, crc, offset of the pv_header, type
 _PV_HEADER = struct.Struct("<32sQ")  # uuid, size of the device
+_AREA = struct.Struct("<QQ")  # offset, size; zeros end a list. First the data areas, then the metadata areas
+_RING = struct.Struct("<I16sIQQ")  # crc, magic, version, start and size of the metadata area
+_TEXT_AT = struct.Struct("<QQII")  # offset in the area, size, crc, flags
+_RING_MAGIC = b" LVM2 x[5A%r0N*>"
+_CRC_START, _ALL_ONES = 0xF597A6CF, 0xFFFFFFFF
 _GROUPS = (6, 4, 4, 4, 4, 4, 6)
+_MOST_TEXT = 64 << 20
+_IGNORED = 0x1  # a metadata area that its owner told LVM not to use
+
+
+@dataclass(frozen=True)
+class Label:
+    """What the label says: metadata areas as (offset, size). Of a device of size 0 LVM takes all there is."""
+
+    uuid: str
+    device_size: int
+    metadata_areas: tuple[tuple[int, int], ...]
+
+
+class VolumeGroupUnreadable(ValueError):
+    """The metadata of a physical volume cannot be read; the text says why."""
 
 
 def read_lvm(head: bytes) -> Content | None:
-    for sector in range(0, 4 * 512, 512):
-        if len(head) < sector + 512:
+    label = read_label(head)
+    return PhysicalVolumeContent("LVM2_member", label.uuid, size=label.device_size) if label else None
+
+
+def read_label(head: bytes) -> Label | None:
+    for sector in range(0, 4 * _SECTOR, _SECTOR):
+        raw = head[sector : sector + _SECTOR]
+        if len(raw) < _SECTOR:
             return None
-        identifier, number, _crc, offset, kind = _LABEL.unpack_from(head, sector)
-        if identifier == b"LABELONE" and kind == b"LVM2 001" and number * 512 == sector and offset <= 512 - 40:
-            uuid, size = _PV_HEADER.unpack_from(head, sector + offset)
-            return Content("LVM2_member", _grouped(uuid.decode("ascii", "replace")), size=size)
+        identifier, number, _crc, offset, kind = _LABEL.unpack_from(raw)
+        if identifier == b"LABELONE" and kind == b"LVM2 001" and number * _SECTOR == sector and offset <= _SECTOR - 40:
+            uuid, size = _PV_HEADER.unpack_from(raw, offset)
+            lists = _areas(raw, offset + _PV_HEADER.size)
+            return Label(_grouped(uuid.decode("ascii", "replace")), size, lists[1])
     return None
+
+
+def with_group(device: BlockDevice, content: PhysicalVolumeContent) -> PhysicalVolumeContent:
+    """The same with its volume group, or with why that cannot be read."""
+    try:
+        return replace(content, group=read_volume_group(device))
+    except VolumeGroupUnreadable as error:
+        return replace(content, unreadable=str(error))
+
+
+def read_volume_group(device: BlockDevice) -> VolumeGroup | None:
+    """The volume group of a physical volume; None: it belongs to none yet. VolumeGroupUnreadable otherwise."""
+    label = read_label(device.read(0, min(device.size, 4 * _SECTOR)))
+    if label is None:
+        raise VolumeGroupUnreadable("it has no LVM label")
+    if len(label.metadata_areas) != 1:
+        raise VolumeGroupUnreadable(f"it has {len(label.metadata_areas)} metadata areas, and growdisk reads one")
+    text = _newest_text(device, *label.metadata_areas[0])
+    if text is None:
+        return None
+    try:
+        return _volume_group(parse(text), label.uuid)
+    except (NotLvmText, UnicodeDecodeError) as error:
+        raise VolumeGroupUnreadable(f"its metadata are damaged: {error}") from error
+
+
+# --- the bytes ----------------------------------------------------------------------------------
+
+
+def _areas(raw: bytes, at: int) -> list[tuple[tuple[int, int], ...]]:
+    """The two lists of areas behind a pv_header."""
+    lists: list[tuple[tuple[int, int], ...]] = []
+    areas: list[tuple[int, int]] = []
+    while len(lists) < 2 and at + _AREA.size <= len(raw):
+        offset, size = _AREA.unpack_from(raw, at)
+        at += _AREA.size
+        if offset:
+            areas.append((offset, size))
+        else:
+            lists.append(tuple(areas))
+            areas = []
+    return [*lists, (), ()][:2]
+
+
+def _newest_text(device: BlockDevice, offset: int, size: int) -> str | None:
+    if size <= _SECTOR or offset + size > device.size:
+        raise VolumeGroupUnreadable("its metadata area lies outside of it")
+    header = device.read(offset, _SECTOR)
+    crc, magic, _version, start, length = _RING.unpack_from(header)
+    if magic != _RING_MAGIC or crc != _crc(header[4:]) or (start, length) != (offset, size):
+        raise VolumeGroupUnreadable("the header of its metadata area is damaged")
+    at, text_size, text_crc, flags = _TEXT_AT.unpack_from(header, _RING.size)
+    if text_size == 0 or flags & _IGNORED:
+        return None
+    if not _SECTOR <= at < size or text_size > min(size - _SECTOR, _MOST_TEXT):
+        raise VolumeGroupUnreadable("the header of its metadata area is damaged")
+    before_the_end = min(text_size, size - at)
+    raw = device.read(offset + at, before_the_end) + device.read(offset + _SECTOR, text_size - before_the_end)
+    if _crc(raw) != text_crc:
+        raise VolumeGroupUnreadable("the checksum of its metadata is wrong")
+    return raw.rstrip(b"\0").decode()
+
+
+def _crc(data: bytes) -> int:
+    """LVM's: a CRC-32 with a start of its own, and not inverted at its end."""
+    return zlib.crc32(data, _CRC_START ^ _ALL_ONES) ^ _ALL_ONES
 
 
 def _grouped(uuid: str) -> str:
     ends = [sum(_GROUPS[: i + 1]) for i in range(len(_GROUPS))]
     return "-".join(uuid[end - length : end] for length, end in zip(_GROUPS, ends, strict=True))
+
+
+# --- the text -----------------------------------------------------------------------------------
+
+
+def _volume_group(text: Section, own_uuid: str) -> VolumeGroup:
+    if len(text.sections) != 1:
+        raise NotLvmText("there is not one volume group in it")
+    ((name, group),) = text.sections.items()
+    extent_size = group.number("extent_size") * _SECTOR
+    if extent_size <= 0:
+        raise NotLvmText("extents have no size")
+    physical = tuple(_physical(key, section) for key, section in group.below("physical_volumes").items())
+    own = next((volume.key for volume in physical if volume.uuid == own_uuid), None)
+    if own is None:
+        raise NotLvmText("the physical volume itself is not in it")
+    logical = tuple(_logical(key, section) for key, section in group.below("logical_volumes").items())
+    return VolumeGroup(
+        name, group.text("id"), group.number("seqno"), extent_size, group.words("status"), physical, logical, own
+    )
+
+
+def _physical(key: str, section: Section) -> PhysicalVolume:
+    return PhysicalVolume(
+        key, section.text("id"), section.number("dev_size", 0) * _SECTOR, section.number("pe_start") * _SECTOR,
+        section.number("pe_count"), section.words("status"),
+    )  # fmt: skip
+
+
+def _logical(name: str, section: Section) -> LogicalVolume:
+    status = section.words("status")
+    segments = tuple(
+        _segment(section.section(f"segment{number}")) for number in range(1, section.number("segment_count") + 1)
+    )
+    return LogicalVolume(name, section.text("id"), "VISIBLE" in status, segments, status)
+
+
+def _segment(section: Section) -> Segment:
+    areas = section.list("stripes") or section.list("mirrors")
+    return Segment(
+        section.number("start_extent"), section.number("extent_count"), section.text("type").partition("+")[0],
+        tuple(_pairs(areas)), tuple(filter(None, (section.text("origin", ""), section.text("cow_store", "")))),
+    )  # fmt: skip
+
+
+def _pairs(areas: tuple[str | int, ...]) -> Iterator[tuple[str, int]]:
+    for key, extent in zip(areas[::2], areas[1::2], strict=False):
+        if not isinstance(key, str) or not isinstance(extent, int):
+            raise NotLvmText("stripes are no pairs of a volume and an extent")
+        yield key, extent

@@ -1,19 +1,67 @@
-"""The boot sector of NTFS. Its label lies in the master file table and is not read here."""
+"""The boot sector of NTFS, and what Windows left in it to say that nobody else may change it now.
+
+Label and "dirty" stand in the file $Volume; a Windows that sleeps (also one that was shut down with fast start-up) has
+its memory in hiberfil.sys, and would go on with an old idea of the file system when it wakes.
+"""
 
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
-from growdisk.filesystems.content import Content
+from growdisk.block.device import BlockDevice
+from growdisk.filesystems.content import Content, NtfsContent
+from growdisk.filesystems.ntfs_files import MasterFileTable, NtfsDamaged
+from growdisk.units import align_down
 
-_BOOT_SECTOR = struct.Struct("<3x8sH27xQ24xQ")  # "NTFS", bytes per sector, sectors, serial number
+#  "NTFS", bytes per sector, sectors per cluster, sectors, cluster of the $MFT, size of a record, serial number
+_BOOT_SECTOR = struct.Struct("<3x8sHB26xQQ8xb7xQ")
+_VOLUME_FILE, _ROOT_FOLDER = 3, 5
+_VOLUME_NAME, _VOLUME_INFORMATION = 0x60, 0x70
+_DIRTY = 0x0001 | 0x4000  # to be checked; a check was begun
+_SLEEPING = (b"hibr", b"HIBR")
 
 
 def read_ntfs(head: bytes) -> Content | None:
     if len(head) < 512:
         return None
-    name, sector_size, sectors, serial = _BOOT_SECTOR.unpack_from(head)
+    name, sector_size, per_cluster, sectors, _mft, _record, serial = _BOOT_SECTOR.unpack_from(head)
     if name != b"NTFS    " or sector_size not in (256, 512, 1024, 2048, 4096):
         return None
     # The backup of the boot sector follows the last sector counted.
-    return Content("ntfs", f"{serial:016X}", size=(sectors + 1) * sector_size)
+    size = (sectors + 1) * sector_size
+    return NtfsContent("ntfs", f"{serial:016X}", size=size, cluster_size=sector_size * _factor(per_cluster))
+
+
+def with_state(device: BlockDevice, content: NtfsContent) -> NtfsContent:
+    """The same with label and state, which lie behind the beginning. What cannot be read counts as dirty."""
+    try:
+        table = _master_file_table(device, content.cluster_size)
+        volume = table.record(_VOLUME_FILE)
+        label = volume.resident(_VOLUME_NAME).decode("utf-16-le", "replace")
+        flags = int.from_bytes(volume.resident(_VOLUME_INFORMATION)[10:12], "little")
+        hibernated = _hibernated(table)
+    except (NtfsDamaged, struct.error, ValueError):
+        return replace(content, dirty=True)
+    return replace(content, label=label, dirty=bool(flags & _DIRTY), hibernated=hibernated)
+
+
+def grown_ntfs(content: NtfsContent, device_size: int) -> int:
+    """Bytes after ntfsresize: whole clusters, the backup of the boot sector included."""
+    return max(align_down(device_size, content.cluster_size), content.size or 0)
+
+
+def _master_file_table(device: BlockDevice, cluster_size: int) -> MasterFileTable:
+    _name, _size, _cluster, _sectors, first, record, _serial = _BOOT_SECTOR.unpack(device.read(0, _BOOT_SECTOR.size))
+    record_size = 1 << -record if record < 0 else record * cluster_size
+    return MasterFileTable(device, cluster_size, first * cluster_size, record_size)
+
+
+def _hibernated(table: MasterFileTable) -> bool:
+    number = table.find(table.record(_ROOT_FOLDER), "hiberfil.sys")
+    return number is not None and table.data_start(table.record(number), 4).startswith(_SLEEPING)
+
+
+def _factor(per_cluster: int) -> int:
+    """Sectors per cluster; the largest clusters have theirs as a negative power of two."""
+    return per_cluster if per_cluster <= 128 else 1 << (256 - per_cluster)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from growdisk.partitions.shares import Share
@@ -26,7 +26,9 @@ class Goal:
     """`size` None: the image stays, and each layer that lags behind is filled.
 
     `grow` names several partitions, or one and its share; `partition` names one that takes all. `delete` and `move` are
-    consents, by number. `sector_size` is the disk's logical one, which an image does not record.
+    consents, by number. `sector_size` is the disk's logical one, which an image does not record. `lv` names logical
+    volumes and their shares of the free extents (default: the largest takes all); `lv_share` is the percentage that
+    those without a share get together.
     """
 
     size: SizeSpec | None = None
@@ -38,12 +40,15 @@ class Goal:
     grow: tuple[Grow, ...] = ()
     sector_size: int = 512
     to_gpt: bool = False
+    lv: tuple[Grow, ...] = ()
+    lv_share: float | None = None
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a plan is carried out."""
+    """How a plan is carried out. `keys` are passphrases of what is encrypted inside: never written anywhere."""
 
     backend: Literal["auto", "guestfs", "direct"] = "auto"
     snapshots: Literal["auto", "internal", "overlay", "none"] = "auto"
     keep: bool = False
+    keys: tuple[bytes, ...] = field(default=(), repr=False)

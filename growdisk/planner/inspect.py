@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from growdisk.backends.volumes.keyring import Keyring
+from growdisk.backends.volumes.look import look_inside
 from growdisk.block.device import BlockDevice
 from growdisk.block.window import Window
 from growdisk.filesystems.content import Content
-from growdisk.filesystems.identify import identify
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable, Role
 from growdisk.planner.facts import Facts, ImageFacts
@@ -15,13 +16,17 @@ from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.image import Qcow2Image
 
 
-def inspect_device(device: BlockDevice, image: ImageFacts, sector_size: int = 512) -> Facts:
-    """What is on `device`, the guest-visible content of `image`. Damaged tables are refused."""
+def inspect_device(
+    device: BlockDevice, image: ImageFacts, sector_size: int = 512, keyring: Keyring | None = None
+) -> Facts:
+    """What is on `device`, the guest-visible content of `image`, and in what `keyring` opens. Damaged tables are
+    refused."""
+    keyring = keyring or Keyring()
     table = read_table(device, image.path, sector_size)
     if table is None:
-        content = identify(device)
+        content = look_inside(device, keyring)
         return Facts(image, None, {0: content} if content else {})
-    return Facts(image, table, _contents(device, table))
+    return Facts(image, table, _contents(device, table, keyring))
 
 
 def image_facts(device: BlockDevice, path: Path) -> ImageFacts:
@@ -39,12 +44,12 @@ def image_facts(device: BlockDevice, path: Path) -> ImageFacts:
     )  # fmt: skip
 
 
-def _contents(device: BlockDevice, table: PartitionTable) -> dict[int, Content]:
+def _contents(device: BlockDevice, table: PartitionTable, keyring: Keyring) -> dict[int, Content]:
     found: dict[int, Content] = {}
     for part in table.partitions:
         if part.role is Role.EXTENDED or part.end > device.size:
             continue
-        content = identify(Window(device, part.start, part.size))
+        content = look_inside(Window(device, part.start, part.size), keyring)
         if content is not None:
             found[part.number] = content
     return found

@@ -5,16 +5,18 @@ The appliance is launched when the first step needs it, once a run; the disk is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from growdisk.backends.volumes.keyring import Keyring
 from growdisk.errors import ApplianceHangs, OperationFailed
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import HostWriteFailed
+from growdisk.steps.place import Place, open_inside
 from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:  # what only a run needs is loaded when it launches: guestfs costs more than all of `growdisk plan`
@@ -27,8 +29,14 @@ _FIRST_PATIENCE = 90.0  # seconds: a launch takes 6 to 15, and half a minute mor
 class Hands:
     """The libguestfs appliance on a disk, launched at first use."""
 
-    def __init__(self, disk: Disk, stop: StopRequest, sector_size: int = 512) -> None:
+    def __init__(
+        self, disk: Disk, stop: StopRequest, sector_size: int = 512, keyring: Keyring | None = None,
+        places: Collection[Place] = (),
+    ) -> None:  # fmt: skip
+        """`places` are those that the run's steps work in, which `keyring` opens."""
         self._disk, self._stop, self._sector_size = disk, stop, sector_size
+        self.keyring = keyring or Keyring()
+        self._places, self._opened = places, False
         self._resources = ExitStack()
         self._server: NbdServer | None = None
         self._appliance: Appliance | None = None
@@ -43,6 +51,16 @@ class Hands:
             if failure is not None:
                 raise HostWriteFailed(self._disk.path, activity=activity, reason=str(failure)) from error
             raise
+
+    @contextmanager
+    def volumes(self, activity: str) -> Iterator[Appliance]:
+        """The same, with all the run's containers and logical volumes open: only after the table was read anew."""
+        with self.appliance(activity) as appliance:
+            if not self._opened:
+                for place in self._places:
+                    open_inside(appliance, self._disk, place, self.keyring)
+                self._opened = True
+            yield appliance
 
     def check_stop(self) -> None:
         """For long work without the appliance: raises Interrupted when the user wants an end."""
@@ -89,7 +107,7 @@ class Hands:
 
     def _release(self) -> None:
         self._stop.callbacks.clear()
-        self._appliance = None
+        self._appliance, self._opened = None, False
         self._resources.close()
         self._server = None
 

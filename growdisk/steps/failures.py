@@ -81,3 +81,21 @@ class ImageChanged(Refused):
     DO: ClassVar[str] = "to accept the image as it is now, remove {path}.growdisk (and the snapshots growdisk-{run}-*)"
     path: Path
     run: str
+
+
+@dataclass(eq=False)
+class PlaceClosed(Refused):
+    WHAT: ClassVar[str] = "cannot see into {place}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "give the passphrase again (--key-file FILE), or roll back (growdisk rollback IMAGE)"
+    place: str
+    reason: str
+
+
+@dataclass(eq=False)
+class VolumesChanged(Refused):
+    WHAT: ClassVar[str] = "{volume} is not what was planned for"
+    WHY: ClassVar[str] = "found {found} in its place"
+    DO: ClassVar[str] = "roll back (growdisk rollback IMAGE), then make a new plan"
+    volume: str
+    found: str

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
+from growdisk.steps.grow_luks import GrowLuks
+from growdisk.steps.grow_lv import GrowLogicalVolume
+from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.live_steps import LiveGrow, LiveRemakeSwap, LiveRepair, LiveReread, LiveResize, LiveRewrite
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
 from growdisk.steps.repair_guest import RepairGuest
@@ -13,7 +17,10 @@ from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 
-DiskStep = ResizeImage | RewritePartitions | RereadPartitions | GrowFilesystem | RemakeSwap | MakeSwapFile | RepairGuest
+DiskStep = (
+    ResizeImage | RewritePartitions | RereadPartitions | GrowLuks | GrowPhysicalVolume | GrowLogicalVolume
+    | GrowFilesystem | GrowFilesystemAt | RemakeSwap | MakeSwapFile | RepairGuest
+)  # fmt: skip
 LiveStep = LiveResize | LiveRewrite | LiveReread | LiveGrow | LiveRemakeSwap | LiveRepair
 
 STEP_KINDS: Mapping[str, type[DiskStep | LiveStep]] = MappingProxyType(
@@ -23,7 +30,11 @@ STEP_KINDS: Mapping[str, type[DiskStep | LiveStep]] = MappingProxyType(
             ResizeImage,
             RewritePartitions,
             RereadPartitions,
+            GrowLuks,
+            GrowPhysicalVolume,
+            GrowLogicalVolume,
             GrowFilesystem,
+            GrowFilesystemAt,
             RemakeSwap,
             MakeSwapFile,
             RepairGuest,

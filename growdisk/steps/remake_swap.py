@@ -82,14 +82,14 @@ class MakeSwapFile:
 
     def check(self, context: RunContext) -> Check:
         with (
-            context.hands.appliance("looking at the guest") as appliance,
+            context.hands.volumes("looking at the guest") as appliance,
             appliance.mounted_guest(self.system) as guest,
         ):
             return Ready() if guest.exists("/etc/fstab") else Blocked(NoGuestSystem(self.system.removeprefix("/dev/")))
 
     def apply(self, context: RunContext) -> Evidence:
         with (
-            context.hands.appliance("making the swap file") as appliance,
+            context.hands.volumes("making the swap file") as appliance,
             appliance.mounted_guest(self.system) as guest,
         ):
             guest.make_swap_file(SWAP_FILE, self.size, uuid=self.uuid or None)
@@ -97,7 +97,7 @@ class MakeSwapFile:
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         with (
-            context.hands.appliance("looking at the swap file") as appliance,
+            context.hands.volumes("looking at the swap file") as appliance,
             appliance.mounted_guest(self.system) as guest,
         ):
             header = guest.read_start(SWAP_FILE, 4096)

@@ -50,7 +50,7 @@ class RepairGuest:
     @contextmanager
     def _guest(self, context: RunContext, *, writable: bool) -> Iterator[GuestFiles]:
         with (
-            context.hands.appliance("repairing the guest") as appliance,
+            context.hands.volumes("repairing the guest") as appliance,
             appliance.mounted_guest(self.system, writable=writable) as guest,
         ):
             yield guest

@@ -29,10 +29,12 @@ def add_new_key(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def unlocking(arguments: argparse.Namespace, deed: Callable[[tuple[bytes, ...]], Answer]) -> Answer:
+def unlocking(
+    arguments: argparse.Namespace, deed: Callable[[tuple[bytes, ...]], Answer], given: tuple[bytes, ...] | None = None
+) -> Answer:
     """Do it with the passphrases that there are. An image that needs another refuses before it changes anything:
     then one is asked for, once for each image, and it is done again."""
-    keys = tuple(map(_read, arguments.key_file))
+    keys = tuple(map(read_key, arguments.key_file)) if given is None else given
     asked: set[Path] = set()
     while True:
         try:
@@ -53,13 +55,13 @@ def key_for_new(arguments: argparse.Namespace) -> bytes | None:
         return None
     if file is None and _is_terminal():
         return _ask_twice(arguments.path)
-    key = _read(file) if file is not None else b""
+    key = read_key(file) if file is not None else b""
     if not key:
         raise UsageError("--encrypt needs a passphrase", hint="give it with --key-file FILE")
     return key
 
 
-def _read(path: Path) -> bytes:
+def read_key(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:

@@ -10,12 +10,13 @@ A new kind: `<kind>.py` with a function (Room) -> Inside, its line in `registry.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from growdisk.filesystems.content import Content
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
+from growdisk.steps.place import Place
 from growdisk.steps.registry import DiskStep
 
 
@@ -23,22 +24,42 @@ from growdisk.steps.registry import DiskStep
 class Room:
     """The partition as it will be, and what stands in it now. Number 0 is the whole disk, where there is no table.
 
-    `suffix` goes behind the name of every step: "" for the only partition that grows, "-sda3" for a further one.
+    Further in, `layers` lead to the room (see Place), which holds `inner` and will have `inner_size` bytes. `suffix`
+    goes behind the name of every step: "" for the only partition that grows, "-sda3" for a further one.
     """
 
     facts: Facts
     partition: Partition
     goal: Goal
     suffix: str = ""
+    layers: tuple[str, ...] = ()
+    inner: Content | None = None
+    inner_size: int = 0
 
     @property
-    def content(self) -> Content:
-        return self.facts.contents[self.partition.number]
+    def content(self) -> Content | None:
+        return self.inner if self.layers else self.facts.contents.get(self.partition.number)
+
+    @property
+    def size(self) -> int:
+        return self.inner_size if self.layers else self.partition.size
+
+    @property
+    def place(self) -> Place:
+        return Place(self.partition.number, self.partition.start, self.partition.size, self.layers)
 
     @property
     def device(self) -> str:
-        """As the appliance names it: /dev/sda1, /dev/sda."""
-        return f"/dev/{self.facts.name_of(self.partition.number)}"
+        """As the appliance names it: /dev/sda1, /dev/sda, /dev/vg0/root."""
+        return self.place.device
+
+    @property
+    def is_named(self) -> bool:
+        """Whether somebody asked for this very partition: then it grows, whatever is in it."""
+        return self.goal.partition != "auto" or bool(self.goal.grow)
+
+    def within(self, place: Place, content: Content | None, size: int) -> Room:
+        return replace(self, layers=place.layers, inner=content, inner_size=size)
 
 
 @dataclass(frozen=True)

@@ -5,20 +5,48 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from growdisk.filesystems.content import Content, ExtContent
+from growdisk.filesystems.content import (
+    BtrfsContent,
+    Content,
+    ExtContent,
+    F2fsContent,
+    LuksContent,
+    NtfsContent,
+    PhysicalVolumeContent,
+    XfsContent,
+)
 from growdisk.planner.layers.ext import grow_ext
 from growdisk.planner.layers.inside import Inside, Room
+from growdisk.planner.layers.kernel_grown import grow_btrfs, grow_xfs
+from growdisk.planner.layers.luks import grow_luks
+from growdisk.planner.layers.lvm import grow_physical_volume
+from growdisk.planner.layers.tool_grown import grow_f2fs, grow_ntfs
 
-LAYERS: Mapping[type[Content], Callable[[Room], Inside]] = MappingProxyType({ExtContent: grow_ext})
+Grow = Callable[[Room], Inside]
+
+LAYERS: Mapping[type[Content], Grow] = MappingProxyType(
+    {
+        ExtContent: grow_ext,
+        XfsContent: grow_xfs,
+        BtrfsContent: grow_btrfs,
+        NtfsContent: grow_ntfs,
+        F2fsContent: grow_f2fs,
+    }
+)
+HOLDERS: Mapping[type[Content], Callable[[Room, Grow], Inside]] = MappingProxyType(
+    {LuksContent: grow_luks, PhysicalVolumeContent: grow_physical_volume}
+)
 
 
 def grow_inside(room: Room) -> Inside:
-    """What is to do inside `room.partition`. Raises Refused errors, which name the image."""
-    content = room.facts.contents.get(room.partition.number)
-    grow = LAYERS.get(type(content)) if content is not None else None
-    if grow is None:
-        what = room.facts.kind_of(room.partition.number)
-        name = room.facts.name_of(room.partition.number)
-        note = f"{name} holds {what}, which growdisk does not grow: the partition alone is larger"
-        return Inside((), content, lags=False, system="", notes=(note,))
-    return grow(room)
+    """What is to do inside `room`. Raises Refused errors, which name the image."""
+    content = room.content
+    if content is not None:
+        if (hold := HOLDERS.get(type(content))) is not None:
+            return hold(room, grow_inside)
+        if (grow := LAYERS.get(type(content))) is not None:
+            return grow(room)
+    what = content.kind if content is not None else "unknown content"
+    whole = "the logical volume" if room.layers else "the partition"
+    note = f"{room.place.name} holds {what}, which growdisk does not grow: {whole} alone is larger"
+    return Inside((), content, lags=False, system="", notes=(note,))

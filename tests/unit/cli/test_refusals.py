@@ -218,9 +218,10 @@ def test_version_2_with_snapshots_and_its_cure(tmp_path: Path) -> None:
 # --- layouts that cannot grow -------------------------------------------------------------------
 
 
-def test_xfs(tmp_path: Path) -> None:
-    image = make_disk(tmp_path / "xfs.qcow2", SmallDisk(Layout.PLAIN, 512 * MiB, filesystem="xfs"))
-    refused(image, why="its partitions hold xfs")
+def test_fat(tmp_path: Path) -> None:
+    image = make_disk(tmp_path / "fat.raw", SmallDisk(Layout.PLAIN, 64 * MiB, image_format="raw"))
+    run("mkfs.vfat", "--offset=2048", image, str(63 * 1024 - 1))
+    refused(image, why="its partitions hold vfat")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""Grows XFS, btrfs, NTFS and F2FS inside the appliance, each to the size of its device.
+
+XFS and btrfs are grown by the kernel, mounted: mounting replays their logs, and refuses what is damaged or too new.
+NTFS and F2FS are grown by their tools alone, after a check by them.
+Specs: xfs_growfs(8), btrfs-filesystem(8), ntfsresize(8), resize.f2fs(8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from growdisk.backends.guest_handle import Shell
+from growdisk.errors import ToolFailed
+
+_MOUNT_POINT = "/tmp/growing"
+_TOP_LEVEL = "subvolid=5"  # a default subvolume may be read-only, or not there any more
+
+
+def grow(shell: Shell, kind: str, device: str, device_id: int) -> str:
+    """What the tool said. ToolFailed, with a hint where the appliance's kernel does not know the file system."""
+    return _TOOLS[kind](shell, device, device_id)
+
+
+def _grow_xfs(shell: Shell, device: str, _device_id: int) -> str:
+    return _mounted(shell, "xfs", "noatime", device, "xfs_growfs", "-d", _MOUNT_POINT)
+
+
+def _grow_btrfs(shell: Shell, device: str, device_id: int) -> str:
+    resize = ("btrfs", "filesystem", "resize", f"{device_id}:max", _MOUNT_POINT)
+    return _mounted(shell, "btrfs", f"noatime,{_TOP_LEVEL}", device, *resize)
+
+
+def _grow_ntfs(shell: Shell, device: str, _device_id: int) -> str:
+    shell.run("ntfsresize", "--no-progress-bar", "--no-action", "--force", device)
+    return shell.run("ntfsresize", "--no-progress-bar", "--force", "--force", device)[1]
+
+
+def _grow_f2fs(shell: Shell, device: str, _device_id: int) -> str:
+    shell.run("fsck.f2fs", "-f", device)
+    return shell.run("resize.f2fs", device)[1]
+
+
+_TOOLS: Mapping[str, Callable[[Shell, str, int], str]] = MappingProxyType(
+    {"xfs": _grow_xfs, "btrfs": _grow_btrfs, "ntfs": _grow_ntfs, "f2fs": _grow_f2fs}
+)
+
+
+def _mounted(shell: Shell, kind: str, options: str, device: str, *command: str) -> str:
+    shell.run("mkdir", "-p", _MOUNT_POINT)
+    try:
+        shell.run("mount", "-t", kind, "-o", options, device, _MOUNT_POINT)
+    except ToolFailed as error:
+        hint = f"the appliance has this machine's kernel: is the {kind} newer than that, or damaged?"
+        raise ToolFailed(error.tool, error.status, error.detail, hint) from error
+    try:
+        return shell.run(*command)[1]
+    finally:
+        shell.run("umount", _MOUNT_POINT)

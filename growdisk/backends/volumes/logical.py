@@ -1,0 +1,61 @@
+"""A logical volume as a device, read through our own engine: the other road by which what LVM did is verified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from growdisk.block.device import BlockDevice, Extent, ExtentKind, check_range
+from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
+
+
+class ReadOnlyDevice:
+    """The half of a BlockDevice that a view on another one does not have."""
+
+    writable = False
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        raise PermissionError("this view of a volume is for reading")
+
+    def write_zeros(self, offset: int, length: int) -> None:
+        raise PermissionError("this view of a volume is for reading")
+
+    def discard(self, offset: int, length: int) -> None:
+        """Nothing is given back through a view."""
+
+    def flush(self) -> None:
+        """Nothing was written."""
+
+    def close(self) -> None:
+        """The device below belongs to somebody else."""
+
+
+class LogicalVolumeView(ReadOnlyDevice):
+    """`volume` must be linear, and wholly on the physical volume `device`."""
+
+    def __init__(self, device: BlockDevice, group: VolumeGroup, volume: LogicalVolume) -> None:
+        self._device, self._extent = device, group.extent_size
+        self._first = group.own_volume.pe_start
+        self._segments = sorted(volume.segments, key=lambda segment: segment.start)
+        self.size = group.size_of(volume)
+
+    def read(self, offset: int, length: int) -> bytes:
+        check_range(self.size, offset, length)
+        return b"".join(self._device.read(place, count) for place, count in self._pieces(offset, length))
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        check_range(self.size, offset, length)
+        yield Extent(offset, offset + length, ExtentKind.DATA)
+
+    def _pieces(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """The range as (place on the physical volume, bytes)."""
+        for segment in self._segments:
+            start, end = segment.start * self._extent, (segment.start + segment.count) * self._extent
+            if length and start <= offset < end:
+                count = min(length, end - offset)
+                yield self._first + segment.areas[0][1] * self._extent + offset - start, count
+                offset, length = offset + count, length - count
+
+
+def is_readable(group: VolumeGroup, volume: LogicalVolume) -> bool:
+    """Whether a view can be made: no stripes, mirrors or pools, and nothing on other disks."""
+    return volume.is_linear and all(key == group.own for segment in volume.segments for key, _ in segment.areas)

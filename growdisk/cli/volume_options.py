@@ -1,0 +1,78 @@
+"""The options for what lies between a partition and its file system: logical volumes, and passphrases."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from growdisk.cli.images.keys import add_key, read_key
+from growdisk.errors import UsageError
+
+if TYPE_CHECKING:
+    from growdisk.planner.goal import Grow
+
+_KEY_FILE = (
+    "a passphrase of what is encrypted in the guest (all bytes of FILE; a line break at its end may be too many); may "
+    "be given several times: each container takes the one that opens it"
+)
+_SELECTORS = ("key", "file")
+
+
+def add_volume_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--lv", action="append", default=[], metavar="VG/LV[=SHARE]",
+        help="which logical volume grows, and by what of the free space: 60%%, +5G, 40G, rest (default: the largest, "
+        "by all of it); may be given several times",
+    )  # fmt: skip
+    parser.add_argument(
+        "--lv-share", metavar="60%", help="leave the rest of the volume group's free space free, for snapshots"
+    )
+    add_keys(parser)
+
+
+def add_keys(parser: argparse.ArgumentParser) -> None:
+    add_key(parser, _KEY_FILE)
+    parser.add_argument(
+        "--key", action="append", default=[], metavar="PASSPHRASE|ID:key:PASSPHRASE|ID:file:FILE",
+        help="the same on the command line, where others may see it; the long forms are those of virt-* tools",
+    )  # fmt: skip
+
+
+def keys_of(arguments: argparse.Namespace) -> tuple[bytes, ...]:
+    """All passphrases that were given."""
+    return (*map(read_key, arguments.key_file), *map(_selected, arguments.key))
+
+
+def chosen_volumes(words: list[str]) -> tuple[Grow, ...]:
+    from growdisk.cli.layout_options import share_of
+    from growdisk.partitions.shares import Rest
+    from growdisk.planner.goal import Grow
+
+    wishes = []
+    for name, equals, share in (word.partition("=") for word in words):
+        if not name:
+            raise UsageError(f"cannot read --lv ={share}", hint="write --lv VG/LV, or --lv VG/LV=60%")
+        wishes.append(Grow(name, share_of(f"{name}={share}", share) if equals else Rest()))
+    return tuple(wishes)
+
+
+def percent(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not text.endswith("%") or not 0 <= value <= 100:
+        raise UsageError(f"cannot read --lv-share {text}", hint="write a percentage, such as --lv-share 60%")
+    return value
+
+
+def _selected(selector: str) -> bytes:
+    """The passphrase of `ID:key:PASSPHRASE`, `ID:file:FILE` or PASSPHRASE; every container may try it."""
+    _, first, rest = selector.partition(":")
+    kind, second, value = rest.partition(":")
+    if not (first and second and kind in _SELECTORS):
+        return selector.encode()
+    return read_key(Path(value)) if kind == "file" else value.encode()

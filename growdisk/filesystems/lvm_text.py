@@ -1,0 +1,124 @@
+"""LVM's own configuration language, in which its metadata are written (lvm2, lib/config; lvm.conf(5)).
+
+vg0 {
+    extent_size = 8192                # numbers, "strings", [lists], sections, comments
+    logical_volumes { root { ... } }
+}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+_TOKEN = re.compile(r"""\s+|\#[^\n]*|(?P<text>"(?:[^"\\]|\\.)*")|(?P<number>-?\d+(?:\.\d+)?)(?![\w.+-])
+    |(?P<name>[\w.+-][\w.+/-]*)|(?P<sign>[{}\[\],=])""", re.VERBOSE)  # fmt: skip
+_ESCAPE = re.compile(r"\\(.)")
+_DEPTH = 16
+
+Value = str | int
+
+
+class NotLvmText(ValueError):
+    """The text breaks the rules of LVM's configuration language."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One level: single values are lists of one. Asking for what is not there raises NotLvmText."""
+
+    values: dict[str, tuple[Value, ...]] = field(default_factory=dict)
+    sections: dict[str, Section] = field(default_factory=dict)
+
+    def number(self, name: str, default: int | None = None) -> int:
+        found = self.values.get(name, () if default is None else (default,))
+        if len(found) != 1 or not isinstance(found[0], int):
+            raise NotLvmText(f"{name} is no number")
+        return found[0]
+
+    def text(self, name: str, default: str | None = None) -> str:
+        found = self.values.get(name, () if default is None else (default,))
+        if len(found) != 1 or not isinstance(found[0], str):
+            raise NotLvmText(f"{name} is no text")
+        return found[0]
+
+    def words(self, name: str) -> tuple[str, ...]:
+        return tuple(word for word in self.values.get(name, ()) if isinstance(word, str))
+
+    def list(self, name: str) -> tuple[Value, ...]:
+        return self.values.get(name, ())
+
+    def section(self, name: str) -> Section:
+        if name not in self.sections:
+            raise NotLvmText(f"there is no section {name}")
+        return self.sections[name]
+
+    def below(self, name: str) -> dict[str, Section]:
+        """The sections in section `name`; none where that is left out."""
+        return self.sections[name].sections if name in self.sections else {}
+
+
+def parse(text: str) -> Section:
+    """The whole text as a section without a name. NotLvmText where it is none."""
+    tokens = list(_tokens(text))
+    tokens.reverse()
+    section = _section(tokens, depth=0)
+    if tokens:
+        raise NotLvmText("an unexpected }")
+    return section
+
+
+def _tokens(text: str) -> Iterator[str]:
+    at = 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise NotLvmText(f"cannot read {text[at : at + 20]!r}")
+        if match.lastgroup:
+            yield match[0]
+        at = match.end()
+
+
+def _section(tokens: list[str], depth: int) -> Section:
+    section = Section()
+    if depth > _DEPTH:
+        raise NotLvmText("sections are nested too deeply")
+    while tokens and tokens[-1] != "}":
+        name = tokens.pop()
+        match tokens.pop() if tokens else "":
+            case "{":
+                section.sections[name] = _section(tokens, depth + 1)
+                _expect(tokens, "}")
+            case "=":
+                section.values[name] = tuple(_values(tokens))
+            case other:
+                raise NotLvmText(f"{other!r} after {name!r}")
+    return section
+
+
+def _values(tokens: list[str]) -> Iterator[Value]:
+    if not tokens or tokens[-1] != "[":
+        yield _value(tokens)
+        return
+    tokens.pop()
+    while tokens and tokens[-1] != "]":
+        yield _value(tokens)
+        if tokens and tokens[-1] == ",":
+            tokens.pop()
+    _expect(tokens, "]")
+
+
+def _value(tokens: list[str]) -> Value:
+    token = tokens.pop() if tokens else ""
+    if token.startswith('"'):
+        return _ESCAPE.sub(r"\1", token[1:-1])
+    try:
+        return int(token)
+    except ValueError as error:
+        raise NotLvmText(f"{token!r} is no value") from error
+
+
+def _expect(tokens: list[str], sign: str) -> None:
+    if not tokens or tokens.pop() != sign:
+        raise NotLvmText(f"{sign} is missing")

@@ -1,0 +1,166 @@
+"""Files of an NTFS by their records: as much as it takes to find one in a folder and to read its first bytes.
+
+Every record and index block is protected by fix-ups: the last two bytes of each 512 are a counter, and what belongs
+there stands in its header. Follows the documentation of the Linux-NTFS project.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from growdisk.block.device import BlockDevice
+
+_BLOCK = 512
+_ATTRIBUTES_AT = 0x14
+_ATTRIBUTE = struct.Struct("<IIB")  # type, length, non-resident
+_RESIDENT = struct.Struct("<IH")  # at 0x10: length and place of the value
+_INDEX_NODE = struct.Struct("<II")  # first entry, end of the entries, both from here
+_INDEX_ENTRY = struct.Struct("<QHHH")  # file, length, length of the key, flags
+_END_OF_ATTRIBUTES = 0xFFFFFFFF
+_DATA, _INDEX_ROOT, _INDEX_ALLOCATION = 0x80, 0x90, 0xA0
+_LAST_ENTRY = 0x2
+_MOST_INDEX_BYTES = 16 << 20
+_RECORD_NUMBER = (1 << 48) - 1
+
+
+class NtfsDamaged(ValueError):
+    """A structure that is not what it has to be."""
+
+
+@dataclass(frozen=True)
+class Attribute:
+    kind: int
+    raw: bytes
+
+    @property
+    def resident(self) -> bool:
+        return self.raw[8] == 0
+
+    @property
+    def value(self) -> bytes:
+        length, at = _RESIDENT.unpack_from(self.raw, 0x10)
+        return self.raw[at : at + length]
+
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """(first cluster, clusters) of a non-resident one; holes are left out."""
+        at, cluster = int.from_bytes(self.raw[0x20:0x22], "little"), 0
+        while at < len(self.raw) and self.raw[at]:
+            count_size, start_size = self.raw[at] & 15, self.raw[at] >> 4
+            count = int.from_bytes(self.raw[at + 1 : at + 1 + count_size], "little")
+            start = self.raw[at + 1 + count_size : at + 1 + count_size + start_size]
+            at += 1 + count_size + start_size
+            if start_size:
+                cluster += int.from_bytes(start, "little", signed=True)
+                yield cluster, count
+
+
+@dataclass(frozen=True)
+class Record:
+    attributes: tuple[Attribute, ...]
+
+    def resident(self, kind: int) -> bytes:
+        """The value of an attribute; b"" where there is none."""
+        return next((a.value for a in self.attributes if a.kind == kind and a.resident), b"")
+
+    def of_kind(self, kind: int) -> Iterator[Attribute]:
+        return (attribute for attribute in self.attributes if attribute.kind == kind)
+
+
+class MasterFileTable:
+    """`start` is where the table begins, in bytes."""
+
+    def __init__(self, device: BlockDevice, cluster_size: int, start: int, record_size: int) -> None:
+        if not _BLOCK <= record_size <= 65536:
+            raise NtfsDamaged(f"records of {record_size} bytes")
+        self._device, self._cluster_size, self._start, self._record_size = device, cluster_size, start, record_size
+
+    def record(self, number: int) -> Record:
+        return Record(tuple(_attributes(_fixed(self._read(self._place(number), self._record_size), b"FILE"))))
+
+    def find(self, folder: Record, name: str) -> int | None:
+        """The number of the record of a file in a folder, whatever the case of its name."""
+        for node in self._nodes(folder):
+            for number, found in _entries(node):
+                if found.lower() == name.lower():
+                    return number
+        return None
+
+    def data_start(self, record: Record, length: int) -> bytes:
+        for attribute in record.of_kind(_DATA):
+            if attribute.resident:
+                return attribute.value[:length]
+            for cluster, _count in attribute.runs():
+                return self._read(cluster * self._cluster_size, length)
+        return b""
+
+    def _place(self, number: int) -> int:
+        """Where a record is. The first ones lie together; the table's own runs say where the others are."""
+        offset = number * self._record_size
+        if number < 16:
+            return self._start + offset
+        for attribute in self.record(0).of_kind(_DATA):
+            for cluster, count in attribute.runs():
+                if offset < count * self._cluster_size:
+                    return cluster * self._cluster_size + offset
+                offset -= count * self._cluster_size
+        raise NtfsDamaged(f"there is no record {number}")
+
+    def _nodes(self, folder: Record) -> Iterator[bytes]:
+        block_size = 0
+        for attribute in folder.of_kind(_INDEX_ROOT):
+            block_size = int.from_bytes(attribute.value[8:12], "little")
+            yield attribute.value[16:]
+        for attribute in folder.of_kind(_INDEX_ALLOCATION):
+            yield from (block[0x18:] for block in self._index_blocks(attribute, block_size))
+
+    def _index_blocks(self, attribute: Attribute, block_size: int) -> Iterator[bytes]:
+        if not _BLOCK <= block_size <= 65536:
+            raise NtfsDamaged(f"index blocks of {block_size} bytes")
+        for cluster, count in attribute.runs():
+            raw = self._read(cluster * self._cluster_size, min(count * self._cluster_size, _MOST_INDEX_BYTES))
+            for at in range(0, len(raw) - block_size + 1, block_size):
+                if raw.startswith(b"INDX", at):  # one that was never used is zeros
+                    yield _fixed(raw[at : at + block_size], b"INDX")
+
+    def _read(self, offset: int, length: int) -> bytes:
+        if offset + length > self._device.size or offset < 0:
+            raise NtfsDamaged(f"something lies at {offset}, outside of the file system")
+        return self._device.read(offset, length)
+
+
+def _fixed(raw: bytes, magic: bytes) -> bytes:
+    """A record with its fix-ups undone."""
+    at, count = struct.unpack_from("<HH", raw, 4)
+    if not raw.startswith(magic) or (count - 1) * _BLOCK != len(raw) or at + 2 * count > len(raw):
+        raise NtfsDamaged(f"there is no {magic.decode()}")
+    counter, fixed = raw[at : at + 2], bytearray(raw)
+    for number in range(1, count):
+        end = number * _BLOCK
+        if fixed[end - 2 : end] != counter:
+            raise NtfsDamaged(f"a {magic.decode()} was only half written")
+        fixed[end - 2 : end] = raw[at + 2 * number : at + 2 * number + 2]
+    return bytes(fixed)
+
+
+def _attributes(record: bytes) -> Iterator[Attribute]:
+    at = int.from_bytes(record[_ATTRIBUTES_AT : _ATTRIBUTES_AT + 2], "little")
+    while at + _ATTRIBUTE.size <= len(record):
+        kind, length, _ = _ATTRIBUTE.unpack_from(record, at)
+        if kind == _END_OF_ATTRIBUTES or length < 0x18 or at + length > len(record):
+            return
+        yield Attribute(kind, record[at : at + length])
+        at += length
+
+
+def _entries(node: bytes) -> Iterator[tuple[int, str]]:
+    """(record number, name) of the files in one node of a folder's index; `node` begins at its header."""
+    at, end = _INDEX_NODE.unpack_from(node)
+    while at + _INDEX_ENTRY.size <= min(end, len(node)):
+        file, length, _key, flags = _INDEX_ENTRY.unpack_from(node, at)
+        if flags & _LAST_ENTRY or length < 0x10:
+            return
+        name_length = node[at + 0x50]
+        yield file & _RECORD_NUMBER, node[at + 0x52 : at + 0x52 + 2 * name_length].decode("utf-16-le", "replace")
+        at += length

@@ -1,0 +1,117 @@
+"""A volume group as its metadata describe it, and what of it growdisk can grow. Values only.
+
+Extents are the unit of LVM: a physical volume is `pe_count` of them from `pe_start`, a logical volume a list of
+segments. Only volumes that lie on their physical volumes as they are (LVM calls them striped, with one stripe) can be
+read here; thin pools, mirrors, caches and their like have a machinery of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_SECTOR = 512
+_LINEAR = "striped"
+
+
+@dataclass(frozen=True)
+class PhysicalVolume:
+    """`key` is its name within the metadata (pv0); `pe_start` in bytes."""
+
+    key: str
+    uuid: str
+    device_size: int
+    pe_start: int
+    pe_count: int
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Extents [start, start+count) of a logical volume. `areas`: (physical volume, first extent), one a stripe.
+
+    `related` names other volumes: a snapshot's origin and store.
+    """
+
+    start: int
+    count: int
+    kind: str
+    areas: tuple[tuple[str, int], ...] = ()
+    related: tuple[str, ...] = ()
+
+    @property
+    def is_linear(self) -> bool:
+        return self.kind == _LINEAR and len(self.areas) == 1
+
+    @property
+    def extents_per_area(self) -> int:
+        """Stripes share a segment's extents; the legs of a mirror have all of them."""
+        return self.count // max(len(self.areas), 1) if self.kind == _LINEAR else self.count
+
+
+@dataclass(frozen=True)
+class LogicalVolume:
+    name: str
+    uuid: str
+    visible: bool
+    segments: tuple[Segment, ...]
+    flags: tuple[str, ...] = ()
+
+    @property
+    def extents(self) -> int:
+        return sum(segment.count for segment in self.segments)
+
+    @property
+    def is_linear(self) -> bool:
+        return bool(self.segments) and all(segment.is_linear for segment in self.segments)
+
+    @property
+    def kind(self) -> str:
+        """What it is, as lvs calls it: linear, striped, thin, thin-pool, raid1, snapshot, ..."""
+        kinds = {segment.kind for segment in self.segments}
+        if kinds == {_LINEAR}:
+            return "linear" if self.is_linear else "striped"
+        return " and ".join(sorted(kinds)) or "empty"
+
+
+@dataclass(frozen=True)
+class VolumeGroup:
+    """`own` is the key of the physical volume that the metadata were read from."""
+
+    name: str
+    uuid: str
+    seqno: int
+    extent_size: int
+    status: tuple[str, ...]
+    physical_volumes: tuple[PhysicalVolume, ...]
+    logical_volumes: tuple[LogicalVolume, ...]
+    own: str
+
+    @property
+    def own_volume(self) -> PhysicalVolume:
+        return next(volume for volume in self.physical_volumes if volume.key == self.own)
+
+    @property
+    def visible(self) -> tuple[LogicalVolume, ...]:
+        """What users made; pool metadata, mirror legs and their like are hidden."""
+        return tuple(volume for volume in self.logical_volumes if volume.visible)
+
+    @property
+    def used_extents(self) -> int:
+        """Of the own physical volume. What hidden volumes take is taken as well."""
+        segments = [segment for volume in self.logical_volumes for segment in volume.segments]
+        return sum(segment.extents_per_area for segment in segments for key, _ in segment.areas if key == self.own)
+
+    @property
+    def snapshotted(self) -> frozenset[str]:
+        """Origins and stores of LVM's old snapshots."""
+        return frozenset(name for volume in self.logical_volumes for s in volume.segments for name in s.related)
+
+    def by_name(self, name: str) -> LogicalVolume | None:
+        return next((volume for volume in self.visible if volume.name == name), None)
+
+    def size_of(self, volume: LogicalVolume) -> int:
+        return volume.extents * self.extent_size
+
+    def extents_on(self, device_size: int) -> int:
+        """How many extents pvresize makes of the own physical volume on a device of that many bytes."""
+        return max(self.own_volume.pe_count, (device_size - self.own_volume.pe_start) // self.extent_size)

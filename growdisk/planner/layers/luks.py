@@ -1,0 +1,48 @@
+"""An encrypted container: it reaches to the end of its device by itself, once it is opened; then what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from growdisk.errors import KeyNeeded
+from growdisk.filesystems.content import LuksContent
+from growdisk.planner.layers.file_systems import cannot_grow
+from growdisk.planner.layers.inside import Inside, Room
+from growdisk.steps.grow_luks import GrowLuks
+from growdisk.units import align_down
+
+
+def grow_luks(room: Room, grow: Callable[[Room], Inside]) -> Inside:
+    content = room.content
+    assert isinstance(content, LuksContent), content
+    if content.fixed:
+        raise cannot_grow(room, f"it is encrypted (LUKS), and {content.fixed}", "grow it from inside the guest")
+    if not content.unlocked:
+        return _locked(room, content)
+    place = room.place.within_luks(content.uuid)
+    size = align_down(room.size - content.payload, content.sector_size)
+    inside = grow(room.within(place, content.inside, size))
+    old = content.size or size
+    step = GrowLuks(place, old, size, room.suffix)
+    return replace(
+        inside, steps=(step, *inside.steps), content=replace(content, size=size, inside=inside.content),
+        lags=inside.lags,
+    )  # fmt: skip
+
+
+def _locked(room: Room, content: LuksContent) -> Inside:
+    name = room.place.name
+    if room.is_named and not content.tried:
+        note = (
+            f"{name} is encrypted, and no key was given: the partition alone is larger. The container takes that when "
+            "it is opened next; what is in it has to be grown from inside the guest"
+        )
+        return Inside((), content, lags=False, system="", notes=(note,))
+    reason = (
+        "no passphrase that was given opens it" if content.tried else "what is in it grows with its passphrase only"
+    )
+    raise KeyNeeded(
+        room.facts.image.path,
+        reason=f"{name} is encrypted (LUKS), and {reason}; --partition {name} without a key grows the partition alone",
+    )

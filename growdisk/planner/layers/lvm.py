@@ -1,0 +1,106 @@
+"""LVM: the physical volume takes its device, logical volumes take the free extents, their contents take those."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from growdisk.filesystems.content import Content, PhysicalVolumeContent
+from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
+from growdisk.planner.layers.file_systems import cannot_grow
+from growdisk.planner.layers.inside import Inside, Room
+from growdisk.planner.layers.volume_shares import chosen_volumes, extents_for
+from growdisk.steps.grow_lv import GrowLogicalVolume
+from growdisk.steps.grow_pv import GrowPhysicalVolume
+from growdisk.steps.registry import DiskStep
+
+_ROOT = "root"
+
+
+def grow_physical_volume(room: Room, grow: Callable[[Room], Inside]) -> Inside:
+    content = room.content
+    assert isinstance(content, PhysicalVolumeContent), content
+    group = _group(room, content)
+    extents = group.extents_on(room.size)
+    contents = dict(content.volumes)
+    chosen = chosen_volumes(room, group, contents)
+    growth = extents_for(room, group, chosen, extents - group.used_extents)
+    insides = [
+        (volume, *_grow_volume(room, group, volume, volume.extents + growth[volume.name], contents, grow, suffix))
+        for volume, suffix in _suffixes(room, [volume for volume, _ in chosen])
+    ]
+    pv = GrowPhysicalVolume(
+        room.place, group.name, group.uuid, group.own_volume.pe_count, extents, group.extent_size, room.suffix
+    )
+    steps: list[DiskStep] = [pv]
+    for _volume, step, inside in insides:
+        steps += [step, *inside.steps]
+    after = contents | {volume.name: inside.content for volume, _, inside in insides}
+    return Inside(
+        tuple(steps), _after(content, group, extents, growth, after),
+        lags=extents > group.own_volume.pe_count or any(growth.values()) or any(i.lags for _, _, i in insides),
+        system=_system(room, group, contents, [inside for _, _, inside in insides]),
+        free=max((inside.free for _, _, inside in insides), default=0),
+        notes=tuple(note for _, _, inside in insides for note in inside.notes),
+    )  # fmt: skip
+
+
+def _grow_volume(
+    room: Room, group: VolumeGroup, volume: LogicalVolume, extents: int, contents: dict[str, Content | None],
+    grow: Callable[[Room], Inside], suffix: str,
+) -> tuple[GrowLogicalVolume, Inside]:  # fmt: skip
+    step = GrowLogicalVolume(
+        room.place, group.name, volume.name, volume.uuid, volume.extents, extents, group.extent_size, suffix
+    )
+    place = room.place.within_volume(group.name, volume.name)
+    inner = replace(room.within(place, contents.get(volume.name), extents * group.extent_size), suffix=suffix)
+    return step, grow(inner)
+
+
+def _suffixes(room: Room, volumes: list[LogicalVolume]) -> Iterator[tuple[LogicalVolume, str]]:
+    for volume in volumes:
+        yield volume, room.suffix if len(volumes) == 1 else f"{room.suffix}-{volume.name}"
+
+
+def _group(room: Room, content: PhysicalVolumeContent) -> VolumeGroup:
+    """The group, if it can be worked on."""
+    group, name = content.group, room.place.name
+    if content.unreadable:
+        raise cannot_grow(room, f"{name} belongs to LVM, and {content.unreadable}", "pvck in the guest says more")
+    if group is None:
+        raise cannot_grow(room, f"{name} is a physical volume of LVM without a group", "use it in the guest first")
+    if len(group.physical_volumes) > 1:
+        raise cannot_grow(
+            room, f"its volume group {group.name} lies on {len(group.physical_volumes)} physical volumes, and "
+            "growdisk works on one disk with one of them",
+            f"--partition cannot help here: grow it in the guest (pvresize, lvextend --resizefs {group.name}/VOLUME)",
+        )  # fmt: skip
+    if "EXPORTED" in group.status or "RESIZEABLE" not in group.status:
+        state = "exported" if "EXPORTED" in group.status else "marked as not resizable"
+        raise cannot_grow(room, f"its volume group {group.name} is {state}", "vgimport or vgchange -x y in the guest")
+    return group
+
+
+def _after(
+    content: PhysicalVolumeContent, group: VolumeGroup, extents: int, growth: dict[str, int],
+    contents: dict[str, Content | None],
+) -> PhysicalVolumeContent:  # fmt: skip
+    own = replace(group.own_volume, pe_count=extents)
+    volumes = tuple(_longer(volume, growth.get(volume.name, 0), own.key) for volume in group.logical_volumes)
+    grown = replace(group, physical_volumes=(own,), logical_volumes=volumes)
+    size = own.pe_start + extents * group.extent_size
+    return replace(content, size=max(size, content.size or 0), group=grown, volumes=tuple(contents.items()))
+
+
+def _longer(volume: LogicalVolume, extents: int, key: str) -> LogicalVolume:
+    if not extents:
+        return volume
+    last = replace(volume.segments[-1], start=volume.extents, count=extents, areas=((key, 0),))
+    return replace(volume, segments=(*volume.segments, last))
+
+
+def _system(room: Room, group: VolumeGroup, contents: dict[str, Content | None], insides: list[Inside]) -> str:
+    """The root file system: a volume of that name, or one that grows."""
+    if room.facts.table is not None and contents.get(_ROOT) is not None and group.by_name(_ROOT):
+        return room.place.within_volume(group.name, _ROOT).device
+    return next((inside.system for inside in insides if inside.system), "")

@@ -1,0 +1,51 @@
+"""grow-filesystem for what is not an ext file system right in a partition: other kinds, and other places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from growdisk.backends.appliance_values import CheckState
+from growdisk.filesystems.content import BtrfsContent, Content
+from growdisk.filesystems.identify import identify
+from growdisk.steps.context import RunContext
+from growdisk.steps.failures import FilesystemBroken
+from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.place import Place, look_at
+from growdisk.units import format_size
+from growdisk.workflow.step import Evidence
+
+
+@dataclass(frozen=True)
+class GrowFilesystemAt(GrowFilesystem):
+    """`number`, `start` and `size` are the partition's; `layers` lead from it to the file system (see Place)."""
+
+    kind: str = "ext4"
+    layers: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> Place:
+        return Place(self.number, self.start, self.size, self.layers)
+
+    def describe(self) -> str:
+        sizes = f"{format_size(self.old_size)} -> {format_size(self.new_size)}"
+        return f"file system on {self.place.name} ({self.kind}) {sizes}"
+
+    def apply(self, context: RunContext) -> Evidence:
+        words = f"{format_size(self.old_size)} -> {format_size(self.new_size)}"
+        with context.hands.volumes("growing the file system") as appliance:
+            device = self.place.device
+            if not self.kind.startswith("ext"):
+                content = self._read(context)
+                number = content.device_id if isinstance(content, BtrfsContent) else 1
+                appliance.volumes.grow_filesystem(self.kind, device, number)
+                appliance.sync()
+                return Evidence(words)
+            check = appliance.check_ext(device)
+            if check.state is CheckState.DAMAGED:
+                raise FilesystemBroken(self.number, report=check.last_words)
+            appliance.resize_ext(device, self.new_size)
+            appliance.sync()
+        return Evidence(words + (", errors mended first" if check.state is CheckState.MENDED else ""))
+
+    def _read(self, context: RunContext) -> Content | None:
+        return identify(look_at(context.disk, self.place, context.hands.keyring))

@@ -1,0 +1,70 @@
+"""grow-pv: the physical volume takes all of its device (pvresize)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
+from growdisk.filesystems.volume_group import VolumeGroup
+from growdisk.steps.context import RunContext
+from growdisk.steps.failures import PromiseBroken, VolumesChanged
+from growdisk.steps.place import Place, look_at
+from growdisk.units import format_size
+from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
+
+
+@dataclass(frozen=True)
+class GrowPhysicalVolume:
+    """The physical volume at `place`, of the group with `uuid`, to `extents` extents of `extent_size` bytes."""
+
+    place: Place
+    group: str
+    uuid: str
+    old_extents: int
+    extents: int
+    extent_size: int
+    suffix: str = ""
+
+    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
+
+    @property
+    def name(self) -> str:
+        return f"grow-pv{self.suffix}"
+
+    def describe(self) -> str:
+        return f"physical volume on {self.place.name} (group {self.group}) {self._sizes}"
+
+    @property
+    def _sizes(self) -> str:
+        old, new = self.old_extents * self.extent_size, self.extents * self.extent_size
+        return f"{format_size(old)} -> {format_size(new)}"
+
+    def check(self, context: RunContext) -> Check:
+        group = read_group(context, self.place)
+        if group is None or group.uuid != self.uuid:
+            return Blocked(VolumesChanged(self.group, found=group.name if group else "none"))
+        if group.own_volume.pe_count == self.extents:
+            return AlreadyDone(f"it fills {self.place.name} already")
+        return Ready()
+
+    def apply(self, context: RunContext) -> Evidence:
+        with context.hands.volumes("growing the physical volume") as appliance:
+            appliance.volumes.grow_physical_volume(self.place.device)
+            appliance.sync()
+        return Evidence(self._sizes)
+
+    def verify(self, context: RunContext, evidence: Evidence) -> None:
+        """LVM's metadata on the image, by our own reader."""
+        group = read_group(context, self.place)
+        found = group.own_volume.pe_count if group and group.uuid == self.uuid else None
+        if found != self.extents:
+            raise PromiseBroken(self.name, found=f"{found} extents", expected=f"{self.extents} extents")
+
+
+def read_group(context: RunContext, place: Place) -> VolumeGroup | None:
+    """The group that the physical volume at `place` belongs to, as the image has it."""
+    try:
+        return read_volume_group(look_at(context.disk, place, context.hands.keyring))
+    except VolumeGroupUnreadable:
+        return None
