@@ -36,6 +36,10 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
         "e2fsck": "e2fsprogs",
         "resize2fs": "e2fsprogs",
         "sfdisk": "fdisk",
+        "debugfs": "e2fsprogs",
+        "bwrap": "bubblewrap",
+        "fusermount3": "fuse3",
+        "prlimit": "util-linux",
         "ssh": "openssh-client",
         "virsh": "libvirt-clients",
         "cryptsetup": "cryptsetup",
@@ -69,26 +73,39 @@ def run(
     accept: Collection[int] | None = _SUCCESS,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    name: str | None = None,
 ) -> CompletedCommand:
     """Run a program to its end, its output captured, with LC_ALL=C.
 
-    `accept` are the exit statuses that are not failures (None: all). `env` is added to our own environment.
+    `accept` are the exit statuses that are not failures (None: all). `env` is added to our own environment. `name` is
+    what errors call the program, where the first word is a mere wrapper.
     Raises ToolMissing, ToolFailed, or ToolTimedOut after `timeout` seconds, when the program has been killed.
     """
     words = tuple(os.fspath(word) for word in argv)
     COMMAND_LOG.debug("%s", shlex.join(words))
-    program = require(words[0])
+    program, name = require(words[0]), name or Path(words[0]).name
     started = time.monotonic()
     process = subprocess.Popen(
         words, executable=program, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, cwd=cwd,
         env={**os.environ, **(env or {}), "LC_ALL": "C"}, text=True, errors="replace",
     )  # fmt: skip
-    stdout, stderr = _communicate(process, words[0], input, timeout)
+    stdout, stderr = _communicate(process, name, input, timeout)
     done = CompletedCommand(words, process.returncode, stdout, stderr, time.monotonic() - started)
     if accept is not None and done.status not in accept:
-        raise ToolFailed(Path(words[0]).name, done.status, done.last_words)
+        raise ToolFailed(name, done.status, done.last_words)
     return done
+
+
+def start(argv: Sequence[str | Path], *, pass_fds: Sequence[int], env: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start a helper that lives as long as `pass_fds` are open on our side; its stderr is a pipe."""
+    words = tuple(os.fspath(word) for word in argv)
+    COMMAND_LOG.debug("%s", shlex.join(words))
+    return subprocess.Popen(
+        words, executable=require(words[0]), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, start_new_session=True, pass_fds=tuple(pass_fds),
+        env={**os.environ, **env, "LC_ALL": "C"}, text=True, errors="replace",
+    )  # fmt: skip
 
 
 def require(tool: str) -> str:
@@ -113,7 +130,7 @@ def _communicate(process: subprocess.Popen[str], tool: str, text: str | None, ti
         return process.communicate(text, timeout)
     except subprocess.TimeoutExpired as error:
         _kill(process)
-        raise ToolTimedOut(Path(tool).name, timeout or 0) from error
+        raise ToolTimedOut(tool, timeout or 0) from error
     except BaseException:
         _kill(process)
         raise

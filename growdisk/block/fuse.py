@@ -1,0 +1,229 @@
+"""Serves block devices as the files of a folder through FUSE, from a thread of this process: how host tools reach them.
+
+The kernel's end is a descriptor of /dev/fuse that somebody has mounted. So growdisk's engine stays the one writer of
+the image: when this process dies the descriptor closes, and every access of a tool that outlives it fails.
+
+FSYNC is answered at once: what tools write becomes durable when the owner flushes the device. A run that dies before
+that goes back to the snapshot before the step, so there is nothing that an earlier flush would save.
+Spec: Linux include/uapi/linux/fuse.h, protocol 7.31.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import select
+import stat
+import struct
+import threading
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import NamedTuple
+
+from growdisk.block.device import BlockDevice
+
+_log = logging.getLogger("growdisk.fuse")
+
+MAX_WRITE = 1 << 20
+_PAGES = MAX_WRITE >> 12
+_BUFFER = MAX_WRITE + 4096
+_MAJOR, _MINOR = 7, 31
+_ROOT = 1
+_FOREVER = 1 << 30  # seconds that the kernel may remember attributes: nothing here changes size or owner
+
+_HEADER = struct.Struct("<IIQQIIIHH")
+_REPLY = struct.Struct("<IiQ")
+_INIT_ASKED = struct.Struct("<IIII")
+_INIT = struct.Struct("<IIIIHHIIHHI28x")
+_VALID = struct.Struct("<QII")
+_ATTRIBUTES = struct.Struct("<6Q10I")
+_ENTRY = struct.Struct("<QQQQII")
+_OPENED = struct.Struct("<QII")
+_TRANSFER = struct.Struct("<QQIIQII")
+_WRITTEN = struct.Struct("<II")
+_FALLOCATE = struct.Struct("<QQQII")
+_SETATTR = struct.Struct("<IIQQ")
+_STATFS = struct.Struct("<QQQQQIIII24x")
+
+_ASYNC_READ, _BIG_WRITES, _MAX_PAGES = 1 << 0, 1 << 5, 1 << 22
+_SET_SIZE = 1 << 3
+_PUNCH_HOLE, _ZERO_RANGE = 2, 16
+
+
+class _Opcode(IntEnum):
+    LOOKUP = 1
+    FORGET = 2
+    GETATTR = 3
+    SETATTR = 4
+    OPEN = 14
+    READ = 15
+    WRITE = 16
+    STATFS = 17
+    RELEASE = 18
+    FSYNC = 20
+    FLUSH = 25
+    INIT = 26
+    OPENDIR = 27
+    RELEASEDIR = 29
+    INTERRUPT = 36
+    DESTROY = 38
+    BATCH_FORGET = 42
+    FALLOCATE = 43
+
+
+_WITHOUT_REPLY = frozenset({_Opcode.FORGET, _Opcode.BATCH_FORGET, _Opcode.INTERRUPT})
+_WITHOUT_EFFECT = frozenset({_Opcode.RELEASE, _Opcode.RELEASEDIR, _Opcode.FSYNC, _Opcode.FLUSH, _Opcode.DESTROY})
+
+
+class _Request(NamedTuple):
+    length: int
+    opcode: int
+    unique: int
+    node: int
+    uid: int
+    gid: int
+    pid: int
+    extensions: int
+    padding: int
+
+
+class FuseFolder:
+    """A folder with a file for each of `devices`: answers the kernel on `descriptor`, its own, until close()."""
+
+    def __init__(self, devices: Mapping[str, BlockDevice], descriptor: int) -> None:
+        self.failure: Exception | None = None  # the first error of a device that a tool was told of
+        self._names = {name: node for node, name in enumerate(devices, _ROOT + 1)}
+        self._devices = {self._names[name]: device for name, device in devices.items()}
+        self._descriptor, self._end = descriptor, os.eventfd(0, os.EFD_CLOEXEC)
+        self._thread = threading.Thread(target=self._serve, name="fuse", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Let go of the kernel; whoever still has a file open is answered with errors. Once only."""
+        os.eventfd_write(self._end, 1)
+        self._thread.join()
+        os.close(self._descriptor)
+        os.close(self._end)
+
+    def _serve(self) -> None:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        poll.register(self._end, select.POLLIN)
+        while all(ready != self._end and not event & select.POLLERR for ready, event in poll.poll()):
+            try:
+                message = os.read(self._descriptor, _BUFFER)
+            except OSError as error:
+                if error.errno == errno.ENODEV:  # somebody unmounted it
+                    return
+                continue  # ENOENT: the request was interrupted
+            self._reply(_Request._make(_HEADER.unpack_from(message)), memoryview(message)[_HEADER.size :])
+
+    def _reply(self, request: _Request, body: memoryview) -> None:
+        if request.opcode in _WITHOUT_REPLY:
+            return
+        status, answer = 0, b""
+        try:
+            answer = self._answer(request, body)
+        except _Refusal as refusal:
+            status = -refusal.number
+        except Exception as error:  # a bug of the engine too must reach the main thread, not die with this one
+            _log.debug("fuse request %s: %s", request.opcode, error)
+            self.failure = self.failure or error
+            status = -errno.EIO
+        with contextlib.suppress(OSError):  # the asker is gone
+            os.writev(self._descriptor, [_REPLY.pack(_REPLY.size + len(answer), status, request.unique), answer])
+
+    def _answer(self, request: _Request, body: memoryview) -> bytes:
+        match request.opcode:
+            case _Opcode.INIT:
+                return _init(*_INIT_ASKED.unpack_from(body))
+            case _Opcode.LOOKUP:
+                return self._look_up(bytes(body).rstrip(b"\0").decode(errors="replace"))
+            case _Opcode.GETATTR:
+                return _VALID.pack(_FOREVER, 0, 0) + self._attributes(request.node)
+            case _Opcode.OPEN | _Opcode.OPENDIR:
+                return _OPENED.pack(0, 0, 0)
+            case _Opcode.STATFS:
+                return _STATFS.pack(0, 0, 0, 1, 0, 4096, 255, 4096, 0)
+        if request.opcode in _WITHOUT_EFFECT:
+            return b""
+        return self._answer_file(request, body)
+
+    def _answer_file(self, request: _Request, body: memoryview) -> bytes:
+        device = self._devices.get(request.node)
+        if device is None:
+            raise _Refusal(errno.ENOSYS)
+        match request.opcode:
+            case _Opcode.SETATTR:
+                _refuse_other_size(device, body)
+                return _VALID.pack(_FOREVER, 0, 0) + self._attributes(request.node)
+            case _Opcode.READ:
+                return _read(device, body)
+            case _Opcode.WRITE:
+                return _write(device, body)
+            case _Opcode.FALLOCATE:
+                return _fallocate(device, body)
+        raise _Refusal(errno.ENOSYS)
+
+    def _look_up(self, name: str) -> bytes:
+        node = self._names.get(name)
+        if node is None:
+            raise _Refusal(errno.ENOENT)
+        return _ENTRY.pack(node, 0, _FOREVER, _FOREVER, 0, 0) + self._attributes(node)
+
+    def _attributes(self, node: int) -> bytes:
+        device = self._devices.get(node)
+        size, mode = (device.size, stat.S_IFREG | 0o600) if device else (0, stat.S_IFDIR | 0o700)
+        owner = (os.getuid(), os.getgid())
+        return _ATTRIBUTES.pack(node, size, size // 512, 0, 0, 0, 0, 0, 0, mode, 1, *owner, 0, 4096, 0)
+
+
+def _refuse_other_size(device: BlockDevice, body: memoryview) -> None:
+    valid, _, _, size = _SETATTR.unpack_from(body)
+    if valid & _SET_SIZE and size != device.size:
+        raise _Refusal(errno.EPERM)
+
+
+def _read(device: BlockDevice, body: memoryview) -> bytes:
+    _, offset, length, *_ = _TRANSFER.unpack_from(body)
+    end = min(offset + length, device.size)
+    return device.read(offset, end - offset) if end > offset else b""
+
+
+def _write(device: BlockDevice, body: memoryview) -> bytes:
+    _, offset, length, *_ = _TRANSFER.unpack_from(body)
+    _refuse_write(device, offset, length)
+    device.write(offset, body[_TRANSFER.size : _TRANSFER.size + length])
+    return _WRITTEN.pack(length, 0)
+
+
+def _fallocate(device: BlockDevice, body: memoryview) -> bytes:
+    """Both what punches holes and what zeroes must read as zeros afterwards."""
+    _, offset, length, mode, _ = _FALLOCATE.unpack_from(body)
+    if not mode & (_PUNCH_HOLE | _ZERO_RANGE):
+        raise _Refusal(errno.EOPNOTSUPP)
+    _refuse_write(device, offset, length)
+    device.write_zeros(offset, length)
+    return b""
+
+
+def _refuse_write(device: BlockDevice, offset: int, length: int) -> None:
+    if not device.writable:
+        raise _Refusal(errno.EROFS)
+    if offset + length > device.size:
+        raise _Refusal(errno.EFBIG)
+
+
+class _Refusal(Exception):
+    """An answer, not a failure: the request asks for what this file is not meant for."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(os.strerror(number))
+        self.number = number
+
+
+def _init(major: int, minor: int, max_readahead: int, flags: int) -> bytes:
+    wanted = (_ASYNC_READ | _BIG_WRITES | _MAX_PAGES) & flags
+    return _INIT.pack(_MAJOR, min(minor, _MINOR), max_readahead, wanted, 16, 12, MAX_WRITE, 1, _PAGES, 0, 0)
