@@ -59,13 +59,14 @@ class BitmapSource:
         self._file, self._header = file, header
         self.bitmaps = directory.bitmaps
 
-    def chunks(self, bitmap: Bitmap, length: int) -> Iterator[bytes | None]:
-        """The stream in pieces of `length` bytes; None for a piece without a bit."""
+    def chunks(self, bitmap: Bitmap, length: int) -> Iterator[bytes | bool]:
+        """The stream in pieces of `length` bytes; False or True where the table tells that no bit is set, or all."""
         words, size = read_table(self._file, bitmap), self._header.cluster_size
         for start in range(0, len(words) * size, length):
             pieces = range(start // size, -(-(start + length) // size))
-            if not any(words[index] for index in pieces if index < len(words)):
-                yield None
+            kinds = set(words[pieces.start : pieces.stop])
+            if len(kinds) == 1 and kinds <= {0, ALL_ONES}:
+                yield ALL_ONES in kinds
                 continue
             whole = b"".join(self._cluster(words, index) for index in pieces)
             yield whole[start % size : start % size + length]
@@ -103,7 +104,10 @@ def _added(metadata: Metadata, source: BitmapSource, bitmap: Bitmap) -> Bitmap:
     count = bitmap.entries_for(metadata.header.size, cluster_size)
     words = array("Q", bytes(8 * count))
     for index, chunk in zip(range(count), source.chunks(bitmap, cluster_size), strict=False):
-        if chunk is None or not any(chunk):
+        if isinstance(chunk, bool):
+            words[index] = ALL_ONES if chunk else 0
+            continue
+        if not any(chunk):
             continue
         words[index] = metadata.allocator.allocate(1) << bits
         metadata.file.write(words[index], chunk.ljust(cluster_size, b"\0"))

@@ -133,7 +133,11 @@ def _is_possible(bitmap: Bitmap, file: BlockDevice, header: Header) -> bool:
         return False
     if bitmap.is_sound and size != bitmap.entries_for(header.size, cluster_size):
         return False
-    for word in read_table(file, bitmap):
+    words = read_table(file, bitmap)
+    named = [word for word in words if word & OFFSET_MASK]
+    if len(set(named)) < len(named):
+        return False  # else a small file could make us read for hours
+    for word in words:
         offset = word & OFFSET_MASK
         if word & _TABLE_RESERVED or offset % cluster_size or (offset and word & ALL_ONES) or offset >= file.size:
             return False

@@ -24,7 +24,8 @@ def clean_sectors(file: RecordingFile, path: Path) -> list[int] | None:
     if directory is None or not directory.bitmaps[0].is_tracking:
         return None
     chunks = BitmapSource(file, header, directory).chunks(directory.bitmaps[0], header.cluster_size)
-    bits = b"".join(chunk or bytes(header.cluster_size) for chunk in chunks)
+    ones = b"\xff" * header.cluster_size, bytes(header.cluster_size)
+    bits = b"".join(chunk if isinstance(chunk, bytes) else ones[not chunk] for chunk in chunks)
     return [sector for sector in range(len(bits) * 8) if not bits[sector >> 3] >> (sector & 7) & 1]
 
 
