@@ -140,12 +140,12 @@ class Engine(Generic[C]):
             record = self.state.last[step.name]
             evidence = Evidence(record.detail, record.facts)
         else:
-            half_done = last is Event.RESTORING or (last is Event.APPLYING and not self._again_in_place)
-            if half_done and self._snapshots.can_restore:
+            again = last is Event.APPLYING and self._again_in_place
+            if last in (Event.APPLYING, Event.RESTORING) and not again and self._snapshots.can_restore:
                 self._restore_one(step.name)
-            if last is not Event.SNAPSHOTTING and self._is_done(step):
+            if not again and last is not Event.SNAPSHOTTING and self._is_done(step):
                 return
-            evidence = self._apply(step)
+            evidence = self._carried_out(step) if again else self._apply(step)
         step.verify(self._context, evidence)
         seconds = time.monotonic() - started
         self._record(Event.VERIFIED, step.name, evidence.detail, seconds)
@@ -166,6 +166,9 @@ class Engine(Generic[C]):
         self._record(Event.SNAPSHOTTING, step.name)
         self._snapshots.take(step.name)
         self._stop.check()
+        return self._carried_out(step)
+
+    def _carried_out(self, step: Step[C]) -> Evidence:
         self._record(Event.APPLYING, step.name)
         evidence = step.apply(self._context)
         self._record(Event.APPLIED, step.name, evidence.detail, facts=evidence.facts)

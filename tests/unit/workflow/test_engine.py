@@ -171,3 +171,25 @@ def test_without_snapshots_a_failed_run_stays_where_it_is():
     with pytest.raises(NothingToRestore):
         engine(storage, reversible=False).go_back()
     assert fold(storage.records).going_back is False
+
+
+def test_a_step_that_is_gone_on_with_in_place_costs_nothing_that_others_wrote():
+    for writes in range(40):
+        storage = new_world()
+        if not crash_then(storage, writes, engine(storage, in_place=True).advance):
+            return
+        storage.words.insert(0, "by the guest")
+        engine(storage, in_place=True).advance()
+        assert storage.words == ["by the guest", *ALL_DONE], writes
+        assert storage.snapshots == {}
+    raise AssertionError("the run never ended")
+
+
+def test_what_was_gone_on_with_in_place_is_still_undone_when_a_later_step_fails():
+    for first in range(40):
+        for second in range(12):
+            storage = new_world()
+            crash_then(storage, first, engine(storage, in_place=True, failing="c").advance)
+            crash_then(storage, second, engine(storage, in_place=True, failing="c").advance)
+            finish(storage, in_place=True, failing="c")
+            assert (storage.words, fold(storage.records).status) == (["start"], Status.UNDONE), (first, second)

@@ -120,6 +120,26 @@ class FakeStep:
         assert evidence.facts["words"] == len(context.words)
 
 
+@dataclass(frozen=True)
+class RepeatableStep(FakeStep):
+    """Applied again it does the rest, as the steps of running guests do."""
+
+    def check(self, context: Storage) -> Check:
+        return AlreadyDone("both words are there") if f"{self.name}.2" in context.words else Ready()
+
+    def apply(self, context: Storage) -> Evidence:
+        for word in (f"{self.name}.1", f"{self.name}.2"):
+            if word not in context.words:
+                context.write()
+                context.words.append(word)
+            if self.fails:
+                raise OperationFailed
+        return Evidence("two words", {"words": len(context.words)})
+
+    def verify(self, context: Storage, evidence: Evidence) -> None:
+        assert {f"{self.name}.1", f"{self.name}.2"} <= set(context.words)
+
+
 class Silent:
     def step_started(self, number: int, total: int, name: str, description: str) -> None: ...
 
@@ -132,11 +152,12 @@ ALL_DONE = ["start"] + [f"{name}.{half}" for name in NAMES for half in (1, 2)]
 
 def engine(
     storage: Storage, *, failing: str = "", keep: bool = False, broken: frozenset[str] = frozenset(),
-    reversible: bool = True,
+    reversible: bool = True, in_place: bool = False,
 ) -> Engine:  # fmt: skip
-    steps = [FakeStep(name, fails=name == failing) for name in NAMES]
+    kind = RepeatableStep if in_place else FakeStep
+    steps = [kind(name, fails=name == failing) for name in NAMES]
     snapshots = FakeSnapshots(storage, broken, NAMES, reversible)
-    return Engine(steps, storage, snapshots, FakeJournal(storage), Silent(), keep=keep)
+    return Engine(steps, storage, snapshots, FakeJournal(storage), Silent(), keep=keep, again_in_place=in_place)
 
 
 def begin(storage: Storage) -> None:
