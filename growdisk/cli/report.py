@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from growdisk.api.result import Result
@@ -67,7 +67,8 @@ def before_and_after(result: Result, width: int) -> Iterator[str]:
     """Both disks drawn to one scale; one that would be too small to read is drawn larger, and that is said."""
     yield from headline(result.before, width)
     largest = max(layout.image.virtual_size for layout in (result.before, result.after)) or 1
-    for word, layout in (("before", result.before), ("after", result.after)):
+    # Nothing is in the way any more when it is done.
+    for word, layout in (("before", result.before), ("after", replace(result.after, blockers=()))):
         share = layout.image.virtual_size / largest
         columns = max(round(width * share), min(_READABLE, width))
         enlarged = columns / (width * share) if share else 1.0

@@ -17,6 +17,7 @@ from growdisk.partitions.mbr import PROTECTIVE_TYPE, MbrEntry, parse_entries, re
 from growdisk.partitions.table import PartitionTable
 
 SECTOR_SIZE = 512
+_LARGE_SECTORS = 4096
 _BOOT_SECTORS_OF_FILESYSTEMS = ((3, b"NTFS    "), (3, b"EXFAT   "), (0x36, b"FAT"), (0x52, b"FAT32"))
 
 
@@ -86,8 +87,10 @@ def _check_not_hybrid(path: Path, entries: tuple[MbrEntry, ...]) -> None:
 
 
 def _check_sector_size(path: Path, head: bytes, sector_size: int) -> None:
-    if sector_size == SECTOR_SIZE and head[512:520] != SIGNATURE and head[4096:4104] == SIGNATURE:
+    other = _LARGE_SECTORS if sector_size == SECTOR_SIZE else SECTOR_SIZE
+    here, there = (head[at : at + len(SIGNATURE)] == SIGNATURE for at in (sector_size, other))
+    if there and not here:
         raise TableUnsupported(
-            path, reason="its GPT was made for sectors of 4096 bytes",
-            hint="say so with --sector-size 4096",
+            path, reason=f"its GPT was made for sectors of {other} bytes",
+            hint=f"say so with --sector-size {other}",
         )  # fmt: skip

@@ -37,14 +37,15 @@ class Case:
 
 CASES = (
     Case(
-        "a cloud image: root is number 1 and lies last, behind 14 and 15",
+        "a cloud image: root is number 1 and lies behind 14 and 15, swap behind it",
         Layout(
             _GPT_HEAD + f'14: start=2048, size=8192, type={_BIOS}, attrs="GUID:60"\n'
             f'15: start=10240, size=16384, type={_ESP}, name="EFI größe", attrs="RequiredPartition"\n'
-            '1: start=26624, size=150000, type=L, name="rüt-数据", attrs="LegacyBIOSBootable GUID:59"\n',
-            100 * MiB, {1: "ext4", 14: "noise", 15: "noise"},
+            '1: start=26624, size=150000, type=L, name="rüt-数据", attrs="LegacyBIOSBootable GUID:59"\n'
+            "2: start=178176, size=20480, type=S\n",
+            100 * MiB, {1: "ext4", 2: "swap", 14: "noise", 15: "noise"},
         ),
-        ("+300M",), grown=(1,),
+        ("+300M",), grown=(1,), removed=(2,),
     ),
     Case(
         "Windows' order: a recovery partition behind what grows is moved, by less than its own size",

@@ -15,7 +15,7 @@ from growdisk.partitions.parted_disk import rewrite
 from growdisk.partitions.sectors import apply_changes, read_table
 from growdisk.partitions.table import PartitionTable
 from growdisk.units import GiB, MiB
-from tests.unit.partitions.disks import grow, opened
+from tests.unit.partitions.disks import grow, make_disk, opened
 
 SECTOR = 4096
 _ENVIRONMENT = {**os.environ, "PARTED_SECTOR_SIZE": str(SECTOR), "LC_ALL": "C", "PATH": os.environ["PATH"] + ":/sbin"}
@@ -80,3 +80,10 @@ def test_a_gpt_for_large_sectors_says_which_option_is_missing(tmp_path: Path) ->
     with opened(disk) as device, pytest.raises(TableUnsupported) as refusal:
         read_table(device, disk)
     assert "--sector-size 4096" in refusal.value.what_to_do
+
+
+def test_a_gpt_for_small_sectors_says_so_too(tmp_path: Path) -> None:
+    disk = make_disk(tmp_path / "disk.img", 100 * MiB, "label: gpt\nsize=50M\n")
+    with opened(disk) as device, pytest.raises(TableUnsupported) as refusal:
+        read_table(device, disk, SECTOR)
+    assert "--sector-size 512" in refusal.value.what_to_do
