@@ -25,7 +25,7 @@ from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.tables import progression
 from growdisk.qcow2.writeback import Metadata
 
-_WORTH_COMPARING = 12  # entries; below that a loop is faster than building what to compare with
+_WORTH_COMPARING = 12  # entries; up to there a loop is faster than building what to compare with
 
 
 class GuestRun(NamedTuple):
@@ -119,11 +119,12 @@ class Mapping:
             return index + 1
         first = table[index]
         step = self._geometry.cluster_size if kind in (L2Kind.NORMAL, L2Kind.ZERO_ALLOCATED) else 0
-        if limit - index >= _WORTH_COMPARING and table[index:limit] == progression(first, limit - index, step):
-            return self._inside_file(first, index, limit, step)
         position, expected = index + 1, first + step
-        while position < limit and table[position] == expected:
+        near = min(limit, index + _WORTH_COMPARING)
+        while position < near and table[position] == expected:
             position, expected = position + 1, expected + step
+        if position == near:
+            position = _continued(table, position, limit, expected, step)
         return self._inside_file(first, index, position, step)
 
     def _inside_file(self, first: int, index: int, end: int, step: int) -> int:
@@ -136,3 +137,19 @@ class Mapping:
         data = CompressedRange.of(entry, self._geometry.cluster_bits)
         if self._elsewhere or entry & COPIED or data.offset == 0 or data.offset >= self._metadata.file.size:
             raise damaged(self._metadata.path, f"compressed L2 entry {entry:#x} does not point into the file")
+
+
+def _continued(table: array[int], position: int, limit: int, expected: int, step: int) -> int:
+    """How far the entries from `position` on go up by `step` from `expected`: compared in pieces that grow.
+
+    A run costs what it is long, so that a table of many short ones is not compared as a whole for each.
+    """
+    count = _WORTH_COMPARING
+    while position < limit:
+        count = min(count * 4, limit - position)
+        if table[position : position + count] != progression(expected, count, step):
+            break
+        position, expected = position + count, expected + count * step
+    while position < limit and table[position] == expected:
+        position, expected = position + 1, expected + step
+    return position
