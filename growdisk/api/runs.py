@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from growdisk.api.disks import inspect, probed_format
 from growdisk.api.ending import error_of, how_far_back, outcome
-from growdisk.api.in_use import naming_the_guest
 from growdisk.api.result import Result, step_reports
 from growdisk.api.session import Session
 from growdisk.backends.machine import require_appliance
@@ -117,10 +116,7 @@ def _with_session(
     plan = decode_plan(directory.plan_file.read_bytes())
     if plan.way is not None and (result := _on_running_guest(path, plan, directory, verb, observer, stop, action)):
         return result
-    with (
-        naming_the_guest(path, verb.replace(" ", "")),
-        closing(Disk.open(directory.image, _format(plan.before.image.format))) as disk,
-    ):
+    with closing(Disk.open(directory.image, _format(plan.before.image.format))) as disk:
         _refuse_without_run(path, verb, directory.state(), undoable=undoable)  # now that nobody else can end it
         session = Session.reopen(
             path, plan, disk, directory, observer or Silent(), stop or StopRequest(), Keyring(keys),
