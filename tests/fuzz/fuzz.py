@@ -80,7 +80,7 @@ def main() -> None:
             data.PickValueInList(targets).run(data)
 
         # The verbs ring their own alarm.
-        atheris.Setup([*sys.argv, "-timeout=0", "-max_len=256", "-len_control=0"], one_input)
+        atheris.Setup([*sys.argv, "-timeout=3600", "-max_len=256", "-len_control=0"], one_input)
         atheris.Fuzz()
 
 

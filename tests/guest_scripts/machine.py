@@ -40,8 +40,8 @@ class Machine(RunningGuest):
             "if tar -xf $disk -C /tmp/scripts 2>/dev/null; then break; fi; done; [ -e /tmp/scripts/inspect.sh ]"
         )
 
-    def grow_disk(self, size: int) -> None:
-        self.qmp("block_resize", {"node-name": "disk", "size": size})
+    def grow_disk(self, size: int, node: str = "disk") -> None:
+        self.qmp("block_resize", {"node-name": node, "size": size})
 
     def qmp(self, command: str, arguments: Mapping[str, object]) -> None:
         with closing(socket.socket(socket.AF_UNIX)) as door:
@@ -94,13 +94,21 @@ class Machine(RunningGuest):
 
 
 @contextmanager
-def booted(disk: Path, scripts: Mapping[str, str], *, bus: str = "scsi", root: int = 1) -> Iterator[Machine]:
-    """The guest on the qcow2 `disk`, which it writes to; up, with the scripts at hand. QEMU is killed at the end."""
+def booted(
+    disk: Path, scripts: Mapping[str, str], *, bus: str = "scsi", root: int = 1, data: Path | None = None
+) -> Iterator[Machine]:
+    """The guest on the qcow2 `disk`, which it writes to; up, with the scripts at hand. QEMU is killed at the end.
+
+    `data` is a second disk, on the same bus (scsi).
+    """
     with tempfile.TemporaryDirectory(prefix="growdisk-micro-", dir="/var/tmp") as scratch:
         folder = Path(scratch)
         doors = Doors(0, folder / "agent", folder / "qmp")
         tar = write_tar(folder / "scripts.tar", [text(name, script, 0o755) for name, script in scripts.items()])
         command = _command(disk, tar, doors, folder / "console", bus, root)
+        if data is not None:
+            command += ["-blockdev", f"driver=qcow2,file.driver=file,file.filename={data},node-name=data"]
+            command += ["-device", "scsi-hd,drive=data,serial=DATA-1"]
         with (folder / "qemu.log").open("wb") as log:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment())
         try:

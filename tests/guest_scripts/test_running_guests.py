@@ -12,6 +12,7 @@ from growdisk.backends.guest_plan import RUN_ORDER, Phase
 from growdisk.planner.goal import SwapPolicy
 from tests.guest_scripts.micro import EXT, PARTED, UTIL_LINUX
 from tests.guest_scripts.worlds import RUN, make_world
+from tests.guests.content import text
 from tests.guests.layouts import Layout
 
 pytestmark = pytest.mark.boot
@@ -55,7 +56,9 @@ def test_a_running_guest_grows_without_a_restart_and_a_second_run_finds_nothing_
 def test_each_tool_writes_the_planned_table(
     tmp_path: Path, tools: tuple[str, ...], layout: Layout, swap: SwapPolicy, bus: str, tool: str
 ) -> None:
-    world = make_world(tmp_path, tools, layout=layout, swap=swap, bus=bus)
+    # Whoever waits for udev here waits for ever: it cannot do anything while the disk is locked.
+    settling = text("sbin/udevadm", "#!/bin/sh\nexec sleep 10000\n", 0o755)
+    world = make_world(tmp_path, tools, layout=layout, swap=swap, bus=bus, extra=(settling,))
     with world.booted() as guest:
         answer = guest.drive(Phase.VERIFY, RUN)
         assert answer.result is Outcome.DONE, (answer, guest.run("cat /var/log/growdisk.log"))

@@ -1,0 +1,68 @@
+"""XFS and btrfs on a second disk: grown mounted, at a place whose name is a trap, beside a disk that looks the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from growdisk.api.disks import inspect
+from growdisk.backends.guest_answers import Outcome
+from growdisk.backends.guest_plan import GuestFilesystem, GuestPlan, Phase
+from growdisk.backends.scripts import render
+from growdisk.partitions.growth import BlockerPolicy, Grown, plan_growth
+from growdisk.units import MiB
+from tests.guest_scripts.machine import booted
+from tests.guest_scripts.micro import EXT, UTIL_LINUX
+from tests.guest_scripts.worlds import RUN, make_world
+from tests.guests.layouts import Layout
+from tests.guests.small import SmallDisk, make_disk
+
+pytestmark = pytest.mark.boot
+
+PLACE = "/mnt/$(touch pwned) `touch pwned`;'touch pwned' \"x\" \\040"
+SIZE = 640 * MiB
+
+
+def _plan(disk: Path, kind: str) -> GuestPlan:
+    facts = inspect(disk)
+    assert facts.table is not None
+    growth = plan_growth(facts.table, 1, 2 * SIZE, BlockerPolicy())
+    assert isinstance(growth, Grown), growth
+    filesystem = GuestFilesystem(kind, facts.contents[1].uuid, facts.contents[1].size or 0, 0)
+    return GuestPlan(RUN, facts.table.with_disk_size(2 * SIZE), growth.table, 1, filesystem)
+
+
+@pytest.mark.parametrize(("kind", "tools"), [("xfs", ("xfs_growfs",)), ("btrfs", ("btrfs",))])
+def test_a_mounted_file_system_grows_on_a_data_disk(tmp_path: Path, kind: str, tools: tuple[str, ...]) -> None:
+    data = make_disk(tmp_path / "data.qcow2", SmallDisk(Layout.PLAIN, size=SIZE, filesystem=kind))
+    root = make_world(tmp_path, (*UTIL_LINUX, *EXT, *tools))
+    plan = _plan(data, kind)
+    with booted(root.disk, render(plan), data=data) as guest:
+        alike = guest.phase(Phase.INSPECT, RUN)
+        assert (alike.result, "several" in alike.what) == (Outcome.REFUSED, True)
+        wrong = guest.phase(Phase.INSPECT, RUN, "GROWDISK_DISK=/dev/sda")
+        assert (wrong.result, "does not hold" in wrong.what) == (Outcome.REFUSED, True)
+        guest.grow_disk(2 * SIZE, "data")
+        unmounted = guest.phase(Phase.PREPARE, RUN, "GROWDISK_DISK=/dev/sdb")
+        assert (unmounted.result, "not mounted" in unmounted.what) == (Outcome.REFUSED, True)
+        place = PLACE.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`")
+        guest.run(f'mkdir -p "{place}"; mount -t {kind} /dev/sdb1 "{place}"; cd /tmp')
+        done = guest.drive(Phase.VERIFY, RUN, environment="GROWDISK_DISK=/dev/sdb")
+        assert done.result is Outcome.DONE, (done, guest.run("cat /var/log/growdisk.log"))
+        assert done.facts.mount_point == PLACE
+        assert done.facts.filesystem_size > SIZE
+        assert guest.run("find / -xdev -name pwned") == ""
+        guest.run("sync; umount /dev/sdb1; sync")
+        guest.cut_power()
+    after = inspect(data)
+    assert after.table == plan.after
+    assert (after.contents[1].size or 0) > SIZE
+
+
+def test_a_serial_tells_disks_apart_that_look_the_same(tmp_path: Path) -> None:
+    data = make_disk(tmp_path / "data.qcow2", SmallDisk(Layout.CLASSIC))
+    root = make_world(tmp_path, (*UTIL_LINUX, *EXT))
+    with booted(root.disk, render(replace(root.plan, serial="DATA-1")), data=data) as guest:
+        assert guest.phase(Phase.INSPECT, RUN).disk == "/dev/sdb"
