@@ -103,13 +103,33 @@ class Reader:
             raise damaged(path, f"the compressed cluster at {data.offset:#x} is broken: {error}") from error
 
     def _raw_extents(self, start: int, end: int) -> Iterator[Extent]:
+        has_holes = self._has_holes()
         for run in self._mapping.runs(start, end):
-            if run.kind in (L2Kind.NORMAL, L2Kind.COMPRESSED):
+            if has_holes and run.kind is L2Kind.NORMAL:
+                yield from self._host_extents(run)
+            elif run.kind in (L2Kind.NORMAL, L2Kind.COMPRESSED):
                 yield Extent(run.start, run.end, ExtentKind.DATA)
             elif run.kind is not L2Kind.UNALLOCATED:
                 yield Extent(run.start, run.end, ExtentKind.ZERO)
             else:
                 yield from self._backing_extents(run.start, run.end)
+
+    def _has_holes(self) -> bool:
+        """Whether much of the file is not on the host: preallocated clusters that nobody has written to."""
+        if self._metadata.header.crypt_method or self._metadata.data_file is not None:
+            return False  # what decrypts from zeros is none; and a data file is as large as the disk anyway
+        try:
+            return self._metadata.path.stat().st_blocks * 512 < self._file.size * 9 // 10
+        except OSError:
+            return False
+
+    def _host_extents(self, run: GuestRun) -> Iterator[Extent]:
+        """A run of clusters, as the host has it: its holes read as zeros."""
+        shift, length = run.start - run.host, min(run.end - run.start, self._file.size - run.host)
+        for extent in self._file.extents(run.host, length):
+            yield Extent(extent.start + shift, extent.end + shift, extent.kind)
+        if run.start + length < run.end:
+            yield Extent(run.start + length, run.end, ExtentKind.ZERO)
 
     def _backing_extents(self, start: int, end: int) -> Iterator[Extent]:
         if self.backing is not None and start < (stop := min(end, self.backing.size)):
