@@ -47,6 +47,8 @@ def _is_for_a_guest(step: DiskStep) -> bool:
     """What its scripts know how to do: among file systems, those right in their partition."""
     if isinstance(step, GrowFilesystem):
         return not getattr(step, "layers", ())
+    if isinstance(step, RewritePartitions):
+        return not step.moves  # content in use is not copied
     return isinstance(step, _KNOWN)
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from growdisk.partitions.growth import Grown
-from growdisk.partitions.table import PartitionTable, Role
+from growdisk.partitions.table import EFI_SYSTEM, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.refusals import refuse_moved_boot_loader
 from growdisk.steps.moving import Move
 from growdisk.units import format_size
-
-_WINDOWS = ("ntfs", "vfat")
 
 
 def moves_of(facts: Facts, growth: Grown) -> tuple[Move, ...]:
@@ -41,5 +39,8 @@ def notes_on(facts: Facts, moves: tuple[Move, ...]) -> Iterator[str]:
             f"{name} ({kind}, {format_size(move.size)}) is copied to byte {move.new_start} and keeps its number, "
             "type, name and identifiers"
         )
-        if kind in _WINDOWS:
+        part = facts.table.by_number(move.number) if facts.table else None
+        if kind == "ntfs":
             yield f"{name}: Windows may look for its recovery tools at the old place until `reagentc /enable` is run"
+        elif part is not None and part.type_code == EFI_SYSTEM:
+            yield f"{name}: a firmware whose boot entry names the old place needs that entry anew, or the fallback path"

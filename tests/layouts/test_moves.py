@@ -106,6 +106,14 @@ def test_no_consent_names_what_stands_there_and_the_commands(tmp_path: Path) -> 
     assert "--delete 6" in answer.err
 
 
+def test_scripts_for_a_running_guest_do_not_move_what_is_in_use(tmp_path: Path) -> None:
+    image = make(tmp_path / "guest.qcow2", HOME_BEHIND)
+    answer = in_process("script", image, *ASKED, "-o", tmp_path / "scripts")
+    assert answer.code == 3, answer
+    assert "sda6 copied" in answer.err
+    assert not (tmp_path / "scripts").exists()
+
+
 # --- crashes ------------------------------------------------------------------------------------
 
 
