@@ -173,7 +173,7 @@ def _by_monitor(request: LiveRequest, socket: Path) -> Reached:
     from growdisk.backends.qmp import QmpMonitor
 
     folder = server_folder(socket)
-    machine = Machine(QmpMonitor.connect(socket), f"the guest at {socket}")
+    machine = Machine(QmpMonitor.connect(socket), f"the guest at {socket}", folder)
     try:
         disk = _choose(machine, request.disk, request.path, folder)
         path = _image(machine, disk, folder)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import Enum
+from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
 
 from growdisk.backends.json_values import NotThatValue, converted
@@ -192,10 +193,10 @@ _BUSES = {
 
 
 class Machine:
-    """A running QEMU. `name` is what people call it."""
+    """A running QEMU. `name` is what people call it, `folder` what its relative file names start from."""
 
-    def __init__(self, monitor: Monitor, name: str) -> None:
-        self.monitor, self.name = monitor, name
+    def __init__(self, monitor: Monitor, name: str, folder: Path | None = None) -> None:
+        self.monitor, self.name, self._folder = monitor, name, folder
 
     def status(self) -> str:
         """running, paused, ...: QEMU's own words."""
@@ -223,14 +224,14 @@ class Machine:
         image = blocks[0].inserted.image if blocks and blocks[0].inserted else None
         found = []
         while image is not None:
-            found.append(image.filename)
+            found.append(self._whole(image.filename))
             image = image.backing_image
         return tuple(found)
 
     def node_of(self, file: Callable[[str], bool]) -> str:
         """The node of the image whose file name `file` accepts; "" where there is none."""
         nodes = self.ask("query-named-block-nodes", tuple[_Node, ...], flat=True)
-        return next((node.node_name for node in nodes if node.drv != "file" and file(node.file)), "")
+        return next((node.node_name for node in nodes if node.drv != "file" and file(self._whole(node.file))), "")
 
     def channel_socket(self, channel: str) -> str:
         """The unix socket behind the virtio-serial port named `channel`; "" where there is none."""
@@ -287,13 +288,17 @@ class Machine:
         names = (block.device, device.rsplit("/", 1)[-1], inserted.node_name)
         return LiveDisk(
             key=block.qdev or block.device, names=tuple(name for name in names if name), node=inserted.node_name,
-            file=inserted.file, format=inserted.drv, size=image.virtual_size, actual_size=image.actual_size,
-            read_only=inserted.ro, bus=self._bus(block.qdev, kind),
+            file=self._whole(inserted.file), format=inserted.drv, size=image.virtual_size,
+            actual_size=image.actual_size, read_only=inserted.ro, bus=self._bus(block.qdev, kind),
             serial=self.property_of(device, "serial") if device else "",
             snapshots=tuple(snapshot.name for snapshot in image.snapshots),
             version={"0.10": 2, "1.1": 3}.get(specific.compat, 0), refcount_bits=specific.refcount_bits,
             corrupt=specific.corrupt, backing=image.full_backing_filename or image.backing_filename,
         )  # fmt: skip
+
+    def _whole(self, file: str) -> str:
+        """A file name as QEMU has it, from the root on; what is no file name stays as it is."""
+        return str(self._folder / file) if self._folder and file and ":" not in file else file
 
     def _bus(self, qdev: str, kind: str) -> Bus:
         if kind in ("scsi-hd", "scsi-block"):

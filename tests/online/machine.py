@@ -81,14 +81,17 @@ class LiveGuest(RunningGuest):
 
 @contextmanager
 def started(
-    image: Path, image_format: str = "qcow2", disk: str = "scsi", *, more: Sequence[str] = (), woken: bool = False
-) -> Iterator[LiveGuest]:
-    """QEMU with `image`; booting, or woken from the snapshot that `booted_guest` made."""
+    image: Path, image_format: str = "qcow2", disk: str = "scsi", *, more: Sequence[str] = (), woken: bool = False,
+    folder: Path | None = None,
+) -> Iterator[LiveGuest]:  # fmt: skip
+    """QEMU in `folder` with `image`; booting, or woken from the snapshot that `booted_guest` made."""
     with tempfile.TemporaryDirectory(prefix="gd-live-", dir="/tmp") as scratch:
         sockets = Sockets(Path(scratch), _free_port())
         words = [*_command(image, image_format, sockets, DISKS[disk]), *more, *(["-loadvm", BOOTED] if woken else [])]
         with (Path(scratch) / "qemu.log").open("wb") as log:
-            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment())
+            process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), cwd=folder
+            )
             try:
                 console = _connected(sockets.console, process, Path(scratch) / "qemu.log")
                 await_true(sockets.agent.exists, 60, "QEMU has opened its sockets")

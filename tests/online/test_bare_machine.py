@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from growdisk.api.live_target import LiveRequest, Reached, reach
 from growdisk.backends.live_jobs import JobFailed, delete, load, merge_overlays, put_overlay, save
 from growdisk.backends.online import Arrival, CommandRefused, Machine, UnexpectedAnswer
 from growdisk.backends.qmp import MonitorUnreachable, QmpMonitor
 from growdisk.units import MiB
 from tests.e2e.process import Answer, Host
 from tests.guests.tools import run
-from tests.online.machine import LiveGuest, bare_machine
+from tests.online.machine import LiveGuest, bare_machine, started
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -111,6 +112,19 @@ def test_overlays_are_merged_into_the_image_while_the_machine_runs(tmp_path: Pat
 def test_a_running_disk_is_never_made_smaller(tmp_path: Path) -> None:
     with bare(tmp_path) as (_, machine), pytest.raises(UnexpectedAnswer):
         machine.resize(machine.disks()[0].key, 32 * MiB)
+
+
+def test_file_names_start_from_where_qemu_was_started(tmp_path: Path) -> None:
+    path = image(tmp_path)
+    with started(Path(path.name), folder=tmp_path) as guest:
+        found = reach(LiveRequest(qmp=guest.sockets.qmp))
+        assert isinstance(found, Reached)
+        with closing(found):
+            assert (found.path, found.disk.file, found.machine.files(found.disk.key)) == (path, str(path), (str(path),))
+            assert found.machine.node_of(lambda file: file == str(path)) == found.disk.node
+        by_image = reach(LiveRequest(path=path))
+        assert isinstance(by_image, Reached)
+        by_image.close()
 
 
 # --- refusals: nothing was touched, and the message says what to do -----------------------------
