@@ -34,7 +34,9 @@ def _plan(disk: Path, kind: str) -> GuestPlan:
     return GuestPlan(RUN, facts.table.with_disk_size(2 * SIZE), growth.table, 1, filesystem)
 
 
-@pytest.mark.parametrize(("kind", "tools"), [("xfs", ("xfs_growfs",)), ("btrfs", ("btrfs",))])
+@pytest.mark.parametrize(
+    ("kind", "tools"), [("xfs", ("xfs_growfs",)), pytest.param("btrfs", ("btrfs",), marks=pytest.mark.slow)]
+)
 def test_a_mounted_file_system_grows_on_a_data_disk(tmp_path: Path, kind: str, tools: tuple[str, ...]) -> None:
     data = make_disk(tmp_path / "data.qcow2", SmallDisk(Layout.PLAIN, size=SIZE, filesystem=kind))
     root = make_world(tmp_path, (*UTIL_LINUX, *EXT, *tools))
@@ -61,6 +63,7 @@ def test_a_mounted_file_system_grows_on_a_data_disk(tmp_path: Path, kind: str, t
     assert (after.contents[1].size or 0) > SIZE
 
 
+@pytest.mark.slow
 def test_a_serial_tells_disks_apart_that_look_the_same(tmp_path: Path) -> None:
     data = make_disk(tmp_path / "data.qcow2", SmallDisk(Layout.CLASSIC))
     root = make_world(tmp_path, (*UTIL_LINUX, *EXT))

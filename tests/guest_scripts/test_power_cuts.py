@@ -33,6 +33,7 @@ def _cut_while_it_hangs(guest: Machine, tool: str) -> None:
     guest.cut_power()
 
 
+@pytest.mark.slow
 def test_a_run_that_loses_power_at_every_turn_ends_as_planned(tmp_path: Path) -> None:
     world = make_world(tmp_path, (*UTIL_LINUX, *EXT), swap="move")
     with world.booted() as guest:  # all is saved, and swap is off: that alone is lost

@@ -44,13 +44,16 @@ def test_a_running_guest_grows_without_a_restart_and_a_second_run_finds_nothing_
     world.judge()
 
 
+_SLOW, _GPT = pytest.mark.slow, Layout.GPT_SWAP_BEHIND
+
+
 @pytest.mark.parametrize(
     ("tools", "layout", "swap", "bus", "tool"),
     [
-        pytest.param(("flock", *PARTED, *EXT), Layout.CLASSIC, "move", "scsi", "parted", id="parted-mbr-move"),
-        pytest.param(("partx", *EXT), Layout.CLASSIC, "move", "virtio", "fdisk", id="busybox-fdisk-mbr-move"),
-        pytest.param(("sfdisk", "partx", *EXT), Layout.GPT_SWAP_BEHIND, "move", "scsi", "sfdisk", id="sfdisk-gpt-move"),
-        pytest.param((*PARTED, *EXT), Layout.GPT_SWAP_BEHIND, "file", "scsi", "parted", id="parted-gpt-file"),
+        pytest.param(("flock", *PARTED, *EXT), Layout.CLASSIC, "move", "scsi", "parted", id="parted-mbr"),
+        pytest.param(("partx", *EXT), Layout.CLASSIC, "move", "virtio", "fdisk", id="busybox-fdisk-mbr"),
+        pytest.param(("sfdisk", "partx", *EXT), _GPT, "move", "scsi", "sfdisk", id="gpt", marks=_SLOW),
+        pytest.param((*PARTED, *EXT), _GPT, "file", "scsi", "parted", id="parted-gpt", marks=_SLOW),
     ],
 )  # fmt: skip
 def test_each_tool_writes_the_planned_table(
@@ -72,6 +75,7 @@ def test_each_tool_writes_the_planned_table(
         assert new.contents[swap_space.number].uuid == old.contents[swap_space.number].uuid
 
 
+@_SLOW
 def test_fdisk_of_util_linux_writes_it_as_well_and_dash_runs_it(tmp_path: Path) -> None:
     world = make_world(tmp_path, ("dash", "fdisk", "flock", "partx", *EXT), swap="file")
     with world.booted() as guest:
@@ -102,6 +106,7 @@ def test_where_the_kernel_keeps_the_old_table_the_run_goes_on_by_itself_after_a_
     world.judge()
 
 
+@_SLOW
 def test_a_root_without_a_byte_left_grows_and_leaves_no_half_file_behind(tmp_path: Path) -> None:
     world = make_world(tmp_path, (*UTIL_LINUX, *EXT), swap="file")
     with world.booted() as guest:
