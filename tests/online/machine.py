@@ -111,7 +111,7 @@ def bare_machine(image: Path, image_format: str = "qcow2", disk: str = "scsi", *
 def booted_guest(disk: str) -> Path:
     """The image of a guest that has booted, with its memory in a snapshot; read-only, in the cache."""
     version = run("qemu-system-x86_64", "--version").split("(")[0].split()[-1]
-    key = f"woken-{classic_guest().image.parent.name.removeprefix('classic-')}-{disk}-{version}-1"
+    key = f"woken-{classic_guest().image.parent.name.removeprefix('classic-')}-{disk}-{version}-2"
     return cached(key, lambda folder: _boot_once(folder, classic_guest(), disk)) / "guest.qcow2"
 
 
@@ -145,6 +145,8 @@ def _boot_once(folder: Path, classic: Guest, disk: str) -> None:
         with guest.monitor() as machine:
             machine.monitor.execute("human-monitor-command", command_line=f"savevm {BOOTED}")
             assert machine.disks()[0].snapshots == (BOOTED,)
+            machine.monitor.execute("quit")  # killed, it would leave a leaked cluster
+        guest.process.wait(60)
     image.chmod(0o444)
 
 
