@@ -18,6 +18,7 @@ from growdisk.units import align_down
 _BOOT_SECTOR = struct.Struct("<3x8sHB26xQQ8xb7xQ")
 _VOLUME_FILE, _ROOT_FOLDER = 3, 5
 _VOLUME_NAME, _VOLUME_INFORMATION = 0x60, 0x70
+_BACKUP = 512
 _DIRTY = 0x0001 | 0x4000  # to be checked; a check was begun
 _SLEEPING = (b"hibr", b"HIBR")
 
@@ -47,8 +48,8 @@ def with_state(device: BlockDevice, content: NtfsContent) -> NtfsContent:
 
 
 def grown_ntfs(content: NtfsContent, device_size: int) -> int:
-    """Bytes after ntfsresize: whole clusters, the backup of the boot sector included."""
-    return max(align_down(device_size, content.cluster_size), content.size or 0)
+    """Bytes after ntfsresize: whole clusters, and behind them the backup of the boot sector."""
+    return max(align_down(device_size - _BACKUP, content.cluster_size) + _BACKUP, content.size or 0)
 
 
 def _master_file_table(device: BlockDevice, cluster_size: int) -> MasterFileTable:
