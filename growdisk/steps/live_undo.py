@@ -73,11 +73,14 @@ class LiveUndo:
             raise NothingToRestore(self._rewrite.name)
 
     def _take_size_back(self) -> None:
-        """Smaller again, if the table says that nothing is beyond the old end; else the new size stays, and is free."""
+        """Smaller again, if the table says that nothing is beyond the old end; NothingToRestore otherwise."""
         old = self._resize.old_size
         sector = old - old % 512
-        if self._context.disk.size > old and self._table(sector) == self._rewrite.planned.before.with_disk_size(sector):
-            self._context.machine.take_back(self._context.key, old)
+        if self._context.disk.size == old:
+            return
+        if self._table(sector) != self._rewrite.planned.before.with_disk_size(sector):
+            raise NothingToRestore(self._resize.name)
+        self._context.machine.take_back(self._context.key, old)
 
     def _table(self, size: int) -> PartitionTable | None:
         """The table of the disk as if it ended after `size` bytes; None where it would not be a sound one."""
