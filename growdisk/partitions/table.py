@@ -17,6 +17,7 @@ TableKind = Literal["mbr", "gpt"]
 MBR_MAX_SECTORS = 1 << 32  # an MBR counts sectors in 32 bits
 GPT_ENTRY_SIZE = 128
 EFI_SYSTEM = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
+WINDOWS_RECOVERY = "DE94BBA4-06D1-4D40-A16A-BFD50179D6AC"
 BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"  # GRUB's core.img: the boot sector knows where it lies
 
 

@@ -44,3 +44,5 @@ def notes_on(facts: Facts, moves: tuple[Move, ...]) -> Iterator[str]:
             yield f"{name}: Windows may look for its recovery tools at the old place until `reagentc /enable` is run"
         elif part is not None and part.type_code == EFI_SYSTEM:
             yield f"{name}: a firmware whose boot entry names the old place needs that entry anew, or the fallback path"
+        if part is not None and part.bootable:
+            yield f"{name} has the boot flag: a boot loader in its first sectors may look for the old place"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from growdisk.filesystems.content import Content
 from growdisk.partitions.growth import BlockerPolicy, Grown, NothingToDo, SwapPolicy, plan_growth
 from growdisk.partitions.shares import Share, plan_shares
-from growdisk.partitions.table import Partition, PartitionTable, Role
+from growdisk.partitions.table import WINDOWS_RECOVERY, Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, WouldShrink
 from growdisk.planner.goal import Goal
@@ -103,7 +103,9 @@ def _growth(
     growth = plan_shares(table, shares, new_size, policy)
     if isinstance(growth, Grown | NothingToDo):
         return growth
-    candidates = [] if goal.grow else [p for p in facts.candidates if p.number not in shares]
+    candidates = (
+        [] if goal.grow else [p for p in facts.candidates if p.number not in shares and p.type_code != WINDOWS_RECOVERY]
+    )
     others = [p for p in candidates if isinstance(plan_growth(table, p.number, new_size, policy), Grown)]
     hint = "".join(f"; {facts.name_of(p.number)} could grow without that: --partition {p.number}" for p in others[-1:])
     raise CannotGrow(facts.image.path, next(iter(shares)), reason=growth.reason, hint=growth.hint + hint)
