@@ -49,7 +49,7 @@ kernel allows it.
 ## What to do
 
 1. Make the disk itself {size} bytes large ({format_size(size)}), on the host; not by `qemu-img resize` while it runs:
-   - libvirt: `virsh blockresize GUEST DISK {size}b`
+   - libvirt: `virsh blockresize GUEST DISK {size}B`
    - QEMU: `{{"execute": "block_resize", "arguments": {{"node-name": "NODE", "size": {size}}}}}` on its QMP socket
    - a cloud: its console. Both of the first also *shrink* a disk without a word: mind the number.
 2. Copy this folder into the guest.

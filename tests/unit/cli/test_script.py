@@ -32,7 +32,7 @@ def test_it_writes_the_scripts_and_touches_nothing_else(image: Path, tmp_path: P
     assert fingerprint(image) == before
     assert [path.name for path in image.parent.iterdir()] == [image.name]
     text = (tmp_path / "out" / "README.md").read_text()
-    assert f"virsh blockresize GUEST DISK {1280 << 20}b" in text
+    assert f"virsh blockresize GUEST DISK {1280 << 20}B" in text
 
 
 def test_user_data_carries_the_same_scripts_and_tells_growpart_to_keep_out(image: Path, tmp_path: Path) -> None:
