@@ -24,7 +24,7 @@ case $root in
 *[!A-Za-z0-9/._-]*) ;; # a path that a first line cannot hold, or a string: pip's command stays
 *)
     cat > .venv/bin/growdisk <<END
-#!$root/.venv/bin/python -IS
+#!$root/.venv/bin/python -PsS
 import sys
 sys.path.append("$root")
 from growdisk.cli.start import console

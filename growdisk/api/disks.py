@@ -21,7 +21,7 @@ def inspect(
     path: Path, image_format: ImageFormat | None = None, sector_size: int = 512, keys: tuple[bytes, ...] = ()
 ) -> Facts:
     """What is in the image at `path`. Refused while a guest has it open, as qemu-img does."""
-    with _opened(path, image_format or probed_format(path)) as device:
+    with opened(path, image_format or probed_format(path)) as device:
         return inspect_device(device, image_facts(device, path), sector_size, Keyring(keys))
 
 
@@ -37,7 +37,8 @@ def probed_format(path: Path) -> ImageFormat:
 
 
 @contextmanager
-def _opened(path: Path, image_format: ImageFormat) -> Iterator[BlockDevice]:
+def opened(path: Path, image_format: ImageFormat) -> Iterator[BlockDevice]:
+    """The guest-visible disk, to read."""
     device: BlockDevice = Qcow2Image.open(path) if image_format == "qcow2" else RawFile.open(path)
     try:
         yield device

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.api.disks import inspect
+from growdisk.api.disks import opened, probed_format
 from growdisk.api.result import Result, planned_steps
+from growdisk.backends.volumes.keyring import Keyring
+from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import make_plan
 from growdisk.planner.planner import AllDone, propose
@@ -17,14 +20,16 @@ from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
 def plan(path: Path, goal: Goal, options: RunOptions, image_format: ImageFormat | None = None) -> Result:
     """What `expand` would do, and what the disk would look like afterwards."""
     directory = RunDirectory.beside(path)
-    facts = inspect(path, image_format, goal.sector_size, options.keys)
-    refuse_if_open(directory)
-    proposal = propose(facts, goal)
-    if isinstance(proposal, AllDone):
-        layout = layout_of(facts)
-        return Result("nochange", None, None, layout, layout, reason=proposal.reason)
-    planned = make_plan(facts, proposal, goal, options)
+    with opened(path, image_format or probed_format(path)) as device:
+        facts = inspect_device(device, image_facts(device, path), goal.sector_size, Keyring(options.keys))
+        refuse_if_open(directory)
+        proposal = propose(facts, goal)
+        if isinstance(proposal, AllDone):
+            layout = layout_of(facts)
+            return Result("nochange", None, None, layout, layout, reason=proposal.reason)
+        choice = choose_backend(facts, proposal, options, device)
+    planned = make_plan(facts, proposal, goal, options, choice)
     return Result(
         "planned", None, planned.backend, planned.before, planned.after, planned_steps(planned), planned.given_up,
-        snapshots=planned.snapshots, notes=planned.notes,
+        snapshots=planned.snapshots, notes=planned.notes, backend_reason=planned.backend_reason,
     )  # fmt: skip

@@ -55,6 +55,7 @@ class Result:
     snapshots: SnapshotMode | None = None
     kept: bool = False
     notes: tuple[str, ...] = ()
+    backend_reason: str = ""
 
     @property
     def exit_code(self) -> int:

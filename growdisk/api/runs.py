@@ -14,6 +14,7 @@ from growdisk.api.session import Session
 from growdisk.backends.machine import require_appliance
 from growdisk.backends.volumes.keyring import Keyring
 from growdisk.errors import GrowdiskError
+from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import layout_of
@@ -52,8 +53,10 @@ def expand(
         if isinstance(proposal, AllDone):
             layout = layout_of(facts)
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)
-        plan = make_plan(facts, proposal, goal, options)
-        require_appliance()
+        choice = choose_backend(facts, proposal, options, disk)
+        plan = make_plan(facts, proposal, goal, options, choice)
+        if choice.backend == "guestfs":
+            require_appliance()
         try:
             session = Session.begin(path, plan, disk, directory, observer or Silent(), stop or StopRequest(), keyring)
         except OSError as error:
@@ -165,7 +168,7 @@ def _result(session: Session, error: GrowdiskError | None) -> Result:
     return Result(
         outcome(state, error), plan.run, plan.backend, plan.before, layout_of(facts), step_reports(plan, state),
         () if state.status is Status.UNDONE else plan.given_up, reason, error,
-        plan.snapshots, kept=state.status is Status.KEPT,
+        plan.snapshots, kept=state.status is Status.KEPT, backend_reason=plan.backend_reason,
         notes=() if state.status is Status.UNDONE else plan.notes,
     )  # fmt: skip
 
@@ -179,7 +182,7 @@ def _nothing_to_resume(path: Path, directory: RunDirectory, state: RunState) -> 
         reason = "all steps are done, and the way back is kept (growdisk rollback takes it, growdisk commit forgets it)"
     return Result(
         "nochange", plan.run, plan.backend, layout, layout, step_reports(plan, state), reason=reason,
-        snapshots=plan.snapshots, kept=state.status is Status.KEPT,
+        snapshots=plan.snapshots, kept=state.status is Status.KEPT, backend_reason=plan.backend_reason,
     )  # fmt: skip
 
 

@@ -86,7 +86,7 @@ class Session:
         cls, path: Path, plan: Plan, disk: Disk, directory: RunDirectory, journal: Journal, observer: Observer,
         stop: StopRequest, keyring: Keyring,
     ) -> Session:  # fmt: skip
-        hands = Hands(disk, stop, plan.sector_size, keyring, _places(plan))
+        hands = Hands(disk, stop, plan.sector_size, keyring, _places(plan), direct=plan.backend == "direct")
         store = QuietSnapshots(_snapshots(plan, disk, directory), hands)
         # A running guest's steps are only ever undone here, when it is off: of those the names are enough.
         steps = cast("tuple[Step[RunContext], ...]", plan.steps)

@@ -41,6 +41,8 @@ _KERNEL_OPTIONS = "rcupdate.rcu_expedited=1 init_on_alloc=0 mitigations=off noka
 class Appliance:
     """A running appliance. As a context manager it is closed at the end, and killed when the block fails."""
 
+    table_reader = "the kernel"
+
     def __init__(self, handle: Handle, tag: str) -> None:
         self._handle, self._tag = handle, tag
         self._shell = Shell(handle, _LABEL)

@@ -39,7 +39,7 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
     add_volume_options(parser)
     parser.add_argument(
         "--backend", choices=("auto", "guestfs", "direct"), default="auto",
-        help="who works on the guest's file systems (default: guestfs)",
+        help="who works on the guest's file systems: this machine's tools (direct), where they can, or libguestfs",
     )  # fmt: skip
     parser.add_argument(
         "--snapshots", choices=("auto", "internal", "overlay", "none"), default="auto",

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from growdisk import __version__
 from growdisk.cli.common_options import add_common
-from growdisk.cli.output import AnswerLost, Output, error_document, forget_stdout, help_width, prepare_streams
+from growdisk.cli.output import AnswerLost, Output, error_document, forget, help_width, prepare_streams
 from growdisk.errors import GrowdiskError, Refused, UsageError
 
 _VERBS = ("expand", "plan", "show", "status", "resume", "rollback", "commit", "script", "image", "doctor")
@@ -55,7 +55,7 @@ def dispatch(words: Sequence[str]) -> int:
         code = _answer(words, output)
         output.finish()
     except AnswerLost as lost:
-        forget_stdout()
+        forget(sys.stdout)
         if not lost.reader_gone:
             output.note(f"growdisk: {lost}")
             return code or _BUG

@@ -17,6 +17,8 @@ from growdisk.cli.pen import pen_for
 from growdisk.errors import GrowdiskError
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from growdisk.cli.progress import Bar, StepLines
 
 _PLAIN_WIDTH, _MAX_WIDTH, _MIN_WIDTH = 80, 120, 20
@@ -117,10 +119,10 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")  # file names may hold bytes of any kind
 
 
-def forget_stdout() -> None:
-    """After this nothing that is left to be written can fail a second time."""
+def forget(stream: TextIO) -> None:
+    """After this nothing that is left to be written there can fail a second time."""
     with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def error_document(error: GrowdiskError) -> dict[str, object]:
@@ -136,8 +138,10 @@ def _answer(text: str, *, end: str = "\n", flush: bool = False) -> None:
 
 
 def _say(text: str) -> None:
-    with contextlib.suppress(OSError):
+    try:
         print(text, file=sys.stderr, flush=True)
+    except OSError:
+        forget(sys.stderr)
 
 
 def _one_line(text: str) -> str:

@@ -32,6 +32,8 @@ def document(result: Result) -> dict[str, object]:
         "kept": result.kept, "before": asdict(result.before), "after": asdict(result.after),
         "steps": [asdict(step) for step in result.steps], "given_up": list(result.given_up),
     }  # fmt: skip
+    if result.backend_reason:
+        content["backend_reason"] = result.backend_reason
     if result.notes:
         content["notes"] = list(result.notes)
     if result.reason:
@@ -86,6 +88,8 @@ def _planned(result: Result, width: int) -> Iterator[str]:
     yield f"steps, {behind if result.snapshots != 'none' else 'without snapshots: there is no way back'}:"
     for number, step in enumerate(result.steps, start=1):
         yield shortened(f"  {number}. {step.name:<19} {step.detail}", max(width, 100))
+    if result.backend_reason:
+        yield f"backend: {result.backend} ({result.backend_reason})"
     yield from _given_up(result, "would be given up")
     yield from _notes(result)
     yield "this is only a plan: nothing has been changed"

@@ -10,6 +10,7 @@ from typing import Literal
 
 from growdisk.backends.json_values import Raw, decoded, encoded, encoded_lines
 from growdisk.errors import ImageUnsupported, shell_word
+from growdisk.planner.backend_choice import GUESTFS, Choice
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
@@ -28,7 +29,7 @@ class Plan:
     """One run, from beginning to end. Of a running guest: `way` says how it is reached."""
 
     run: str
-    backend: Literal["guestfs", "online"]
+    backend: Literal["guestfs", "direct", "online"]
     snapshots: SnapshotMode
     keep: bool
     before: Layout
@@ -37,6 +38,7 @@ class Plan:
     given_up: tuple[str, ...]
     way: Way | None = None
     notes: tuple[str, ...] = ()
+    backend_reason: str = ""
 
     @property
     def sector_size(self) -> int:
@@ -54,7 +56,7 @@ class _WrittenStep:
 @dataclass(frozen=True)
 class _WrittenPlan:
     run: str
-    backend: Literal["guestfs", "online"]
+    backend: Literal["guestfs", "direct", "online"]
     snapshots: SnapshotMode
     keep: bool
     before: Layout
@@ -63,19 +65,19 @@ class _WrittenPlan:
     given_up: tuple[str, ...]
     way: Way | None = None
     notes: tuple[str, ...] = ()
+    backend_reason: str = ""
 
 
-def make_plan(facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions) -> Plan:
+def make_plan(facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions, choice: Choice = GUESTFS) -> Plan:
     """Decide how the proposal is carried out. OptionUnsupported where the image does not allow it."""
-    _refuse_backend(facts.image.path, options)
     _refuse_preallocation(facts, goal)
     mode = _snapshot_mode(facts, options)
     if mode == "none":
         _refuse_moves_without_a_way_back(facts.image.path, proposal)
     return Plan(
-        run=new_run_name(), backend="guestfs", snapshots=mode, keep=options.keep,
+        run=new_run_name(), backend=choice.backend, snapshots=mode, keep=options.keep,
         before=layout_of(facts), after=layout_of(proposal.after), steps=proposal.steps, given_up=proposal.given_up,
-        notes=proposal.notes,
+        notes=proposal.notes, backend_reason=choice.reason,
     )  # fmt: skip
 
 
@@ -83,7 +85,7 @@ def encode_plan(plan: Plan) -> bytes:
     steps = tuple(_WrittenStep(type(step).__name__, Raw(encoded(step))) for step in plan.steps)
     written = _WrittenPlan(
         plan.run, plan.backend, plan.snapshots, plan.keep, plan.before, plan.after, steps, plan.given_up, plan.way,
-        plan.notes,
+        plan.notes, plan.backend_reason,
     )  # fmt: skip
     return encoded_lines(written)
 
@@ -94,7 +96,7 @@ def decode_plan(text: bytes) -> Plan:
     steps = tuple(decoded(step.fields, STEP_KINDS[step.kind]) for step in written.steps)
     return Plan(
         written.run, written.backend, written.snapshots, written.keep, written.before, written.after, steps,
-        written.given_up, written.way, written.notes,
+        written.given_up, written.way, written.notes, written.backend_reason,
     )  # fmt: skip
 
 
@@ -127,12 +129,6 @@ def _refuse_moves_without_a_way_back(path: Path, proposal: Proposal) -> None:
                 path, option="--snapshots none", hint="leave the option out, or grow the disk by more",
                 reason="a partition moves by less than its own size: stopped half-way, it would be lost",
             )  # fmt: skip
-
-
-def _refuse_backend(path: Path, options: RunOptions) -> None:
-    if options.backend == "direct":
-        reason = "this version of growdisk works through libguestfs"
-        raise OptionUnsupported(path, option="--backend direct", reason=reason, hint="use --backend guestfs")
 
 
 def _refuse_preallocation(facts: Facts, goal: Goal) -> None:

@@ -1,6 +1,7 @@
 """What a step works with: the disk, and hands that reach into the guest's file systems.
 
-The appliance is launched when the first step needs it, once a run; the disk is served to it over NBD by this process.
+Those are this machine's tools where the plan says `direct`, else the appliance: launched when the first step needs it,
+once a run. The disk is served to both by this process, over FUSE or NBD.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from growdisk.steps.place import Place, open_inside
 from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:  # what only a run needs is loaded when it launches: guestfs costs more than all of `growdisk plan`
+    from growdisk.backends.backend import Backend
+    from growdisk.backends.direct import DirectTools
     from growdisk.backends.guestfs import Appliance
     from growdisk.block.nbd import NbdServer
 
@@ -31,9 +34,11 @@ class Hands:
 
     def __init__(
         self, disk: Disk, stop: StopRequest, sector_size: int = 512, keyring: Keyring | None = None,
-        places: Collection[Place] = (),
+        places: Collection[Place] = (), *, direct: bool = False,
     ) -> None:  # fmt: skip
         """`places` are those that the run's steps work in, which `keyring` opens."""
+        self._direct = direct
+        self._tools: DirectTools | None = None
         self._disk, self._stop, self._sector_size = disk, stop, sector_size
         self.keyring = keyring or Keyring()
         self._places, self._opened = places, False
@@ -44,12 +49,27 @@ class Hands:
     @contextmanager
     def appliance(self, activity: str) -> Iterator[Appliance]:
         """The running appliance, to do `activity` with. A failed write to the image is named as what it is."""
-        try:
+        with self._naming_failures(activity):
             yield self._appliance or self._launch()
+
+    @contextmanager
+    def backend(self, activity: str, *, inside: bool = False) -> Iterator[Backend]:
+        """Whoever the plan says; with `inside`, containers and logical volumes are open where the run has any."""
+        if self._direct:
+            with self._naming_failures(activity):
+                yield self._tools or self._take_tools()
+        else:
+            with self.volumes(activity) if inside else self.appliance(activity) as appliance:
+                yield appliance
+
+    @contextmanager
+    def _naming_failures(self, activity: str) -> Iterator[None]:
+        try:
+            yield
         except OperationFailed as error:
-            failure = self._server.failure if self._server else None
-            if failure is not None:
-                raise HostWriteFailed(self._disk.path, activity=activity, reason=str(failure)) from error
+            failed = self._tools or self._server
+            if failed is not None and failed.failure is not None:
+                raise HostWriteFailed(self._disk.path, activity=activity, reason=str(failed.failure)) from error
             raise
 
     @contextmanager
@@ -68,22 +88,30 @@ class Hands:
 
     def sync(self) -> None:
         """After this, all that was written inside is in our engine."""
-        if self._appliance is not None:
-            with self.appliance("writing back what the appliance holds") as appliance:
-                appliance.sync()
+        if self._tools or self._appliance:
+            with self.backend("writing back what was changed") as backend:
+                backend.sync()
 
     def close(self) -> None:
         """End the appliance in order; nothing it wrote is lost."""
-        if self._appliance is not None:
-            with self.appliance("ending the appliance") as appliance:
-                appliance.close()
+        if self._tools or self._appliance:
+            with self.backend("ending the work inside") as backend:
+                backend.close()
         self._release()
 
     def kill(self) -> None:
         """End it at once: what it holds is not wanted any more."""
-        if self._appliance is not None:
-            self._appliance.kill()
+        if backend := self._tools or self._appliance:
+            backend.kill()
         self._release()
+
+    def _take_tools(self) -> DirectTools:
+        from growdisk.backends.direct import DirectTools
+
+        self._tools = DirectTools(self._disk, self._disk.path)
+        self._stop.callbacks.append(self._tools.kill)
+        self._stop.check()
+        return self._tools
 
     def _launch(self) -> Appliance:
         from growdisk.backends.accelerator import accelerator
@@ -107,7 +135,7 @@ class Hands:
 
     def _release(self) -> None:
         self._stop.callbacks.clear()
-        self._appliance, self._opened = None, False
+        self._appliance, self._tools, self._opened = None, None, False
         self._resources.close()
         self._server = None
 

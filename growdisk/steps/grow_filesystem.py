@@ -54,12 +54,12 @@ class GrowFilesystem:
 
     def apply(self, context: RunContext) -> Evidence:
         device = f"/dev/{self._device}"
-        with context.hands.appliance("growing the file system") as appliance:
-            check = appliance.check_ext(device)
+        with context.hands.backend("growing the file system") as backend:
+            check = backend.check_ext(device)
             if check.state is CheckState.DAMAGED:
                 raise FilesystemBroken(self.number, report=check.last_words)
-            appliance.resize_ext(device, self.new_size)
-            appliance.sync()
+            backend.resize_ext(device, self.new_size)
+            backend.sync()
         mended = ", errors mended first" if check.state is CheckState.MENDED else ""
         return Evidence(f"{format_size(self.old_size)} -> {format_size(self.new_size)}{mended}")
 

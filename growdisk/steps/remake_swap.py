@@ -43,10 +43,10 @@ class RemakeSwap:
         return Ready() if self._missing(context) else AlreadyDone("the swap is there")
 
     def apply(self, context: RunContext) -> Evidence:
-        with context.hands.appliance("making the swap space") as appliance:
+        with context.hands.backend("making the swap space") as backend:
             for swap in self._missing(context):
-                appliance.make_swap(f"/dev/sda{swap.number}", uuid=swap.uuid or None, label=swap.label or None)
-            appliance.sync()
+                backend.make_swap(f"/dev/sda{swap.number}", uuid=swap.uuid or None, label=swap.label or None)
+            backend.sync()
         return Evidence(self.describe())
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
@@ -82,23 +82,23 @@ class MakeSwapFile:
 
     def check(self, context: RunContext) -> Check:
         with (
-            context.hands.volumes("looking at the guest") as appliance,
-            appliance.mounted_guest(self.system) as guest,
+            context.hands.backend("looking at the guest", inside=True) as backend,
+            backend.mounted_guest(self.system) as guest,
         ):
             return Ready() if guest.exists("/etc/fstab") else Blocked(NoGuestSystem(self.system.removeprefix("/dev/")))
 
     def apply(self, context: RunContext) -> Evidence:
         with (
-            context.hands.volumes("making the swap file") as appliance,
-            appliance.mounted_guest(self.system) as guest,
+            context.hands.backend("making the swap file", inside=True) as backend,
+            backend.mounted_guest(self.system) as guest,
         ):
             guest.make_swap_file(SWAP_FILE, self.size, uuid=self.uuid or None)
         return Evidence(self.describe())
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         with (
-            context.hands.volumes("looking at the swap file") as appliance,
-            appliance.mounted_guest(self.system) as guest,
+            context.hands.backend("looking at the swap file", inside=True) as backend,
+            backend.mounted_guest(self.system) as guest,
         ):
             header = guest.read_start(SWAP_FILE, 4096)
         if header[4086:] != b"SWAPSPACE2":

@@ -37,23 +37,23 @@ class RepairGuest:
 
     def apply(self, context: RunContext) -> Evidence:
         with self._guest(context, writable=True) as guest:
-            changes = [change for swap, policy in self._fates() for change in repair_guest(guest, swap, policy)]
+            changes = [change for swap, policy in self.fates() for change in repair_guest(guest, swap, policy)]
         return Evidence(", ".join(change.path for change in changes) or "nothing in the guest names it")
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         """The repaired files are read again: nothing may be left to repair."""
         with self._guest(context, writable=False) as guest:
-            left = [change for swap, policy in self._fates() for change in left_to_repair(guest, swap, policy)]
+            left = [change for swap, policy in self.fates() for change in left_to_repair(guest, swap, policy)]
         if left:
             raise PromiseBroken(self.name, found=f"stale lines in {left[0].path}", expected="a guest without them")
 
     @contextmanager
     def _guest(self, context: RunContext, *, writable: bool) -> Iterator[GuestFiles]:
         with (
-            context.hands.volumes("repairing the guest") as appliance,
-            appliance.mounted_guest(self.system, writable=writable) as guest,
+            context.hands.backend("repairing the guest", inside=True) as backend,
+            backend.mounted_guest(self.system, writable=writable) as guest,
         ):
             yield guest
 
-    def _fates(self) -> list[tuple[SwapIdentity, SwapPolicy]]:
+    def fates(self) -> list[tuple[SwapIdentity, SwapPolicy]]:
         return [(swap, SwapPolicy.DROP if number else self.policy) for number, swap in enumerate(self.swaps)]

@@ -1,4 +1,4 @@
-"""reread-partitions: a kernel must see exactly the planned table. Offline that is the appliance's kernel."""
+"""reread-partitions: another reader must see exactly the planned table: the appliance's kernel, or sfdisk."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ class RereadPartitions:
         return Ready()
 
     def apply(self, context: RunContext) -> Evidence:
-        with context.hands.appliance("reading the table") as appliance:
-            if self._differences(dict(_seen(appliance.kernel_partitions()))):
-                appliance.reread()
-        return Evidence(f"the kernel sees {', '.join(sorted(self._expected()))}")
+        with context.hands.backend("reading the table") as backend:
+            if self._differences(dict(_seen(backend.kernel_partitions()))):
+                backend.reread()
+            reader = backend.table_reader
+        return Evidence(f"{reader} sees {', '.join(sorted(self._expected()))}")
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
-        with context.hands.appliance("reading the table") as appliance:
-            differences = self._differences(dict(_seen(appliance.kernel_partitions())))
+        with context.hands.backend("reading the table") as backend:
+            differences = self._differences(dict(_seen(backend.kernel_partitions())))
         if differences:
-            raise PromiseBroken(self.name, found=differences, expected="the planned table in the kernel")
+            raise PromiseBroken(self.name, found=differences, expected="the planned table")
 
     def _expected(self) -> dict[str, tuple[int, int]]:
         """Name to (start, size). A kernel gives an extended partition a token size, so that is not compared."""

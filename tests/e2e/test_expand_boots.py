@@ -21,11 +21,14 @@ REPAIRED = {"/etc/fstab", "/etc/initramfs-tools/conf.d/resume"}
 ROOT_SIZES = {"drop": NEW_SIZE - MiB, "move": NEW_SIZE - SWAP_SIZE - 2 * MiB, "file": NEW_SIZE - MiB}
 
 
-@pytest.mark.parametrize("swap", ["drop", "move", "file"])
+@pytest.mark.parametrize(
+    ("swap", "backend"), [("drop", "direct"), ("move", "direct"), ("file", "direct"), ("drop", "guestfs")]
+)
 def test_an_expanded_guest_boots_as_before_with_its_root_over_the_full_disk(
-    swap: str, classic_base: Guest, classic_copy: Path, untouched_boot: BootReport
+    swap: str, backend: str, classic_base: Guest, classic_copy: Path, untouched_boot: BootReport
 ) -> None:
-    result = expand(classic_copy, swap)
+    result = expand(classic_copy, swap, backend)
+    assert result["backend"] == backend
     assert [step["state"] for step in result["steps"]] == ["done"] * len(result["steps"])
     judge_image(classic_copy)
     judge_files(classic_base.image, classic_copy, swap)
@@ -36,9 +39,12 @@ def test_an_expanded_guest_boots_as_before_with_its_root_over_the_full_disk(
     assert len(report.swap) == (0 if swap == "drop" else 1)
 
 
-def expand(image: Path, swap: str) -> dict:
+def expand(image: Path, swap: str, backend: str) -> dict:
     done = subprocess.run(
-        [GROWDISK, "--json", "expand", image, "+10G", "--swap", swap], capture_output=True, text=True, check=False
+        [GROWDISK, "--json", "expand", image, "+10G", "--swap", swap, "--backend", backend],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -81,6 +81,19 @@ def test_a_raw_image_grows_live(classic_copy: Path, tmp_path: Path, host: Host, 
     assert raw.stat().st_size == NEW_SIZE
 
 
+def test_overlays_are_merged_while_a_writer_goes_on(scsi_guest: LiveGuest, host: Host) -> None:
+    guest = scsi_guest
+    start_writer(guest)
+    answer = host.growdisk("expand", guest.image, "+10G", "--online", "agent", "--snapshots", "overlay")
+    grown(answer)
+    assert sizes(guest)["sda1"] == NEW_SIZE - MiB
+    with guest.monitor() as machine:
+        assert machine.disks()[0].file == str(guest.image)
+    assert_nothing_lost(guest)
+    run_folder = guest.image.with_name("guest.qcow2.growdisk")
+    assert sorted(path.name for path in run_folder.iterdir()) == ["journal.jsonl", "plan.json"]
+
+
 def test_overlays_survive_a_power_cut_and_are_thrown_away_or_kept_while_the_guest_is_off(
     tmp_path: Path, host: Host
 ) -> None:

@@ -265,7 +265,6 @@ def test_hibernated_guest(tmp_path: Path) -> None:
         (("+64M", "--delete", "3"), "its partitions are: sda1, sda2, sda5"),
         (("3T",), "32 bits"),
         (("+64M", "--preallocation", "full"), "qcow2 images are grown here with: off"),
-        (("+64M", "--backend", "direct"), "libguestfs"),
     ],
 )
 def test_wish_that_this_disk_cannot_fulfil(copied: Copier, words: tuple[str, ...], why: str) -> None:

@@ -1,0 +1,58 @@
+"""What steps need of whoever works on a guest's file systems: the appliance (guestfs.py), or host tools (direct.py).
+
+Devices are named as a kernel with this one disk names them: /dev/sda1, /dev/sda.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from growdisk.backends.appliance_values import FilesystemCheck, KernelPartition
+from growdisk.backends.guest_repair.repair import GuestFiles
+
+
+class GuestSystem(GuestFiles, Protocol):
+    """A guest's files, and a place for a swap file among them."""
+
+    def make_swap_file(self, path: str, size: int, *, uuid: str | None = None) -> None: ...
+
+
+class Backend(Protocol):
+    """`table_reader` names who, apart from us, reads the partition table."""
+
+    table_reader: str
+
+    def kernel_partitions(self) -> list[KernelPartition]:
+        """The partitions as the other reader sees them, in the order of the numbers."""
+        ...
+
+    def reread(self) -> None:
+        """Whatever the reader remembers of an older table is forgotten."""
+        ...
+
+    def check_ext(self, device: str, *, repair: bool = False) -> FilesystemCheck:
+        """e2fsck. Damage that it cannot mend is a value."""
+        ...
+
+    def resize_ext(self, device: str, size: int | None = None) -> str:
+        """resize2fs, after check_ext(), to `size` bytes or to the device. Returns what it said."""
+        ...
+
+    def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None: ...
+
+    def mounted_guest(self, root: str, *, writable: bool = True) -> AbstractContextManager[GuestSystem]:
+        """The guest's own files, with `root` as / and /boot where its fstab has one; whole again after the block."""
+        ...
+
+    def sync(self) -> None:
+        """After this, all that was written is in our engine, flushed."""
+        ...
+
+    def close(self) -> None:
+        """End in order; nothing that was written is lost."""
+        ...
+
+    def kill(self) -> None:
+        """End at once, also from another thread: a call that is going on fails. Harmless after close()."""
+        ...

@@ -1,0 +1,148 @@
+"""The `direct` backend: e2fsprogs and sfdisk of this machine, confined, on partitions that FUSE shows them as files.
+
+No appliance and no root. A tool sees one partition and nothing else of the disk, so that resize2fs cannot take what
+lies behind it, and a hostile file system reaches no table. The engine stays in this process: see block/fuse.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from growdisk.backends.appliance_values import CheckState, FilesystemCheck, KernelPartition
+from growdisk.backends.command import CompletedCommand, last_lines
+from growdisk.backends.direct_guest import DirectGuest
+from growdisk.backends.direct_layout import DISK, devices_of, guest_paths
+from growdisk.backends.fuse_mount import mounted
+from growdisk.backends.sandbox import DISK as SHOWN
+from growdisk.backends.sandbox import run_confined
+from growdisk.backends.watchdog import kill_children
+from growdisk.block.device import BlockDevice
+from growdisk.block.fuse import FuseFolder
+from growdisk.errors import ToolFailed
+from growdisk.filesystems.ext_tree import ExtTree, Unknown
+from growdisk.filesystems.swap_header import swap_header
+
+_SECTOR = 512
+_MENDED, _LEFT_ERRORS, _COULD_NOT_WORK = 3, 4, 8  # bits of e2fsck's exit status
+_DEBUGFS_BANNER = re.compile(r"debugfs \d.*|debugfs: .*", re.DOTALL)
+_HUGE_SECONDS = 3600.0
+
+
+class DirectTools:
+    """Implements Backend on a disk whose table is as it will stay. Nothing is started before it is needed."""
+
+    table_reader = "sfdisk"
+
+    def __init__(self, disk: BlockDevice, path: Path) -> None:
+        self._disk, self._path = disk, path
+        self._devices: Mapping[str, BlockDevice] = {}
+        self._resources = ExitStack()
+        self._owner = threading.get_ident()
+        self._place: Path | None = None
+        self._folder: FuseFolder | None = None
+
+    @property
+    def failure(self) -> Exception | None:
+        """The first error of the image that a tool was told of."""
+        return self._folder.failure if self._folder else None
+
+    def kernel_partitions(self) -> list[KernelPartition]:
+        found = json.loads(self._run(["sfdisk", "--json", SHOWN], DISK, writable=False).stdout)
+        rows = [(int(part["node"].removeprefix(SHOWN)), part) for part in found["partitiontable"]["partitions"]]
+        return [KernelPartition(f"sda{n}", p["start"] * _SECTOR, p["size"] * _SECTOR) for n, p in sorted(rows)]
+
+    def reread(self) -> None:
+        """sfdisk remembers nothing, and partitions are shown anew."""
+        self._release()
+
+    def check_ext(self, device: str, *, repair: bool = False) -> FilesystemCheck:
+        argv = ["e2fsck", "-f", "-y" if repair else "-p", SHOWN]
+        done = self._run(argv, _name(device), writable=True, accept=range(_COULD_NOT_WORK))
+        output = done.stdout + done.stderr
+        if done.status & _LEFT_ERRORS:
+            return FilesystemCheck(CheckState.DAMAGED, output)
+        return FilesystemCheck(CheckState.MENDED if done.status & _MENDED else CheckState.CLEAN, output)
+
+    def resize_ext(self, device: str, size: int | None = None) -> str:
+        wanted = self._device(_name(device)).size if size is None else size
+        done = self._run(["resize2fs", SHOWN, f"{wanted // _SECTOR}s"], _name(device), writable=True)
+        return done.stdout
+
+    def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None:
+        place = self._device(_name(device))
+        place.write(0, swap_header(place.size, uuid, label))
+
+    @contextmanager
+    def mounted_guest(self, root: str, *, writable: bool = True) -> Iterator[DirectGuest]:
+        self._device(_name(root))
+        paths = guest_paths(self._devices, _name(root))
+        for tree in (tree for tree in (paths.root, paths.boot) if tree is not None):
+            self._replay(tree)
+        guest = DirectGuest(guest_paths(self._devices, _name(root)), self._debugfs if writable else None)
+        try:
+            yield guest
+        except Unknown as unknown:
+            raise ToolFailed("reading the guest's files", 1, str(unknown), "use --backend guestfs") from unknown
+        for device in {self._name_of(tree): None for tree in guest.written}:
+            self._run(["e2fsck", "-f", "-n", SHOWN], device, writable=False)
+        self.sync()
+
+    def sync(self) -> None:
+        self._disk.flush()
+
+    def close(self) -> None:
+        self.sync()
+        self._release()
+
+    def kill(self) -> None:
+        if (place := self._place) is not None:
+            kill_children((f"{place}/",))  # the tools; not fusermount3, which names the folder and must clean up
+        if threading.get_ident() == self._owner:
+            self._release()
+
+    def _replay(self, tree: ExtTree) -> None:
+        """Our reader knows nothing of what only a journal knows."""
+        if tree.content.needs_recovery or not tree.content.clean:
+            checked = self.check_ext(f"/dev/{self._name_of(tree)}")
+            if checked.state is CheckState.DAMAGED:
+                raise ToolFailed("e2fsck", _LEFT_ERRORS, checked.last_words)
+
+    def _debugfs(self, tree: ExtTree, commands: list[str]) -> None:
+        script = "".join(f"{command}\n" for command in commands)
+        done = self._run(["debugfs", "-w", "-f", "-", SHOWN], self._name_of(tree), writable=True, input=script)
+        complaints = [line for line in done.stderr.splitlines() if line and not _DEBUGFS_BANNER.fullmatch(line)]
+        if complaints:
+            raise ToolFailed("debugfs", done.status, last_lines("\n".join(complaints)))
+
+    def _run(
+        self, argv: list[str], name: str, *, writable: bool, accept: range = range(1), input: str | None = None
+    ) -> CompletedCommand:
+        self._device(name)
+        if self._place is None:
+            self._place, self._folder = self._resources.enter_context(mounted(self._devices))
+        return run_confined(
+            argv, self._place / name, writable=writable, accept=accept, input=input, seconds=_HUGE_SECONDS
+        )
+
+    def _device(self, name: str) -> BlockDevice:
+        if not self._devices:
+            self._devices = devices_of(self._disk, self._path)
+        if name not in self._devices:
+            raise ToolFailed(f"looking for {name}", 1, "there is no such partition")
+        return self._devices[name]
+
+    def _name_of(self, tree: ExtTree) -> str:
+        return next(name for name, device in self._devices.items() if device is tree.device)
+
+    def _release(self) -> None:
+        self._resources.close()
+        self._place, self._folder, self._devices = None, None, {}
+
+
+def _name(device: str) -> str:
+    return device.removeprefix("/dev/")

@@ -1,0 +1,210 @@
+"""Reads files and directories of an ext2/3/4 file system that nobody has mounted, and tells where their blocks lie.
+
+Nothing that the disk says is trusted: every number is checked against the device before it is followed. What this
+reader does not know is refused by name (Unknown), never guessed. The journal must have been replayed before.
+Spec: Linux Documentation/filesystems/ext4 (inode, extent tree, block map, directory entries).
+"""
+
+from __future__ import annotations
+
+import stat
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from growdisk.block.device import BlockDevice
+from growdisk.filesystems.content import ExtContent
+from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, read_ext
+
+ROOT = 2
+_META_BG = 0x10
+_EXTENTS, _INLINE = 0x80000, 0x10000000
+_STRANGE = {
+    0x4: "compressed", 0x10: "immutable", 0x20: "append-only", 0x800: "encrypted", 0x100000: "sealed with fs-verity",
+    _INLINE: "kept inside its inode (inline_data)",
+}  # fmt: skip
+_INODE = struct.Struct("<HxxI24xI4x60s8xI")  # mode, size, flags, block pointers, high half of the size
+_SUPER = struct.Struct("<20xI8xI4xI44xH")  # first data block, blocks and inodes per group, inode size
+_EXTENT_HEADER = struct.Struct("<HHHH4x")
+_EXTENT, _INDEX = struct.Struct("<IHHI"), struct.Struct("<IIHxx")
+_EXTENT_MAGIC, _DEEPEST = 0xF30A, 5
+_UNWRITTEN = 32768
+_DIRECT, _ENTRY = 12, struct.Struct("<IHBB")
+_LARGEST = 1 << 30  # no file or directory that is read here comes near
+
+
+class Unknown(ValueError):
+    """Something that this reader does not know, or that cannot be true. The text says what."""
+
+
+class Run(NamedTuple):
+    """`length` blocks of a file from block `logical` on, on the device from `physical` on; `written`: with data."""
+
+    logical: int
+    physical: int
+    length: int
+    written: bool
+
+
+@dataclass(frozen=True)
+class Inode:
+    number: int
+    mode: int
+    size: int
+    flags: int
+    pointers: bytes
+
+    @property
+    def is_file(self) -> bool:
+        return stat.S_ISREG(self.mode)
+
+    @property
+    def is_directory(self) -> bool:
+        return stat.S_ISDIR(self.mode)
+
+    @property
+    def is_link(self) -> bool:
+        return stat.S_ISLNK(self.mode)
+
+    @property
+    def strangeness(self) -> str:
+        """Why its content cannot simply be rewritten in its blocks; "" where it can."""
+        return next((word for flag, word in _STRANGE.items() if self.flags & flag), "")
+
+
+class ExtTree:
+    """Everything is read anew at each call, so that another's writes are seen."""
+
+    def __init__(self, device: BlockDevice) -> None:
+        head = device.read(0, SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE)
+        content = read_ext(head)
+        if not isinstance(content, ExtContent):
+            raise Unknown("it is no ext file system")
+        first, per_group, inodes, inode_size = _SUPER.unpack_from(head, SUPERBLOCK_OFFSET)
+        self.device, self.content, self.block_size = device, content, content.block_size
+        self._first, self._inode_size = first, inode_size or 128
+        self._inodes_per_group, self._blocks = inodes, min(content.block_count, device.size // content.block_size)
+        if content.incompat & _META_BG:
+            raise Unknown("its group descriptors are scattered (meta_bg)")
+        if not per_group or not inodes or not 128 <= self._inode_size <= self.block_size:
+            raise Unknown("its superblock is damaged")
+
+    def inode(self, number: int) -> Inode:
+        group, index = divmod(number - 1, self._inodes_per_group)
+        if number < 1 or group >= self._groups:
+            raise Unknown(f"there is no inode {number}")
+        size = self.content.descriptor_size
+        at = (self._first + 1) * self.block_size + group * size
+        descriptor = self._read_at(at, size)
+        table = int.from_bytes(descriptor[8:12], "little")
+        if size >= 64:
+            table |= int.from_bytes(descriptor[0x28:0x2C], "little") << 32
+        raw = self._read_at(table * self.block_size + index * self._inode_size, 128)
+        mode, low, flags, pointers, high = _INODE.unpack_from(raw)
+        high = 0 if stat.S_ISDIR(mode) and high >> 30 else high
+        return Inode(number, mode, low | high << 32, flags, pointers)
+
+    @cached_property
+    def _groups(self) -> int:
+        blocks: int = self.content.block_count - self._first
+        return -(-blocks // self.content.blocks_per_group)
+
+    def runs(self, inode: Inode) -> list[Run]:
+        """Where its blocks lie, in order, holes left out."""
+        if inode.flags & _INLINE:
+            raise Unknown(f"inode {inode.number} is {_STRANGE[_INLINE]}")
+        found = sorted(self._extents(inode.pointers, None, set()) if inode.flags & _EXTENTS else self._mapped(inode))
+        end = 0
+        for run in found:
+            if run.logical < end or run.physical <= self._first or run.physical + run.length > self._blocks:
+                raise Unknown(f"the block map of inode {inode.number} is damaged")
+            end = run.logical + run.length
+        return found
+
+    def read(self, inode: Inode, limit: int = _LARGEST) -> bytes:
+        """Its content, at most the first `limit` bytes."""
+        if inode.is_link and inode.size < len(inode.pointers) and not inode.flags & _EXTENTS:
+            return inode.pointers[: inode.size]
+        if inode.size > _LARGEST and limit >= _LARGEST:
+            raise Unknown(f"inode {inode.number} is larger than {_LARGEST >> 30} GiB")
+        content = bytearray(min(inode.size, limit))
+        for run in self.runs(inode):
+            start = run.logical * self.block_size
+            length = min(run.length * self.block_size, len(content) - start)
+            if run.written and length > 0:
+                content[start : start + length] = self._read_at(run.physical * self.block_size, length)
+        return bytes(content)
+
+    def entries(self, directory: Inode) -> dict[str, int]:
+        """Names and inode numbers, without . and .. ; names that are no UTF-8 are escaped."""
+        raw = self.read(directory)
+        found: dict[str, int] = {}
+        for start in range(0, len(raw), self.block_size):
+            found.update(self._names(raw[start : start + self.block_size]))
+        return {name: number for name, number in found.items() if name not in (".", "..")}
+
+    def _names(self, block: bytes) -> Iterator[tuple[str, int]]:
+        """The entries of one block; inner blocks of a hash tree look like one that is empty."""
+        at = 0
+        while at + _ENTRY.size <= len(block):
+            number, length, name_length, _ = _ENTRY.unpack_from(block, at)
+            length = length if length not in (0, 65535) else 65536
+            if length < _ENTRY.size or length % 4 or _ENTRY.size + name_length > length:
+                raise Unknown("a directory is damaged")
+            if number and name_length:
+                yield block[at + 8 : at + 8 + name_length].decode("utf-8", "surrogateescape"), number
+            at += length
+
+    def _extents(self, node: bytes, expected: int | None, seen: set[int]) -> Iterator[Run]:
+        """The leaves below `node`, which is `expected` levels high. A block seen twice would be a loop."""
+        magic, count, _, depth = _EXTENT_HEADER.unpack_from(node)
+        wrong_depth = depth > _DEEPEST if expected is None else depth != expected
+        if magic != _EXTENT_MAGIC or wrong_depth or (count + 1) * _EXTENT.size > len(node):
+            raise Unknown("an extent tree is damaged")
+        for at in range(_EXTENT.size, (count + 1) * _EXTENT.size, _EXTENT.size):
+            if depth:
+                _, low, high = _INDEX.unpack_from(node, at)
+                child = low | high << 32
+                if child in seen:
+                    raise Unknown("an extent tree has a loop")
+                seen.add(child)
+                yield from self._extents(self._block(child), depth - 1, seen)
+            else:
+                logical, length, high, low = _EXTENT.unpack_from(node, at)
+                written = length <= _UNWRITTEN
+                yield Run(logical, low | high << 32, length if written else length - _UNWRITTEN, written)
+
+    def _mapped(self, inode: Inode) -> Iterator[Run]:
+        """The block map of ext2 and ext3: twelve direct pointers, then trees of one, two and three levels."""
+        pointers = struct.unpack("<15I", inode.pointers)
+        blocks = -(-min(inode.size, _LARGEST) // self.block_size)
+        logical = _DIRECT
+        physical = list(enumerate(pointers[:_DIRECT]))
+        for level in (1, 2, 3):
+            if pointers[_DIRECT + level - 1] and logical < blocks:
+                physical += self._indirect(pointers[_DIRECT + level - 1], level, logical, blocks)
+            logical += (self.block_size // 4) ** level
+        for number, block in physical:
+            if block:
+                yield Run(number, block, 1, True)
+
+    def _indirect(self, block: int, level: int, logical: int, end: int) -> Iterator[tuple[int, int]]:
+        each = (self.block_size // 4) ** (level - 1)
+        for pointer in struct.unpack(f"<{self.block_size // 4}I", self._block(block)):
+            if logical >= end:
+                return
+            if pointer and level == 1:
+                yield logical, pointer
+            elif pointer:
+                yield from self._indirect(pointer, level - 1, logical, end)
+            logical += each
+
+    def _block(self, number: int) -> bytes:
+        return self._read_at(number * self.block_size, self.block_size)
+
+    def _read_at(self, offset: int, length: int) -> bytes:
+        if offset + length > self.device.size:
+            raise Unknown("it points behind its end")
+        return self.device.read(offset, length)

@@ -1,0 +1,98 @@
+"""Who works on the guest's file systems: host tools (direct) where they can do all of it right, else libguestfs.
+
+The guest is looked through beforehand, so that a run never finds half-way that a file cannot be rewritten in place.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from growdisk.backends.direct_guest import DirectGuest, unfit, unfit_for_swap_file
+from growdisk.backends.direct_layout import devices_of, guest_paths
+from growdisk.backends.ext_paths import ExtPaths
+from growdisk.backends.guest_repair.repair import left_to_repair
+from growdisk.block.device import BlockDevice
+from growdisk.filesystems.ext_tree import Unknown
+from growdisk.planner.facts import Facts
+from growdisk.planner.failures import OptionUnsupported
+from growdisk.planner.goal import RunOptions
+from growdisk.planner.planner import Proposal
+from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.registry import DiskStep
+from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
+from growdisk.steps.repair_guest import RepairGuest
+from growdisk.steps.reread_partitions import RereadPartitions
+from growdisk.steps.resize_image import ResizeImage
+from growdisk.steps.rewrite_partitions import RewritePartitions
+
+_SERVED = (
+    ResizeImage, RewritePartitions, RereadPartitions, GrowFilesystem, RemakeSwap, MakeSwapFile, RepairGuest,
+)  # fmt: skip
+_PARTITION = re.compile(r"/dev/(sda\d*)")
+_SECTOR = 512
+
+
+@dataclass(frozen=True)
+class Choice:
+    backend: Literal["guestfs", "direct"]
+    reason: str
+
+
+GUESTFS = Choice("guestfs", "as asked")
+
+
+def choose_backend(facts: Facts, proposal: Proposal, options: RunOptions, device: BlockDevice) -> Choice:
+    """`device` is the disk, to be looked into. OptionUnsupported where --backend direct cannot be had."""
+    wanted: str = options.backend
+    if wanted in ("guestfs", "auto"):  # auto: until it has proved itself
+        return GUESTFS
+    reason = _why_not(facts, proposal.steps, device)
+    if not reason:
+        return Choice("direct", "this machine's own tools can do all of it")
+    if wanted == "direct":
+        hint = "leave the option out: libguestfs does it then"
+        raise OptionUnsupported(facts.image.path, option="--backend direct", reason=reason, hint=hint)
+    return Choice("guestfs", reason)
+
+
+def _why_not(facts: Facts, steps: tuple[DiskStep, ...], device: BlockDevice) -> str:
+    if other := [step.name for step in steps if not isinstance(step, _SERVED)]:
+        return f"{other[0]} needs libguestfs"
+    if facts.table is not None and facts.table.sector_size != _SECTOR:
+        return f"sfdisk cannot be told of sectors of {facts.table.sector_size} bytes"
+    try:
+        inside = next((reason for step in steps if (reason := _why_not_inside(facts, step, device))), "")
+    except Unknown as unknown:
+        inside = f"the guest's files cannot be read here: {unknown}"
+    if inside:
+        return inside
+    from growdisk.backends.direct_machine import why_not_direct
+
+    return why_not_direct()
+
+
+def _why_not_inside(facts: Facts, step: DiskStep, device: BlockDevice) -> str:
+    if not isinstance(step, RepairGuest | MakeSwapFile):
+        return ""
+    match = _PARTITION.fullmatch(step.system)
+    if match is None:
+        return f"the guest's files are in {step.system.removeprefix('/dev/')}, which only libguestfs opens"
+    paths = guest_paths(devices_of(device, facts.image.path), match[1])
+    for tree in (paths.root, paths.boot):
+        if tree is not None and (tree.content.needs_recovery or not tree.content.clean):
+            return "the guest was not shut down cleanly: its files are known when the journal has been replayed"
+    if isinstance(step, MakeSwapFile):
+        return unfit_for_swap_file(paths.root, step.size)
+    return _why_not_repaired(step, paths)
+
+
+def _why_not_repaired(step: RepairGuest, paths: ExtPaths) -> str:
+    guest = DirectGuest(paths, None)
+    for swap, policy in step.fates():
+        for change in left_to_repair(guest, swap, policy):
+            place = paths.find(change.path)
+            if place is not None and (reason := unfit(place)):
+                return f"{change.path} in the guest is {reason}"
+    return ""

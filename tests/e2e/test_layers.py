@@ -1,0 +1,202 @@
+"""Root file systems in logical volumes and encrypted containers, and every other kind of file system: judged by their
+own tools, in an appliance that knows nothing of growdisk where that takes a kernel."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from growdisk.units import MiB
+from tests.e2e.judges import sfdisk
+from tests.e2e.process import Answer, Host
+from tests.guests.appliance import bench, device
+from tests.guests.layered import FSTAB, KEYS, ZOO, layered_guests
+from tests.guests.manifest import as_raw
+from tests.guests.tools import run
+
+pytestmark = pytest.mark.appliance
+
+_GROWTH = 256
+
+
+@dataclass
+class Grown:
+    """Copies of the layered guests, after `growdisk expand`; `seen` is what the judging appliance found."""
+
+    folder: Path
+    host: Host
+    answers: dict[str, Answer] = field(default_factory=dict)
+    seen: dict[str, str] = field(default_factory=dict)
+
+    def image(self, name: str) -> Path:
+        return self.folder / f"{name}.qcow2"
+
+    def key(self, name: str) -> Path:
+        path = self.folder / f"{name}.key"
+        path.write_bytes(KEYS[name])
+        return path
+
+    def expand(self, name: str, *words: str | Path) -> Answer:
+        self.answers[name] = self.host.growdisk("-x", "expand", self.image(name), *words)
+        return self.answers[name]
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grown]:
+    folder = tmp_path_factory.mktemp("layers")
+    scratch = Path(f"/tmp/gl{folder.name[-2:]}-{folder.stat().st_ino % 100000}")
+    scratch.mkdir()
+    world = Grown(folder, Host(scratch))
+    for name in ("lvm", "luks1", "luks2", "zoo"):
+        run("qemu-img", "convert", "-O", "qcow2", layered_guests() / f"{name}.raw", world.image(name))
+    world.expand("lvm", f"+{_GROWTH}M", "--lv", "home=50%", "--lv", "guest-vg/root")
+    world.expand("luks2", f"+{_GROWTH}M", "--key-file", world.key("luks2"), "--lv-share", "60%")
+    world.expand("luks1", f"+{_GROWTH}M", "--key-file", world.key("luks1"), "--keep-snapshots")
+    with bench([world.image(name) for name in ("lvm", "luks1", "luks2")], read_only=True) as judge:
+        world.seen["lvm"] = judge.run(f"lvm vgchange -ay guest-vg >&2; {_LISTING} guest-vg")
+        world.seen["home"] = judge.run(_look("/dev/guest-vg/home", "xfs_repair -n"))
+        world.seen["lvm root"] = judge.run(_look("/dev/guest-vg/root", "e2fsck -fn"))
+        for name, number in (("luks1", 1), ("luks2", 2)):
+            key = judge.give(KEYS[name].rstrip(b"\n") if name == "luks1" else KEYS[name])
+            judge.run(f"cryptsetup open --readonly --key-file {key} {device(name, number)} {name}")
+        world.seen["luks1 root"] = judge.run(_look("/dev/mapper/luks1", "e2fsck -fn"))
+        world.seen["crypt"] = judge.run(f"lvm vgchange -ay crypt >&2; {_LISTING} crypt")
+        world.seen["crypt root"] = judge.run(_look("/dev/crypt/root", "e2fsck -fn"))
+    yield world
+    shutil.rmtree(scratch)
+
+
+_LISTING = "lvm lvs --noheadings --nosuffix --units m -o vg_size,vg_free,lv_name,lv_size"
+
+
+def _look(device: str, check: str) -> str:
+    """A check, its size, and the files in it."""
+    return (
+        f"{check} {device} >/tmp/said || {{ cat /tmp/said; exit 1; }}; blockdev --getsize64 {device}; mkdir -p /tmp/l\n"
+        f"mount -o ro {device} /tmp/l; df -B1M --output=size /tmp/l | tail -1; cat /tmp/l/etc/fstab\n"
+        "cksum </tmp/l/numbers; umount /tmp/l"
+    )
+
+
+def volumes(listing: str) -> dict[str, float]:
+    rows = [line.split() for line in listing.splitlines() if len(line.split()) == 4]
+    return {name: float(size) for _, _, name, size in rows} | {"free": float(rows[0][1]), "group": float(rows[0][0])}
+
+
+def assert_filled(seen: str) -> None:
+    """The file system fills its device, but for its own tables and journal, and the files are as before."""
+    size, usable, fstab, numbers = seen.splitlines()
+    assert int(usable) * MiB > int(size) * 0.85
+    assert fstab == FSTAB.strip()
+    text = "".join(f"{number}\n" for number in range(1, 100001)).encode()
+    assert numbers.split() == subprocess.run(["cksum"], input=text, capture_output=True).stdout.decode().split()
+
+
+def step_names(answer: Answer) -> list[str]:
+    steps = answer.document["steps"]
+    assert isinstance(steps, list)
+    return [step["name"] for step in steps if step["state"] == "done"]
+
+
+def test_debians_logical_volumes_grow_in_their_extended_partition(grown: Grown) -> None:
+    answer = grown.answers["lvm"]
+    assert (answer.code, answer.result) == (0, "changed"), answer
+    inner = ["grow-pv", "grow-lv-home", "grow-filesystem-home", "grow-lv-root", "grow-filesystem-root"]
+    assert step_names(answer)[3:] == inner
+    with as_raw(grown.image("lvm"), "qcow2") as raw:
+        parts = {str(part["node"])[-1]: part for part in sfdisk(raw)}
+    ends = {int(str(parts[n]["start"])) + int(str(parts[n]["size"])) for n in "25"}
+    assert ends == {(512 + _GROWTH) * 2048} and parts["5"]["type"] == "8e"
+    found = volumes(grown.seen["lvm"])
+    assert (found["home"], found["root"], found["free"]) == (476.0, 256.0, 0.0)
+    assert_filled(grown.seen["home"])
+    assert_filled(grown.seen["lvm root"])
+
+
+def test_lvm_in_luks_grows_with_its_key_and_leaves_what_is_to_stay_free(grown: Grown) -> None:
+    answer = grown.answers["luks2"]
+    assert (answer.code, answer.result) == (0, "changed"), answer
+    assert step_names(answer)[3:] == ["grow-luks", "grow-pv", "grow-lv", "grow-filesystem"]
+    found = volumes(grown.seen["crypt"])
+    assert (found["group"], found["swap_1"]) == (364.0, 16.0)
+    assert found["free"] == pytest.approx(256 * 0.4, abs=4)
+    assert_filled(grown.seen["crypt root"])
+
+
+def test_luks1_grows_and_goes_back(grown: Grown) -> None:
+    answer = grown.answers["luks1"]
+    assert (answer.code, answer.result) == (0, "changed"), answer
+    assert_filled(grown.seen["luks1 root"])
+    image = grown.image("luks1")
+    assert grown.host.growdisk("rollback", image).code == 0
+    run("qemu-img", "compare", "-f", "qcow2", "-F", "raw", image, layered_guests() / "luks1.raw")
+
+
+def test_no_key_is_told_to_anybody(grown: Grown) -> None:
+    for name, phrase in KEYS.items():
+        told = grown.answers[name].said.encode() + json.dumps(grown.answers[name].document).encode()
+        assert b"cryptsetup open" in told
+        files = [path.read_bytes() for path in (grown.folder / f"{name}.qcow2.growdisk").iterdir() if path.is_file()]
+        for text in (told, *files):
+            assert phrase not in text and phrase.strip() not in text and phrase.strip().hex().encode() not in text
+
+
+def test_a_grown_guest_has_nothing_more_to_grow(grown: Grown) -> None:
+    again = grown.host.growdisk("expand", grown.image("lvm"), "--lv", "home=50%", "--lv", "guest-vg/root")
+    assert (again.code, again.result) == (0, "nochange"), again
+
+
+def test_what_is_encrypted_is_refused_without_its_key_or_grows_alone(grown: Grown) -> None:
+    image = grown.image("luks2")
+    refused = grown.host.growdisk("expand", image, "+64M")
+    assert refused.code == 3 and "encrypted" in str(refused.error["why"])
+    wrong = grown.host.growdisk("expand", image, "+64M", "--key", "something else")
+    assert wrong.code == 3 and "no passphrase that was given" in str(wrong.error["why"])
+    alone = grown.host.growdisk("plan", image, "+64M", "--partition", "2")
+    assert alone.code == 0 and "has to be grown from inside the guest" in json.dumps(alone.document)
+
+
+def test_every_kind_of_file_system_grows_beside_the_others(grown: Grown) -> None:
+    shares = ["--grow", "sda1=20%", "--grow", "sda2=20%", "--grow", "sda3=20%", "--grow", "sda4=20%"]
+    answer = grown.expand("zoo", "+500M", *shares, "--grow", "sda5=rest")
+    assert (answer.code, answer.result) == (0, "changed"), answer
+    checks = {
+        "xfs": ["xfs_repair", "-n", "-f"], "btrfs": ["btrfs", "check"], "ntfs": ["ntfsresize", "--info", "--force"],
+        "f2fs": ["fsck.f2fs", "--dry-run"], "ext3": ["e2fsck", "-fn"],
+    }  # fmt: skip
+    with as_raw(grown.image("zoo"), "qcow2") as raw:
+        for part, (kind, old) in zip(sfdisk(raw), ZOO.values(), strict=True):
+            start, size = (int(str(part[key])) // 2048 for key in ("start", "size"))
+            alone = grown.folder / kind
+            run("dd", f"if={raw}", f"of={alone}", "bs=1M", f"skip={start}", f"count={size}", "status=none")
+            run(*checks[kind], alone)
+            assert size > old + 100
+            assert _claimed(alone, kind) == size * MiB
+
+
+def _claimed(alone: Path, kind: str) -> int:
+    """How large the file system is, by blkid's word or its own tools'."""
+    if kind == "ntfs":  # without the backup of the boot sector, which a last cluster is left out for
+        said = run("ntfsresize", "--info", "--force", alone)
+        volume = next(line for line in said.splitlines() if line.startswith("Current volume size"))
+        return -(-(int(volume.split(":")[1].split()[0]) + 512) // 4096) * 4096
+    probed = dict(line.split("=", 1) for line in run("blkid", "-p", "-o", "export", alone).splitlines() if "=" in line)
+    if "FSSIZE" in probed and kind != "xfs":
+        return int(probed["FSSIZE"])
+    return _by_superblock(alone, kind)
+
+
+def _by_superblock(alone: Path, kind: str) -> int:
+    if kind == "xfs":
+        said = run("xfs_db", "-r", "-f", "-c", "sb 0", "-c", "p dblocks blocksize", alone)
+        blocks, size = (int(line.split("=")[1]) for line in said.splitlines())
+        return blocks * size
+    if kind == "f2fs":
+        return int.from_bytes(alone.read_bytes()[1024 + 36 : 1024 + 44], "little") * 4096
+    raise AssertionError(kind)
