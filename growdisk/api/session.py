@@ -46,7 +46,7 @@ class Session:
     @classmethod
     def begin(
         cls, path: Path, plan: Plan, disk: Disk, directory: RunDirectory, observer: Observer, stop: StopRequest,
-        keyring: Keyring | None = None,
+        keyring: Keyring,
     ) -> Session:  # fmt: skip
         """A new run: planned and written down, not yet begun."""
         journal = directory.begin(encode_plan(plan))
@@ -55,7 +55,7 @@ class Session:
         elif plan.snapshots == "overlay":
             _pin(directory, disk).set()
         journal.append(Record(Event.BEGIN, facts={"run": plan.run}))
-        return cls._assemble(path, plan, disk, directory, journal, observer, stop, keyring or Keyring())
+        return cls._assemble(path, plan, disk, directory, journal, observer, stop, keyring)
 
     @classmethod
     def reopen(

@@ -1,8 +1,9 @@
 """Whether KVM really works here: found out by starting a guest, not by looking at /dev/kvm.
 
 In nested virtual machines /dev/kvm often opens and creates a VM, and then QEMU aborts ("failed to set MSR"), hangs in
-its firmware, or runs thirty times slower than emulation. libguestfs does not fall back once KVM has opened. So the
-trial is what an appliance needs: QEMU with `-cpu max`, through SeaBIOS into a boot sector, within a few seconds.
+its firmware or early in a kernel, or runs thirty times slower than emulation. libguestfs does not fall back once KVM
+has opened. So the trial is what an appliance needs, with `-cpu max`, within a few seconds: through SeaBIOS into a boot
+sector, then a Linux kernel of this machine up to where it looks for its root file system, and finds none.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from growdisk.errors import ToolTimedOut
 
 _KVM = Path("/dev/kvm")
 _QEMU = "qemu-system-x86_64"
-_TRIAL_SECONDS = 5.0  # it takes 0.2 s where KVM works, and 0.2 s under emulation
+_TRIAL_SECONDS = 5.0  # a boot sector takes 0.2 s where KVM works, and under emulation; a kernel half a second, and 2 s
 _EXIT_PORT = 0xF4
 _GOOD_STATUS = 0x10 << 1 | 1  # isa-debug-exit makes status (value << 1 | 1) of a written value
 # mov dx, 0xf4; mov al, 0x10; out dx, al; hlt; jmp $-1
+_KERNELS = Path("/boot")
+_KERNEL_UP = b"Kernel panic - not syncing"
 _BOOT_SECTOR = bytes.fromhex("baf400 b010 ee f4 ebfd").ljust(510, b"\0") + b"\x55\xaa"
 
 
@@ -71,14 +74,16 @@ def accelerator(*, fresh: bool = False) -> Accelerator:
 
 
 def try_kvm() -> Accelerator:
-    """Run the trial guest."""
+    """Run the trial guests: a boot sector, and a kernel where this user may read one."""
     with tempfile.TemporaryDirectory(prefix="growdisk-kvm-") as directory:  # also takes the core file of an abort
         boot = Path(directory) / "boot.img"
         boot.write_bytes(_BOOT_SECTOR.ljust(64 << 10, b"\0"))
         try:
-            return _judge(_run_guest(boot))
+            found = _judge(_run_boot_sector(boot))
         except ToolTimedOut:
             return Accelerator(KvmState.BROKEN, f"a trial guest had not started after {_TRIAL_SECONDS:.0f} s")
+        kernel = _readable_kernel()
+        return _try_kernel(kernel, Path(directory)) if found.has_kvm and kernel else found
 
 
 def cache_directory() -> Path:
@@ -87,30 +92,61 @@ def cache_directory() -> Path:
     return Path(base) / "growdisk"
 
 
-def _run_guest(boot: Path) -> CompletedCommand:
+def _readable_kernel() -> Path | None:
+    """A kernel such as an appliance is made from."""
+    kernels = [kernel for kernel in sorted(_KERNELS.glob("vmlinu*")) if os.access(kernel, os.R_OK)]
+    return kernels[-1] if kernels else None
+
+
+def _run_boot_sector(boot: Path) -> CompletedCommand:
+    return _run_guest(
+        boot.parent, 64, "-device", f"isa-debug-exit,iobase={_EXIT_PORT:#x},iosize=4",
+        "-drive", f"file={boot},format=raw,if=ide",
+    )  # fmt: skip
+
+
+def _try_kernel(kernel: Path, scratch: Path) -> Accelerator:
+    console = scratch / "console"
+    console.touch()
+    try:
+        guest = _run_guest(
+            scratch, 512, "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1 quiet",
+            "-serial", f"file:{console}",
+        )  # fmt: skip
+    except ToolTimedOut:
+        return Accelerator(KvmState.BROKEN, f"{kernel.name} had not started in it after {_TRIAL_SECONDS:.0f} s")
+    if _KERNEL_UP in console.read_bytes():
+        return Accelerator(KvmState.WORKS)
+    return Accelerator(KvmState.BROKEN, _complaint(guest) or f"{kernel.name} did not start in it")
+
+
+def _run_guest(scratch: Path, memory: int, *devices: str) -> CompletedCommand:
+    """`memory` in MiB."""
     return run(
         [
             _QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-machine", "pc,graphics=off", "-accel", "kvm", "-cpu", "max", "-m", "64",
-            "-device", f"isa-debug-exit,iobase={_EXIT_PORT:#x},iosize=4",
-            "-drive", f"file={boot},format=raw,if=ide",
+            "-machine", "pc,graphics=off", "-accel", "kvm", "-cpu", "max", "-m", str(memory), *devices,
         ],
-        timeout=_TRIAL_SECONDS, accept=None, cwd=boot.parent,
+        timeout=_TRIAL_SECONDS, accept=None, cwd=scratch,
     )  # fmt: skip
 
 
 def _judge(guest: CompletedCommand) -> Accelerator:
     if guest.status == _GOOD_STATUS:
         return Accelerator(KvmState.WORKS)
-    complaint = last_lines(guest.stderr).removeprefix(f"{_QEMU}: ").removeprefix("error: ").partition("; ")[0]
-    return Accelerator(KvmState.BROKEN, complaint or f"a trial guest ended with status {guest.status}")
+    return Accelerator(KvmState.BROKEN, _complaint(guest) or f"a trial guest ended with status {guest.status}")
+
+
+def _complaint(guest: CompletedCommand) -> str:
+    return last_lines(guest.stderr).removeprefix(f"{_QEMU}: ").removeprefix("error: ").partition("; ")[0]
 
 
 def _identity() -> str:
-    """A name for all that the answer depends on: this boot, kernel, QEMU binary and device node."""
+    """A name for all that the answer depends on: the trial, this boot, the kernels, QEMU's binary, the device node."""
     qemu, node = Path(require(_QEMU)).stat(), _KVM.stat()
     facts = (
-        Path("/proc/sys/kernel/random/boot_id").read_text(), platform.release(), platform.machine(),
+        "boot sector, kernel", str(_readable_kernel()), Path("/proc/sys/kernel/random/boot_id").read_text(),
+        platform.release(), platform.machine(),
         qemu.st_ino, qemu.st_size, qemu.st_mtime_ns, node.st_ino, node.st_rdev, node.st_ctime_ns,
     )  # fmt: skip
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

@@ -18,6 +18,7 @@ import pytest
 
 from growdisk.api.runs import Silent
 from growdisk.api.session import Session
+from growdisk.backends.volumes.keyring import Keyring
 from growdisk.partitions.growth import BlockerPolicy, Grown, plan_growth
 from growdisk.partitions.sectors import read_table
 from growdisk.planner.goal import SnapshotMode
@@ -89,7 +90,7 @@ class World:
             facts = inspect_device(disk, image_facts(disk.active, self.image))
             plan = self._plan(disk)
             assert facts.table is not None
-            session = Session.begin(self.image, plan, disk, self.directory, Silent(), StopRequest())
+            session = Session.begin(self.image, plan, disk, self.directory, Silent(), StopRequest(), Keyring())
             session.engine.advance()
             session.directory.make_room()
 
@@ -107,7 +108,9 @@ class World:
 
     def _reopened(self, action) -> None:
         with closing(self._open()) as disk:
-            session = Session.reopen(self.image, self._plan(disk), disk, self.directory, Silent(), StopRequest())
+            session = Session.reopen(
+                self.image, self._plan(disk), disk, self.directory, Silent(), StopRequest(), Keyring()
+            )
             action(session)
             session.directory.make_room()
 

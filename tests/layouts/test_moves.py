@@ -11,6 +11,7 @@ import pytest
 
 from growdisk.api.runs import Silent
 from growdisk.api.session import Session
+from growdisk.backends.volumes.keyring import Keyring
 from growdisk.block.raw import RawFile
 from growdisk.partitions.table import PartitionTable
 from growdisk.planner.goal import Goal, RunOptions
@@ -142,12 +143,12 @@ def test_a_move_that_dies_at_any_write_is_finished_or_undone(tmp_path: Path, kin
 
     def begin(plan: Plan) -> None:
         with closing(Disk.open(image, kind)) as disk:  # type: ignore[arg-type]
-            session = Session.begin(image, plan, disk, RunDirectory(image), Silent(), StopRequest())
+            session = Session.begin(image, plan, disk, RunDirectory(image), Silent(), StopRequest(), Keyring())
             session.engine.advance()
 
     def go(plan: Plan, *, back: bool) -> None:
         with closing(Disk.open(image, kind)) as disk:  # type: ignore[arg-type]
-            session = Session.reopen(image, plan, disk, RunDirectory(image), Silent(), StopRequest())
+            session = Session.reopen(image, plan, disk, RunDirectory(image), Silent(), StopRequest(), Keyring())
             session.engine.go_back() if back else session.engine.advance()
 
     plan = reset()

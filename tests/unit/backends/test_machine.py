@@ -26,6 +26,7 @@ def fake_qemu(directory: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> 
 
 def test_the_trial_guest_runs_to_its_end_under_emulation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With emulation for KVM the trial must succeed: so its failure means KVM."""
+    monkeypatch.setattr(kvm, "_TRIAL_SECONDS", 60.0)  # the machine may be busy
     real = run(["sh", "-c", "command -v qemu-system-x86_64"]).stdout.strip()
     swap_words = 'for w; do shift; [ "$w" = kvm ] && w=tcg; set -- "$@" "$w"; done'
     fake_qemu(tmp_path / "bin", monkeypatch, f'{swap_words}; exec {real} "$@"')
@@ -43,6 +44,13 @@ def test_kvm_in_which_firmware_hangs_is_broken(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(kvm, "_TRIAL_SECONDS", 1.0)
     fake_qemu(tmp_path / "bin", monkeypatch, "exec sleep 60")
     assert try_kvm().kvm is KvmState.BROKEN
+
+
+def test_kvm_that_runs_a_boot_sector_but_no_kernel_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kvm, "_TRIAL_SECONDS", 1.0)
+    fake_qemu(tmp_path / "bin", monkeypatch, 'case "$*" in *-kernel*) exec sleep 60 ;; esac; exit 33')
+    found = try_kvm()
+    assert found.kvm is KvmState.BROKEN and "had not started in it after 1 s" in found.reason
 
 
 @pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="needs /dev/kvm")

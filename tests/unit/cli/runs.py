@@ -11,6 +11,7 @@ from pathlib import Path
 from growdisk.api.disks import inspect, probed_format
 from growdisk.api.runs import Silent
 from growdisk.api.session import Session
+from growdisk.backends.volumes.keyring import Keyring
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import make_plan
 from growdisk.planner.planner import Proposal, propose
@@ -52,6 +53,6 @@ def _run(image: Path, *, keep: bool, dies_at: str | None, size: str) -> None:
     plan = replace(plan, steps=plan.steps[:2])
     directory = RunDirectory.beside(image)
     with closing(Disk.open(directory.image, probed_format(image))) as disk:
-        session = Session.begin(image, plan, disk, directory, _Mortal(dies_at), StopRequest())
+        session = Session.begin(image, plan, disk, directory, _Mortal(dies_at), StopRequest(), Keyring())
         session.engine.advance()
         session.directory.make_room()
