@@ -1,0 +1,1 @@
+"""Pre-boot provisioning: a base image becomes ready images, before their first boot."""

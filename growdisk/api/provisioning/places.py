@@ -1,0 +1,76 @@
+"""Where outputs may go, looked at before anything is made: an image that somebody uses or needs is left alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from growdisk.api.images.host import format_of
+from growdisk.api.images.opening import open_device
+from growdisk.api.provisioning.failures import NotProvisioned, OutputExists
+from growdisk.api.provisioning.recipe import Output, Recipe
+from growdisk.block.device import BlockDevice
+from growdisk.block.raw import RawFile
+from growdisk.errors import UsageError
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.probe import ImageFormat
+from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
+
+
+def look_at_base(base: Path, base_format: ImageFormat | None) -> tuple[ImageFormat, list[Path]]:
+    """The base's format, and the files that it consists of. ImageInUse while somebody writes to one of them."""
+    found = format_of(base, base_format)
+    with closing(open_device(base, found)) as device:
+        return found, [path.resolve() for path in _layers(device)]
+
+
+def refuse_outputs(outputs: Sequence[Output]) -> None:
+    """UsageError for a list that cannot be meant."""
+    if not outputs:
+        raise UsageError("no output is named", hint="growdisk provision BASE OUT, or --list FILE")
+    seen: set[Path] = set()
+    for output in outputs:
+        place = output.path.absolute().parent.resolve() / output.path.name
+        if place in seen:
+            raise UsageError(f"{output.path} is named twice", hint="every output needs a name of its own")
+        seen.add(place)
+
+
+def refuse_place(path: Path, layers: Sequence[Path], *, force: bool) -> None:
+    """Raise what stands against an image at `path`."""
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise NotProvisioned(path, reason=f"there is no folder {parent}", hint=f"make it first: mkdir -p {parent}")
+    if not os.path.lexists(path):
+        return
+    if path.resolve() in layers:
+        raise NotProvisioned(path, reason="the base consists of it", hint="choose another name for the output")
+    if not force:
+        raise OutputExists(path)
+    if not path.is_file():
+        raise NotProvisioned(path, reason="it is no file that could be replaced", hint="choose another name")
+    RawFile.open(path, writable=True).close()  # refused while a guest has it open
+    refuse_if_open(RunDirectory.beside(path))
+
+
+def refuse_contradictions(recipe: Recipe) -> None:
+    """UsageError for what no image can be."""
+    problem = hint = ""
+    if recipe.overlay and (recipe.compressed or recipe.format == "raw"):
+        problem, hint = "an overlay is an uncompressed qcow2", "leave --overlay, or --format and --compress, out"
+    elif recipe.compressed and recipe.format == "raw":
+        problem, hint = "a raw image is not compressed", "leave --compress out, or say --format qcow2"
+    elif recipe.reproducible and recipe.backend == "guestfs":
+        problem, hint = "libguestfs's kernel puts the time into what it writes", "leave --backend out"
+    if problem:
+        raise UsageError(problem, hint=hint)
+
+
+def _layers(device: BlockDevice) -> list[Path]:
+    if isinstance(device, RawFile):
+        return [device.path]
+    if not isinstance(device, Qcow2Image):
+        return []
+    return [device.path, *(_layers(device.backing) if device.backing is not None else [])]

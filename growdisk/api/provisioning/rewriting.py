@@ -1,0 +1,62 @@
+"""The last two deeds on an output: an overlay written anew in the order of the disk, and the name that it gets.
+
+A qcow2 file's clusters lie in the order in which they were first written to. Two runs that write the same may do so in
+another order; written anew, both are the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from growdisk.api.images.creating import create_qcow2
+from growdisk.api.images.pumping import CHUNK
+from growdisk.api.provisioning.failures import OutputExists
+from growdisk.durable import sync_directory
+from growdisk.qcow2.create_options import CreateOptions
+from growdisk.qcow2.entries import L2Kind
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.probe import ImageFormat
+from growdisk.units import split_range
+from growdisk.workflow.run_directory import RunDirectory
+
+
+def rewrite_overlay(path: Path, new: Path) -> None:
+    """Make `new`, in the same folder, show what the overlay `path` shows, on top of the same base."""
+    with Qcow2Image.open(path) as overlay:
+        backing_format: ImageFormat = "qcow2" if overlay.header.backing_format == "qcow2" else "raw"
+        create_qcow2(new, overlay.size, CreateOptions(), overlay.header.backing_file, backing_format)
+        with Qcow2Image.open(new, writable=True) as image:
+            for run in overlay.runs(0, overlay.size):
+                if run.kind is L2Kind.UNALLOCATED:
+                    continue
+                if run.kind in (L2Kind.ZERO_PLAIN, L2Kind.ZERO_ALLOCATED):
+                    image.write_zeros(run.start, run.end - run.start)
+                    continue
+                for start, end in split_range(run.start, run.end, CHUNK):
+                    image.write(start, overlay.read(start, end - start))
+            image.flush()
+
+
+def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
+    """Give the finished image its name, durably: from one instant to the next it is there, or instead of another."""
+    _sync(hidden)
+    if force:
+        os.replace(hidden, path)  # noqa: PTH105  beside os.link, its sister
+        shutil.rmtree(RunDirectory(path).path, ignore_errors=True)  # the record of what was there before
+    else:
+        try:
+            os.link(hidden, path, follow_symlinks=False)
+        except FileExistsError as error:
+            raise OutputExists(path) from error
+        hidden.unlink()
+    sync_directory(path.absolute().parent)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

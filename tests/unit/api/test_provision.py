@@ -1,0 +1,178 @@
+"""Images made of a base: every way of getting its content, grown by the usual planner; and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from growdisk import api
+from growdisk.api.provisioning.failures import NotProvisioned, OutputExists
+from growdisk.errors import ImageInUse, ImageNotReadable, UsageError
+from growdisk.units import GiB, MiB, SizeSpec
+from tests.e2e.judges import Before, assert_grown, virtual_size
+from tests.guests.small import SmallDisk, make_disk
+from tests.guests.tools import run
+
+SIZE = SizeSpec(GiB, relative=False)
+
+
+@pytest.fixture(scope="session")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with base.qcow2 and base.raw, for reading only."""
+    folder = tmp_path_factory.mktemp("bases")
+    make_disk(folder / "base.qcow2", SmallDisk(size=128 * MiB, swap_size=16 * MiB))
+    make_disk(folder / "base.raw", SmallDisk(size=128 * MiB, swap_size=16 * MiB, image_format="raw"))
+    return folder
+
+
+@pytest.fixture
+def base(bases: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(bases / "base.qcow2", tmp_path / "base.qcow2"))
+
+
+def recipe(**changes: object) -> api.Recipe:
+    return api.Recipe(**({"size": SIZE, "backend": "direct"} | changes))
+
+
+def made(base: Path, out: Path, *, force: bool = False, **changes: object) -> api.Provisioned:
+    (output,) = api.provision(base, [api.Output(out)], recipe(**changes), force=force).outputs
+    return output
+
+
+def hidden_files(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if "growdisk" in path.name]
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "changes"),
+    [
+        ("base.qcow2", "out.qcow2", {}),
+        ("base.raw", "out.raw", {}),
+        ("base.qcow2", "out.qcow2", {"overlay": True}),
+        ("base.raw", "out.qcow2", {"overlay": True}),
+        ("base.qcow2", "out.raw", {"format": "raw"}),
+        ("base.raw", "out.qcow2", {"format": "qcow2", "compression": "zstd"}),
+    ],
+)
+def test_an_output_is_the_base_grown_with_all_its_layers(
+    source: str, name: str, changes: dict[str, object], bases: Path, tmp_path: Path
+) -> None:
+    base, out = Path(shutil.copy(bases / source, tmp_path / source)), tmp_path / name
+    before, untouched = Before.of(base, base.suffix[1:]), base.read_bytes()
+    output = made(base, out, **changes)
+    assert output.error is None and output.result == "created"
+    assert virtual_size(out) == GiB
+    grown = Before(before.copy, out.suffix[1:], before.files, before.start_sectors)
+    assert_grown(out, grown)
+    assert base.read_bytes() == untouched
+    assert hidden_files(tmp_path) == []
+
+
+def test_a_copy_of_a_sparse_raw_base_stays_sparse(bases: Path, tmp_path: Path) -> None:
+    made(bases / "base.raw", tmp_path / "out.raw")
+    assert (tmp_path / "out.raw").stat().st_blocks * 512 < 96 * MiB
+
+
+def test_a_compressed_output_is_smaller_than_a_copy(base: Path, tmp_path: Path) -> None:
+    made(base, tmp_path / "plain.qcow2")
+    made(base, tmp_path / "small.qcow2", compress=True)
+    sizes = [(tmp_path / name).stat().st_size for name in ("small.qcow2", "plain.qcow2")]
+    assert sizes[0] < sizes[1]
+
+
+def test_a_base_with_snapshots_and_a_backing_file_becomes_one_whole_file(base: Path, tmp_path: Path) -> None:
+    layer, out = tmp_path / "layer.qcow2", tmp_path / "out.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", layer)
+    run("qemu-img", "snapshot", "-c", "past", layer)
+    assert made(layer, out).error is None
+    info = json.loads(run("qemu-img", "info", "--output=json", out))
+    assert "backing-filename" not in info and "snapshots" not in info
+
+
+def test_a_base_that_a_guest_reads_may_be_shared(base: Path, tmp_path: Path) -> None:
+    with held(base, "-r"):
+        assert made(base, tmp_path / "out.qcow2", overlay=True).error is None
+
+
+def test_a_base_that_somebody_writes_to_is_refused(base: Path, tmp_path: Path) -> None:
+    with held(base), pytest.raises(ImageInUse):
+        made(base, tmp_path / "out.qcow2")
+    assert hidden_files(tmp_path) == [] and not (tmp_path / "out.qcow2").exists()
+
+
+def test_an_output_that_exists_is_replaced_only_by_force(base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.qcow2"
+    out.write_text("precious")
+    assert isinstance(made(base, out).error, OutputExists)
+    assert out.read_text() == "precious"
+    assert made(base, out, force=True).error is None
+    assert virtual_size(out) == GiB
+
+
+def test_force_spares_what_is_in_use_and_what_the_base_needs(base: Path, tmp_path: Path) -> None:
+    layer, out = tmp_path / "layer.qcow2", tmp_path / "out.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", layer)
+    run("qemu-img", "create", "-q", "-f", "qcow2", out, "1M")
+    with held(out):
+        assert isinstance(made(base, out, force=True).error, ImageInUse)
+    assert isinstance(made(base, base, force=True).error, NotProvisioned)
+    assert isinstance(made(layer, base, force=True).error, NotProvisioned)
+
+
+def test_what_cannot_be_meant_is_refused_before_anything_is_made(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ImageNotReadable):
+        made(tmp_path / "missing.qcow2", tmp_path / "out.qcow2")
+    with pytest.raises(UsageError, match="twice"):
+        api.provision(base, [api.Output(tmp_path / "a"), api.Output(tmp_path / "sub/../a")], recipe())
+    with pytest.raises(UsageError):
+        made(base, tmp_path / "out.raw", overlay=True, format="raw")
+    missing = made(base, tmp_path / "no/such/out.qcow2")
+    assert isinstance(missing.error, NotProvisioned) and "mkdir -p" in missing.error.what_to_do
+    smaller = made(base, tmp_path / "out.qcow2", size=SizeSpec(MiB, relative=False))
+    assert smaller.error is not None and smaller.error.exit_code == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base.qcow2"]
+
+
+def test_one_that_fails_neither_stops_the_others_nor_leaves_anything(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "b.qcow2").write_text("in the way")
+    outputs = [api.Output(tmp_path / f"{name}.qcow2") for name in "abc"]
+    report = api.provision(base, outputs, recipe(overlay=True), jobs=3)
+    assert [output.result for output in report.outputs] == ["created", "failed", "created"]
+    assert report.exit_code == 3 and report.changed
+    assert hidden_files(tmp_path) == []
+
+
+def test_what_a_killed_process_left_is_no_hindrance(base: Path, tmp_path: Path) -> None:
+    for name in (".out.qcow2.growdisk-new", ".out.qcow2.growdisk-work"):
+        (tmp_path / name).write_text("half an image")
+        (tmp_path / f"{name}.growdisk").mkdir()
+    assert made(base, tmp_path / "out.qcow2").error is None
+    assert hidden_files(tmp_path) == []
+
+
+def test_a_dry_run_writes_nothing(base: Path, tmp_path: Path) -> None:
+    (output,) = api.provision(base, [api.Output(tmp_path / "out.qcow2")], recipe(), dry_run=True).outputs
+    assert output.result == "planned" and output.layout is not None
+    assert output.layout.image.virtual_size == GiB and output.given_up
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base.qcow2"]
+
+
+class held:  # noqa: N801  reads as what it does
+    """The image open in qemu-io, as a guest has it (-r: to read)."""
+
+    def __init__(self, image: Path, *options: str) -> None:
+        self._command = ["qemu-io", *options, "-f", "qcow2", str(image)]
+
+    def __enter__(self) -> None:
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(b"length\n")
+        self._process.stdin.flush()
+        self._process.stdout.readline()
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate(b"quit\n", timeout=30)
