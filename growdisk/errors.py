@@ -61,6 +61,11 @@ class _Fields(dict[str, object]):
         return value
 
 
+def error_document(error: GrowdiskError) -> dict[str, object]:
+    """An error as --json shows it."""
+    return {"what": error.what, "why": error.why, "do": error.what_to_do, "code": error.exit_code}
+
+
 def shell_word(path: Path) -> str:
     """A path as it can be pasted behind a command."""
     return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))

@@ -18,8 +18,9 @@ FLOORS = (
     {"qcow2", "partitions", "filesystems"},
     {"backends", "workflow"},
     {"steps"},
-    {"playbook", "planner"},
+    {"planner"},
     {"api"},
+    {"playbook"},
     {"cli"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -12,18 +12,20 @@ from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import make_plan
-from growdisk.planner.planner import AllDone, propose
+from growdisk.planner.planner import AllDone, Proposer, propose
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
 
 
-def plan(path: Path, goal: Goal, options: RunOptions, image_format: ImageFormat | None = None) -> Result:
+def plan(
+    path: Path, goal: Goal, options: RunOptions, image_format: ImageFormat | None = None, proposer: Proposer = propose
+) -> Result:
     """What `expand` would do, and what the disk would look like afterwards."""
     directory = RunDirectory.beside(path)
     with opened(path, image_format or probed_format(path)) as device:
         facts = inspect_device(device, image_facts(device, path), goal.sector_size, Keyring(options.keys))
         refuse_if_open(directory)
-        proposal = propose(facts, goal)
+        proposal = proposer(facts, goal)
         if isinstance(proposal, AllDone):
             layout = layout_of(facts)
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)

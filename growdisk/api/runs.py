@@ -19,7 +19,7 @@ from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import Plan, decode_plan, make_plan
-from growdisk.planner.planner import AllDone, propose
+from growdisk.planner.planner import AllDone, Proposer, propose
 from growdisk.steps.disk import Disk, Format
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.journal import Event
@@ -41,15 +41,16 @@ class Silent:
 
 def expand(
     path: Path, goal: Goal, options: RunOptions, image_format: Format | None = None,
-    observer: Observer | None = None, stop: StopRequest | None = None,
+    observer: Observer | None = None, stop: StopRequest | None = None, proposer: Proposer = propose,
 ) -> Result:  # fmt: skip
-    """Grow image, partition and file system. Raises refusals; everything later is in the Result."""
+    """Grow image, partition and file system, or what else `proposer` proposes. Raises refusals; everything later is in
+    the Result."""
     directory = RunDirectory.beside(path)
     with closing(Disk.open(directory.image, image_format or probed_format(path))) as disk:
         refuse_if_open(directory)  # now that the image is ours: a run that is going on is named by its process
         keyring = Keyring(options.keys)
         facts = inspect_device(disk, image_facts(disk.active, path), goal.sector_size, keyring)
-        proposal = propose(facts, goal)
+        proposal = proposer(facts, goal)
         if isinstance(proposal, AllDone):
             layout = layout_of(facts)
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)

@@ -1,4 +1,4 @@
-"""Renders the guest-side scripts of a plan from templates/*.sh.j2: the only user of jinja2.
+"""Renders the guest-side scripts of a plan from templates/*.sh.j2.
 
 For the host side: `render(plan)` gives file name → text of every phase (guest_plan.Phase.file_name) and of the driver
 (guest_plan.DRIVER). Send a phase's text to `sh -s` as root in the guest, then `guest_answers.parse_answer(...)` its
@@ -12,12 +12,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import jinja2
-
 from growdisk.backends.guest_plan import DRIVER, RUN_ORDER, GuestPlan, GuestSwap, Phase
 from growdisk.backends.guest_repair import initrd
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity
 from growdisk.backends.guest_tables import fdisk_keys, is_for_fdisk, kernel_listing, listing, parted_steps, sfdisk_edits
+from growdisk.backends.templating import shell_environment
 from growdisk.partitions.table import Role
 
 _RUN = re.compile(r"[A-Za-z0-9-]{1,60}")
@@ -28,7 +27,7 @@ _LINK_SPECIAL = re.compile(r"[\s\\#/]")
 def render(plan: GuestPlan) -> Mapping[str, str]:
     """All scripts of `plan` by file name: one for each phase, and the driver."""
     assert _RUN.fullmatch(plan.run), plan.run  # it is the name of a folder in the guest
-    environment = _environment()
+    environment = shell_environment(shell_value)
     values = _values(plan)
     names = {phase.file_name: phase.value for phase in Phase} | {DRIVER: ""}
     return {name: environment.get_template(f"{name}.j2").render(**values, phase=phase) for name, phase in names.items()}
@@ -42,15 +41,6 @@ def shell_value(value: object) -> str:
         return str(value)
     # Always in quotes, unlike shlex.quote: a bare a-1 looks like bad arithmetic to shellcheck.
     return "'" + value.replace("\0", "").replace("'", "'\"'\"'") + "'"
-
-
-def _environment() -> jinja2.Environment:
-    # Shell is full of {% and {#, as in {%s} and ${#x}.
-    return jinja2.Environment(
-        block_start_string="<%", block_end_string="%>", comment_start_string="<#", comment_end_string="#>",
-        loader=jinja2.PackageLoader("growdisk.backends"), undefined=jinja2.StrictUndefined, finalize=shell_value,
-        keep_trailing_newline=True, autoescape=False,
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)

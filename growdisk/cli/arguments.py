@@ -6,11 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.cli.layout_options import add_layout_options, grown
+from growdisk.cli.layout_options import add_layout_options
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
-from growdisk.cli.volume_options import add_volume_options, chosen_volumes, keys_of, percent
+from growdisk.cli.volume_options import add_volume_options, keys_of
 from growdisk.errors import UsageError
 from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.wishes import chosen_volumes, grown, percent
 from growdisk.units import parse_size
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from growdisk.cli.pen import pen_for
 from growdisk.errors import GrowdiskError
+from growdisk.errors import error_document as error_document
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -123,11 +124,6 @@ def forget(stream: TextIO) -> None:
     """After this nothing that is left to be written there can fail a second time."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def error_document(error: GrowdiskError) -> dict[str, object]:
-    """An error as --json shows it."""
-    return {"what": error.what, "why": error.why, "do": error.what_to_do, "code": error.exit_code}
 
 
 def _answer(text: str, *, end: str = "\n", flush: bool = False) -> None:

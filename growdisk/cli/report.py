@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
+from growdisk.api.documents import document
 from growdisk.api.result import Result
 from growdisk.cli.drawing import bar
 from growdisk.cli.listing import headline, shortened, table
-from growdisk.cli.output import Output, error_document
+from growdisk.cli.output import Output
 from growdisk.errors import shell_word
 from growdisk.planner.layout import Layout
 from growdisk.units import format_size
@@ -24,23 +25,6 @@ def tell(result: Result, output: Output, *, image: Path) -> int:
         output.error(result.error)
     output.lines(_lines(result, output.width, shell_word(image)))
     return result.exit_code
-
-
-def document(result: Result) -> dict[str, object]:
-    content: dict[str, object] = {
-        "result": result.result, "run": result.run, "backend": result.backend, "snapshots": result.snapshots,
-        "kept": result.kept, "before": asdict(result.before), "after": asdict(result.after),
-        "steps": [asdict(step) for step in result.steps], "given_up": list(result.given_up),
-    }  # fmt: skip
-    if result.backend_reason:
-        content["backend_reason"] = result.backend_reason
-    if result.notes:
-        content["notes"] = list(result.notes)
-    if result.reason:
-        content["reason"] = result.reason
-    if result.error:
-        content["error"] = error_document(result.error)
-    return content
 
 
 def _lines(result: Result, width: int, image: str) -> Iterator[str]:

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from growdisk.cli.images.keys import add_key, read_key
-from growdisk.errors import UsageError
-
-if TYPE_CHECKING:
-    from growdisk.planner.goal import Grow
 
 _KEY_FILE = (
     "a passphrase of what is encrypted in the guest (all bytes of FILE; a line break at its end may be too many); may "
@@ -42,31 +37,6 @@ def add_keys(parser: argparse.ArgumentParser) -> None:
 def keys_of(arguments: argparse.Namespace) -> tuple[bytes, ...]:
     """All passphrases that were given."""
     return (*map(read_key, arguments.key_file), *map(_selected, arguments.key))
-
-
-def chosen_volumes(words: list[str]) -> tuple[Grow, ...]:
-    from growdisk.cli.layout_options import share_of
-    from growdisk.partitions.shares import Rest
-    from growdisk.planner.goal import Grow
-
-    wishes = []
-    for name, equals, share in (word.partition("=") for word in words):
-        if not name:
-            raise UsageError(f"cannot read --lv ={share}", hint="write --lv VG/LV, or --lv VG/LV=60%")
-        wishes.append(Grow(name, share_of(f"{name}={share}", share) if equals else Rest()))
-    return tuple(wishes)
-
-
-def percent(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        value = float(text.removesuffix("%"))
-    except ValueError:
-        value = -1.0
-    if not text.endswith("%") or not 0 <= value <= 100:
-        raise UsageError(f"cannot read --lv-share {text}", hint="write a percentage, such as --lv-share 60%")
-    return value
 
 
 def _selected(selector: str) -> bytes:

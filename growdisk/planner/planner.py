@@ -6,7 +6,7 @@ run converges whatever was done before. Only when every layer is as wanted is th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from growdisk.filesystems.content import Content
@@ -45,6 +45,9 @@ class AllDone:
     """Every layer is as wanted."""
 
     reason: str
+
+
+Proposer = Callable[[Facts, Goal], Proposal | AllDone]
 
 
 def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:

@@ -13,11 +13,11 @@ from typing import Literal
 
 import msgspec
 
-from growdisk.cli.layout_options import grown
 from growdisk.filesystems.content import AmbiguousContent, Content, ExtContent, LuksContent, SwapContent
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.goal import Goal, Preallocation, RunOptions, SwapPolicy
+from growdisk.planner.wishes import grown
 from growdisk.units import align_down, parse_size
 
 

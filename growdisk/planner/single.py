@@ -1,0 +1,133 @@
+"""One step of the job alone, planned like the whole: what the step-wise tasks of a playbook ask for. Pure.
+
+Each goes through the same engine as a run of one step. What the whole job knows from its other steps (the identity of
+swap that is gone) is told here by whoever asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
+from growdisk.partitions.table import Partition
+from growdisk.planner.facts import Facts
+from growdisk.planner.failures import NothingToGrow, WouldShrink
+from growdisk.planner.goal import Goal
+from growdisk.planner.layers.inside import Inside, Room
+from growdisk.planner.layers.registry import grow_inside
+from growdisk.planner.planner import AllDone, Proposal, Proposer, propose
+from growdisk.planner.refusals import refuse_corrupt, refuse_hibernated
+from growdisk.planner.target import choose_shares, is_whole_disk
+from growdisk.steps.registry import DiskStep
+from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap, SwapSpace
+from growdisk.steps.repair_guest import RepairGuest
+from growdisk.steps.reread_partitions import RereadPartitions
+from growdisk.steps.resize_image import ResizeImage
+from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.units import align_up, format_size
+
+
+def resize_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
+    """The virtual disk larger, whatever is on it."""
+    refuse_corrupt(facts)
+    old = facts.image.virtual_size
+    new = old if goal.size is None else align_up(goal.size.resolve(old), goal.sector_size)
+    if new < old:
+        raise WouldShrink(facts.image.path, old=format_size(old), new=format_size(new))
+    if new == old:
+        return AllDone(f"the image is {format_size(old)} already")
+    table = facts.table.with_disk_size(new - new % facts.table.sector_size) if facts.table else None
+    after = Facts(replace(facts.image, virtual_size=new), table, facts.contents)
+    return Proposal((ResizeImage(old, new, goal.preallocation),), after)
+
+
+def rewrite_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
+    """The table as the whole job would have it on the disk as large as it is; what is in the partitions stays."""
+    whole = propose(facts, replace(goal, size=None))
+    if isinstance(whole, AllDone):
+        return whole
+    step = next((step for step in whole.steps if isinstance(step, RewritePartitions)), None)
+    if step is None or step.before == step.after:
+        return AllDone("the partitions take all the space that they can get")
+    numbers = {part.number for part in step.after.partitions}
+    contents = {number: content for number, content in facts.contents.items() if number in numbers}
+    return Proposal((step,), Facts(facts.image, step.after, contents), whole.given_up)
+
+
+def reread_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
+    """A look by another reader, which changes nothing."""
+    refuse_corrupt(facts)
+    if facts.table is None:
+        raise NothingToGrow(facts.image.path, reason="it has no partition table")
+    return Proposal((RereadPartitions(facts.table),), facts)
+
+
+def grow_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
+    """What stands in the partitions as large as they are, outermost first."""
+    refuse_corrupt(facts)
+    refuse_hibernated(facts)
+    rooms, insides = _insides(facts, goal)
+    if not any(inside.lags for inside in insides):
+        return AllDone("what is in it fills it already")
+    contents = dict(facts.contents)
+    for room, inside in zip(rooms, insides, strict=True):
+        if inside.content is not None:
+            contents[room.partition.number] = inside.content
+    return Proposal(
+        tuple(step for inside in insides for step in inside.steps), replace(facts, contents=contents),
+        tuple(line for inside in insides for line in inside.given_up),
+        tuple(note for inside in insides for note in inside.notes),
+    )  # fmt: skip
+
+
+def remake_swap(swaps: tuple[SwapSpace, ...]) -> Proposer:
+    """Swap space again where the table has it. Refused by the step itself where something else is there."""
+
+    def proposed(facts: Facts, goal: Goal) -> Proposal | AllDone:
+        refuse_corrupt(facts)
+        return Proposal((RemakeSwap(swaps),), facts) if swaps else AllDone("no swap space was moved")
+
+    return proposed
+
+
+def make_swap_file(system: str, size: int, uuid: str) -> Proposer:
+    """A swap file in the file system `system`."""
+    return lambda facts, goal: _in_the_guest(facts, goal, MakeSwapFile(system, size, uuid))
+
+
+def forget_swap(system: str, gone: tuple[SwapIdentity, ...], policy: SwapPolicy) -> Proposer:
+    """The guest on `system` no longer waits for the partitions `gone`."""
+
+    def proposed(facts: Facts, goal: Goal) -> Proposal | AllDone:
+        if not gone:
+            return AllDone("no swap partition is gone")
+        return _in_the_guest(facts, goal, RepairGuest(system, gone, policy))
+
+    return proposed
+
+
+def _in_the_guest(facts: Facts, goal: Goal, step: DiskStep) -> Proposal:
+    """With the steps that lead there: they are done already, and say what has to be opened."""
+    refuse_corrupt(facts)
+    refuse_hibernated(facts)
+    leading = [inner for inside in _insides(facts, goal)[1] for inner in inside.steps]
+    return Proposal((*leading, step), facts)
+
+
+def _insides(facts: Facts, goal: Goal) -> tuple[list[Room], list[Inside]]:
+    rooms = [Room(facts, part, goal, suffix) for part, suffix in _grown_partitions(facts, goal)]
+    return rooms, [grow_inside(room) for room in rooms]
+
+
+def _grown_partitions(facts: Facts, goal: Goal) -> Iterator[tuple[Partition, str]]:
+    if is_whole_disk(facts):
+        size = facts.image.virtual_size
+        yield Partition(0, 0, size - size % goal.sector_size), ""
+        return
+    table, shares = choose_shares(facts, goal)
+    suffixed = False
+    for part in table.partitions:
+        if part.number in shares:
+            yield part, f"-sda{part.number}" if suffixed else ""
+            suffixed = True

@@ -1,0 +1,71 @@
+"""Wishes as people write them: `sda1=60%`, `vg/home=+5G`, `60%`. For the command line and for playbooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from growdisk.errors import UsageError
+
+if TYPE_CHECKING:
+    from growdisk.partitions.shares import Share
+    from growdisk.planner.goal import Grow
+
+_HINT = "write --grow sda1=60% --grow sda3=rest, or --grow sda1=+5G to grow by, --grow sda1=40G to grow to"
+
+
+def grown(words: Sequence[str]) -> tuple[Grow, ...]:
+    """`sda1=60%` and so on as wishes. UsageError for what cannot be meant."""
+    from growdisk.partitions.shares import Percent, Rest
+    from growdisk.planner.goal import Grow
+
+    wishes = tuple(Grow(name, share_of(word, share)) for word in words for name, _, share in [word.partition("=")])
+    if sum(wish.share.value for wish in wishes if isinstance(wish.share, Percent)) > 100:
+        raise UsageError("the shares of --grow are more than 100 % together", hint=_HINT)
+    if sum(isinstance(wish.share, Rest) for wish in wishes) > 1:
+        raise UsageError("only one --grow can take the rest", hint=_HINT)
+    return wishes
+
+
+def share_of(word: str, text: str) -> Share:
+    """`text` as a share; `word` is what it stands in. UsageError."""
+    from growdisk.partitions.shares import Percent, Rest, Size
+    from growdisk.units import parse_size
+
+    if text == "rest":
+        return Rest()
+    if text.endswith("%"):
+        try:
+            value = float(text[:-1])
+        except ValueError:
+            value = 0.0
+        if 0 < value <= 100:
+            return Percent(value)
+    elif text:
+        size = parse_size(text)
+        return Size(size.bytes, size.relative)
+    raise UsageError(f"cannot read --grow {word}", hint=_HINT)
+
+
+def chosen_volumes(words: Sequence[str]) -> tuple[Grow, ...]:
+    from growdisk.partitions.shares import Rest
+    from growdisk.planner.goal import Grow
+
+    wishes = []
+    for name, equals, share in (word.partition("=") for word in words):
+        if not name:
+            raise UsageError(f"cannot read --lv ={share}", hint="write --lv VG/LV, or --lv VG/LV=60%")
+        wishes.append(Grow(name, share_of(f"{name}={share}", share) if equals else Rest()))
+    return tuple(wishes)
+
+
+def percent(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not text.endswith("%") or not 0 <= value <= 100:
+        raise UsageError(f"cannot read --lv-share {text}", hint="write a percentage, such as --lv-share 60%")
+    return value

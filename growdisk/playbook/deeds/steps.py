@@ -1,0 +1,59 @@
+"""The four steps of the job, each as a task of its own: planned alone, and run by the same engine."""
+
+from __future__ import annotations
+
+from growdisk.api.in_use import naming_the_guest
+from growdisk.api.planning import plan
+from growdisk.api.result import Result
+from growdisk.api.runs import expand
+from growdisk.planner.facts import Facts
+from growdisk.planner.goal import Goal
+from growdisk.planner.planner import AllDone, Proposal, Proposer
+from growdisk.planner.single import grow_only, reread_only, resize_only, rewrite_only
+from growdisk.playbook.deeds.asked import format_of, goal_of, way_of
+from growdisk.playbook.deeds.growing import outcome_of
+from growdisk.playbook.deeds.swap_spaces import swaps_between
+from growdisk.playbook.options import Options
+from growdisk.playbook.outcome import Outcome
+from growdisk.playbook.perform import Deed, Manner
+from growdisk.values import replace
+
+
+def one_step(options: Options, manner: Manner, proposer: Proposer, goal: Goal | None = None) -> Result:
+    """A run of what `proposer` proposes; in check mode the plan for it."""
+    path, goal, way = options.place("image"), goal or goal_of(options), way_of(options)
+    with naming_the_guest(path, "expand"):
+        if manner.check:
+            return plan(path, goal, way, format_of(options), proposer)
+        return expand(path, goal, way, format_of(options), manner.observer, manner.stop, proposer)
+
+
+def _alone(proposer: Proposer) -> Deed:
+    return lambda options, manner: outcome_of(one_step(options, manner, proposer))
+
+
+def _reread(options: Options, manner: Manner) -> Outcome:
+    """It only looks: never `changed`."""
+    return replace(outcome_of(one_step(options, manner, reread_only)), changed=False)
+
+
+def _rewrite(options: Options, manner: Manner) -> Outcome:
+    """Returns, for the tasks behind, which swap spaces are gone and which were moved."""
+    swaps: dict[str, object] = {"gone_swaps": [], "moved_swaps": []}
+
+    def watched(facts: Facts, goal: Goal) -> Proposal | AllDone:
+        proposal = rewrite_only(facts, goal)
+        if isinstance(proposal, Proposal):
+            contents = {number: facts.contents[number] for number in facts.swaps}
+            named = {number: (content.uuid, content.label) for number, content in contents.items()}
+            swaps.update(swaps_between(proposal.steps, named))
+        return proposal
+
+    outcome = outcome_of(one_step(options, manner, watched))
+    return replace(outcome, result={**outcome.result, **swaps})
+
+
+DEEDS = {
+    "resize_image": _alone(resize_only), "rewrite_partitions": _rewrite, "reread_partitions": _reread,
+    "grow_filesystem": _alone(grow_only),
+}  # fmt: skip

@@ -1,0 +1,158 @@
+"""The options of a task as typed values: checked against its spec, whoever gives them (a playbook, an Ansible module).
+
+Texts become what the spec says, as YAML and templates would have them: "5" is a number, "yes" is true, "2,5" a list.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from growdisk.errors import UsageError
+from growdisk.playbook.specs import OptionSpec, OptionType, TaskSpec
+from growdisk.values import dataclass
+
+_TRUE, _FALSE = frozenset({"yes", "true", "on", "y", "t", "1"}), frozenset({"no", "false", "off", "n", "f", "0"})
+
+
+@dataclass(eq=False)
+class UnknownOption(UsageError):
+    WHAT: ClassVar[str] = "{task} has no option '{problem}'"
+    WHY: ClassVar[str] = "it has {known}"
+    known: str = ""
+    task: str = ""
+
+
+@dataclass(eq=False)
+class BadOption(UsageError):
+    WHAT: ClassVar[str] = "{task}: {problem}"
+    task: str = ""
+
+
+class Options:
+    """All options of a task; those that were not given have their default. Paths have `~` filled in."""
+
+    def __init__(self, task: str, values: Mapping[str, object]) -> None:
+        self.task, self._values = task, values
+
+    def text(self, name: str) -> str | None:
+        value = self._values.get(name)
+        return None if value is None else str(value)
+
+    def word(self, name: str) -> str:
+        """A text that has a default, or is required."""
+        return self.text(name) or ""
+
+    def flag(self, name: str) -> bool:
+        return self._values.get(name) is True
+
+    def number(self, name: str) -> int:
+        value = self._values.get(name)
+        assert isinstance(value, int), (self.task, name)
+        return value
+
+    def path(self, name: str) -> Path | None:
+        value = self._values.get(name)
+        return value if isinstance(value, Path) else None
+
+    def place(self, name: str) -> Path:
+        """A path that is required."""
+        path = self.path(name)
+        assert path is not None, (self.task, name)
+        return path
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        return tuple(str(item) for item in self._items(name))
+
+    def numbers(self, name: str) -> tuple[int, ...]:
+        return tuple(sorted({item for item in self._items(name) if isinstance(item, int)}))
+
+    def paths(self, name: str) -> tuple[Path, ...]:
+        return tuple(item for item in self._items(name) if isinstance(item, Path))
+
+    def mappings(self, name: str) -> tuple[Mapping[str, object], ...]:
+        return tuple(item for item in self._items(name) if isinstance(item, Mapping))
+
+    def mapping(self, name: str) -> Mapping[str, object]:
+        value = self._values.get(name)
+        return value if isinstance(value, Mapping) else {}
+
+    def _items(self, name: str) -> Sequence[object]:
+        value = self._values.get(name)
+        return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+
+
+def typed(spec: TaskSpec, given: Mapping[str, object]) -> Options:
+    """UsageError for an option that the task does not have, misses, or cannot take."""
+    for name in given:
+        if spec.option(name) is None:
+            raise unknown_option(spec, name)
+    values: dict[str, object] = {}
+    for option in spec.options:
+        value = given.get(option.name)
+        if value is None:
+            if option.required:
+                raise BadOption(f"it needs {option.name}", hint=option.description, task=spec.qualified)
+            value = option.default
+        values[option.name] = None if value is None else _checked(spec, option, value)
+    return Options(spec.qualified, values)
+
+
+def unknown_option(spec: TaskSpec, name: str) -> UnknownOption:
+    names = [option.name for option in spec.options]
+    near = nearest(name, names)
+    hint = f"write {near}" if near else "leave it out"
+    return UnknownOption(name, hint=hint, known=", ".join(names), task=spec.qualified)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that was probably meant, or ""."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), "")
+
+
+def _checked(spec: TaskSpec, option: OptionSpec, value: object) -> object:
+    found = _converted(spec, option, option.type, value)
+    if option.choices and found not in option.choices:
+        near = nearest(str(found), option.choices)
+        hint = f"write {near}" if near else f"choose one of {', '.join(option.choices)}"
+        raise BadOption(f"{option.name} cannot be '{found}'", hint=hint, task=spec.qualified)
+    return found
+
+
+def _converted(spec: TaskSpec, option: OptionSpec, kind: OptionType, value: object) -> object:
+    match kind, value:
+        case "str", str() | int() | float():
+            return value if isinstance(value, str) else json.dumps(value)
+        case "bool", bool():
+            return value
+        case "bool", str() | int() if str(value).lower() in _TRUE | _FALSE:
+            return str(value).lower() in _TRUE
+        case "int", int() if not isinstance(value, bool):
+            return value
+        case "int", str() if value.strip().isdecimal():
+            return int(value)
+        case "path", str() | Path() if str(value):
+            return Path(value).expanduser()
+        case "list", _:
+            return [_converted(spec, option, option.elements or "str", item) for item in _listed(value)]
+        case "dict", Mapping():
+            return {str(key): item for key, item in value.items()}
+    raise BadOption(
+        f"{option.name} must be {_WORDS[kind]}, and is {json.dumps(value, default=str)}", hint=option.description,
+        task=spec.qualified,
+    )  # fmt: skip
+
+
+def _listed(value: object) -> Sequence[object]:
+    if isinstance(value, str):
+        return [word.strip() for word in value.split(",") if word.strip()]
+    return value if isinstance(value, Sequence) else [value]
+
+
+_WORDS: Mapping[OptionType, str] = {
+    "str": "a text", "bool": "true or false", "int": "a number", "list": "a list", "dict": "a mapping",
+    "path": "a path",
+}  # fmt: skip

@@ -1,0 +1,68 @@
+"""How a task ended: for `growdisk run`, and for the modules of the Ansible collection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from growdisk.errors import GrowdiskError, error_document
+from growdisk.units import format_size
+from growdisk.values import dataclass, field
+
+if TYPE_CHECKING:
+    from growdisk.planner.layout import Layout, PartitionLayout
+
+
+@dataclass(frozen=True)
+class Diff:
+    """The disk before and after, as text with a line a partition."""
+
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`result` is what --json of the command line shows; with `error` the task failed. `message` is one line."""
+
+    changed: bool
+    message: str
+    result: Mapping[str, object] = field(default_factory=dict)
+    diff: Diff | None = None
+    error: GrowdiskError | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.error is not None
+
+
+def failure(error: GrowdiskError, result: Mapping[str, object] | None = None) -> Outcome:
+    """A task that ended with `error`. Whether the image is as before is what its exit code says (3, 4: it is)."""
+    document = dict(result or {})
+    document.setdefault("error", error_document(error))
+    why = f"{error.what}: {error.why}" if error.why else error.what
+    message = f"{why} ({error.what_to_do})" if error.what_to_do else why
+    return Outcome(changed=False, message=message, result=document, error=error)
+
+
+def difference(before: Layout, after: Layout) -> Diff | None:
+    """None where the two say the same."""
+    texts = Diff(described(before), described(after))
+    return texts if texts.before != texts.after else None
+
+
+def described(layout: Layout) -> str:
+    """The disk as lines: what `--diff` compares. Nothing that two equal runs would show differently."""
+    table = {"mbr": "MBR", "gpt": "GPT"}.get(layout.table.type or "", "no partition table")
+    lines = [f"image: {layout.image.format}, {format_size(layout.image.virtual_size)}, {table}"]
+    lines += [_partition(part) for part in sorted(layout.partitions, key=lambda part: part.start)]
+    lines += [f"free: {format_size(free.size)} at {format_size(free.start)}" for free in layout.free]
+    return "\n".join(lines) + "\n"
+
+
+def _partition(part: PartitionLayout) -> str:
+    holds = ""
+    if part.content is not None:
+        size = f" of {format_size(part.content.size)}" if part.content.size else ""
+        holds = f": {part.content.kind}{size}"
+    return f"{part.name} ({part.role}): {format_size(part.size)} at {format_size(part.start)}{holds}"

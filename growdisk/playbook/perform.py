@@ -1,0 +1,66 @@
+"""Carries out one task: the only road from a playbook to growdisk.api, for `growdisk run` and for Ansible's modules.
+
+So the two cannot differ. Errors that growdisk expects are outcomes; anything else is a bug and is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from growdisk.errors import GrowdiskError, UsageError
+from growdisk.playbook.options import Options, nearest, typed
+from growdisk.playbook.outcome import Outcome, failure
+from growdisk.playbook.specs import NAMESPACE, TASKS
+from growdisk.values import dataclass
+
+if TYPE_CHECKING:
+    from growdisk.workflow.engine import Observer
+    from growdisk.workflow.stopping import StopRequest
+
+_FILES: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("expand", "expand_online"), "growing"),
+        **dict.fromkeys(("resize_image", "rewrite_partitions", "reread_partitions", "grow_filesystem"), "steps"),
+        **dict.fromkeys(("remake_swap", "make_swap_file", "repair_guest"), "swap"),
+        **dict.fromkeys(("snapshot", "rollback", "commit", "convert", "image"), "images"),
+        **dict.fromkeys(("show", "facts", "script", "assert"), "looking"),
+        "provision": "provisioning",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a task is done: `check` looks only and says what would be; `observer` is told of steps; `stop` ends it."""
+
+    check: bool = False
+    observer: Observer | None = None
+    stop: StopRequest | None = None
+
+
+Deed = Callable[[Options, Manner], Outcome]
+
+
+def perform(
+    task: str, options: Mapping[str, object], *, check: bool = False, observer: Observer | None = None,
+    stop: StopRequest | None = None,
+) -> Outcome:  # fmt: skip
+    """Do `task` (expand, or growdisk.disk.expand) with options as a playbook has them, templates filled in."""
+    name = task.removeprefix(f"{NAMESPACE}.")
+    try:
+        if name not in TASKS:
+            near = nearest(name, TASKS)
+            hint = f"write {NAMESPACE}.{near}" if near else f"there are {', '.join(TASKS)}"
+            raise UsageError(f"there is no task {task}", hint=hint)
+        return _deed(name)(typed(TASKS[name], options), Manner(check, observer, stop))
+    except GrowdiskError as error:
+        return failure(error)
+
+
+def _deed(name: str) -> Deed:
+    """Loaded when it is first asked for: a look at a disk needs little of what a run needs."""
+    deeds: Mapping[str, Deed] = import_module(f"growdisk.playbook.deeds.{_FILES[name]}").DEEDS
+    return deeds[name]
