@@ -98,11 +98,11 @@ def run(
 
 
 def start(argv: Sequence[str | Path], *, pass_fds: Sequence[int], env: Mapping[str, str]) -> subprocess.Popen[str]:
-    """Start a helper that lives as long as `pass_fds` are open on our side; its stderr is a pipe."""
+    """Start a helper; its stdin and stderr are pipes. The former ends when growdisk does, in whatever way."""
     words = tuple(os.fspath(word) for word in argv)
     COMMAND_LOG.debug("%s", shlex.join(words))
     return subprocess.Popen(
-        words, executable=require(words[0]), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        words, executable=require(words[0]), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, start_new_session=True, pass_fds=tuple(pass_fds),
         env={**os.environ, **env, "LC_ALL": "C"}, text=True, errors="replace",
     )  # fmt: skip

@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from growdisk.backends.appliance_values import CheckState, FilesystemCheck, KernelPartition
@@ -31,6 +32,7 @@ _SECTOR = 512
 _MENDED, _LEFT_ERRORS, _COULD_NOT_WORK = 3, 4, 8  # bits of e2fsck's exit status
 _DEBUGFS_BANNER = re.compile(r"debugfs \d.*|debugfs: .*", re.DOTALL)
 _HUGE_SECONDS = 3600.0
+_NEWER = "grow it on a machine with a newer e2fsprogs, or from inside the guest"
 
 
 class DirectTools:
@@ -53,7 +55,9 @@ class DirectTools:
 
     def kernel_partitions(self) -> list[KernelPartition]:
         found = json.loads(self._run(["sfdisk", "--json", SHOWN], DISK, writable=False).stdout)
-        rows = [(int(part["node"].removeprefix(SHOWN)), part) for part in found["partitiontable"]["partitions"]]
+        rows = [
+            (int(part["node"].removeprefix(f"/dev/{DISK}")), part) for part in found["partitiontable"]["partitions"]
+        ]
         return [KernelPartition(f"sda{n}", p["start"] * _SECTOR, p["size"] * _SECTOR) for n, p in sorted(rows)]
 
     def reread(self) -> None:
@@ -125,9 +129,11 @@ class DirectTools:
         self._device(name)
         if self._place is None:
             self._place, self._folder = self._resources.enter_context(mounted(self._devices))
-        return run_confined(
-            argv, self._place / name, writable=writable, accept=accept, input=input, seconds=_HUGE_SECONDS
-        )
+        with _naming(name):
+            done = run_confined(
+                argv, self._place / name, writable=writable, accept=accept, input=input, seconds=_HUGE_SECONDS
+            )
+        return replace(done, stdout=_named(done.stdout, name), stderr=_named(done.stderr, name))
 
     def _device(self, name: str) -> BlockDevice:
         if not self._devices:
@@ -142,6 +148,20 @@ class DirectTools:
     def _release(self) -> None:
         self._resources.close()
         self._place, self._folder, self._devices = None, None, {}
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """A tool's last words in the names that the user knows; and a guest too new for this machine is a common case."""
+    try:
+        yield
+    except ToolFailed as error:
+        hint = _NEWER if "unsupported feature" in error.detail else error.hint
+        raise ToolFailed(error.tool, error.status, _named(error.detail, name), hint) from error
+
+
+def _named(text: str, name: str) -> str:
+    return text.replace(SHOWN, f"/dev/{name}")
 
 
 def _name(device: str) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from growdisk.backends import fuse_mount, sandbox
-from growdisk.backends.command import require
+from growdisk.backends.command import PACKAGES, require
 from growdisk.block.raw import RawFile
-from growdisk.errors import GrowdiskError
+from growdisk.errors import GrowdiskError, ToolFailed, ToolMissing
 
-_GUEST_TOOLS = ("e2fsck", "resize2fs", "debugfs", "sfdisk")
+TOOLS = (fuse_mount.TOOL, *sandbox.TOOLS, "e2fsck", "resize2fs", "debugfs", "sfdisk")
 _TRIAL_SIZE = 1 << 20
 _FUSE = Path("/dev/fuse")
 _NAME = "trial"
@@ -20,19 +21,45 @@ _TRIAL = (
 )
 
 
-def why_not_direct() -> str:
-    """What the direct backend lacks here; "" where it works."""
+@dataclass(frozen=True)
+class Obstacle:
+    """Why the direct backend does not work here, and what would change that."""
+
+    reason: str
+    cure: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.cure}"
+
+
+def missing_tools() -> list[str]:
+    return [tool for tool in TOOLS if not _is_here(tool)]
+
+
+def obstacle() -> Obstacle | None:
+    """What the direct backend lacks here; None where it works."""
+    if missing := missing_tools():
+        verb = "is" if len(missing) == 1 else "are"
+        packages = sorted({PACKAGES[tool] for tool in missing})
+        return Obstacle(f"{', '.join(missing)} {verb} not installed", f"sudo apt-get install {' '.join(packages)}")
+    if not _FUSE.exists():
+        return Obstacle(f"there is no {_FUSE} on this machine", "modprobe fuse, or give it to this container")
     try:
-        for tool in (fuse_mount.TOOL, *sandbox.TOOLS, *_GUEST_TOOLS):
-            require(tool)
-        if not _FUSE.exists():
-            return f"there is no {_FUSE} on this machine"
         _try()
-    except GrowdiskError as error:
-        return f"{error.what}: {error.why}"
-    except OSError as error:
-        return f"FUSE does not work here: {error.strerror or error}"
-    return ""
+    except ToolFailed as error:
+        what = "FUSE does not work here" if error.tool == fuse_mount.TOOL else "tools cannot be confined here"
+        return Obstacle(f"{what} ({error.detail})", "allow this user FUSE and user namespaces")
+    except (GrowdiskError, OSError) as error:
+        return Obstacle(f"FUSE does not work here ({error})", "see whether other FUSE file systems work")
+    return None
+
+
+def _is_here(tool: str) -> bool:
+    try:
+        require(tool)
+    except ToolMissing:
+        return False
+    return True
 
 
 def _try() -> None:

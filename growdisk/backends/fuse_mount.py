@@ -1,55 +1,67 @@
 """Mounts a folder of block devices for host tools, as any user may: fusermount3 asks the kernel and hands us its end.
 
-fusermount3 stays, holding the other end of a socket of ours. When that closes, in order or because growdisk was killed,
-it unmounts what nobody serves any more. The kernel closes a dying process's descriptors in their order: so the socket
-has a higher number than /dev/fuse, else fusermount3 would find the folder still served, and leave it.
+A keeper mounts it, waits until growdisk lets go of a pipe, in order or because it was killed, and unmounts. (What
+fusermount3 calls auto_unmount works for root alone: it may not look into the folder of anybody else.)
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from growdisk.backends.command import start
+from growdisk.backends.command import require, start
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import MAX_WRITE, FuseFolder
 from growdisk.errors import ToolFailed
 
 TOOL = "fusermount3"
-_OPTIONS = f"auto_unmount,rootmode=40000,default_permissions,nosuid,nodev,max_read={MAX_WRITE},fsname=growdisk"
+_OPTIONS = f"rootmode=40000,default_permissions,nosuid,nodev,max_read={MAX_WRITE},fsname=growdisk"
+# $1 fusermount3, $2 options, $3 the folder, $4 what it lies in. The end is lazy: a tool may still have a file open.
+# fusermount3 also fails when growdisk was killed before it took the descriptor: then all is mounted.
+_KEEPER = """
+trap '' HUP INT TERM PIPE
+status=0
+"$1" -o "$2" -- "$3" </dev/null || status=$?
+exec 2>/dev/null
+[ $status != 0 ] || read -r _
+"$1" -u -z -- "$3"
+rmdir -- "$3" && rm -rf -- "$4"
+exit $status
+"""
 _PATIENCE = 20.0
 
 
 @contextmanager
 def mounted(devices: Mapping[str, BlockDevice]) -> Iterator[tuple[Path, FuseFolder]]:
     """The folder where `devices` are files until the block is left. ToolMissing; ToolFailed where it is not allowed."""
-    with tempfile.TemporaryDirectory(prefix="growdisk-") as scratch:
-        place = Path(scratch) / "disk"
-        place.mkdir()
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            process = start(
-                [TOOL, "-o", _OPTIONS, "--", place],
-                pass_fds=(theirs.fileno(),), env={"_FUSE_COMMFD": str(theirs.fileno())},
-            )  # fmt: skip
-            theirs.close()
-            ours.settimeout(_PATIENCE)
-            _, descriptors, _, _ = socket.recv_fds(ours, 1, 1, socket.MSG_CMSG_CLOEXEC)
-            if not descriptors:
-                _, complaint = process.communicate(timeout=_PATIENCE)
-                raise ToolFailed(TOOL, process.returncode, complaint.strip() or "it gave no reason")
-            keeper = fcntl.fcntl(ours.fileno(), fcntl.F_DUPFD_CLOEXEC, descriptors[0] + 1)
+    tool = require(TOOL)
+    scratch = Path(tempfile.mkdtemp(prefix="growdisk-"))
+    place = scratch / "disk"
+    place.mkdir()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        words: list[str | Path] = ["sh", "-c", _KEEPER, "growdisk-keeper", tool, _OPTIONS, place, scratch]
+        keeper = start(words, pass_fds=(theirs.fileno(),), env={"_FUSE_COMMFD": str(theirs.fileno())})
+        theirs.close()
         try:
-            folder = FuseFolder(devices, descriptors[0])
+            folder = FuseFolder(devices, _kernels_end(ours, keeper))
             try:
                 yield place, folder
             finally:
                 folder.close()
         finally:
-            os.close(keeper)
-            process.communicate(timeout=_PATIENCE)
+            keeper.communicate(timeout=_PATIENCE)
+
+
+def _kernels_end(ours: socket.socket, keeper: subprocess.Popen[str]) -> int:
+    """The descriptor of /dev/fuse that fusermount3 has mounted."""
+    ours.settimeout(_PATIENCE)
+    _, descriptors, _, _ = socket.recv_fds(ours, 1, 1, socket.MSG_CMSG_CLOEXEC)
+    if descriptors:
+        return descriptors[0]
+    _, complaint = keeper.communicate(timeout=_PATIENCE)
+    raise ToolFailed(TOOL, keeper.returncode, complaint.strip() or "it gave no reason")

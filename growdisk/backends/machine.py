@@ -16,6 +16,7 @@ from pathlib import Path
 
 from growdisk.backends.accelerator import Accelerator, KvmState, accelerator
 from growdisk.backends.command import PACKAGES, require, run
+from growdisk.backends.direct_machine import TOOLS, obstacle
 from growdisk.block.nbd import serve
 from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ToolMissing
@@ -55,6 +56,7 @@ def examine(*, launch_appliance: bool = False) -> Iterator[Finding]:
     yield Finding("kvm", found.has_kvm, found.reason or "a trial guest ran", _CURES.get(found.kvm, ""), needed=False)
     if launch_appliance:
         yield appliance_finding(found)
+    yield direct_finding()
 
 
 def require_appliance() -> None:
@@ -96,6 +98,17 @@ def appliance_finding(found: Accelerator) -> Finding:
         return Finding("appliance", False, str(error), cure)
     how = "KVM" if found.has_kvm else "software emulation"
     return Finding("appliance", True, f"up in {seconds:.1f} s under {how}")
+
+
+def direct_finding() -> Finding:
+    """Really mount and confine something, as the direct backend does."""
+    started = time.monotonic()
+    found = obstacle()
+    if found is not None:
+        cure = f"{found.cure} (until then libguestfs does it)"
+        return Finding("direct backend", False, found.reason, cure, needed=False)
+    detail = f"works, tried in {time.monotonic() - started:.2f} s ({', '.join(TOOLS)})"
+    return Finding("direct backend", True, detail, needed=False)
 
 
 def _launch(found: Accelerator) -> float:

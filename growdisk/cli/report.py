@@ -38,6 +38,7 @@ def _lines(result: Result, width: int, image: str) -> Iterator[str]:
             yield from before_and_after(result, width)
             yield from _given_up(result, "given up")
             yield from _notes(result)
+            yield from _backend(result)
             yield f"done in {_seconds(result):.1f} s"
             if result.kept:
                 yield f"the way back is kept: growdisk rollback {image} takes it, growdisk commit {image} forgets it"
@@ -72,11 +73,15 @@ def _planned(result: Result, width: int) -> Iterator[str]:
     yield f"steps, {behind if result.snapshots != 'none' else 'without snapshots: there is no way back'}:"
     for number, step in enumerate(result.steps, start=1):
         yield shortened(f"  {number}. {step.name:<19} {step.detail}", max(width, 100))
-    if result.backend_reason:
-        yield f"backend: {result.backend} ({result.backend_reason})"
+    yield from _backend(result)
     yield from _given_up(result, "would be given up")
     yield from _notes(result)
     yield "this is only a plan: nothing has been changed"
+
+
+def _backend(result: Result) -> Iterator[str]:
+    if result.backend_reason:
+        yield f"backend: {result.backend} ({result.backend_reason})"
 
 
 def _given_up(result: Result, heading: str) -> Iterator[str]:

@@ -45,13 +45,12 @@ GUESTFS = Choice("guestfs", "as asked")
 
 def choose_backend(facts: Facts, proposal: Proposal, options: RunOptions, device: BlockDevice) -> Choice:
     """`device` is the disk, to be looked into. OptionUnsupported where --backend direct cannot be had."""
-    wanted: str = options.backend
-    if wanted in ("guestfs", "auto"):  # auto: until it has proved itself
+    if options.backend == "guestfs":
         return GUESTFS
     reason = _why_not(facts, proposal.steps, device)
     if not reason:
         return Choice("direct", "this machine's own tools can do all of it")
-    if wanted == "direct":
+    if options.backend == "direct":
         hint = "leave the option out: libguestfs does it then"
         raise OptionUnsupported(facts.image.path, option="--backend direct", reason=reason, hint=hint)
     return Choice("guestfs", reason)
@@ -68,9 +67,9 @@ def _why_not(facts: Facts, steps: tuple[DiskStep, ...], device: BlockDevice) -> 
         inside = f"the guest's files cannot be read here: {unknown}"
     if inside:
         return inside
-    from growdisk.backends.direct_machine import why_not_direct
+    from growdisk.backends.direct_machine import obstacle
 
-    return why_not_direct()
+    return str(obstacle() or "")
 
 
 def _why_not_inside(facts: Facts, step: DiskStep, device: BlockDevice) -> str:

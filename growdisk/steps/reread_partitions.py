@@ -22,7 +22,7 @@ class RereadPartitions:
     touches: ClassVar[frozenset[Scope]] = frozenset()
 
     def describe(self) -> str:
-        return f"a kernel reads the new table: {', '.join(f'sda{part.number}' for part in self.table.partitions)}"
+        return f"another reader sees the new table: {', '.join(f'sda{part.number}' for part in self.table.partitions)}"
 
     def check(self, context: RunContext) -> Check:
         return Ready()

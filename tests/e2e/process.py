@@ -78,17 +78,22 @@ class Host:
         self.scratch = scratch
         self.started: list[Command] = []
         self.prefix: tuple[str, ...] = ()
+        self.backend = "auto"  # what `expand` and `plan` are told to work with
         self.environment = {
             **os.environ, "PATH": os.environ.get("PATH", "") + _SBIN, "PYTHONPATH": str(_ROOT),
             "TMPDIR": str(scratch), "XDG_RUNTIME_DIR": str(scratch), "LIBGUESTFS_CACHEDIR": "/var/tmp",
         }  # fmt: skip
 
     def start(self, *words: str | Path) -> Command:
-        self.started.append(Command(self, words))
+        chosen = ("--backend", self.backend) if {"expand", "plan"} & set(words) else ()
+        self.started.append(Command(self, (*words, *chosen)))
         return self.started[-1]
 
     def growdisk(self, *words: str | Path) -> Answer:
         return self.start(*words).ended()
+
+    def left_mounts(self) -> list[str]:
+        return [line for line in Path("/proc/self/mounts").read_text().splitlines() if f" {self.scratch}/" in line]
 
     def left_files(self) -> list[str]:
         return sorted(path.name for path in self.scratch.iterdir() if not path.name.startswith("stderr-"))
@@ -98,8 +103,9 @@ class Host:
         return [line for line in _command_lines() if f"{self.scratch}/" in line]
 
     def assert_quiet(self, seconds: float = 10) -> None:
-        """Everything that was started ends within a few seconds."""
+        """Everything that was started ends within a few seconds, and nothing stays mounted."""
         await_true(lambda: not self.left_processes(), seconds, "no process is left")
+        await_true(lambda: not self.left_mounts(), seconds, "nothing is mounted")
 
 
 def _command_lines() -> Iterator[str]:

@@ -7,8 +7,9 @@ e2fsck refuses to mend by itself, a QEMU that does not start.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def break_qemu(host: Host) -> None:
     )
     script.chmod(0o755)
     host.environment["LIBGUESTFS_HV"] = str(script)
+    host.backend = "guestfs"
 
 
 @pytest.fixture
@@ -66,6 +68,39 @@ def test_an_appliance_that_does_not_start(small_disk: DiskMaker, broken_qemu: Ho
     answer = broken_qemu.growdisk("expand", image, "+1G")
     assert_restored(answer, image, before, broken_qemu)
     assert "cannot set up guest memory" in str(answer.error["why"])
+
+
+def break_tool(host: Host, tool: str) -> None:
+    """`tool` says no, whoever confines it."""
+    folder = host.scratch.with_name(f"{host.scratch.name}-bin")
+    folder.mkdir(exist_ok=True)
+    (folder / "bwrap").write_text(
+        f"#!/bin/sh\ncase \"$*\" in *' {tool} '*) echo '{tool}: I will not' >&2; exit 1 ;; esac\n"
+        'exec /usr/bin/bwrap "$@"\n'
+    )
+    (folder / "bwrap").chmod(0o755)
+    host.environment["PATH"] = f"{folder}:{host.environment['PATH']}"
+
+
+@pytest.fixture
+def breaking(host: Host) -> Iterator[Callable[[str], None]]:
+    yield lambda tool: break_tool(host, tool)
+    shutil.rmtree(host.scratch.with_name(f"{host.scratch.name}-bin"))
+
+
+@pytest.mark.parametrize("tool", ["sfdisk", "e2fsck", "resize2fs", "debugfs"])
+@pytest.mark.parametrize("name", ["guest.qcow2", "guest.raw"])
+def test_a_tool_of_this_machine_that_fails(
+    small_disk: DiskMaker, host: Host, breaking: Callable[[str], None], name: str, tool: str
+) -> None:
+    kind = name.partition(".")[2]
+    image = small_disk(name, small(kind))
+    before = Before.of(image, kind)
+    breaking(tool)
+    host.backend = "direct"
+    answer = host.growdisk("expand", image, "+1G")
+    assert_restored(answer, image, before, host)
+    assert f"{tool}: I will not" in str(answer.error["why"])
 
 
 def test_a_machine_without_qemu_is_refused_before_anything_is_touched(
@@ -97,6 +132,7 @@ def test_without_snapshots_a_failed_run_stops_and_is_gone_on_with(small_disk: Di
 
 def test_a_snapshot_that_somebody_removed_cannot_be_restored(small_disk: DiskMaker, host: Host) -> None:
     image = small_disk("guest.raw", small("raw"))
+    host.backend = "guestfs"  # for its slowness
     command = host.start("expand", image, "+1G")
     wait_for(command, image, "applying", "reread-partitions")
     (image.with_name("guest.raw.growdisk") / "02-rewrite-partitions.qcow2").unlink()
@@ -107,7 +143,9 @@ def test_a_snapshot_that_somebody_removed_cannot_be_restored(small_disk: DiskMak
     assert host.growdisk("status", image).document["state"] == "unfinished"
 
 
-def test_damage_that_e2fsck_does_not_mend_by_itself(small_disk: DiskMaker, host: Host) -> None:
+@pytest.mark.parametrize("backend", ["direct", "guestfs"])
+def test_damage_that_e2fsck_does_not_mend_by_itself(small_disk: DiskMaker, host: Host, backend: str) -> None:
+    host.backend = backend
     image = small_disk("guest.raw", small("raw"))
     damage(image)
     before = Before.of(image, "raw")
@@ -125,7 +163,9 @@ def damage(image: Path) -> None:
     assert check.returncode == 4, check.stdout
 
 
-def test_a_file_system_with_a_feature_that_no_tool_knows(small_disk: DiskMaker, host: Host) -> None:
+@pytest.mark.parametrize("backend", ["direct", "guestfs"])
+def test_a_file_system_with_a_feature_that_no_tool_knows(small_disk: DiskMaker, host: Host, backend: str) -> None:
+    host.backend = backend
     image = small_disk("guest.raw", small("raw"))
     run("debugfs", "-w", "-R", "feature FEATURE_R30", f"{image}{_ROOT_AT}")
     copy = image.with_name("copy.raw")
@@ -155,10 +195,19 @@ _RESERVE = 8 * MiB
 
 
 @needs_root
-@pytest.mark.parametrize(("name", "room"), [("guest.qcow2", 2 * MiB), ("guest.raw", 3 * MiB)])
+@pytest.mark.parametrize(
+    ("name", "room", "backend"),
+    [
+        ("guest.qcow2", 2 * MiB, "guestfs"),
+        ("guest.raw", 3 * MiB, "guestfs"),
+        ("guest.qcow2", MiB, "direct"),
+        ("guest.raw", MiB, "direct"),
+    ],
+)
 def test_a_host_disk_that_fills_up_while_the_file_system_grows(
-    tmp_path: Path, host: Host, name: str, room: int
+    tmp_path: Path, host: Host, name: str, room: int, backend: str
 ) -> None:
+    host.backend = backend
     kind = name.partition(".")[2]
     made = make_disk(tmp_path / name, small(kind))
     with mounted(tmp_path / "full", made.stat().st_blocks * 512 + _RESERVE + room) as directory:
@@ -212,6 +261,7 @@ def test_a_result_that_does_not_fit_into_the_image_waits_for_room_and_is_finishe
         image = directory / "guest.qcow2"
         run("cp", "--sparse=always", made, image)
         before = Before.of(made)
+        host.backend = "guestfs"
         command = host.start("expand", image, "+1G")
         wait_for(command, image, "verified", "repair-guest")  # now the appliance is ended, which takes a moment
         subprocess.run(["dd", "if=/dev/zero", f"of={directory}/filler", "bs=4k"], capture_output=True)
@@ -223,7 +273,9 @@ def test_a_result_that_does_not_fit_into_the_image_waits_for_room_and_is_finishe
         assert_grown(image, before)
 
 
-def test_a_file_size_limit(small_disk: DiskMaker, host: Host) -> None:
+@pytest.mark.parametrize("backend", ["direct", "guestfs"])
+def test_a_file_size_limit(small_disk: DiskMaker, host: Host, backend: str) -> None:
+    host.backend = backend
     image = small_disk(disk=small())
     run("qemu-io", "-f", "qcow2", "-c", f"write -P 7 {80 * MiB} 12M", image)  # larger than the reserve
     before = Before.of(image)

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP while the appliance is at work: ended within seconds, restored, nothing left behind."""
+"""Ctrl-C, SIGTERM and SIGHUP while tools are at work: ended within seconds, restored, nothing left behind."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ class Moment:
     number: signal.Signals
     group: bool
     image: str = "guest.qcow2"
+    backend: str = "guestfs"
 
     def __str__(self) -> str:
-        return f"{self.number.name}-{self.step}-{self.delay}-{self.image}"
+        return f"{self.number.name}-{self.step}-{self.delay}-{self.image}-{self.backend}"
 
 
 MOMENTS = (
@@ -38,6 +39,10 @@ MOMENTS = (
     Moment("reread-partitions", 1.5, signal.SIGTERM, group=False, image="guest.raw"),
     Moment("grow-filesystem", 0.4, signal.SIGINT, group=True, image="guest.raw"),
     Moment("repair-guest", 0.2, signal.SIGHUP, group=False),
+    Moment("reread-partitions", 0.0, signal.SIGTERM, group=False, backend="direct"),
+    Moment("grow-filesystem", 0.0, signal.SIGINT, group=True, image="guest.raw", backend="direct"),
+    Moment("grow-filesystem", 0.03, signal.SIGINT, group=True, backend="direct"),
+    Moment("repair-guest", 0.0, signal.SIGHUP, group=False, backend="direct"),
 )
 
 
@@ -48,6 +53,7 @@ def test_a_signal_ends_the_run_soon_and_everything_is_back_as_it_was(
     kind = moment.image.partition(".")[2]
     image = small_disk(moment.image, SmallDisk(size=128 * MiB, swap_size=16 * MiB, image_format=kind))
     before = Before.of(image, kind)
+    host.backend = moment.backend
     command = host.start("expand", image, "+1G")
     wait_for(command, image, "applying", moment.step)
     time.sleep(moment.delay)

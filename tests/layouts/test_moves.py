@@ -29,7 +29,7 @@ from tests.crash.dying import run_dying
 from tests.crash.test_run_crash import assert_same_disk
 from tests.guests.tools import run
 from tests.layouts.disks import Layout, look, make
-from tests.unit.cli.command import NO_APPLIANCE, growdisk, in_process
+from tests.unit.cli.command import GUESTFS, NO_APPLIANCE, growdisk, in_process
 
 HOME_BEHIND = Layout(
     "label: dos\nlabel-id: 0x5ca1ab1e\n1: start=2048, size=20480, type=83, bootable\n"
@@ -86,7 +86,7 @@ def test_a_move_can_be_begun_anew_only_where_nothing_needed_is_written_over() ->
 def test_a_run_that_fails_later_puts_everything_back(tmp_path: Path, kind: str) -> None:
     image = make(tmp_path / f"guest.{kind}", replace(HOME_BEHIND, image_format=kind))
     before = look(image, kind)
-    answer = growdisk("expand", image, *ASKED, env=NO_APPLIANCE)  # the first step behind the table fails
+    answer = growdisk("expand", image, *ASKED, *GUESTFS, env=NO_APPLIANCE)  # the first step behind the table fails
     assert (answer.code, "is as it was before the run" in answer.out) == (4, True), answer
     assert look(image, kind) == before
 

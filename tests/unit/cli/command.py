@@ -17,7 +17,8 @@ from typing import Any
 from growdisk.cli.main import main
 
 GROWDISK = Path(sys.executable).with_name("growdisk")
-NO_APPLIANCE = {"LIBGUESTFS_PATH": "/nonexistent"}  # the first step that needs the appliance fails at once
+GUESTFS = ("--backend", "guestfs")
+NO_APPLIANCE = {"LIBGUESTFS_PATH": "/nonexistent"}  # with --backend guestfs, reread-partitions fails at once
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.command import GROWDISK, NO_APPLIANCE, environment, growdisk
+from tests.unit.cli.command import GROWDISK, GUESTFS, NO_APPLIANCE, environment, growdisk
 from tests.unit.cli.conftest import Copier
 
 COLOUR = "\x1b["
@@ -122,7 +122,11 @@ def test_run_goes_on_when_nobody_reads_its_progress(copied: Copier) -> None:
     os.close(read_end)
     env = environment(NO_APPLIANCE)
     done = subprocess.run(
-        [GROWDISK, "expand", image, "+8M", "--json"], stdout=subprocess.PIPE, stderr=write_end, env=env, check=False
+        [GROWDISK, "expand", image, "+8M", "--json", *GUESTFS],
+        stdout=subprocess.PIPE,
+        stderr=write_end,
+        env=env,
+        check=False,
     )
     os.close(write_end)
     assert b'"result": "restored"' in done.stdout
@@ -131,7 +135,7 @@ def test_run_goes_on_when_nobody_reads_its_progress(copied: Copier) -> None:
 
 
 def test_quiet_leaves_errors_only(copied: Copier) -> None:
-    answer = growdisk("expand", copied("guest.qcow2"), "+8M", "-q", env=NO_APPLIANCE)
+    answer = growdisk("expand", copied("guest.qcow2"), "+8M", "-q", *GUESTFS, env=NO_APPLIANCE)
     assert answer.code == 4
     assert answer.err.startswith("growdisk: step reread-partitions failed; everything is back as it was")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.oracle.qemu import qemu_check, qemu_img
-from tests.unit.cli.command import NO_APPLIANCE, Answer, fingerprint, growdisk, in_process, run_folder
+from tests.unit.cli.command import GUESTFS, NO_APPLIANCE, Answer, fingerprint, growdisk, in_process, run_folder
 from tests.unit.cli.conftest import Copier
 from tests.unit.cli.runs import run_on
 
@@ -114,7 +114,7 @@ def test_words_of_an_unfinished_run(copied: Copier) -> None:
 
 def test_failed_run_says_what_why_and_what_to_do(copied: Copier) -> None:
     image, original = copied("guest.qcow2"), copied("guest.qcow2", "original")
-    answer = growdisk("expand", image, "+64M", env=NO_APPLIANCE)
+    answer = growdisk("expand", image, "+64M", *GUESTFS, env=NO_APPLIANCE)
     assert answer.code == 4
     assert answer.out == f"{image} is as it was before the run\n"
     what, why, cure = answer.err.splitlines()[-3:]
@@ -128,7 +128,7 @@ def test_failed_run_says_what_why_and_what_to_do(copied: Copier) -> None:
 
 
 def test_failed_run_as_a_document(copied: Copier) -> None:
-    answer = growdisk("expand", copied("guest.raw"), "+64M", "--json", env=NO_APPLIANCE)
+    answer = growdisk("expand", copied("guest.raw"), "+64M", "--json", *GUESTFS, env=NO_APPLIANCE)
     result = answer.json()
     assert (answer.code, result["result"], result["error"]["code"]) == (4, "restored", 4)
     assert result["before"]["partitions"] == result["after"]["partitions"]
