@@ -25,13 +25,16 @@ from growdisk.backends.watchdog import kill_children
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import FuseFolder
 from growdisk.errors import ToolFailed
+from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_tree import ExtTree, Unknown
+from growdisk.filesystems.identify import identify
 from growdisk.filesystems.swap_header import swap_header
 
 _SECTOR = 512
 _MENDED, _LEFT_ERRORS, _COULD_NOT_WORK = 3, 4, 8  # bits of e2fsck's exit status
 _DEBUGFS_BANNER = re.compile(r"debugfs \d.*|debugfs: .*", re.DOTALL)
 _HUGE_SECONDS = 3600.0
+_FULL_CHECK_BLOCKS = 64 << 20  # 256 GiB: half a second
 _NEWER = "grow it on a machine with a newer e2fsprogs, or from inside the guest"
 
 
@@ -65,7 +68,8 @@ class DirectTools:
         self._release()
 
     def check_ext(self, device: str, *, repair: bool = False) -> FilesystemCheck:
-        argv = ["e2fsck", "-f", "-y" if repair else "-p", SHOWN]
+        force = ["-f"] if repair or self._checks_in_full(device) else []
+        argv = ["e2fsck", *force, "-y" if repair else "-p", SHOWN]
         done = self._run(argv, _name(device), writable=True, accept=range(_COULD_NOT_WORK))
         output = done.stdout + done.stderr
         if done.status & _LEFT_ERRORS:
@@ -74,7 +78,8 @@ class DirectTools:
 
     def resize_ext(self, device: str, size: int | None = None) -> str:
         wanted = self._device(_name(device)).size if size is None else size
-        done = self._run(["resize2fs", SHOWN, f"{wanted // _SECTOR}s"], _name(device), writable=True)
+        unchecked = [] if self._checks_in_full(device) else ["-f"]  # without it, resize2fs insists on a full check
+        done = self._run(["resize2fs", *unchecked, SHOWN, f"{wanted // _SECTOR}s"], _name(device), writable=True)
         return done.stdout
 
     def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None:
@@ -93,7 +98,8 @@ class DirectTools:
         except Unknown as unknown:
             raise ToolFailed("reading the guest's files", 1, str(unknown), "use --backend guestfs") from unknown
         for device in {self._name_of(tree): None for tree in guest.written}:
-            self._run(["e2fsck", "-f", "-n", SHOWN], device, writable=False)
+            if self._checks_in_full(device):
+                self._run(["e2fsck", "-f", "-n", SHOWN], device, writable=False)
         self.sync()
 
     def sync(self) -> None:
@@ -108,6 +114,12 @@ class DirectTools:
             kill_children((f"{place}/",))  # the tools; not fusermount3, which names the folder and must clean up
         if threading.get_ident() == self._owner:
             self._release()
+
+    def _checks_in_full(self, device: str) -> bool:
+        """Whether e2fsck -f, which looks at every block's bit, is worth its time; else only where there is a doubt."""
+        content = identify(self._device(_name(device)))
+        is_huge = isinstance(content, ExtContent) and content.block_count > _FULL_CHECK_BLOCKS
+        return not is_huge
 
     def _replay(self, tree: ExtTree) -> None:
         """Our reader knows nothing of what only a journal knows."""

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.appliance
 def test_while_a_run_goes_on_every_other_is_refused(small_disk: DiskMaker, host: Host, kind: str) -> None:
     image = small_disk(f"guest.{kind}", SmallDisk(size=128 * MiB, swap_size=16 * MiB, image_format=kind))
     before = Before.of(image, kind)
+    host.backend = "guestfs"  # takes long enough
     first = host.start("expand", image, "+1G")
     wait_for(first, image, "applying", "reread-partitions")
     for words in (["expand", image, "+1G"], ["plan", image], ["resume", image], ["rollback", image], ["commit", image]):
