@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: setup setup-test demo test test-slow check fuzz bench
+.PHONY: setup setup-test demo test test-slow check fuzz bench collection
 
 setup:
 	@setup/packages.sh run
@@ -41,3 +41,9 @@ fuzz: setup-test
 
 bench: setup-test
 	$(PYTHON) -m benchmarks
+
+# Ansible's own modules, growdisk.disk.*, built and installed without network. Another folder than this one, where
+# ansible-playbook looks by itself, must stand in ANSIBLE_COLLECTIONS_PATH.
+COLLECTIONS ?= $(HOME)/.ansible/collections
+collection:
+	@setup/collection.sh $(COLLECTIONS)
