@@ -1,4 +1,4 @@
-"""ansible-playbook as a real process, with the collection as `make collection` installs it, and nothing of the user's."""
+"""ansible-playbook as a real process, with the collection as `make collection` installs it and nothing of the user."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ class Ansible:
         argv = ["ansible-playbook", "-i", inventory, *words, "-e", json.dumps(variables), playbook]
         done = self.run(*argv)
         lines = records.read_text().splitlines() if records.exists() else []
-        return Played(done.returncode, tuple(TaskResult(**json.loads(line)) for line in lines), done.stdout + done.stderr)
+        return Played(
+            done.returncode, tuple(TaskResult(**json.loads(line)) for line in lines), done.stdout + done.stderr
+        )
 
     def tasks(self, inventory: Path, *tasks: Document, words: tuple[str, ...] = ()) -> Played:
         """A play of these tasks on all hosts."""

@@ -1,7 +1,7 @@
 """All that a module of this collection does: its options as growdisk declares them, its task as growdisk does it.
 
-Both `growdisk run` and these modules call the same function, so that they cannot differ. It runs in the interpreter of
-the module, which must be one that has growdisk: ansible_python_interpreter says which.
+`growdisk run` calls the same function, so that the two cannot differ. This runs in the interpreter of the module, which
+must be one that has growdisk: ansible_python_interpreter says which.
 """
 
 from __future__ import annotations
@@ -9,13 +9,79 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+from typing import TYPE_CHECKING
 
 from ansible.module_utils.basic import AnsibleModule
 
 try:
+    from growdisk import __version__
     from growdisk.playbook.perform import perform
-    from growdisk.playbook.specs import SPECS
-except (ImportError, SyntaxError) as error:  # not there, or of a Python that is too old for it
+    from growdisk.playbook.specs import TASKS
+    from growdisk.workflow.stopping import SignalsStop, StopRequest
+except (ImportError, SyntaxError) as error:  # not there, older than playbooks, or of a Python that is too old for it
     _MISSING = f"{type(error).__name__}: {error}"
 else:
     _MISSING = ""
+
+if TYPE_CHECKING:
+    from growdisk.playbook.outcome import Outcome
+    from growdisk.playbook.specs import OptionSpec, TaskSpec
+
+_INSTALL = (
+    "let ansible_python_interpreter name the Python of growdisk's installation on this host, such as "
+    "/opt/growdisk/.venv/bin/python (the collection's README says how)"
+)
+
+
+def carry_out(task: str) -> None:
+    """Be the module of `task`. Ends the process."""
+    if _MISSING:
+        _fail_without_growdisk(f"{sys.executable} cannot import growdisk ({_MISSING})")
+    if task not in TASKS:
+        _fail_without_growdisk(f"growdisk {__version__} of {sys.executable} has no task {task}")
+    module = AnsibleModule(argument_spec(TASKS[task]), supports_check_mode=True)
+    try:
+        with SignalsStop(StopRequest()) as stop:
+            outcome = perform(task, module.params, check=module.check_mode, stop=stop)
+    except Exception as bug:
+        module.fail_json(msg=f"growdisk has a bug: {bug!r} (report it)", exception=traceback.format_exc())
+    _answer(module, outcome)
+
+
+def argument_spec(spec: TaskSpec) -> dict[str, dict[str, object]]:
+    """The options of a task in Ansible's terms."""
+    return {option.name: _declared(option) for option in spec.options}
+
+
+def _declared(option: OptionSpec) -> dict[str, object]:
+    """no_log is said of every option: where it is not, Ansible guesses by the name, and warns of files of keys."""
+    declared: dict[str, object] = {"type": option.type, "no_log": getattr(option, "secret", False)}
+    if option.required:
+        declared["required"] = True
+    elif option.default is not None:
+        declared["default"] = option.default
+    if option.choices:
+        declared["choices"] = list(option.choices)
+    if option.elements:
+        declared["elements"] = option.elements
+    return declared
+
+
+def _answer(module: AnsibleModule, outcome: Outcome) -> None:
+    answer = {**outcome.result, "msg": outcome.message, "changed": outcome.changed}
+    if outcome.failed:
+        module.fail_json(**answer)
+    if outcome.diff is not None:
+        answer["diff"] = {"before": outcome.diff.before, "after": outcome.diff.after}
+    would_be = "would be " if module.check_mode else ""
+    for given_up in outcome.result.get("given_up", ()):
+        module.warn(f"{would_be}given up: {given_up}")
+    module.exit_json(**answer)
+
+
+def _fail_without_growdisk(why: str) -> None:
+    """As fail_json would; but who does not know the options must not show them, one might be a secret."""
+    error = {"what": "this module needs growdisk", "why": why, "do": _INSTALL, "code": 3}
+    answer = {"failed": True, "changed": False, "msg": f"{error['what']}: {why} ({_INSTALL})", "error": error}
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.exit(1)

@@ -1,0 +1,233 @@
+"""What the modules say of options that several of them have, and of check mode and diff."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    IMAGE = r"""
+options:
+  image:
+    description:
+      - The image file.
+    type: path
+    required: true
+  format:
+    description:
+      - The image's format; probed if left out.
+      - A probe never takes an image for raw because its header is damaged.
+    type: str
+    choices: [qcow2, raw]
+"""
+
+    MACHINE = r"""
+options:
+  image:
+    description:
+      - The image file; a running guest may be named by domain or qmp instead.
+    type: path
+  format:
+    description:
+      - The image's format; probed if left out.
+      - A probe never takes an image for raw because its header is damaged.
+    type: str
+    choices: [qcow2, raw]
+  domain:
+    description:
+      - A machine of libvirt, running or not.
+    type: str
+  connect:
+    description:
+      - The URI of libvirt; its own choice if left out.
+    type: str
+  disk:
+    description:
+      - "Which disk of the machine: vda, or QEMU's id."
+    type: str
+  qmp:
+    description:
+      - The socket of a running guest's monitor (QEMU's -qmp).
+    type: path
+  online:
+    description:
+      - How to work inside a running guest; by ssh if that is given, else by its guest agent.
+    type: str
+    default: auto
+    choices: [auto, agent, ssh]
+  ssh:
+    description:
+      - "How ssh reaches the guest: user@host, as root or with sudo."
+    type: str
+  ssh_config:
+    description:
+      - A configuration file for ssh, as of vagrant ssh-config.
+    type: path
+  agent:
+    description:
+      - The socket of the guest agent; found if left out.
+    type: path
+  guest_disk:
+    description:
+      - The disk as the guest names it, such as /dev/vda.
+    type: str
+  allow_reboot:
+    description:
+      - The guest may restart once, where its disk controller asks for it.
+    type: bool
+    default: false
+"""
+
+    TABLE = r"""
+options:
+  partition:
+    description:
+      - "Which partition grows: a number, or a name such as /dev/sda1; the largest if left out."
+    type: str
+    default: auto
+  grow:
+    description:
+      - "Several partitions with a share of the space each: sda1=60%, sda3=+5G, sda3=rest."
+    type: list
+    elements: str
+  swap:
+    description:
+      - What becomes of swap that stands in the way.
+      - C(drop) gives its space to what grows, C(move) makes it again at the end of the disk, C(file) makes a swap
+        file of the same size in the guest.
+      - The guest is repaired, so that its next boot neither fails nor waits.
+    type: str
+    default: drop
+    choices: [drop, move, file]
+  move:
+    description:
+      - Numbers of partitions that may be copied to the end of the disk.
+      - All that is in them is compared before the new table is written.
+    type: list
+    elements: int
+  delete:
+    description:
+      - Numbers of partitions that may be given up.
+      - What is in them is lost.
+    type: list
+    elements: int
+  sector_size:
+    description:
+      - "The disk's logical sectors, which no image records: 512 or 4096."
+    type: int
+    default: 512
+"""
+
+    VOLUMES = r"""
+options:
+  lv:
+    description:
+      - "Which logical volumes grow, and by what of the free space: vg/root, vg/home=60%."
+    type: list
+    elements: str
+  lv_share:
+    description:
+      - Grow into this percentage of the volume group's free space, such as 60%.
+    type: str
+"""
+
+    KEYS = r"""
+options:
+  key_file:
+    description:
+      - Files with a passphrase of what is encrypted in the guest.
+      - All bytes of a file count, a line break at its end too.
+      - Each encrypted container takes the one that opens it.
+    type: list
+    elements: path
+"""
+
+    SIZE = r"""
+options:
+  size:
+    description:
+      - "+10G grows by, 40G grows to; if left out, every layer that lags behind is filled."
+      - The letters b k M G T P E are powers of 1024; C(10GB) and a bare number are refused.
+      - C(+10G) grows in every run; with C(40G), or without a size, a second run changes nothing.
+    type: str
+"""
+
+    PREALLOCATION = r"""
+options:
+  preallocation:
+    description:
+      - Take the new space on the host at once.
+    type: str
+    default: "off"
+    choices: ["off", metadata, falloc, full]
+"""
+
+    PLACE = r"""
+options:
+  partition:
+    description:
+      - "Which partition grows: a number, or a name such as /dev/sda1; the largest if left out."
+    type: str
+    default: auto
+  sector_size:
+    description:
+      - "The disk's logical sectors, which no image records: 512 or 4096."
+    type: int
+    default: 512
+"""
+
+    WAY = r"""
+options:
+  backend:
+    description:
+      - Who works on the guest's file systems.
+      - C(direct) uses the tools of this machine, C(guestfs) the libguestfs appliance.
+    type: str
+    default: auto
+    choices: [auto, guestfs, direct]
+  snapshots:
+    description:
+      - How each step can be undone.
+      - C(internal) is for qcow2 version 3, C(overlay) for raw and version 2; C(auto) chooses.
+      - With C(none) there is no way back.
+    type: str
+    default: auto
+    choices: [auto, internal, overlay, none]
+"""
+
+    KEEP = r"""
+options:
+  keep_snapshots:
+    description:
+      - "Keep the way back: growdisk rollback takes it, commit forgets it."
+    type: bool
+    default: false
+"""
+
+    WRITING = r"""
+attributes:
+  check_mode:
+    support: full
+    description: Reads all that the change would need, and says what it would be; nothing is written.
+  diff_mode:
+    support: full
+    description: The partition table with what is in it, before and after.
+"""
+
+    CHECKED = r"""
+attributes:
+  check_mode:
+    support: full
+    description: Says what would be changed; nothing is written.
+  diff_mode:
+    support: none
+    description: What changes is no partition table; the result says what it is.
+"""
+
+    LOOKING = r"""
+attributes:
+  check_mode:
+    support: full
+    description: It only reads.
+  diff_mode:
+    support: none
+    description: It changes nothing.
+"""

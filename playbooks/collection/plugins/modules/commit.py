@@ -1,0 +1,90 @@
+"""growdisk.disk.commit: what ansible-doc says of it. growdisk declares its options and does it."""
+
+from __future__ import annotations
+
+from ansible_collections.growdisk.disk.plugins.module_utils.task import carry_out
+
+DOCUMENTATION = r"""
+module: commit
+short_description: Accept a kept run of growdisk, and forget its snapshots
+version_added: "0.1.0"
+description:
+  - The image stays as it is, and the way back is given up.
+  - Where there is no kept run, nothing is changed.
+requirements:
+  - growdisk, in the interpreter of the module (C(ansible_python_interpreter))
+extends_documentation_fragment:
+  - growdisk.disk.options.checked
+options:
+  image:
+    description:
+      - The image file.
+    type: path
+    required: true
+author:
+  - growdisk
+"""
+
+EXAMPLES = r"""
+- name: It is good as it is
+  growdisk.disk.commit:
+    image: "{{ image }}"
+"""
+
+RETURN = r"""
+msg:
+  description: One line on how it ended. Of an error, what happened, why, and what to do.
+  returned: always
+  type: str
+result:
+  description: How it ended.
+  returned: when there was a run
+  type: str
+  sample: changed
+run:
+  description: The name of the run, as C(growdisk status) has it; null where there was nothing to do.
+  returned: when there was a run
+  type: str
+  sample: 20261125-201502-3f2a
+backend:
+  description: Who worked on the guest's file systems.
+  returned: when there was a run
+  type: str
+  sample: direct
+before:
+  description: The disk as it was, with the keys of M(growdisk.disk.show).
+  returned: when there was a run
+  type: dict
+after:
+  description: The disk as it is; in check mode, as it would be.
+  returned: when there was a run
+  type: dict
+steps:
+  description: Each step's name, state, seconds, and what it did.
+  returned: when there was a run
+  type: list
+  elements: dict
+  sample:
+    - {name: resize-image, state: done, seconds: 0.1, detail: 3.0 GiB -> 13.0 GiB}
+given_up:
+  description: What gave way to the growth, in words.
+  returned: when there was a run
+  type: list
+  elements: str
+  sample: ["sda5 (swap, 512.0 MiB)"]
+error:
+  description:
+    - An error in pieces, C(what), C(why), C(do) and C(code).
+    - C(code) is 2 where the options cannot be meant, 3 where it was refused and nothing is touched, 4 where it failed
+      and everything is back as it was, 5 where it needs you.
+  returned: failure
+  type: dict
+  sample:
+    what: cannot grow partition 1 of web01.qcow2
+    why: partition 3 (ext4) starts right behind it
+    do: growdisk expand web01.qcow2 +10G --move 3
+    code: 3
+"""
+
+if __name__ == "__main__":
+    carry_out("commit")

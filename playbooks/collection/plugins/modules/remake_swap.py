@@ -1,0 +1,99 @@
+"""growdisk.disk.remake_swap: what ansible-doc says of it. growdisk declares its options and does it."""
+
+from __future__ import annotations
+
+from ansible_collections.growdisk.disk.plugins.module_utils.task import carry_out
+
+DOCUMENTATION = r"""
+module: remake_swap
+short_description: Make swap space again where the new table has it
+version_added: "0.1.0"
+description:
+  - With the UUID and label that it had, so that the guest finds it as before.
+requirements:
+  - growdisk, in the interpreter of the module (C(ansible_python_interpreter))
+extends_documentation_fragment:
+  - growdisk.disk.options.image
+  - growdisk.disk.options.way
+  - growdisk.disk.options.checked
+options:
+  swaps:
+    description:
+      - What rewrite_partitions returns as moved_swaps.
+    type: list
+    elements: dict
+    required: true
+author:
+  - growdisk
+"""
+
+EXAMPLES = r"""
+- name: Swap goes to the end of the disk
+  growdisk.disk.rewrite_partitions:
+    image: "{{ image }}"
+    swap: move
+  register: table
+
+- name: It is made again there
+  growdisk.disk.remake_swap:
+    image: "{{ image }}"
+    swaps: "{{ table.moved_swaps }}"
+"""
+
+RETURN = r"""
+msg:
+  description: One line on how it ended. Of an error, what happened, why, and what to do.
+  returned: always
+  type: str
+result:
+  description: How it ended.
+  returned: always
+  type: str
+  sample: changed
+run:
+  description: The name of the run, as C(growdisk status) has it; null where there was nothing to do.
+  returned: always
+  type: str
+  sample: 20261125-201502-3f2a
+backend:
+  description: Who worked on the guest's file systems.
+  returned: always
+  type: str
+  sample: direct
+before:
+  description: The disk as it was, with the keys of M(growdisk.disk.show).
+  returned: always
+  type: dict
+after:
+  description: The disk as it is; in check mode, as it would be.
+  returned: always
+  type: dict
+steps:
+  description: Each step's name, state, seconds, and what it did.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - {name: resize-image, state: done, seconds: 0.1, detail: 3.0 GiB -> 13.0 GiB}
+given_up:
+  description: What gave way to the growth, in words.
+  returned: always
+  type: list
+  elements: str
+  sample: ["sda5 (swap, 512.0 MiB)"]
+error:
+  description:
+    - An error in pieces, C(what), C(why), C(do) and C(code).
+    - C(code) is 2 where the options cannot be meant, 3 where it was refused and nothing is touched, 4 where it failed
+      and everything is back as it was, 5 where it needs you.
+  returned: failure
+  type: dict
+  sample:
+    what: cannot grow partition 1 of web01.qcow2
+    why: partition 3 (ext4) starts right behind it
+    do: growdisk expand web01.qcow2 +10G --move 3
+    code: 3
+"""
+
+if __name__ == "__main__":
+    carry_out("remake_swap")
