@@ -73,10 +73,16 @@ def _answer(module: AnsibleModule, outcome: Outcome) -> None:
         module.fail_json(**answer)
     if outcome.diff is not None:
         answer["diff"] = {"before": outcome.diff.before, "after": outcome.diff.after}
-    would_be = "would be " if module.check_mode else ""
-    for given_up in outcome.result.get("given_up", ()):
-        module.warn(f"{would_be}given up: {given_up}")
+    _warn_of_losses(module, outcome)
     module.exit_json(**answer)
+
+
+def _warn_of_losses(module: AnsibleModule, outcome: Outcome) -> None:
+    """What was asked to grow must not cost anybody something silently. Ansible shows no host with a warning."""
+    disk = module.params.get("image") or module.params.get("domain") or module.params.get("qmp") or ""
+    would_be = "would be " if module.check_mode else ""
+    for lost in outcome.result.get("given_up", ()):
+        module.warn(f"{disk}: {would_be}given up: {lost}")
 
 
 def _fail_without_growdisk(why: str) -> None:
