@@ -19,6 +19,7 @@ _WRITABLE, _READ_ONLY = "rw,noatime", "ro"
 _CHUNK = 2 << 20  # a message of libguestfs holds 4 MiB
 _SYSROOT = "/sysroot"
 _SWAP_MODE = 0o600
+_BOOT_PLACES = ("/boot", "/boot/efi", "/efi")
 _PARTITION = re.compile(r"/dev/(?:sda|vda|xvda|hda|nvme0n1p|mmcblk0p)(?P<number>\d+)")
 
 
@@ -29,16 +30,17 @@ class MountedGuest:
         self._shell, self._handle = shell, shell.handle
 
     def mount(self, root: str, *, writable: bool = True) -> None:
-        """Mount the root, and /boot where the guest has it elsewhere: kernels and initrds lie there."""
+        """Mount the root, and /boot and the EFI partition where its fstab has them: initrds and loader entries."""
         options = _WRITABLE if writable else _READ_ONLY
         with guest_call(f"mount {root}"):
             self._handle.mount_options(options, root, "/")
         if not self.exists("/etc/fstab"):
             return
-        for entry in parse_fstab(decode(self.read("/etc/fstab"))):
-            if entry.mount_point == "/boot" and (device := self._device_of(entry)):
+        entries = {entry.mount_point: entry for entry in parse_fstab(decode(self.read("/etc/fstab")))}
+        for place in _BOOT_PLACES:
+            if (entry := entries.get(place)) and (device := self._device_of(entry)):
                 with guest_call(f"mount {device}"):
-                    self._handle.mount_options(options, device, "/boot")
+                    self._handle.mount_options(options, device, place)
 
     def read(self, path: str) -> bytes:
         """All of a file, in pieces: the call that reads a whole one takes ten times as long under emulation."""

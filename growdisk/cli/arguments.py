@@ -60,6 +60,7 @@ def goal_of(arguments: argparse.Namespace) -> Goal:
         size, arguments.partition, arguments.swap, _numbers(arguments.delete), arguments.preallocation,
         move=_numbers(arguments.move), grow=grown(arguments.grow), sector_size=arguments.sector_size,
         to_gpt=arguments.to_gpt, lv=chosen_volumes(arguments.lv), lv_share=percent(arguments.lv_share),
+        repair=not arguments.no_guest_repair,
     )  # fmt: skip
 
 

@@ -25,6 +25,10 @@ def add_layout_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--delete", type=int, action="append", default=[], metavar="N", help="consent to lose another partition"
     )
+    parser.add_argument(
+        "--no-guest-repair", action="store_true",
+        help="leave the guest's own files (fstab, RESUME, boot loader) as they are, whatever they name",
+    )  # fmt: skip
     add_sector_size(parser)
     parser.add_argument("--to-gpt", action="store_true", help="refused for now, with the reason")
 

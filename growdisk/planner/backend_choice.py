@@ -78,6 +78,8 @@ def _why_not_inside(facts: Facts, step: DiskStep, device: BlockDevice) -> str:
     match = _PARTITION.fullmatch(step.system)
     if match is None:
         return f"the guest's files are in {step.system.removeprefix('/dev/')}, which only libguestfs opens"
+    if isinstance(step, RepairGuest) and step.others:
+        return "the guest's files are looked for in several file systems"
     paths = guest_paths(devices_of(device, facts.image.path), match[1])
     for tree in (paths.root, paths.boot):
         if tree is not None and (tree.content.needs_recovery or not tree.content.clean):

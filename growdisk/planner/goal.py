@@ -28,7 +28,7 @@ class Goal:
     `grow` names several partitions, or one and its share; `partition` names one that takes all. `delete` and `move` are
     consents, by number. `sector_size` is the disk's logical one, which an image does not record. `lv` names logical
     volumes and their shares of the free extents (default: the largest takes all); `lv_share` is the percentage that
-    those without a share get together.
+    those without a share get together. `repair` False: the guest's own files are left as they are.
     """
 
     size: SizeSpec | None = None
@@ -42,6 +42,7 @@ class Goal:
     to_gpt: bool = False
     lv: tuple[Grow, ...] = ()
     lv_share: float | None = None
+    repair: bool = True
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,8 @@ def live_steps(path: Path, steps: tuple[DiskStep, ...], *, restart: bool) -> Ite
                 yield LiveReread(table)
             case GrowFilesystem():
                 yield LiveGrow(step, last)
+            case RepairGuest(swaps=()):
+                pass  # the guest-side scripts know of swap only
             case RepairGuest():
                 yield LiveRepair(step.describe(), last)
             case _ if step.name == "remake-swap":

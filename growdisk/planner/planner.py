@@ -20,7 +20,7 @@ from growdisk.planner.layers.inside import Inside, Room
 from growdisk.planner.layers.registry import grow_inside
 from growdisk.planner.moves import moves_of, notes_on
 from growdisk.planner.refusals import refuse_corrupt, refuse_hibernated, refuse_to_gpt, refuse_wrong_consent
-from growdisk.planner.swap_fates import swap_steps
+from growdisk.planner.swap_fates import repair_notes, swap_steps
 from growdisk.planner.target import choose_shares, is_whole_disk, refuse_table_options
 from growdisk.steps.moving import Move
 from growdisk.steps.registry import DiskStep
@@ -75,7 +75,11 @@ def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
         steps=tuple(_steps(facts, goal, growth, new_size, moves, insides)),
         after=_after(facts, growth, new_size, rooms, insides),
         given_up=(*_given_up(facts, goal, growth), *(line for inside in insides for line in inside.given_up)),
-        notes=(*notes_on(facts, moves), *(note for inside in insides for note in inside.notes)),
+        notes=(
+            *notes_on(facts, moves),
+            *(note for inside in insides for note in inside.notes),
+            *repair_notes(facts, goal, growth, _with_system(insides)),
+        ),
     )
 
 

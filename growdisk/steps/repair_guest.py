@@ -1,4 +1,4 @@
-"""repair-guest: fstab, RESUME, kernel command lines and initrds no longer wait for a swap partition that is gone."""
+"""repair-guest: fstab, RESUME, kernel command lines and initrds no longer wait for a partition that is gone."""
 
 from __future__ import annotations
 
@@ -7,53 +7,88 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
-from growdisk.backends.guest_repair.repair import GuestFiles, left_to_repair, repair_guest
+from growdisk.backends.backend import Backend
+from growdisk.backends.guest_repair.repair import Change, GuestFiles, left_to_repair, repair_guest
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken
 from growdisk.workflow.step import Check, Evidence, Ready, Scope
 
+_FSTAB = "/etc/fstab"
+
 
 @dataclass(frozen=True)
 class RepairGuest:
-    """`system` is the guest's root file system (/dev/sda1, /dev/vg0/root).
+    """`system` is where the guest's root file system is taken to be (/dev/sda1, /dev/vg0/root).
 
-    `swaps` are the removed swap partitions; with policy FILE the first of them has become the swap file.
+    `swaps` are the removed swap partitions; with policy FILE the first of them has become the swap file. `gone` are
+    others that were removed. `others` are further file systems, in which the guest's files may be as well.
     """
 
     system: str
     swaps: tuple[SwapIdentity, ...]
     policy: SwapPolicy
+    gone: tuple[SwapIdentity, ...] = ()
+    others: tuple[str, ...] = ()
 
     name: ClassVar[str] = "repair-guest"
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.GUEST})
 
     def describe(self) -> str:
-        gone = ", ".join(f"sda{swap.number}" for swap in self.swaps)
-        return f"the guest on {self.system.removeprefix('/dev/')} forgets swap partition {gone} (fstab, RESUME, initrd)"
+        swaps, gone = (", ".join(f"sda{part.number}" for part in parts) for parts in (self.swaps, self.gone))
+        words = [f"swap partition {swaps}" if swaps else "", f"partition {gone}" if gone else ""]
+        what = " and ".join(word for word in words if word)
+        return f"the guest on {self.system.removeprefix('/dev/')} forgets {what} (fstab, RESUME, initrd)"
 
     def check(self, context: RunContext) -> Check:
         return Ready()  # the repair itself finds out, file by file, and is idempotent
 
     def apply(self, context: RunContext) -> Evidence:
-        with self._guest(context, writable=True) as guest:
-            changes = [change for swap, policy in self.fates() for change in repair_guest(guest, swap, policy)]
-        return Evidence(", ".join(change.path for change in changes) or "nothing in the guest names it")
+        changes: dict[str, Change] = {}
+        with _at_work(context) as backend:
+            systems = self._systems(backend)
+            for device in systems:
+                with backend.mounted_guest(device, writable=True) as guest:
+                    found = [change for part, policy in self.fates() for change in repair_guest(guest, part, policy)]
+                changes |= {change.path: change for change in found}
+        return Evidence(_told(list(changes.values()), found=bool(systems)))
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         """The repaired files are read again: nothing may be left to repair."""
-        with self._guest(context, writable=False) as guest:
-            left = [change for swap, policy in self.fates() for change in left_to_repair(guest, swap, policy)]
-        if left:
-            raise PromiseBroken(self.name, found=f"stale lines in {left[0].path}", expected="a guest without them")
+        with _at_work(context) as backend:
+            for device in self._systems(backend):
+                with backend.mounted_guest(device, writable=False) as guest:
+                    self._expect_none_left(guest)
 
-    @contextmanager
-    def _guest(self, context: RunContext, *, writable: bool) -> Iterator[GuestFiles]:
-        with (
-            context.hands.backend("repairing the guest", inside=True) as backend,
-            backend.mounted_guest(self.system, writable=writable) as guest,
-        ):
-            yield guest
+    def _expect_none_left(self, guest: GuestFiles) -> None:
+        for part, policy in self.fates():
+            for change in left_to_repair(guest, part, policy):
+                raise PromiseBroken(self.name, found=f"stale lines in {change.path}", expected="a guest without them")
+
+    def _systems(self, backend: Backend) -> list[str]:
+        """Where a guest is: the first is believed where there is no other; else whatever has an fstab."""
+        if not self.others:
+            return [self.system]
+        return [device for device in (self.system, *self.others) if _has_guest(backend, device)]
 
     def fates(self) -> list[tuple[SwapIdentity, SwapPolicy]]:
-        return [(swap, SwapPolicy.DROP if number else self.policy) for number, swap in enumerate(self.swaps)]
+        swaps = [(swap, SwapPolicy.DROP if number else self.policy) for number, swap in enumerate(self.swaps)]
+        return [*swaps, *((part, SwapPolicy.DROP) for part in self.gone)]
+
+
+@contextmanager
+def _at_work(context: RunContext) -> Iterator[Backend]:
+    with context.hands.backend("repairing the guest", inside=True) as backend:
+        yield backend
+
+
+def _has_guest(backend: Backend, device: str) -> bool:
+    with backend.mounted_guest(device, writable=False) as guest:
+        return guest.exists(_FSTAB)
+
+
+def _told(changes: list[Change], *, found: bool) -> str:
+    if not found:
+        return "no guest was found: no file system that can be read here has an /etc/fstab"
+    mended = ", ".join(change.path for change in changes if change.mended) or "nothing in the guest names it"
+    return "; ".join([mended, *(f"{change.path} was {change.what}" for change in changes if not change.mended)])

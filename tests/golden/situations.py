@@ -112,12 +112,13 @@ class _Asked:
     grow: tuple[str, ...] = ()
     sector_size: int = 512
     to_gpt: bool = False
+    repair: bool = True
 
     def goal(self) -> Goal:
         wanted = parse_size(self.size) if self.size else None
         return Goal(
             wanted, self.partition, self.swap, self.delete, self.preallocation, self.move, grown(self.grow),
-            self.sector_size, self.to_gpt,
+            self.sector_size, self.to_gpt, repair=self.repair,
         )  # fmt: skip
 
 

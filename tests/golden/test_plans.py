@@ -89,10 +89,17 @@ def _planned(plan: Plan) -> Document:
 def _condensed(fields: dict[str, Any]) -> Document:
     """A step's fields, with a table as one string a partition; what is empty is left out."""
     return {
-        name: _partitions(value) if name in ("before", "after", "table") else value
+        name: _partitions(value) if name in ("before", "after", "table") else _identities(name, value)
         for name, value in fields.items()
-        if not (name in ("moves", "suffix") and not value)
+        if not (name in ("moves", "suffix", "gone", "others") and not value)
     }
+
+
+def _identities(name: str, value: Any) -> Any:
+    """What names a removed partition, without what is as ever."""
+    if name not in ("swaps", "gone"):
+        return value
+    return [{k: v for k, v in item.items() if not (k == "is_swap" or (k == "mapped" and not v))} for item in value]
 
 
 def _partitions(table: dict[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
-"""/etc/fstab after its swap partition is gone. Every byte that does not concern that swap stays as it was.
+"""/etc/fstab after a partition is gone. Every byte that does not concern that partition stays as it was.
 
-A stale swap line costs each boot 90 s: systemd waits for the device, and much else waits for swap.target.
+A stale swap line costs each boot 90 s: systemd waits for the device, and much else waits for swap.target. A stale line
+of anything else ends the boot in an emergency shell.
 Spec: fstab(5).
 """
 
@@ -59,8 +60,15 @@ def without_swap(text: str, swap: SwapIdentity, policy: SwapPolicy) -> str:
     return change_lines(text, change)
 
 
+def with_swap_file(text: str) -> str:
+    """fstab with a line for the swap file, where it took no other line's place: the swap was named elsewhere."""
+    if any(entry.source == SWAP_FILE for entry in parse_fstab(text)):
+        return text
+    return text + ("" if text.endswith("\n") or not text else "\n") + f"{SWAP_FILE} none swap sw 0 0\n"
+
+
 def _is_line_of(line: str, swap: SwapIdentity) -> bool:
-    return any(entry.is_swap() and swap.is_named_by(entry.source) for entry in parse_fstab(line))
+    return any((entry.is_swap() or not swap.is_swap) and swap.is_named_by(entry.source) for entry in parse_fstab(line))
 
 
 def _with_source(line: str, source: str) -> str:

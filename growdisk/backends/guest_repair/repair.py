@@ -1,30 +1,38 @@
 """Repairs a guest whose swap partition is gone, so that its next boot neither fails nor waits. Idempotent.
 
 Three places make a boot wait: fstab (90 s), RESUME inside each initrd (30 s), and resume= on the kernel's command
-line; and three more would bring them back at the next update-initramfs or update-grub.
+line; and three more would bring them back at the next update-initramfs or update-grub. Units of systemd and crypttab
+wait as well. What cannot be mended from here is said.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from growdisk.backends.guest_repair import initrd
-from growdisk.backends.guest_repair.fstab import SWAP_FILE, without_swap
-from growdisk.backends.guest_repair.resume import resume_none, without_resume_option
+from growdisk.backends.guest_repair.crypttab import nodes_made_of, without_container
+from growdisk.backends.guest_repair.dracut import without_devices
+from growdisk.backends.guest_repair.fstab import SWAP_FILE, with_swap_file, without_swap
+from growdisk.backends.guest_repair.resume import resume_none, without_kernel_options
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
 from growdisk.backends.guest_repair.text import decode, encode
+from growdisk.backends.guest_repair.units import silenced
 
-_FSTAB = "/etc/fstab"
+_FSTAB, _CRYPTTAB = "/etc/fstab", "/etc/crypttab"
+_UNITS = ("/etc/systemd/system/*.swap", "/etc/systemd/system/*.mount", "/usr/local/lib/systemd/system/*.swap")
+_DRACUT_FILES = ("/etc/dracut.conf", "/etc/dracut.conf.d/*.conf")
 _INITRAMFS_TOOLS = "/etc/initramfs-tools"
 _RESUME_FILES = (f"{_INITRAMFS_TOOLS}/initramfs.conf", f"{_INITRAMFS_TOOLS}/conf.d/*")
 _INITRDS = "/boot/initrd.img*"
+_DRACUT_INITRDS = ("/boot/initramfs-*.img", "/boot/initrd-*", "/boot/initrd.img*")
 _GRUB_ENVIRONMENT = "grubenv"
 _COMMAND_LINE_FILES = (
-    "/etc/default/grub", "/etc/default/grub.d/*", "/etc/kernel/cmdline", "/boot/loader/entries/*.conf",
+    "/etc/default/grub", "/etc/default/grub.d/*", "/etc/kernel/cmdline", "/etc/cmdline.d/*.conf",
+    "/boot/loader/entries/*.conf", "/boot/efi/loader/entries/*.conf", "/efi/loader/entries/*.conf",
     "/boot/grub/grub.cfg", "/boot/grub/custom.cfg", "/boot/grub2/grub.cfg", "/boot/grub2/grubenv",
-    "/boot/extlinux/extlinux.conf",
+    "/boot/extlinux/extlinux.conf", "/boot/syslinux/syslinux.cfg",
 )  # fmt: skip
 
 
@@ -49,8 +57,11 @@ class GuestFiles(Protocol):
 
 @dataclass(frozen=True)
 class Change:
+    """`mended` False: it may still name the partition, and `what` says what to do about it."""
+
     path: str
     what: str
+    mended: bool = True
 
 
 def repair_guest(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> tuple[Change, ...]:
@@ -63,7 +74,7 @@ def repair_guest(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> t
 
 def left_to_repair(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> tuple[Change, ...]:
     """What repair_guest() would change; nothing is written."""
-    return tuple(_changes(_LookOnly(files), swap, policy))
+    return tuple(change for change in _changes(_LookOnly(files), swap, policy) if change.mended)
 
 
 class _LookOnly:
@@ -80,12 +91,32 @@ class _LookOnly:
 
 
 def _changes(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> Iterator[Change]:
-    where = f"swap is {SWAP_FILE}" if policy is SwapPolicy.FILE else "swap line made a comment"
-    yield from _edit(files, (_FSTAB,), lambda text: without_swap(text, swap, policy), where)
+    swap = _with_containers(files, swap)
+    line = "swap line made a comment" if swap.is_swap else "line made a comment"
+    where = f"swap is {SWAP_FILE}" if policy is SwapPolicy.FILE else line
+    yield from _edit(files, (_FSTAB,), lambda text: _fstab(text, swap, policy), where)
+    yield from _edit(files, _UNITS, lambda text: silenced(text, swap), "masked")
     yield from _edit(files, _RESUME_FILES, lambda text: resume_none(text, swap), "RESUME=none")
-    yield from _edit(files, _COMMAND_LINE_FILES, lambda text: without_resume_option(text, swap), "resume= removed")
-    if files.exists(_INITRAMFS_TOOLS):  # dracut and mkinitcpio have no conf.d and are left alone
-        yield from _make_initrds_forget(files, swap)
+    yield from _edit(files, _COMMAND_LINE_FILES, lambda text: without_kernel_options(text, swap), "resume= removed")
+    yield from _edit(files, _DRACUT_FILES, lambda text: without_devices(text, swap), "no longer looked for")
+    if files.exists(_INITRAMFS_TOOLS):  # dracut and mkinitcpio have no conf.d
+        if swap.is_swap or swap.mapped:
+            yield from _make_initrds_forget(files, swap)
+    elif files.exists("/usr/lib/dracut") or files.exists("/etc/dracut.conf.d"):
+        yield from _name_initrds_of_dracut(files, swap)
+    # Last: it tells the names of what was opened.
+    yield from _edit(files, (_CRYPTTAB,), lambda text: without_container(text, swap), "line made a comment")
+
+
+def _fstab(text: str, swap: SwapIdentity, policy: SwapPolicy) -> str:
+    text = without_swap(text, swap, policy)
+    return with_swap_file(text) if policy is SwapPolicy.FILE else text
+
+
+def _with_containers(files: GuestFiles, swap: SwapIdentity) -> SwapIdentity:
+    """The same with the names that crypttab gives to what is in it."""
+    found = [node for path in files.glob(_CRYPTTAB) for node in nodes_made_of(decode(files.read(path)), swap)]
+    return replace(swap, mapped=tuple(dict.fromkeys((*swap.mapped, *found))))
 
 
 def _edit(files: GuestFiles, patterns: tuple[str, ...], change: Callable[[str], str], what: str) -> Iterator[Change]:
@@ -104,3 +135,10 @@ def _make_initrds_forget(files: GuestFiles, swap: SwapIdentity) -> Iterator[Chan
         if initrd.is_initrd(head) and not initrd.forgets(head, swap):
             files.prepend(path, initrd.forgetting_block(swap))
             yield Change(path, "stale RESUME inside cleared")
+
+
+def _name_initrds_of_dracut(files: GuestFiles, swap: SwapIdentity) -> Iterator[Change]:
+    """What is inside them is not changed: most have no copy of resume=, and those that have keep it among much else."""
+    what = f"made by dracut, not looked into: should it wait for partition {swap.number}, run dracut -f in the guest"
+    for path in dict.fromkeys(path for pattern in _DRACUT_INITRDS for path in files.glob(pattern)):
+        yield Change(path, what, mended=False)

@@ -1,4 +1,4 @@
-"""Where a guest is told to look for a hibernated system: initramfs-tools' RESUME=, and resume= for the kernel.
+"""Where a guest's start is told to wait for a partition: initramfs-tools' RESUME=, resume= and others for the kernel.
 
 `RESUME=none` rather than no line: without one, update-initramfs would guess, and may pick a swap that is not there.
 Specs: initramfs.conf(5), Documentation/admin-guide/kernel-parameters.txt.
@@ -7,7 +7,9 @@ Specs: initramfs.conf(5), Documentation/admin-guide/kernel-parameters.txt.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
 
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity
 from growdisk.backends.guest_repair.text import change_lines
@@ -32,12 +34,47 @@ def without_resume_option(text: str, swap: SwapIdentity) -> str:
     """A boot loader's file without resume=`swap`, and without the resume_offset= that stood with it."""
 
     def change(line: str) -> str:
-        if line.lstrip().startswith("#"):
-            return line
         kept = _without_option(line, "resume", swap.is_named_by)
         return line if kept == line else _without_option(kept, "resume_offset", lambda _: True)
 
-    return change_lines(text, change)
+    return change_lines(text, lambda line: line if line.lstrip().startswith("#") else change(line))
+
+
+def without_kernel_options(text: str, gone: SwapIdentity) -> str:
+    """Without resume=, and without waiting for a container or volume that was in the partition: rd.luks.uuid=, …"""
+
+    def change(line: str) -> str:
+        if line.lstrip().startswith("#"):
+            return line
+        for name, names_it in _WAITS.items():
+            line = _without_option(line, re.escape(name), partial(names_it, gone))
+        return line
+
+    return without_resume_option(change_lines(text, change), gone)
+
+
+def _is_container(swap: SwapIdentity, value: str) -> bool:
+    """luks-UUID, UUID, or UUID=NAME."""
+    return swap.is_named_by(f"UUID={value.removeprefix('luks-').partition('=')[0]}")
+
+
+def _is_volume(swap: SwapIdentity, value: str) -> bool:
+    return swap.is_named_by(f"/dev/{value}")
+
+
+def _is_source(swap: SwapIdentity, value: str) -> bool:
+    """target=NAME,source=DEVICE,…"""
+    return any(
+        swap.is_named_by(word.removeprefix("source=")) for word in value.split(",") if word.startswith("source=")
+    )
+
+
+_WAITS: Mapping[str, Callable[[SwapIdentity, str], bool]] = MappingProxyType(
+    {
+        "rd.luks.uuid": _is_container, "luks.uuid": _is_container, "rd.luks.name": _is_container,
+        "luks.name": _is_container, "rd.lvm.lv": _is_volume, "cryptopts": _is_source,
+    }
+)  # fmt: skip
 
 
 def _without_option(line: str, name: str, is_stale: Callable[[str], bool]) -> str:

@@ -1,4 +1,4 @@
-"""The swap partition that goes away, and all the ways in which a guest's files may name it.
+"""The partition that goes away, swap mostly, and all the ways in which a guest's files may name it.
 
 A kernel name such as /dev/sda5 is taken as the guest's first disk, whatever driver it had (sda, vda, xvda, nvme0n1):
 the guest may have been written under another controller than it runs on now. /dev/sdb5 is another disk.
@@ -31,13 +31,19 @@ class SwapPolicy(Enum):
 
 @dataclass(frozen=True)
 class SwapIdentity:
-    """By what a swap partition can be named. Only `number`, the partition's, is always there."""
+    """By what a partition can be named. Only `number`, the partition's, is always there.
+
+    `mapped` are device nodes of what lies in it: /dev/mapper/sda5_crypt, /dev/vg0/swap. `is_swap` False: something else
+    that was given up with consent.
+    """
 
     number: int
     uuid: str | None = None
     label: str | None = None
     partuuid: str | None = None
     partlabel: str | None = None
+    mapped: tuple[str, ...] = ()
+    is_swap: bool = True
 
     def is_named_by(self, source: str) -> bool:
         """Whether `source`, as written in fstab, RESUME= or resume=, is this partition."""
@@ -47,11 +53,11 @@ class SwapIdentity:
             return self._has_tag(tag, _FSTAB_ESCAPE.sub(_from_octal, _without_quotes(value)))
         if match := re.fullmatch(r"/dev/disk/(by-\w+)/(.+)", source):
             return self._has_link(match[1], match[2])
-        return source in self._kernel_names()
+        return source in self._kernel_names() or source in self.mapped
 
     def shell_patterns(self) -> list[str]:
         """The same as patterns of a shell's `case`."""
-        patterns = [shlex.quote(name) for name in self._kernel_names()]
+        patterns = [shlex.quote(name) for name in (*self._kernel_names(), *self.mapped)]
         for directory, tag in _NAMED_DIRECTORIES.items():
             if value := self._tags()[tag]:
                 spellings = {value, value.lower(), value.upper()} if tag in _HEX_TAGS else {value}

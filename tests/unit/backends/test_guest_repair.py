@@ -212,3 +212,99 @@ def test_a_guest_that_names_its_swap_nowhere_has_only_its_initrds_secured() -> N
 def test_initrds_of_dracut_are_left_alone() -> None:
     files = Files(**{"/etc/fstab": INSTALLER_FSTAB, "/boot/initrd.img-5": b"\x1f\x8b compressed"})
     assert [change.path for change in repair_guest(files, SWAP, SwapPolicy.DROP)] == ["/etc/fstab"]
+
+
+# --- all else that may name a partition ---------------------------------------------------------
+
+HOME = SwapIdentity(number=3, uuid=UUID, label="home", partuuid="1a2b3c4d-03", is_swap=False)
+CRYPT = "sda5_crypt /dev/sda5 /dev/urandom cipher=aes-xts-plain64,size=256,swap\nroot UUID=1 none luks\n"
+
+
+def test_a_mount_of_a_partition_that_was_given_up_does_not_end_the_boot_in_an_emergency_shell() -> None:
+    line = f"UUID={UUID} /home ext4 defaults 0 2\n"
+    files = Files(**{"/etc/fstab": "/dev/sda1 / ext4 defaults 0 1\n" + line, "/etc/initramfs-tools/x": ""})
+    assert repair_guest(files, HOME, SwapPolicy.DROP) == (Change("/etc/fstab", "line made a comment"),)
+    assert files.contents["/etc/fstab"].decode() == f"/dev/sda1 / ext4 defaults 0 1\n# removed by growdisk: {line}"
+    assert repair_guest(files, HOME, SwapPolicy.DROP) == ()
+
+
+def test_what_crypttab_makes_of_the_partition_is_forgotten_with_it() -> None:
+    files = Files(
+        **{
+            "/etc/crypttab": CRYPT, "/etc/fstab": "/dev/mapper/sda5_crypt none swap sw 0 0\n",
+            "/etc/initramfs-tools/conf.d/resume": "RESUME=/dev/mapper/sda5_crypt\n",
+        }
+    )  # fmt: skip
+    gone = SwapIdentity(number=5, is_swap=False)
+    left = left_to_repair(files, gone, SwapPolicy.DROP)
+    assert left == repair_guest(files, gone, SwapPolicy.DROP)
+    assert [change.path for change in left] == ["/etc/fstab", "/etc/initramfs-tools/conf.d/resume", "/etc/crypttab"]
+    assert files.contents["/etc/crypttab"].decode() == f"# removed by growdisk: {CRYPT}"
+    assert files.contents["/etc/fstab"].startswith(b"# removed by growdisk: /dev/mapper/sda5_crypt")
+    assert files.contents["/etc/initramfs-tools/conf.d/resume"] == b"RESUME=none\n"
+    assert left_to_repair(files, gone, SwapPolicy.DROP) == ()
+
+
+def test_units_of_systemd_that_swap_on_or_mount_it_are_masked_and_others_stay() -> None:
+    units = {
+        "/etc/systemd/system/dev-sda5.swap": f"[Swap]\nWhat=/dev/disk/by-uuid/{UUID}\n",
+        "/etc/systemd/system/srv.mount": "[Mount]\nWhat=/dev/sda6\nWhere=/srv\n",
+    }
+    files = Files(**units)
+    assert repair_guest(files, SWAP, SwapPolicy.DROP) == (Change("/etc/systemd/system/dev-sda5.swap", "masked"),)
+    assert files.contents["/etc/systemd/system/dev-sda5.swap"] == b""
+    assert files.contents["/etc/systemd/system/srv.mount"] == units["/etc/systemd/system/srv.mount"].encode()
+
+
+def test_a_swap_file_is_used_also_where_no_line_of_fstab_named_the_swap() -> None:
+    files = Files(**{"/etc/fstab": "/dev/sda1 / ext4 defaults 0 1"})
+    repair_guest(files, SWAP, SwapPolicy.FILE)
+    assert files.contents["/etc/fstab"] == b"/dev/sda1 / ext4 defaults 0 1\n/swapfile none swap sw 0 0\n"
+    assert left_to_repair(files, SWAP, SwapPolicy.FILE) == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f"options root=/dev/sda1 resume=UUID={UUID} quiet", "options root=/dev/sda1 quiet"),
+        (f"linux /v root=/dev/sda1 rd.luks.uuid=luks-{UUID} ro", "linux /v root=/dev/sda1 ro"),
+        (f"linux /v rd.luks.name={UUID}=swap rd.luks.uuid=other", "linux /v rd.luks.uuid=other"),
+        ("linux /v rd.lvm.lv=vg/swap rd.lvm.lv=vg/root", "linux /v rd.lvm.lv=vg/root"),
+        ("linux /v resume=/dev/mapper/vg-swap ro", "linux /v ro"),
+        (f"linux /v cryptopts=target=s,source=UUID={UUID},luks ro", "linux /v ro"),
+        (f"linux /v cryptopts=target=r,source=UUID=other root=UUID={UUID}",
+         f"linux /v cryptopts=target=r,source=UUID=other root=UUID={UUID}"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "path", ["/boot/loader/entries/arch.conf", "/efi/loader/entries/a.conf", "/boot/grub/grub.cfg"]
+)
+def test_no_boot_loader_has_the_kernel_wait_for_what_was_in_it(path: str, before: str, after: str) -> None:
+    files = Files(**{path: before})
+    repair_guest(files, replace(SWAP, mapped=("/dev/vg/swap", "/dev/mapper/vg-swap")), SwapPolicy.DROP)
+    assert files.contents[path].decode() == after
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f'kernel_cmdline+=" resume=UUID={UUID} quiet "', 'kernel_cmdline+=" quiet "'),
+        (f'add_device+=" /dev/disk/by-uuid/{UUID} "', 'add_device+=""'),
+        (f'add_device+=" /dev/sdb1 UUID={UUID} " # swap', 'add_device+=" /dev/sdb1 " # swap'),
+        ('add_device+=" /dev/sdb1 "', 'add_device+=" /dev/sdb1 "'),
+        (f"# add_device+=' UUID={UUID} '", f"# add_device+=' UUID={UUID} '"),
+    ],
+)
+def test_dracuts_configuration_no_longer_looks_for_it(before: str, after: str) -> None:
+    files = Files(**{"/etc/dracut.conf.d/swap.conf": before})
+    repair_guest(files, SWAP, SwapPolicy.DROP)
+    assert files.contents["/etc/dracut.conf.d/swap.conf"].decode() == after
+
+
+def test_initrds_of_dracut_are_named_with_what_to_do_about_them() -> None:
+    files = Files(**{"/etc/dracut.conf.d/x.conf": "", "/boot/initramfs-6.1.img": b"\x1f\x8b"})
+    (said,) = repair_guest(files, SWAP, SwapPolicy.DROP)
+    assert (said.path, said.mended) == ("/boot/initramfs-6.1.img", False)
+    assert "dracut -f" in said.what
+    assert left_to_repair(files, SWAP, SwapPolicy.DROP) == ()
+    assert files.writes == []
