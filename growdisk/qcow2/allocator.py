@@ -147,7 +147,7 @@ class Allocator:
     def _refuse_free_metadata(self, first: int, end: int) -> None:
         """Never hand out a table: wrong counts are found before the clusters that they call free are used."""
         for cluster in self._in_use[bisect_left(self._in_use, first) : bisect_left(self._in_use, end)]:
-            if self._refcounts.get(cluster) == 0:
+            if self._refcounts.peek(cluster) == 0:
                 raise damaged(self._path, f"cluster {cluster:#x} holds metadata and is counted as free")
 
     def _find_end(self) -> int:

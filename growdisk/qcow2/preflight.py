@@ -36,6 +36,7 @@ class Preflight:
         if size < header.size:
             self.dropping_behind(size)
         elif size > header.size:
+            self._metadata.allocator.check_metadata()
             self._droppable(header.size)
             cluster_end = align_up(header.size, self._geometry.cluster_size)
             if header.size < cluster_end:

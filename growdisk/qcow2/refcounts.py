@@ -53,6 +53,15 @@ class Refcounts:
         block = self.block(index)
         return 0 if block is None else block[entry]
 
+    def peek(self, cluster: int) -> int:
+        """The same as get(), without loading a block that is not loaded: for clusters far from each other."""
+        index, entry = divmod(cluster, self.geometry.refblock_entries)
+        if index in self._cache or index >= len(self.table) or not self.table[index]:
+            return self.get(cluster)
+        first, bit = divmod(entry * self.geometry.refcount_bits, 8)
+        value = int.from_bytes(self._file.read(self.table[index] + first, -(-self.geometry.refcount_bits // 8)), "big")
+        return value >> bit & self.geometry.refcount_max
+
     def used(self, clusters: int, limit: int) -> int:
         """How many of the first `clusters` clusters have a count; counting ends at `limit`."""
         found, per_block = 0, self.geometry.refblock_entries

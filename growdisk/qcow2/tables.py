@@ -75,8 +75,8 @@ class TableCache:
     def is_dirty(self) -> bool:
         return bool(self._dirty)
 
-    def is_changed(self, key: int) -> bool:
-        return key in self._dirty
+    def __contains__(self, key: int) -> bool:
+        return key in self._tables
 
     def cached_keys(self) -> list[int]:
         return list(self._tables)

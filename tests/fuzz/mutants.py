@@ -62,6 +62,20 @@ def mutants(seed: Seed, count: int, number: int = 0) -> Iterator[Mutant]:
         yield Mutant(f"{seed.name}/{number}.{turn}: {name}, length {length}", patches, length)
 
 
+def uncounted(seed: Seed) -> Iterator[Mutant]:
+    """One mutant for each cluster of the file that is counted: as if it were free."""
+    header = _header(seed)
+    blocks = [entry for _, entry in _entries(seed, header.reftable_offset, header.reftable_clusters * 8)]
+    bits, clusters = header.refcount_bits, -(-len(seed.image) // header.cluster_size)
+    for cluster in range(min(clusters, header.geometry.refblock_entries)):
+        first, bit = divmod(cluster * bits, 8)
+        place, width = blocks[0] + first, max(bits // 8, 1)
+        value = int.from_bytes(seed.image[place : place + width], "big")
+        without = value & ~(header.geometry.refcount_max << bit)
+        if without != value:
+            yield Mutant(f"{seed.name}: cluster {cluster:#x} uncounted", ((place, without.to_bytes(width, "big")),))
+
+
 def _lie(seed: Seed, field: Field, places: list[int], chance: random.Random) -> tuple[Field, int]:
     bits = 8 * field.width
     old = int.from_bytes(seed.image[field.offset : field.offset + field.width], "big")
