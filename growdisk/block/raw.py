@@ -29,6 +29,7 @@ class RawFile:
         self._fd, self.path, self._writable = fd, path, writable
         self.is_block_device = stat.S_ISBLK(os.fstat(fd).st_mode)
         self._size = os.lseek(fd, 0, os.SEEK_END)
+        self._is_synced = False  # what another process wrote before it died need not be durable yet
 
     @classmethod
     def open(cls, path: Path, *, writable: bool = False, lock: bool = True) -> RawFile:
@@ -88,6 +89,7 @@ class RawFile:
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         check_range(self._size, offset, len(data))
         view = memoryview(data)
+        self._is_synced = False
         while view:
             written = os.pwrite(self._fd, view, offset)
             view, offset = view[written:], offset + written
@@ -108,6 +110,7 @@ class RawFile:
         """The same range of another file; the kernel moves it where both file systems can."""
         check_range(self._size, offset, length)
         end = offset + length
+        self._is_synced = False
         while offset < end:
             try:
                 done = os.copy_file_range(source._fd, self._fd, end - offset, offset, offset)
@@ -119,12 +122,17 @@ class RawFile:
             offset += done
 
     def flush(self) -> None:
+        """Make all that was written durable; nothing has to be done twice for what is."""
+        if self._is_synced:
+            return
         os.fdatasync(self._fd)
+        self._is_synced = True
 
     def resize(self, size: int) -> None:
         if self.is_block_device:
             self._require_room(size)
             return
+        self._is_synced = False
         os.ftruncate(self._fd, size)
         self._size = size
 
@@ -133,6 +141,7 @@ class RawFile:
         if self.is_block_device:
             self._require_room(offset + length)
             return
+        self._is_synced = False
         os.posix_fallocate(self._fd, offset, length)
         self._size = max(self._size, offset + length)
 
@@ -185,6 +194,7 @@ class RawFile:
             return True
         import ctypes  # loaded by those alone who make holes
 
+        self._is_synced = False
         libc = ctypes.CDLL(None, use_errno=True)
         result = libc.fallocate(self._fd, mode, ctypes.c_longlong(offset), ctypes.c_longlong(length))
         return bool(result == 0)

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from growdisk.qcow2.tables import dump_table, load_table
 from growdisk.values import dataclass
 
+_LEAF = 256  # bytes
+
 
 class RefcountRange(Exception):
     """A count would fall below zero or rise above what the width can hold. `index`: of the entry in the block."""
@@ -109,5 +111,11 @@ def _leading_zeros(data: bytes, start: int) -> int:
 
 def last_used(block: array[int]) -> int:
     """Index of the last entry that is not zero; -1 if all are free."""
-    used_bytes = len(block.tobytes().rstrip(b"\0"))
-    return -(-used_bytes // block.itemsize) - 1
+    data, low, end = block.tobytes(), 0, len(block) * block.itemsize
+    while end - low > _LEAF:  # comparing halves is far quicker than to strip zeros one by one
+        middle = low + end >> 1
+        if data[middle:end] == bytes(end - middle):
+            end = middle
+        else:
+            low = middle
+    return -(-len(data[:end].rstrip(b"\0")) // block.itemsize) - 1

@@ -16,7 +16,7 @@ from growdisk.qcow2.entries import REFTABLE_RESERVED
 from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_rules import damaged
-from growdisk.qcow2.refblock import RefblockCodec, RefcountRange, add_to_run, equal_run
+from growdisk.qcow2.refblock import RefblockCodec, RefcountRange, add_to_run, equal_run, last_used
 from growdisk.qcow2.tables import TableCache, dump_table, load_table
 
 CACHE_BYTES = 8 << 20
@@ -41,6 +41,10 @@ class Refcounts:
     def covered(self) -> int:
         """Clusters that the table's entries can count."""
         return len(self.table) * self.geometry.refblock_entries
+
+    def used_table(self) -> array[int]:
+        """The table until its last entry in use: often a handful of thousands."""
+        return self.table[: last_used(self.table) + 1]
 
     def block(self, index: int) -> array[int] | None:
         """The counts of one block, or None if it does not exist (all its clusters are free)."""
@@ -79,12 +83,12 @@ class Refcounts:
         index, entry = divmod(cluster, self.geometry.refblock_entries)
         if any(
             self._cache.get(later).count(0) < self.geometry.refblock_entries
-            for later, offset in enumerate(self.table[index + 1 :], index + 1)
+            for later, offset in enumerate(self.used_table()[index + 1 :], index + 1)
             if offset
         ):
             return True
         block = self.block(index)
-        return block is not None and block[entry:].count(0) < len(block) - entry
+        return block is not None and not equal_run(block, entry, len(block) - entry, 0)
 
     def all_equal(self, first: int, count: int, value: int) -> bool:
         """Whether each of `count` clusters from `first` has exactly this count."""
@@ -202,10 +206,11 @@ class Refcounts:
     def _check_table(self) -> None:
         size, cluster_size = self._file.size, self.geometry.cluster_size
         bad_bits = REFTABLE_RESERVED | (cluster_size - 1)
-        for index, offset in enumerate(self.table):
+        table = self.used_table()
+        for index, offset in enumerate(table):
             if offset and (offset & bad_bits or offset + cluster_size > size):
                 raise damaged(self._path, f"refcount table entry {index} ({offset:#x}) is not a cluster of the file")
-        blocks = [offset for offset in self.table if offset]
+        blocks = [offset for offset in table if offset]
         if len(set(blocks)) < len(blocks):
             raise damaged(self._path, "two entries of its refcount table name the same block")
 

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 _SWAP = sys.byteorder == "little"
+_FEW = 64  # entries; a range is as quick for them
 
 
 def load_table(data: bytes, typecode: str = "Q") -> array[int]:
@@ -32,7 +33,17 @@ def dump_table(table: array[int]) -> bytes:
 
 def progression(first: int, count: int, step: int) -> array[int]:
     """first, first+step, ...: what `count` entries of one contiguous run look like."""
-    return array("Q", [first]) * count if step == 0 else array("Q", range(first, first + count * step, step))
+    if step == 0:
+        return array("Q", [first]) * count
+    if count <= _FEW:
+        return array("Q", range(first, first + count * step, step))
+    # Doubled as big integers: first+0, first+step | first+2*step, first+3*step | ...
+    lanes, ones, size = first, 1, 1
+    while size < count:
+        lanes |= lanes + size * step * ones << 64 * size
+        ones |= ones << 64 * size
+        size *= 2
+    return array("Q", lanes.to_bytes(8 * size, "little")[: 8 * count])
 
 
 class TableCache:

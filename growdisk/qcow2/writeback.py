@@ -130,7 +130,7 @@ class Metadata:
         l1_first, table_first = header.l1_offset >> bits, header.reftable_offset >> bits
         clusters = {0, *range(l1_first, l1_first + self.geometry.clusters(8 * header.l1_size))}
         clusters.update(range(table_first, table_first + header.reftable_clusters))
-        clusters.update(offset >> bits for offset in self.refcounts.table if offset)
+        clusters.update(offset >> bits for offset in self.refcounts.used_table() if offset)
         if (crypto := header.extension(Extension.CRYPTO)) is not None and len(crypto) == 16:
             offset, length = int.from_bytes(crypto[:8], "big"), int.from_bytes(crypto[8:], "big")
             if offset + length <= self.file.size and length <= _MAX_KEY_STORE:

@@ -113,3 +113,34 @@ def test_a_file_opened_for_reading_is_not_writable(disk: RawFile):
 def test_closing_twice_is_harmless(disk: RawFile):
     disk.close()
     disk.close()
+
+
+def test_whatever_changed_the_file_is_made_durable_once_and_only_once(
+    disk: RawFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    syncs: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", syncs.append)
+    other = RawFile.create(tmp_path / "other", disk.size)
+    disk.flush()  # a process that died before may have left something
+    assert len(syncs) == 1
+    changes = (
+        lambda: disk.write(0, b"x"), lambda: disk.write_zeros(0, 4096), lambda: disk.discard(0, 4096),
+        lambda: disk.resize(disk.size + 512), lambda: disk.allocate(0, 4096), lambda: disk.reserve(0, 4096),
+        lambda: disk.copy_from(other, 0, 4096),
+    )  # fmt: skip
+    for number, change in enumerate(changes, 2):
+        change()
+        disk.flush()
+        disk.flush()
+        assert len(syncs) == number
+    other.close()
+
+
+def test_what_a_failed_sync_left_is_synced_again(disk: RawFile, monkeypatch: pytest.MonkeyPatch):
+    def fail(_fd: int) -> None:
+        raise OSError(5, "no")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    for _ in range(2):
+        with pytest.raises(OSError, match="no"):
+            disk.flush()

@@ -113,3 +113,20 @@ def test_the_cache_writes_a_changed_table_before_it_forgets_it() -> None:
     assert disk[4] == dump_table(array("Q", [99]))
     assert cache.get(4).tolist() == [99]
     assert not cache.is_dirty
+
+
+@pytest.mark.parametrize("count", [1, 64, 65, 100, 128, 8192])
+def test_a_progression_of_any_length_is_that_of_its_numbers(count: int) -> None:
+    first, step = 1 << 63 | 7 << 16, 1 << 16
+    assert progression(first, count, step).tolist() == [first + step * place for place in range(count)]
+
+
+@pytest.mark.parametrize("typecode", ["B", "H", "I", "Q"])
+def test_the_last_used_entry_is_found_wherever_it_stands(typecode: str) -> None:
+    for length in (1, 100, 1000, 4096):
+        for place in {0, 1, length // 2, length // 2 - 1, length - 1} - {-1}:
+            if place < length:
+                block = array(typecode, [0]) * length
+                block[place] = 1
+                assert last_used(block) == place
+        assert last_used(array(typecode, [0]) * length) == -1
