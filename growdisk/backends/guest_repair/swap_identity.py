@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 _FIRST_DISKS = ("sda", "vda", "xvda", "hda", "nvme0n1p", "mmcblk0p")
@@ -42,8 +42,8 @@ class SwapIdentity:
     label: str | None = None
     partuuid: str | None = None
     partlabel: str | None = None
-    mapped: tuple[str, ...] = ()
-    is_swap: bool = True
+    mapped: tuple[str, ...] = field(default=(), kw_only=True)
+    is_swap: bool = field(default=True, kw_only=True)
 
     def is_named_by(self, source: str) -> bool:
         """Whether `source`, as written in fstab, RESUME= or resume=, is this partition."""
