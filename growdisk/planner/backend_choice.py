@@ -57,7 +57,7 @@ def choose_backend(facts: Facts, proposal: Proposal, options: RunOptions, device
 
 
 def _why_not(facts: Facts, steps: tuple[DiskStep, ...], device: BlockDevice) -> str:
-    if other := [step.name for step in steps if not isinstance(step, _SERVED)]:
+    if other := [step.name for step in steps if type(step) not in _SERVED]:  # not isinstance: GrowFilesystemAt is one
         return f"{other[0]} needs libguestfs"
     if facts.table is not None and facts.table.sector_size != _SECTOR:
         return f"sfdisk cannot be told of sectors of {facts.table.sector_size} bytes"
