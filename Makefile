@@ -2,14 +2,14 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: setup setup-test demo test test-slow check fuzz bench collection
+.PHONY: setup setup-test demo test test-slow check fuzz bench collection vagrant-box vagrant-trial
 
 setup:
 	@setup/packages.sh run
 	@setup/venv.sh
 
 setup-test:
-	@setup/packages.sh run test
+	@setup/packages.sh run test vagrant
 	@setup/venv.sh
 
 demo: setup
@@ -19,7 +19,7 @@ demo: setup
 test: setup-test
 	$(PYTHON) -m pytest -n 2 --dist loadgroup -m "not slow"
 
-# The long matrix of running guests: every bus, every way inside, every kind of swap; most of an hour.
+# The long matrix of running guests: every bus, every way inside, every kind of swap, vagrant's; most of an hour.
 test-slow: setup-test
 	$(PYTHON) -m pytest -m slow
 
@@ -28,7 +28,7 @@ check: setup-test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	shellcheck setup/*.sh .ci/run
+	shellcheck setup/*.sh vagrant/*.sh .ci/run
 	$(PYTHON) -m pytest -n 2 -m "not appliance and not boot" tests/test_architecture.py tests/unit
 
 # Looks for images that make the engine stumble; what it has learned stays in the corpus, outside the repository.
@@ -39,7 +39,9 @@ fuzz: setup-test
 	@mkdir -p $(FUZZ_CORPUS)/corpus
 	$(PYTHON) -m tests.fuzz.fuzz $(FUZZ_CORPUS)/corpus -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ_CORPUS)/ -print_final_stats=1
 
+# Measures (most of an hour, best on a machine that does nothing else), keeps the raw numbers, writes the README's figures.
 bench: setup-test
+	@setup/packages.sh bench
 	$(PYTHON) -m benchmarks
 
 # Ansible's own modules, growdisk.disk.*, built and installed without network. Another folder than this one, where
@@ -47,3 +49,10 @@ bench: setup-test
 COLLECTIONS ?= $(HOME)/.ansible/collections
 collection:
 	@setup/collection.sh $(COLLECTIONS)
+
+# The box is built once per recipe, outside the repository; the last line says where it is.
+vagrant-box: setup-test
+	@$(PYTHON) -m vagrant.box
+
+vagrant-trial: setup-test
+	$(PYTHON) -m vagrant.trial

@@ -1,0 +1,169 @@
+"""Layout by layout: both backends, and virt-resize on the same image where it can do it at all.
+
+Small disks with real file systems and no system in them, so what is measured is the layout's own cost. virt-resize is
+taken once; what it could not do, or did in part, stands in its place. Its results are judged by growdisk show: does the
+file system fill the new disk?
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.guests import forget, fresh_copy, prepare_peers
+from benchmarks.measure import GROWDISK, Growdisk, Sample, figure, say, seconds, take_growdisk, times
+from growdisk.units import GiB, MiB
+from tests.guests.layered import KEYS, layered_guests
+from tests.guests.layouts import Layout
+from tests.guests.small import SmallDisk, make_disk
+
+GROWTH = 2 * GiB
+
+
+@dataclass(frozen=True)
+class Case:
+    """`disk` is made here, or the name of a layered guest. `peer`: virt-resize's options for the same wish."""
+
+    name: str
+    disk: SmallDisk | str
+    peer: tuple[str, ...]
+    ours: tuple[str, ...] = ()
+
+
+_DROP = ("--delete", "/dev/sda2", "--expand", "/dev/sda1")
+CASES = (
+    Case("MBR, swap in an extended partition behind root", SmallDisk(), _DROP),
+    Case("MBR, primary swap behind root", SmallDisk(Layout.SWAP_BEHIND), _DROP),
+    Case("MBR, swap first, root last", SmallDisk(Layout.SWAP_FIRST), ("--expand", "/dev/sda2")),
+    Case("GPT, cloud image: 14, 15, root 1 last", SmallDisk(Layout.GPT_CLOUD), ("--expand", "/dev/sda3")),
+    Case("GPT, swap behind root", SmallDisk(Layout.GPT_SWAP_BEHIND), _DROP),
+    Case("ext4 on the whole disk, no table", SmallDisk(Layout.NO_TABLE), ("--expand", "/dev/sda")),
+    Case("XFS root", SmallDisk(Layout.PLAIN, 512 * MiB, filesystem="xfs"), ("--expand", "/dev/sda1")),
+    Case("btrfs root", SmallDisk(Layout.PLAIN, 512 * MiB, filesystem="btrfs"), ("--expand", "/dev/sda1")),
+    Case("Debian's LVM: PV in a logical partition", "lvm",
+         ("--expand", "/dev/sda2", "--LV-expand", "/dev/guest-vg/root"), ("--lv", "guest-vg/root")),
+    Case("LUKS1 with ext4", "luks1", ("--expand", "/dev/sda1")),
+    Case("LUKS2 with LVM with ext4", "luks2", ("--expand", "/dev/sda2"), ("--lv", "crypt/root")),
+)  # fmt: skip
+
+
+def compare(repeats: int) -> dict[str, Any]:
+    prepare_peers()
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="growdisk-bench-", dir="/var/tmp") as place:
+        for case in CASES:
+            found[case.name] = _measure(case, Path(place), repeats)
+    return {"growth": "+2G", "layouts": found}
+
+
+def rows(result: Mapping[str, Any]) -> Iterator[str]:
+    yield f"| layout (small disks, {result['growth']}) | direct | guestfs | virt-resize, to a copy | against ours |"
+    yield "|---|---|---|---|---|"
+    for name, tools in result["layouts"].items():
+        direct, guestfs, peer = (tools[tool] for tool in ("direct", "guestfs", "virt-resize"))
+        best = guestfs if "cannot" in direct else direct
+        cells = [tool["cannot"] if "cannot" in tool else seconds(tool) for tool in (direct, guestfs, peer)]
+        ratio = "–" if "cannot" in peer else times(peer["wall"] / best["wall"])
+        yield f"| {name} | {' | '.join(cells)} | {ratio} |"
+
+
+def _measure(case: Case, folder: Path, repeats: int) -> dict[str, Any]:
+    base = _base(case, folder)
+    guest = folder / "guest.img"
+    options = [*case.ours, *_key_of(case, folder)]
+    found = {
+        "direct": _ours(base, guest, "direct", options, repeats),
+        "guestfs": _ours(base, guest, "guestfs", options, min(repeats, 2)),
+        "virt-resize": _virt_resize(case, base, folder),
+    }
+    forget(base)
+    return found
+
+
+def _base(case: Case, folder: Path) -> Path:
+    if isinstance(case.disk, SmallDisk):
+        return make_disk(folder / "base.img", case.disk)
+    base = folder / "base.img"
+    raw = layered_guests() / f"{case.disk}.raw"
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, base], check=True)
+    return base
+
+
+def _key_of(case: Case, folder: Path) -> list[str]:
+    if case.disk not in KEYS:
+        return []
+    key = folder / "key"
+    key.write_bytes(KEYS[str(case.disk)])
+    return ["--key-file", str(key)]
+
+
+def _ours(base: Path, guest: Path, backend: str, options: list[str], repeats: int) -> dict[str, Any]:
+    samples: list[Sample] = []
+    argv = ["expand", guest, "+2G", "--backend", backend, *options]
+    for _ in range(repeats):
+        fresh_copy(base, guest)
+        if backend == "direct" and not samples and (reason := _refused(["plan", *argv[1:]])):
+            forget(guest)
+            return {"cannot": f"– ({reason})"}
+        samples.append(_changed(take_growdisk(argv)))
+        forget(guest)
+    return figure(samples)
+
+
+def _changed(sample: Growdisk) -> Growdisk:
+    assert sample.answer["result"] == "changed", sample.answer
+    return sample
+
+
+def _refused(argv: list[Any]) -> str:
+    done = subprocess.run([GROWDISK, "--json", *map(str, argv)], capture_output=True, text=True)
+    return "" if done.returncode == 0 else str(json.loads(done.stdout)["error"]["why"])
+
+
+def _virt_resize(case: Case, base: Path, folder: Path) -> dict[str, Any]:
+    """Its time, or why it could not."""
+    new = folder / "new.img"
+    size = json.loads(subprocess.run(["qemu-img", "info", "--output=json", base], capture_output=True).stdout)
+    subprocess.run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", new, str(size["virtual-size"] + GROWTH)], check=True
+    )  # fmt: skip
+    argv = ["virt-resize", "--format", "qcow2", "--output-format", "qcow2", *case.peer, str(base), str(new)]
+    say(" ".join(argv))
+    started = _now()
+    done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    taken = Sample(_now() - started)
+    grown = done.returncode == 0 and _file_system_grew(base, new)
+    new.unlink()
+    if grown:
+        return figure([taken])
+    if done.returncode == 0:
+        return {"cannot": f"grows the partition alone ({taken.wall:.0f} s)", "wall_of_that": taken.wall}
+    lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()[-1:]
+    said = re.sub(r"^virt-resize: error: ", "", lines[0] if lines else "")
+    return {"cannot": f"cannot: “{said[:90]}”"}
+
+
+def _file_system_grew(base: Path, new: Path) -> bool:
+    return _largest_file_system(new) - _largest_file_system(base) > GROWTH * 0.9
+
+
+def _largest_file_system(image: Path) -> int:
+    done = subprocess.run([GROWDISK, "--json", "show", image], check=True, capture_output=True, text=True)
+    layout = json.loads(done.stdout)
+    contents = [part["content"] or {} for part in layout["partitions"]] + [
+        volume.get("content") or {} for volume in layout.get("volumes", [])
+    ]
+    kinds = ("ext4", "xfs", "btrfs")
+    return max((int(c.get("size") or 0) for c in contents if c.get("kind") in kinds), default=0)
+
+
+def _now() -> float:
+    import time
+
+    return time.monotonic()

@@ -1,0 +1,13 @@
+"""Which libvirt driver the Vagrantfile shall use: kvm where KVM really works, else qemu, software emulation."""
+
+from __future__ import annotations
+
+from growdisk.backends.accelerator import accelerator
+
+
+def driver() -> str:
+    return "kvm" if accelerator().has_kvm else "qemu"
+
+
+if __name__ == "__main__":
+    print(driver())
