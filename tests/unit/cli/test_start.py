@@ -59,3 +59,19 @@ def test_an_answer_that_cannot_be_written_is_no_success():
 
 def test_a_closed_stdout_does_no_harm():
     assert run("import os; os.close(1); sys.stdout = None\nstart.main = lambda: 3\nstart.console()").returncode == 3
+
+
+def test_pathlib_comes_without_urls_and_both_work_afterwards():
+    code = """
+def main():
+    from growdisk.cli.quick import load_pathlib
+    load_pathlib()
+    from pathlib import Path
+    print("urllib.parse" in sys.modules, Path("/a b").as_uri())
+    import urllib.parse
+    print(urllib.parse.unquote("%20x"))
+    return 0
+start.main = main
+start.console()
+"""
+    assert run(code).stdout == "False file:///a%20b\n x\n"
