@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from growdisk.backends.appliance_values import FilesystemCheck, KernelPartition
-from growdisk.backends.guest_repair.repair import GuestFiles
+from growdisk.backends.customizing.orders import GuestEditor
 
 
-class GuestSystem(GuestFiles, Protocol):
+class GuestSystem(GuestEditor, Protocol):
     """A guest's files, and a place for a swap file among them."""
 
     def make_swap_file(self, path: str, size: int, *, uuid: str | None = None) -> None: ...

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from growdisk.backends.appliance_values import CheckState, FilesystemCheck, KernelPartition
 from growdisk.backends.command import CompletedCommand, last_lines
-from growdisk.backends.direct_guest import DirectGuest
+from growdisk.backends.direct_editor import DirectEditor
 from growdisk.backends.direct_layout import DISK, devices_of, guest_paths
 from growdisk.backends.fuse_mount import mounted
 from growdisk.backends.sandbox import DISK as SHOWN
@@ -87,12 +87,12 @@ class DirectTools:
         place.write(0, swap_header(place.size, uuid, label))
 
     @contextmanager
-    def mounted_guest(self, root: str, *, writable: bool = True) -> Iterator[DirectGuest]:
+    def mounted_guest(self, root: str, *, writable: bool = True) -> Iterator[DirectEditor]:
         self._device(_name(root))
         paths = guest_paths(self._devices, _name(root))
         for tree in (tree for tree in (paths.root, paths.boot) if tree is not None):
             self._replay(tree)
-        guest = DirectGuest(guest_paths(self._devices, _name(root)), self._debugfs if writable else None)
+        guest = DirectEditor(guest_paths(self._devices, _name(root)), self._debugfs if writable else None)
         try:
             yield guest
         except Unknown as unknown:

@@ -7,9 +7,9 @@ Blocks are taken or given back first, then the content goes into them: all of it
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
+from growdisk.backends import clock
 from growdisk.backends.ext_paths import ExtPaths, Place
 from growdisk.errors import ToolFailed
 from growdisk.filesystems.ext_tree import ExtTree, Unknown
@@ -56,7 +56,7 @@ class DirectGuest:
         commands = []
         if tree.runs(inode) and new < (end := max(run.logical + run.length for run in tree.runs(inode))):
             commands.append(f"punch <{inode.number}> {new} {end - 1}")
-        now = int(time.time())
+        now = clock.now()
         fields = {"size": len(content), "mtime": f"@{now}", "ctime": f"@{now}"}
         self._edit(tree, [*commands, *(f"sif <{inode.number}> {name} {value}" for name, value in fields.items())])
         self._fill(tree, inode.number, content)
@@ -71,7 +71,7 @@ class DirectGuest:
         tree, name = self._paths.root, path.removeprefix("/")
         if reason := unfit_for_swap_file(tree, size):
             raise ToolFailed(f"making {path}", 1, reason, "use --backend guestfs")
-        now, first, blocks = int(time.time()), _blocks(tree, PAGE), _blocks(tree, size)
+        now, first, blocks = clock.now(), _blocks(tree, PAGE), _blocks(tree, size)
         # The header's blocks are to hold data; the rest is only taken, and reads as zeros.
         self._edit(tree, [f"write {_EMPTY_FILE} {name}"])
         self._take_blocks(tree, self._file(path).inode.number, 0, first)

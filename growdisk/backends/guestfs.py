@@ -22,7 +22,7 @@ from growdisk.backends.accelerator import Accelerator
 from growdisk.backends.appliance_values import FilesystemCheck, KernelPartition
 from growdisk.backends.appliance_volumes import ApplianceVolumes
 from growdisk.backends.command import last_lines
-from growdisk.backends.guest_files import MountedGuest
+from growdisk.backends.guest_editor import MountedEditor
 from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
 from growdisk.backends.watchdog import kill_children, time_limit
 from growdisk.errors import ApplianceFailed, ApplianceHangs, ToolFailed
@@ -131,9 +131,9 @@ class Appliance:
         self._shell.run("mkswap", *identity, device)
 
     @contextlib.contextmanager
-    def mounted_guest(self, root: str, *, writable: bool = True) -> Iterator[MountedGuest]:
+    def mounted_guest(self, root: str, *, writable: bool = True) -> Iterator[MountedEditor]:
         """The guest's own files, with `root` as / and /boot where its fstab has one. Unmounted and synced after."""
-        guest = MountedGuest(self._shell)
+        guest = MountedEditor(self._shell)
         self._synced &= not writable
         guest.mount(root, writable=writable)
         try:
@@ -142,6 +142,11 @@ class Appliance:
             with guest_call("umount"):
                 self._handle.umount_all()
         self.sync()
+
+    def logical_volumes(self) -> list[str]:
+        """/dev/GROUP/VOLUME of all that are active."""
+        with guest_call("lvs"):
+            return self._handle.lvs()
 
     def sync(self) -> None:
         """After this, all that was written inside is in our engine, flushed."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from growdisk.backends import clock
 from growdisk.backends.command import CompletedCommand, run
 
 TOOLS = ("bwrap", "prlimit")
@@ -42,4 +43,5 @@ def _walls(disk: Path, *, writable: bool) -> list[str]:
     words += ["--dev", "/dev", "--ro-bind", str(mtab), "/etc/mtab"]
     words += ["--bind" if writable else "--ro-bind", str(disk), DISK]
     words += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/", "--clearenv"]  # no memory to fill either
-    return words + [word for name, value in _ENVIRONMENT.items() for word in ("--setenv", name, value)]
+    environment = {**_ENVIRONMENT, **clock.environment()}
+    return words + [word for name, value in environment.items() for word in ("--setenv", name, value)]

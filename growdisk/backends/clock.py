@@ -1,0 +1,35 @@
+"""The time that is written into guests: the host's, or a fixed one where the same inputs must give the same bytes.
+
+A context variable: several images may be worked on in threads of one process, each with a time of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_fixed: ContextVar[int | None] = ContextVar("fixed", default=None)
+
+
+def now() -> int:
+    """Seconds since 1970."""
+    fixed = _fixed.get()
+    return int(time.time()) if fixed is None else fixed
+
+
+@contextmanager
+def fixed_at(seconds: int | None) -> Iterator[None]:
+    """Inside, it always is `seconds`; None: the host's time."""
+    token = _fixed.set(seconds)
+    try:
+        yield
+    finally:
+        _fixed.reset(token)
+
+
+def environment() -> Mapping[str, str]:
+    """What tells e2fsprogs the fixed time."""
+    fixed = _fixed.get()
+    return {} if fixed is None else {"E2FSPROGS_FAKE_TIME": str(fixed), "E2FSCK_TIME": str(fixed)}

@@ -1,0 +1,1 @@
+"""What is changed inside a guest before its first boot: names, keys, accounts, files."""

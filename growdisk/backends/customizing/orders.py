@@ -1,0 +1,83 @@
+"""What to change inside a guest, with every value known: no template, no clear-text password is left in here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from growdisk.backends.guest_repair.repair import GuestFiles
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Of a file or a folder in the guest; `mode` without the bits of its type."""
+
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0o644
+
+
+@dataclass(frozen=True)
+class FileOrder:
+    """A file to copy in. `owner` and `group` are names or numbers; `group` "": the owner's own."""
+
+    path: str
+    content: bytes = field(repr=False)
+    mode: int = 0o644
+    owner: str = "root"
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class KeysOrder:
+    """Public keys that may log in as `user`, a line each."""
+
+    user: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PasswordOrder:
+    """`hashed` as it stands in /etc/shadow."""
+
+    user: str
+    hashed: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Orders:
+    hostname: str = ""
+    reset_machine_id: bool = False
+    remove_ssh_host_keys: bool = False
+    authorized_keys: tuple[KeysOrder, ...] = ()
+    passwords: tuple[PasswordOrder, ...] = ()
+    files: tuple[FileOrder, ...] = ()
+    commands: tuple[str, ...] = ()
+
+    @property
+    def any(self) -> bool:
+        return self != Orders()
+
+
+class GuestEditor(GuestFiles, Protocol):
+    """A guest's files, to be changed. Parents are never made on the way; links are followed inside the guest."""
+
+    def put(self, path: str, content: bytes, owner: Owner) -> None:
+        """Make the file, or give it new content; then owner and mode."""
+        ...
+
+    def make_folder(self, path: str, owner: Owner) -> None:
+        """Make the folder if it is not there; then owner and mode."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """A file or a link, which must be there."""
+        ...
+
+    def link(self, path: str, target: str) -> None:
+        """A symbolic link, where nothing is yet."""
+        ...
+
+    def run(self, command: str) -> None:
+        """A shell command as root inside the guest's own tree."""
+        ...

@@ -1,0 +1,77 @@
+"""Files made and removed in a guest that nobody has mounted: debugfs keeps the file system's books.
+
+Same roads as DirectGuest: our own reader finds the place, debugfs changes it by inode number, e2fsck judges at the end.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import PurePosixPath
+
+from growdisk.backends import clock
+from growdisk.backends.customizing.failures import CannotCustomize
+from growdisk.backends.customizing.orders import Owner
+from growdisk.backends.direct_guest import DirectGuest
+from growdisk.backends.ext_paths import Place
+from growdisk.errors import ToolFailed
+
+_EMPTY_FILE = "/etc/mtab"  # of the sandbox
+
+
+class DirectEditor(DirectGuest):
+    """Implements GuestEditor, but for commands: they need a kernel."""
+
+    def put(self, path: str, content: bytes, owner: Owner) -> None:
+        if not self.exists(path):
+            self._in_folder(path, f"write {_EMPTY_FILE}")
+        self.write(path, content)
+        self._set_owner(path, owner)
+
+    def make_folder(self, path: str, owner: Owner) -> None:
+        place = self._paths.find(path)
+        if place is None:
+            self._in_folder(path, "mkdir")
+        elif not place.inode.is_directory:
+            raise CannotCustomize(f"make {path}", "there is something else by this name", "choose another place")
+        self._set_owner(path, owner)
+
+    def remove(self, path: str) -> None:
+        place = self._paths.find(path, follow=False)
+        if place is None or place.inode.is_directory:
+            raise ToolFailed(f"removing {path}", 1, "there is no such file in the guest")
+        self._in_folder(path, "rm")
+
+    def link(self, path: str, target: str) -> None:
+        self._in_folder(path, "symlink", _quoted(target))
+
+    def run(self, command: str) -> None:
+        raise ToolFailed("running a command in the guest", 1, "that needs a kernel", "use --backend guestfs")
+
+    def _set_owner(self, path: str, owner: Owner) -> None:
+        place = self._paths.find(path)
+        if place is None:
+            raise ToolFailed(f"making {path}", 1, "debugfs made something else")
+        kind = stat.S_IFMT(place.inode.mode)
+        values = {"mode": f"0{kind | owner.mode:o}", "uid": owner.uid, "gid": owner.gid, "ctime": f"@{clock.now()}"}
+        self._edit(place.tree, [f"sif <{place.inode.number}> {name} {value}" for name, value in values.items()])
+
+    def _in_folder(self, path: str, deed: str, *words: str) -> None:
+        """Do something with the last name of `path` in its folder, whose time shows it."""
+        folder, name = self._folder(path), PurePosixPath(path).name
+        number, now = folder.inode.number, clock.now()
+        times = [f"sif <{number}> {stamp} @{now}" for stamp in ("mtime", "ctime")]
+        self._edit(folder.tree, [f"cd <{number}>", " ".join([deed, _quoted(name), *words]), *times])
+
+    def _folder(self, path: str) -> Place:
+        parent = str(PurePosixPath(path).parent)
+        place = self._paths.find(parent)
+        if place is None or not place.inode.is_directory:
+            raise CannotCustomize(f"make {path}", f"it has no folder {parent}", "name a folder that is there")
+        return place
+
+
+def _quoted(word: str) -> str:
+    """One word for debugfs."""
+    if not word or not word.isprintable():
+        raise CannotCustomize("make a file", f"{word!r} cannot be its name", "choose a printable one")
+    return '"' + word.replace('"', '""') + '"'
