@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from growdisk.api.calls import expand, image_of, inspect, plan
+    from growdisk.api.provisioning.document import provision_document
     from growdisk.api.provisioning.recipe import Output, Recipe
+    from growdisk.api.provisioning.recipe_file import RecipeFile, load_recipe
     from growdisk.api.provisioning.result import Provisioned, ProvisionReport
     from growdisk.api.provisioning.run import provision
     from growdisk.api.result import Result, StepReport
@@ -25,6 +27,7 @@ __all__ = [
     "ProvisionReport",
     "Provisioned",
     "Recipe",
+    "RecipeFile",
     "Result",
     "StatusReport",
     "StepReport",
@@ -33,8 +36,10 @@ __all__ = [
     "expand",
     "image_of",
     "inspect",
+    "load_recipe",
     "plan",
     "provision",
+    "provision_document",
     "resume",
     "rollback",
     "status",
@@ -42,28 +47,25 @@ __all__ = [
 ]
 
 
+_FILES = {
+    "calls": ("expand", "image_of", "inspect", "plan"),
+    "provisioning.recipe": ("Output", "Recipe"),
+    "provisioning.recipe_file": ("RecipeFile", "load_recipe"),
+    "provisioning.document": ("provision_document",),
+    "provisioning.result": ("ProvisionReport", "Provisioned"),
+    "provisioning.run": ("provision",),
+    "result": ("Result", "StepReport"),
+    "run_status": ("StatusReport", "status"),
+    "runs": ("commit", "resume", "rollback"),
+    "scripts": ("WrittenScripts", "write_scripts"),
+}
+
 if not TYPE_CHECKING:  # to a type checker all names are there, and no others
 
     def __getattr__(name: str) -> object:
         """Load the file that has `name` (PEP 562)."""
-        match name:
-            case "expand" | "image_of" | "inspect" | "plan":
-                file = "calls"
-            case "Output" | "Recipe":
-                file = "provisioning.recipe"
-            case "ProvisionReport" | "Provisioned":
-                file = "provisioning.result"
-            case "provision":
-                file = "provisioning.run"
-            case "Result" | "StepReport":
-                file = "result"
-            case "StatusReport" | "status":
-                file = "run_status"
-            case "commit" | "resume" | "rollback":
-                file = "runs"
-            case "WrittenScripts" | "write_scripts":
-                file = "scripts"
-            case _:
-                raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value: object = getattr(import_module(f"{__name__}.{file}"), name)
-        return value
+        for file, names in _FILES.items():
+            if name in names:
+                value: object = getattr(import_module(f"{__name__}.{file}"), name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -45,6 +45,10 @@ class Backend(Protocol):
         """The guest's own files, with `root` as / and /boot where its fstab has one; whole again after the block."""
         ...
 
+    def logical_volumes(self) -> list[str]:
+        """/dev/GROUP/VOLUME of all that it can reach."""
+        ...
+
     def sync(self) -> None:
         """After this, all that was written is in our engine, flushed."""
         ...

@@ -102,6 +102,9 @@ class DirectTools:
                 self._run(["e2fsck", "-f", "-n", SHOWN], device, writable=False)
         self.sync()
 
+    def logical_volumes(self) -> list[str]:
+        return []
+
     def sync(self) -> None:
         self._disk.flush()
 

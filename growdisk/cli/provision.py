@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.cli.output import Output
-from growdisk.units import parse_size
+from growdisk.cli.provision_options import add_customizing, add_making, recipe_of
+from growdisk.errors import UsageError
 
 if TYPE_CHECKING:
-    from growdisk.api import Recipe
+    from collections.abc import Sequence
+
+    from growdisk import api
 
 NAME = "provision"
 HELP = "make ready images of a base image, grown with all layers, before their first boot"
@@ -18,21 +21,13 @@ HELP = "make ready images of a base image, grown with all layers, before their f
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("base", type=Path, metavar="BASE", help="the base image; it is only read, and may be shared")
-    parser.add_argument("out", type=Path, nargs="?", metavar="OUT", help="the new image")
-    parser.add_argument("--size", metavar="SIZE", help="40G grows to, +10G by; left out: as large as the base")
-    parser.add_argument("--overlay", action="store_true", help="OUT is an overlay on BASE, which must stay as it is")
-    parser.add_argument("-f", "--base-format", choices=("qcow2", "raw"), help="the base's format (default: probed)")
-    parser.add_argument("-O", "--format", choices=("qcow2", "raw"), help="the format of OUT (default: that of BASE)")
-    parser.add_argument("--compress", action="store_true", help="compress the clusters of OUT (qcow2)")
-    parser.add_argument("--compression", choices=("zlib", "zstd"), help="how; the same as --compress")
-    parser.add_argument("--partition", default="auto", metavar="N", help="which one grows (default: the root)")
-    parser.add_argument(
-        "--swap", choices=("drop", "move", "file"), default="drop", help="what becomes of swap in the way"
-    )
-    parser.add_argument("--backend", choices=("auto", "guestfs", "direct"), default="auto", help="who works inside")
-    parser.add_argument("--force", action="store_true", help="put OUT in the place of what is there")
-    parser.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="outputs that are made at once")
-    parser.add_argument("-n", "--dry-run", action="store_true", help="look and plan, write nothing")
+    parser.add_argument("out", nargs="?", metavar="OUT", help="the new image; with --count a pattern: web-{n:02}.qcow2")
+    add_making(parser)
+    many = parser.add_argument_group("many outputs of one base")
+    many.add_argument("--count", type=int, metavar="N", help="N outputs, numbered from 1")
+    many.add_argument("--list", type=Path, metavar="FILE", help="CSV or YAML: name, size, variables")
+    many.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="how many are made at once (default: 1)")
+    add_customizing(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -40,21 +35,26 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.cli.provisioned import Lines, tell
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
-    wanted = [api.Output(arguments.out)] if arguments.out is not None else []
-    recipe = recipe_of(arguments)
+    recipe, own = recipe_of(arguments)
+    outputs = _outputs(arguments, own)
     with SignalsStop(StopRequest()) as stop:
         report = api.provision(
-            arguments.base, wanted, recipe, force=arguments.force, jobs=arguments.jobs, dry_run=arguments.dry_run,
+            arguments.base, outputs, recipe, force=arguments.force, jobs=arguments.jobs, dry_run=arguments.dry_run,
             watcher=Lines(output), stop=stop,
         )  # fmt: skip
     return tell(report, output)
 
 
-def recipe_of(arguments: argparse.Namespace) -> Recipe:
-    from growdisk.api import Recipe
+def _outputs(arguments: argparse.Namespace, own: Sequence[api.Output]) -> Sequence[api.Output]:
+    """By OUT, by a list, or by the recipe itself. UsageError where they contradict each other."""
+    from growdisk.api.provisioning.output_lists import counted, listed
 
-    return Recipe(
-        parse_size(arguments.size) if arguments.size is not None else None, arguments.overlay, arguments.format,
-        arguments.compress, arguments.compression, arguments.base_format, arguments.partition, arguments.swap,
-        arguments.backend,
-    )  # fmt: skip
+    if arguments.list is not None:
+        if arguments.out is not None or arguments.count is not None:
+            raise UsageError("--list names the outputs: OUT and --count would as well", hint="leave them out")
+        return listed(arguments.list)
+    if arguments.out is None:
+        if arguments.count is not None:
+            raise UsageError("--count needs a name for the outputs", hint="growdisk provision BASE 'web-{n}.qcow2' …")
+        return own
+    return counted(arguments.out, 1 if arguments.count is None else arguments.count)

@@ -12,24 +12,82 @@ from growdisk.planner.goal import SwapPolicy
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import SizeSpec
 
+Backend = Literal["auto", "guestfs", "direct"]
+Compression = Literal["zlib", "zstd"]
+
+
+@dataclass(frozen=True)
+class KeysFor:
+    """Public keys, a line each, that may log in as `user`."""
+
+    user: str
+    lines: str
+
+
+@dataclass(frozen=True)
+class PasswordFor:
+    """Either the `clear` text, which is hashed here and goes nowhere else, or a hash that is ready."""
+
+    user: str
+    clear: bytes = field(default=b"", repr=False)
+    hashed: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class FileInto:
+    """A file of the host (`source`), or a text (`content`), that becomes `path` in the guest.
+
+    `template`: its {{ expressions }} are filled in. `owner` and `group` are names or numbers of the guest.
+    """
+
+    path: str
+    source: Path | None = None
+    content: str = ""
+    template: bool = False
+    mode: int = 0o644
+    owner: str = "root"
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A NoCloud seed for cloud-init, as an ISO beside the image; files of the host, or texts made of the recipe."""
+
+    user_data: Path | None = None
+    meta_data: Path | None = None
+    network_config: Path | None = None
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """`size` None: the disk stays as large as the base; `format` None: that of the base.
+    """What all outputs have in common. `size` None: as large as the base; `format` None: that of the base.
 
     `overlay`: OUT is a qcow2 on top of the base, which must stay where it is and as it is. `base_format` None: probed.
+    Hostname, keys, templates and commands may name variables: `name` (OUT without its ending), `n` (its number), those
+    of the recipe, and those of the output, which come first. `reproducible`: the same inputs give the same bytes, at
+    the time `epoch` (seconds since 1970; None: the latest that the base's file systems tell of).
     """
 
     size: SizeSpec | None = None
     overlay: bool = False
     format: ImageFormat | None = None
     compress: bool = False
-    compression: Literal["zlib", "zstd"] | None = None
+    compression: Compression | None = None
     base_format: ImageFormat | None = None
     partition: str = "auto"
     swap: SwapPolicy = "drop"
-    backend: Literal["auto", "guestfs", "direct"] = "auto"
+    backend: Backend = "auto"
     reproducible: bool = False
+    epoch: int | None = None
+    hostname: str = ""
+    reset_machine_id: bool = False
+    remove_ssh_host_keys: bool = False
+    authorized_keys: tuple[KeysFor, ...] = ()
+    passwords: tuple[PasswordFor, ...] = ()
+    files: tuple[FileInto, ...] = ()
+    commands: tuple[str, ...] = ()
+    seed: Seed | None = None
+    variables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def compressed(self) -> bool:

@@ -15,7 +15,9 @@ ProvisionOutcome = Literal["created", "planned", "failed"]
 
 @dataclass(frozen=True)
 class Provisioned:
-    """One output. `steps` are those of growing; `layout` is the finished disk (planned: as it would be).
+    """One output. `growpart` is what cloud-init's growpart would find to do at the first boot: "nothing", one hopes.
+
+    `steps` are those of growing; `layout` is the finished disk (planned: as it would be).
 
     With an `error` there is nothing at `path`, or what was there before.
     """
@@ -29,6 +31,7 @@ class Provisioned:
     given_up: tuple[str, ...] = ()
     customized: tuple[str, ...] = ()
     seed: Path | None = None
+    growpart: str = ""
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     error: GrowdiskError | None = None

@@ -39,6 +39,26 @@ def rewrite_overlay(path: Path, new: Path) -> None:
             image.flush()
 
 
+class HiddenFile:
+    """A small file beside `path` that gets its name when all is done. As a context manager: else nothing is left."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._hidden = path.with_name(f".{path.name}.growdisk-new")
+
+    def __enter__(self) -> HiddenFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hidden.unlink(missing_ok=True)
+
+    def write(self, content: bytes) -> None:
+        self._hidden.write_bytes(content)
+
+    def put_in_place(self, *, force: bool) -> None:
+        put_in_place(self._hidden, self.path, force=force)
+
+
 def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
     """Give the finished image its name, durably: from one instant to the next it is there, or instead of another."""
     _sync(hidden)

@@ -1,7 +1,7 @@
 """Carries orders out on a guest's files. Says what it did, never a password.
 
 Everything that can be refused is looked at while nothing has been written: a user that is not there, a folder that is
-missing. Commands come last, so that they find the files.
+missing. Commands find the files and the name, and come before the accounts, which they may have to make.
 """
 
 from __future__ import annotations
@@ -25,31 +25,46 @@ _DAY = 86400
 def customize(guest: GuestEditor, orders: Orders) -> Iterator[str]:
     """Yields what was done, a line each."""
     files = [(order, _owner(guest, order)) for order in orders.files]
-    keys = [(order, _account(guest, order.user, "authorize keys")) for order in orders.authorized_keys]
-    for password in orders.passwords:
-        _account(guest, password.user, "set a password")
+    if not orders.commands:
+        _check_accounts(guest, orders)
     for file, owner in files:
         _put_file(guest, file, owner)
         yield f"{file.path}: copied in, {owner.uid}:{owner.gid} {owner.mode:04o}"
     if orders.hostname:
         yield _name(guest, orders.hostname)
+    for command in orders.commands:
+        guest.run(command)
+        yield f"ran: {command}"
+    _check_accounts(guest, orders)
+    yield from _make_its_own(guest, orders)
+    if guest.exists(_SELINUX) and b"SELINUX=disabled" not in guest.read(_SELINUX):
+        guest.put(_RELABEL, b"", Owner())
+        yield f"{_RELABEL}: the first boot labels all files for SELinux, and restarts"
+
+
+def _make_its_own(guest: GuestEditor, orders: Orders) -> Iterator[str]:
+    """What tells this guest from others, and who may log in."""
     if orders.reset_machine_id:
         yield _reset_machine_id(guest)
     if orders.remove_ssh_host_keys:
         yield _remove_host_keys(guest)
-    for order, account in keys:
-        yield _authorize(guest, order, account)
+    for order in orders.authorized_keys:
+        yield _authorize(guest, order, _account(guest, order.user, "authorize keys"))
     for password in orders.passwords:
         shadow = decode(guest.read("/etc/shadow"))
         days = clock.now() // _DAY
         guest.write("/etc/shadow", encode(with_password(shadow, password.user, password.hashed, days)))
         yield f"password of {password.user}: set"
-    for command in orders.commands:
-        guest.run(command)
-        yield f"ran: {command}"
-    if guest.exists(_SELINUX) and b"SELINUX=disabled" not in guest.read(_SELINUX):
-        guest.put(_RELABEL, b"", Owner())
-        yield f"{_RELABEL}: the first boot labels all files for SELinux, and restarts"
+
+
+def _check_accounts(guest: GuestEditor, orders: Orders) -> None:
+    for order in orders.authorized_keys:
+        account = _account(guest, order.user, "authorize keys")
+        if not guest.exists(account.home):
+            hint = f"make it first: --run 'mkhomedir_helper {order.user}'"
+            raise CannotCustomize(f"authorize keys for {order.user}", f"{account.home} is not there", hint)
+    for password in orders.passwords:
+        _account(guest, password.user, "set a password")
 
 
 def _name(guest: GuestEditor, name: str) -> str:
@@ -116,11 +131,7 @@ def _rewrite(guest: GuestEditor, path: str, content: bytes) -> None:
 
 
 def _account(guest: GuestEditor, user: str, deed: str) -> Account:
-    account = account_of(decode(guest.read("/etc/passwd")), user, f"{deed} for {user}")
-    if deed == "authorize keys" and not guest.exists(account.home):
-        hint = f"make it first: --run 'mkhomedir_helper {user}'"
-        raise CannotCustomize(f"{deed} for {user}", f"the home {account.home} is not there", hint)
-    return account
+    return account_of(decode(guest.read("/etc/passwd")), user, f"{deed} for {user}")
 
 
 def _owner(guest: GuestEditor, order: FileOrder) -> Owner:

@@ -1,0 +1,93 @@
+"""A recipe's texts filled in for one output: what comes out has no template and no clear-text password in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from growdisk.api.provisioning.recipe import FileInto, KeysFor, Output, PasswordFor, Recipe
+from growdisk.backends.customizing.hashing import check_hash, hash_password
+from growdisk.backends.customizing.names import check_hostname
+from growdisk.backends.customizing.orders import FileOrder, KeysOrder, Orders, PasswordOrder
+from growdisk.errors import UsageError
+
+_LARGEST_FILE = 256 << 20
+_KEY = re.compile(r"[^\n]*\b(?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/=]{20,}( [^\n]*)?")
+
+Values = Mapping[str, str]
+
+
+def values_for(base: Path, number: int, output: Output, recipe: Recipe) -> Values:
+    """What the texts may name; a hostname is known to the others."""
+    values = {"name": output.path.stem, "n": str(number), "base": base.name, **recipe.variables, **output.variables}
+    hostname = filled_in(recipe.hostname, values, "the hostname")
+    return {**values, "hostname": hostname or values["name"]}
+
+
+def orders_for(recipe: Recipe, values: Values) -> Orders:
+    """UsageError for a text that cannot be filled in, and for what no guest would take."""
+    hostname = filled_in(recipe.hostname, values, "the hostname")
+    if hostname:
+        check_hostname(hostname)
+    return Orders(
+        hostname, recipe.reset_machine_id, recipe.remove_ssh_host_keys,
+        tuple(_keys(keys, values) for keys in recipe.authorized_keys),
+        tuple(_password(password, values, recipe) for password in recipe.passwords),
+        tuple(_file(file, values) for file in recipe.files),
+        tuple(filled_in(command, values, f"the command '{command}'") for command in recipe.commands),
+    )  # fmt: skip
+
+
+def filled_in(text: str, values: Values, what: str) -> str:
+    """`text` with its {{ expressions }} filled in, in a sandbox. `what` it is, for an error."""
+    if "{{" not in text and "{%" not in text:
+        return text
+    from growdisk.backends.templating import Failure, Sandbox
+
+    try:
+        return Sandbox({}, {}).text(text, values)
+    except (Failure, ArithmeticError, TypeError, ValueError) as error:
+        known = ", ".join(sorted(values))
+        raise UsageError(f"cannot fill in {what}: {error}", hint=f"the variables are: {known}") from error
+
+
+def _keys(keys: KeysFor, values: Values) -> KeysOrder:
+    text = filled_in(keys.lines, values, f"the keys of {keys.user}")
+    lines = tuple(line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
+    wrong = [line for line in lines if not _KEY.fullmatch(line)]
+    if wrong or not lines:
+        private = any("PRIVATE KEY" in line for line in wrong)
+        problem = "a private key" if private else f"'{wrong[0][:40]}'" if wrong else "nothing"
+        raise UsageError(f"{problem} is no public key for {keys.user}", hint="give the .pub file that ssh-keygen made")
+    return KeysOrder(keys.user, lines)
+
+
+def _password(password: PasswordFor, values: Values, recipe: Recipe) -> PasswordOrder:
+    if password.hashed:
+        return PasswordOrder(password.user, check_hash(password.hashed))
+    salt_from = f"growdisk {values['name']} {password.user}" if recipe.reproducible else None
+    return PasswordOrder(password.user, hash_password(password.clear, salt_from))
+
+
+def _file(file: FileInto, values: Values) -> FileOrder:
+    path = filled_in(file.path, values, f"the path {file.path}")
+    if not path.startswith("/") or path.endswith("/") or ".." in PurePosixPath(path).parts:
+        raise UsageError(f"'{path}' is no path of a file in a guest", hint="write it from / on, without ..")
+    content = file.content.encode() if file.source is None else content_of(file.source)
+    if file.template:
+        what = f"the template {file.source or path}"
+        try:
+            content = filled_in(content.decode(), values, what).encode()
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{what} is not UTF-8", hint="copy it in as it is, without filling it in") from error
+    return FileOrder(path, content, file.mode, file.owner, file.group)
+
+
+def content_of(source: Path) -> bytes:
+    try:
+        if source.stat().st_size > _LARGEST_FILE:
+            raise UsageError(f"{source} is larger than 256 MiB", hint="let a command in the guest fetch it")
+        return source.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {source}: {error.strerror}", hint="check its name and permissions") from error

@@ -1,0 +1,75 @@
+"""Orders carried out in the guest of a hidden image: by host tools where they can, else in the appliance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from growdisk.backends.backend import Backend
+from growdisk.backends.customizing.customize import customize
+from growdisk.backends.customizing.failures import CannotCustomize
+from growdisk.backends.customizing.orders import Orders
+from growdisk.filesystems.ext_tree import Unknown
+from growdisk.planner.facts import Facts
+from growdisk.planner.inspect import image_facts, inspect_device
+from growdisk.qcow2.probe import ImageFormat
+from growdisk.steps.context import Hands
+from growdisk.steps.disk import Disk
+from growdisk.workflow.stopping import StopRequest
+
+_ROOTS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs")
+_EXT = _ROOTS[:3]
+_MARK = "/etc/passwd"  # what only a root has
+
+
+def customize_guest(
+    path: Path, image_format: ImageFormat, orders: Orders, *, direct: bool, stop: StopRequest
+) -> tuple[str, ...]:
+    """What was done, a line each. Raises what stands against it; the image is then not to be used."""
+    with closing(Disk.open(path, image_format)) as disk:
+        disk.activate(disk.base(writable=True))
+        facts = inspect_device(disk, image_facts(disk.active, path))
+        hands = Hands(disk, stop, direct=direct)
+        try:
+            with hands.backend("changing the guest") as backend:
+                root = _root(backend, facts, direct=direct)
+                with backend.mounted_guest(root) as guest:
+                    lines = tuple(customize(guest, orders))
+            hands.close()
+        except BaseException:
+            hands.kill()
+            raise
+        disk.flush()
+    return lines
+
+
+def why_not_direct(facts: Facts, orders: Orders) -> str:
+    """Why host tools cannot do it, as far as can be told beforehand; "" where they can."""
+    from growdisk.backends.direct_machine import obstacle
+
+    if orders.commands:
+        return "commands in the guest need a kernel"
+    if not any(content.kind in _EXT for content in facts.contents.values()):
+        return "the guest has no ext file system right in a partition"
+    return str(obstacle() or "")
+
+
+def _root(backend: Backend, facts: Facts, *, direct: bool) -> str:
+    """The device with the guest's root: the largest file system that has users."""
+    for device in _candidates(backend, facts, direct=direct):
+        try:
+            with backend.mounted_guest(device, writable=False) as guest:
+                if guest.exists(_MARK):
+                    return device
+        except Unknown:
+            continue
+    hint = "growdisk show draws what is in it; what is encrypted cannot be changed"
+    raise CannotCustomize("find the root file system", f"no file system in the image has {_MARK}", hint)
+
+
+def _candidates(backend: Backend, facts: Facts, *, direct: bool) -> Iterator[str]:
+    kinds = _EXT if direct else _ROOTS
+    found = [(content.size or 0, number) for number, content in facts.contents.items() if content.kind in kinds]
+    yield from (f"/dev/{facts.name_of(number)}" for _, number in sorted(found, reverse=True))
+    yield from backend.logical_volumes()

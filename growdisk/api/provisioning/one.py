@@ -1,0 +1,158 @@
+"""One output, from the hidden image to its name: made, grown, changed inside, looked at, put in place.
+
+With backend auto, host tools try first; what they turn out not to be able to do is done again, from the start, in the
+appliance: the hidden image is thrown away, so nothing half-done can stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from growdisk.api.disks import inspect
+from growdisk.api.planning import plan
+from growdisk.api.provisioning.failures import NotProvisioned, ProvisioningFailed
+from growdisk.api.provisioning.filling_in import Values, orders_for, values_for
+from growdisk.api.provisioning.growpart import left_for_growpart
+from growdisk.api.provisioning.guest import customize_guest, why_not_direct
+from growdisk.api.provisioning.making import Making
+from growdisk.api.provisioning.places import refuse_place
+from growdisk.api.provisioning.recipe import Backend, Output, Recipe
+from growdisk.api.provisioning.result import Provisioned
+from growdisk.api.provisioning.rewriting import HiddenFile
+from growdisk.api.provisioning.seeding import seed_image, seed_place
+from growdisk.api.result import Result
+from growdisk.api.runs import expand
+from growdisk.backends import clock
+from growdisk.errors import GrowdiskError, OperationFailed
+from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.layout import Layout, layout_of
+from growdisk.qcow2.probe import ImageFormat
+from growdisk.workflow.stopping import StopRequest
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What all outputs of one call have in common.
+
+    `layers`: the files that the base consists of. `epoch`: the time of a reproducible output.
+    """
+
+    base: Path
+    base_format: ImageFormat
+    layers: Sequence[Path]
+    recipe: Recipe
+    force: bool
+    stop: StopRequest
+    epoch: int | None
+
+
+class OneOutput:
+    """`number` counts from 1. All that can be wrong with it is found by `check`, before anything is made."""
+
+    def __init__(self, batch: Batch, number: int, output: Output) -> None:
+        self._batch, self._output, self.path = batch, output, output.path
+        recipe = batch.recipe
+        self._values: Values = values_for(batch.base, number, output, recipe)
+        self._seed_path = seed_place(output.path) if recipe.seed else None
+        size = output.size or recipe.size
+        self._goal = Goal(size, recipe.partition, recipe.swap) if size is not None else None
+
+    def check(self) -> None:
+        """Raise what stands against it. What it needs is made ready; passwords are hashed here."""
+        for path in (self.path, self._seed_path):
+            if path is not None:
+                refuse_place(path, self._batch.layers, force=self._batch.force)
+        self._orders = orders_for(self._batch.recipe, self._values)
+        self._seed = self._seed_image()
+
+    def planned(self) -> Provisioned:
+        if self._goal is None:
+            layout = layout_of(inspect(self._batch.base, self._batch.base_format))
+            return Provisioned(self.path, "planned", self._named(layout), seed=self._seed_path)
+        result = plan(self._batch.base, self._goal, self._options(self._batch.recipe.backend), self._batch.base_format)
+        return Provisioned(
+            self.path, "planned", self._named(result.after), 0, result.backend, result.steps, result.given_up,
+            seed=self._seed_path,
+        )  # fmt: skip
+
+    def made(self) -> Provisioned:
+        recipe = self._batch.recipe
+        with clock.fixed_at(self._batch.epoch):
+            if recipe.reproducible:
+                return self._made("direct")
+            try:
+                return self._made(recipe.backend)
+            except OperationFailed as error:
+                self._batch.stop.check()
+                if recipe.backend != "auto":
+                    raise
+                note = f"done in libguestfs's appliance, for host tools could not: {error.why or error.what}"
+                return replace(self._made("guestfs"), notes=(note,))
+
+    def _made(self, backend: Backend) -> Provisioned:
+        making = Making(self._batch.base, self._batch.base_format, self.path, self._batch.recipe)
+        with ExitStack() as undo:
+            seed = undo.enter_context(HiddenFile(self._seed_path)) if self._seed_path else None
+            with making.begun(force=self._batch.force) as (hidden, hidden_format):
+                grown = self._grow(hidden, hidden_format, backend)
+                customized = self._customize(hidden, hidden_format, backend)
+                growpart = left_for_growpart(inspect(hidden, hidden_format))
+                if seed is not None:
+                    seed.write(self._seed)
+            if seed is not None:
+                self._put(seed)
+        layout = layout_of(inspect(self.path, making.format))
+        return Provisioned(
+            self.path, "created", layout, layout.image.actual_size,
+            grown.backend if grown else None, grown.steps if grown else (), grown.given_up if grown else (),
+            customized, self._seed_path, growpart,
+        )  # fmt: skip
+
+    def _grow(self, hidden: Path, hidden_format: ImageFormat, backend: Backend) -> Result | None:
+        """All layers of the hidden image grown. It needs no way back: nobody has it yet."""
+        if self._goal is None:
+            return None
+        result = expand(hidden, self._goal, self._options(backend), hidden_format, stop=self._batch.stop)
+        if result.error is not None:
+            raise _failure(self.path, result.error) from result.error
+        return result
+
+    def _customize(self, hidden: Path, hidden_format: ImageFormat, backend: Backend) -> tuple[str, ...]:
+        if not self._orders.any:
+            return ()
+        reason = why_not_direct(inspect(hidden, hidden_format), self._orders) if backend != "guestfs" else "as asked"
+        if reason and backend == "direct":
+            hint = "leave --reproducible and --backend out: libguestfs does it then"
+            raise NotProvisioned(self.path, reason=f"host tools alone cannot do it: {reason}", hint=hint)
+        return customize_guest(hidden, hidden_format, self._orders, direct=not reason, stop=self._batch.stop)
+
+    def _put(self, seed: HiddenFile) -> None:
+        """An image without its seed is half an output."""
+        try:
+            seed.put_in_place(force=self._batch.force)
+        except BaseException:
+            self.path.unlink(missing_ok=True)
+            raise
+
+    def _seed_image(self) -> bytes:
+        recipe = self._batch.recipe
+        if recipe.seed is None:
+            return b""
+        with clock.fixed_at(self._batch.epoch):
+            return seed_image(recipe.seed, self._values, reproducible=recipe.reproducible)
+
+    def _options(self, backend: Backend) -> RunOptions:
+        return RunOptions("direct" if self._batch.recipe.reproducible else backend, "none")
+
+    def _named(self, layout: Layout) -> Layout:
+        return replace(layout, image=replace(layout.image, path=str(self.path)))
+
+
+def _failure(path: Path, error: GrowdiskError) -> ProvisioningFailed:
+    """What stopped growing, in words that fit an image that is not there any more."""
+    cause = error.__cause__ if isinstance(error.__cause__, GrowdiskError) else error
+    hint = cause.what_to_do if cause is not error else "see what it says with -v -x; the base is as it was"
+    return ProvisioningFailed(path, reason=str(error.why or error.what), hint=hint)

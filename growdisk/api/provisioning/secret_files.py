@@ -1,0 +1,24 @@
+"""Keys and passwords in files of the host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from growdisk.errors import UsageError
+
+
+def text_in(path: Path) -> str:
+    try:
+        return path.expanduser().read_text()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check its name and permissions") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no text", hint="a key or a password is one") from error
+
+
+def password_in(path: Path) -> bytes:
+    """Its first line; the line break does not belong to it."""
+    line, _, rest = text_in(path).partition("\n")
+    if rest.strip():
+        raise UsageError(f"{path} has more than one line", hint="a password is one line")
+    return line.removesuffix("\r").encode()

@@ -1,0 +1,133 @@
+"""The values of a recipe file, each checked where it stands: texts, switches, sizes, files, lists."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from growdisk.backends.yaml_values import BadFile, Located
+from growdisk.errors import BadSize
+from growdisk.units import SizeSpec, parse_size
+
+_MODE = re.compile(r"[0-7]{3,4}")
+
+
+def words_of(node: Located, known: Collection[str], what: str) -> Mapping[str, Located]:
+    """The entries of a mapping by word. BadFile, with the nearest known word, for one that is not known."""
+    if not node.is_mapping:
+        raise BadFile(f"{what} is a mapping", place=node.place, hint=f"its words are {', '.join(known)}")
+    for word, _, place in node.entries():
+        if word not in known:
+            near = difflib.get_close_matches(word, known, 1, 0.6)
+            hint = f"write {near[0]}" if near else f"{what} knows {', '.join(known)}"
+            raise BadFile(f"{what} has no '{word}'", place=place, hint=hint)
+    return {word: value for word, value, _ in node.entries() if value.value is not None}
+
+
+class Fields:
+    """The entries of one mapping. `folder`: what relative names of files count from."""
+
+    def __init__(self, node: Located, known: Collection[str], what: str, folder: Path) -> None:
+        self._node, self._what, self._folder = node, what, folder
+        self._found = words_of(node, known, what)
+
+    def __contains__(self, word: str) -> bool:
+        return word in self._found
+
+    def node(self, word: str) -> Located | None:
+        return self._found.get(word)
+
+    def required(self, word: str) -> str:
+        if word not in self._found:
+            raise BadFile(f"{self._what} needs {word}", place=self._node.place, hint=f"add {word}: …")
+        return self.text(word)
+
+    def exactly_one(self, *words: str) -> str:
+        given = [word for word in words if word in self._found]
+        if len(given) != 1:
+            raise BadFile(f"{self._what} needs one of {', '.join(words)}", place=self._node.place)
+        return given[0]
+
+    def text(self, word: str, default: str = "") -> str:
+        node = self._found.get(word)
+        if node is None:
+            return default
+        if isinstance(node.value, bool) or not isinstance(node.value, str | int | float):
+            raise BadFile(f"{word} is a text", place=node.place, hint=f'write {word}: "…"')
+        return str(node.value)
+
+    def choice(self, word: str, choices: Collection[str]) -> str | None:
+        node = self._found.get(word)
+        if node is None:
+            return None
+        value = str(node.plain())
+        if value not in choices:
+            near = difflib.get_close_matches(value, choices, 1, 0.6)
+            hint = f"write {near[0]}" if near else f"choose one of {', '.join(choices)}"
+            raise BadFile(f"{word} cannot be '{value}'", place=node.place, hint=hint)
+        return value
+
+    def flag(self, word: str) -> bool:
+        node = self._found.get(word)
+        if node is None:
+            return False
+        if not isinstance(node.value, bool):
+            raise BadFile(f"{word} is true or false", place=node.place, hint=f"write {word}: true")
+        return node.value
+
+    def number(self, word: str) -> int | None:
+        node = self._found.get(word)
+        if node is None:
+            return None
+        if isinstance(node.value, bool) or not isinstance(node.value, int) or node.value < 0:
+            raise BadFile(f"{word} is a number", place=node.place, hint=f"write {word}: 1")
+        return node.value
+
+    def size(self, word: str) -> SizeSpec | None:
+        node = self._found.get(word)
+        if node is None:
+            return None
+        try:
+            return parse_size(str(node.value))
+        except BadSize as error:
+            raise BadFile(error.what, place=node.place, reason=error.why, hint=error.what_to_do) from error
+
+    def path(self, word: str) -> Path | None:
+        return self._folder / Path(self.text(word)).expanduser() if word in self._found else None
+
+    def mode(self, word: str, default: int) -> int:
+        """In quotes: to YAML 0644 is a number in octal and 644 another one, and no one can tell them apart here."""
+        node = self._found.get(word)
+        if node is None:
+            return default
+        value = node.value
+        if not isinstance(value, str) or not _MODE.fullmatch(value):
+            raise BadFile(f"{word} is a mode in quotes", place=node.place, hint=f'write {word}: "0644"')
+        return int(value, 8)
+
+    def items(self, word: str) -> tuple[Located, ...]:
+        node = self._found.get(word)
+        if node is None:
+            return ()
+        if not node.is_list:
+            raise BadFile(f"{word} is a list", place=node.place, hint="begin each item with -")
+        return node.items()
+
+    def texts(self, word: str) -> Mapping[str, str]:
+        """A mapping of texts, as variables are."""
+        node = self._found.get(word)
+        if node is None:
+            return {}
+        if not node.is_mapping:
+            raise BadFile(f"{word} is a mapping", place=node.place, hint=f"write {word}: {{name: value}}")
+        return {key: plain_text(value) for key, value, _ in node.entries()}
+
+
+def plain_text(node: Located) -> str:
+    if isinstance(node.value, bool):
+        return str(node.value).lower()
+    if not isinstance(node.value, str | int | float):
+        raise BadFile("this is a text or a number", place=node.place)
+    return str(node.value)

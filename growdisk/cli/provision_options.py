@@ -1,0 +1,154 @@
+"""The options of growdisk provision, and the recipe that they make; a recipe file comes first, options go before it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from growdisk.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from growdisk import api
+    from growdisk.api.provisioning.recipe import FileInto, KeysFor, PasswordFor, Seed
+
+_USER = re.compile(r"[a-z_][a-z0-9_.-]*\$?")
+_COPY = "SRC:DEST[:MODE[:OWNER[:GROUP]]]"
+# What an option that was given replaces in the recipe, by the same name.
+_REPLACED = (
+    "overlay", "format", "compress", "compression", "base_format", "partition", "swap", "backend", "reproducible",
+    "reset_machine_id", "remove_ssh_host_keys",
+)  # fmt: skip
+
+
+def add_making(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--size", metavar="SIZE", help="40G grows to, +10G by; left out: as large as the base")
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="what is wanted, as YAML; options go before it")
+    parser.add_argument("--overlay", action="store_true", help="OUT lies on top of BASE, which must stay as it is")
+    parser.add_argument("-O", "--format", choices=("qcow2", "raw"), help="the format of OUT (default: that of BASE)")
+    parser.add_argument("--compress", action="store_true", help="compress the clusters of OUT")
+    parser.add_argument("--compression", choices=("zlib", "zstd"), help="how; --compress alone: zlib")
+    parser.add_argument("-f", "--base-format", choices=("qcow2", "raw"), help="the format of BASE (default: probed)")
+    parser.add_argument("--partition", metavar="N", help="which partition grows (default: the root)")
+    parser.add_argument("--swap", choices=("drop", "move", "file"), help="what becomes of swap in the way (drop)")
+    parser.add_argument("--backend", choices=("auto", "guestfs", "direct"), help="who works inside (default: auto)")
+    parser.add_argument(
+        "--reproducible", action="store_true",
+        help="the same inputs give the same bytes, at the time of SOURCE_DATE_EPOCH, or that of the base",
+    )  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="put OUT in the place of what is there")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="look and plan, write nothing")
+
+
+def add_customizing(parser: argparse.ArgumentParser) -> None:
+    inside = parser.add_argument_group("inside the guest; texts may name {n}, {name}, and {{ variables }}")
+    inside.add_argument("--hostname", metavar="NAME", help="/etc/hostname and /etc/hosts")
+    inside.add_argument("--reset-machine-id", action="store_true", help="the first boot makes a new machine-id")
+    inside.add_argument("--remove-ssh-host-keys", action="store_true", help="the first boot makes new ones")
+    inside.add_argument(
+        "--ssh-key", action="append", default=[], metavar="[USER:]FILE", help="a public key that may log in (root)"
+    )
+    inside.add_argument(
+        "--password", action="append", default=[], metavar="USER:HOW",
+        help="file:FILE (first line, hashed here), hash:HASH (ready), or locked",
+    )  # fmt: skip
+    inside.add_argument("--copy", action="append", default=[], metavar=_COPY, help="a file, as it is (0644, root)")
+    inside.add_argument("--template", action="append", default=[], metavar=_COPY, help="the same, filled in (jinja2)")
+    inside.add_argument("--run", dest="commands_inside", action="append", default=[], metavar="COMMAND",
+                        help="a shell command as root in the guest's own tree; no network")  # fmt: skip
+    inside.add_argument("-e", dest="variables", action="append", default=[], metavar="NAME=VALUE", help="a variable")
+    inside.add_argument("--seed", action="store_true", help="a NoCloud seed for cloud-init beside OUT: OUT-seed.iso")
+    for name in ("user-data", "meta-data", "network-config"):
+        inside.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{name} of the seed")
+
+
+def recipe_of(arguments: argparse.Namespace) -> tuple[api.Recipe, Sequence[api.Output]]:
+    """The recipe, and the outputs that a recipe file names itself."""
+    from dataclasses import replace
+
+    from growdisk.api.provisioning.output_lists import as_template
+    from growdisk.api.provisioning.recipe import Output, Recipe
+    from growdisk.units import parse_size
+
+    recipe, outputs = Recipe(), tuple[Output, ...]()
+    if arguments.recipe is not None:
+        from growdisk.api.provisioning.recipe_file import load_recipe
+
+        file = load_recipe(arguments.recipe)
+        recipe, outputs = file.recipe, file.outputs
+    given = {name: value for name in _REPLACED if (value := getattr(arguments, name))}
+    if arguments.size is not None:
+        given["size"] = parse_size(arguments.size)
+    if arguments.hostname is not None:
+        given["hostname"] = as_template(arguments.hostname)
+    if (epoch := os.environ.get("SOURCE_DATE_EPOCH", "")).isdecimal():
+        given["epoch"] = int(epoch)
+    if (seed := _seed(arguments)) is not None:
+        given["seed"] = seed
+    return replace(
+        recipe, **given,
+        authorized_keys=(*recipe.authorized_keys, *map(_keys, arguments.ssh_key)),
+        passwords=(*recipe.passwords, *map(_password, arguments.password)),
+        files=(*recipe.files, *(_file(word) for word in arguments.copy),
+               *(_file(word, template=True) for word in arguments.template)),
+        commands=(*recipe.commands, *arguments.commands_inside),
+        variables={**recipe.variables, **dict(map(_variable, arguments.variables))},
+    ), outputs  # fmt: skip
+
+
+def _keys(word: str) -> KeysFor:
+    from growdisk.api.provisioning.recipe import KeysFor
+    from growdisk.api.provisioning.secret_files import text_in
+
+    user, colon, file = word.partition(":")
+    if not colon or not _USER.fullmatch(user):
+        user, file = "root", word
+    return KeysFor(user, text_in(Path(file)))
+
+
+def _password(word: str) -> PasswordFor:
+    """The clear text itself is no way to give it: every user of this machine could read it."""
+    from growdisk.api.provisioning.recipe import PasswordFor
+    from growdisk.api.provisioning.secret_files import password_in
+
+    user, _, rest = word.partition(":")
+    how, _, value = rest.partition(":")
+    if _USER.fullmatch(user) and how == "file" and value:
+        return PasswordFor(user, password_in(Path(value)))
+    if _USER.fullmatch(user) and how == "hash" and value:
+        return PasswordFor(user, hashed=value)
+    if _USER.fullmatch(user) and rest == "locked":
+        return PasswordFor(user, hashed="!")
+    raise UsageError(
+        "--password takes USER:file:FILE, USER:hash:HASH or USER:locked",
+        hint="put the password into a file: on a command line every user of this machine could read it",
+    )  # fmt: skip
+
+
+def _file(word: str, *, template: bool = False) -> FileInto:
+    from growdisk.api.provisioning.recipe import FileInto
+
+    source, *rest = word.split(":")
+    path, mode, owner, group = (*rest, *[""] * (4 - len(rest)))[:4]
+    if not source or not path or len(rest) > 4 or not re.fullmatch(r"[0-7]{0,4}", mode):
+        raise UsageError(f"cannot read '{word}'", hint=f"write {_COPY}, such as motd:/etc/motd:0644")
+    bits = int(mode or "644", 8)
+    return FileInto(path, Path(source).expanduser(), "", template, bits, owner or "root", group)
+
+
+def _variable(word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not equals or not name.isidentifier():
+        raise UsageError(f"cannot read -e {word}", hint="write -e NAME=VALUE")
+    return name, value
+
+
+def _seed(arguments: argparse.Namespace) -> Seed | None:
+    from growdisk.api.provisioning.recipe import Seed
+
+    files = (arguments.user_data, arguments.meta_data, arguments.network_config)
+    return Seed(*files) if arguments.seed or any(files) else None
