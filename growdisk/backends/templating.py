@@ -12,9 +12,11 @@ from typing import ClassVar
 import jinja2
 import jinja2.meta
 import jinja2.sandbox
+from jinja2 import nodes
 
 _LONGEST = 1 << 20  # what one multiplication may make, in items or characters
 _HIGHEST_POWER = 1024
+_FORGIVING = frozenset({"default", "d", "defined", "undefined"})
 
 Failure = jinja2.TemplateError
 Unknown = jinja2.UndefinedError
@@ -56,10 +58,17 @@ class Sandbox:
         self._environment.filters.update(filters)
         self._environment.tests.update(tests)
 
-    def names_in(self, text: str, *, expression: bool = False) -> set[str]:
-        """The variables that it asks for. Failure (jinja2's TemplateSyntaxError) where it cannot be read."""
+    def names_in(self, text: str, *, expression: bool = False) -> tuple[set[str], set[str]]:
+        """The variables that it asks for, and those of them that may be missing (`x is defined`, `x | default(1)`).
+
+        Failure (jinja2's TemplateSyntaxError) where it cannot be read.
+        """
         source = "{{ (" + text + ") }}" if expression else text
-        return set(jinja2.meta.find_undeclared_variables(self._environment.parse(source)))
+        tree = self._environment.parse(source)
+        self._environment.from_string(source)  # unknown filters and tests are found here
+        spared = (node for node in tree.find_all((nodes.Filter, nodes.Test)) if node.name in _FORGIVING)
+        optional = {node.node.name for node in spared if isinstance(node.node, nodes.Name)}
+        return set(jinja2.meta.find_undeclared_variables(tree)), optional
 
     def text(self, text: str, values: Mapping[str, object]) -> str:
         """A text with {{ expressions }} and {% statements %} filled in."""

@@ -15,7 +15,9 @@ from growdisk.cli.common_options import add_common
 from growdisk.cli.output import AnswerLost, Output, error_document, forget, help_width, prepare_streams
 from growdisk.errors import GrowdiskError, Refused, UsageError
 
-_VERBS = ("expand", "plan", "show", "status", "resume", "rollback", "commit", "script", "provision", "image", "doctor")
+_VERBS = (
+    "expand", "plan", "show", "status", "resume", "rollback", "commit", "script", "run", "provision", "image", "doctor",
+)  # fmt: skip
 _BUG, _INTERRUPTED = 1, 130
 
 

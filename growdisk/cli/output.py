@@ -20,7 +20,7 @@ from growdisk.errors import error_document as error_document
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from growdisk.cli.progress import Bar, StepLines
+    from growdisk.cli.progress import Bar, MovingTable, StepLines
 
 _PLAIN_WIDTH, _MAX_WIDTH, _MIN_WIDTH = 80, 120, 20
 
@@ -82,6 +82,13 @@ class Output:
             if text:
                 _say(f"  {label} {_one_line(text)}")
 
+    def failure(self, whose: str, error: Mapping[str, object]) -> None:
+        """The same of one of several, as its document (error_document)."""
+        _say(f"growdisk: {_one_line(whose)}: {_one_line(str(error.get('what', '')))}")
+        for label, name in (("why: ", "why"), ("do:  ", "do")):
+            if text := str(error.get(name) or ""):
+                _say(f"  {label} {_one_line(text)}")
+
     def steps(self) -> StepLines:
         """The observer of a run."""
         from growdisk.cli.progress import StepLines
@@ -93,6 +100,14 @@ class Output:
         from growdisk.cli.progress import Bar
 
         return Bar(title, moving=self._moving, plain=self._color == "never")
+
+    def moving_table(self, headings: Sequence[str]) -> MovingTable | None:
+        """Rows that change in place; None where nothing can move."""
+        if not self._moving:
+            return None
+        from growdisk.cli.progress import MovingTable
+
+        return MovingTable(headings, plain=self._color == "never")
 
     @property
     def _moving(self) -> bool:

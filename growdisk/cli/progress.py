@@ -5,7 +5,7 @@ rich is imported only when there is a terminal to move on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _SIGNS = {"done": "+", "skipped": "-", "failed": "!", "restored": "<"}
+_STYLES = {"changed": "yellow", "ok": "green", "failed": "red", "stuck": "bold red", "restored": "magenta"}
 
 
 class StepLines:
@@ -56,6 +57,42 @@ def _moving_line(*, plain: bool) -> Progress:
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
     return Progress(*columns, console=Console(stderr=True, no_color=plain or None), transient=True)
+
+
+class MovingTable:
+    """Rows that change in place, as a context manager. It has no thread: whoever shows it may have to fork."""
+
+    def __init__(self, headings: Sequence[str], *, plain: bool = False) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._headings = headings
+        self._console = Console(stderr=True, no_color=plain or None)
+        self._live = Live(console=self._console, auto_refresh=False)
+
+    def __enter__(self) -> MovingTable:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def show(self, rows: Sequence[Sequence[str]]) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False)
+        for heading in self._headings:
+            table.add_column(heading, no_wrap=True, overflow="ellipsis")
+        for row in rows:
+            table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        self._live.update(table, refresh=True)
+
+    def say(self, line: str) -> None:
+        """A line above the table."""
+        self._console.print(line, highlight=False, markup=False)
 
 
 class Bar:

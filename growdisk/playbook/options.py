@@ -13,8 +13,10 @@ from typing import ClassVar
 
 from growdisk.errors import UsageError
 from growdisk.playbook.specs import OptionSpec, OptionType, TaskSpec
+from growdisk.units import parse_size
 from growdisk.values import dataclass
 
+_SIZES = frozenset({"size", "at_least", "filesystem_at_least"})
 _TRUE, _FALSE = frozenset({"yes", "true", "on", "y", "t", "1"}), frozenset({"no", "false", "off", "n", "f", "0"})
 
 
@@ -113,6 +115,18 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), "")
 
 
+def check_option(spec: TaskSpec, name: str, value: object) -> None:
+    """UsageError where the task cannot take `value`: a size that is none, a word that is no choice."""
+    option = spec.option(name)
+    if option is None:
+        raise unknown_option(spec, name)
+    if value is None:
+        return
+    found = _checked(spec, option, value)
+    if name in _SIZES:
+        parse_size(str(found))
+
+
 def _checked(spec: TaskSpec, option: OptionSpec, value: object) -> object:
     found = _converted(spec, option, option.type, value)
     if option.choices and found not in option.choices:
@@ -126,10 +140,8 @@ def _converted(spec: TaskSpec, option: OptionSpec, kind: OptionType, value: obje
     match kind, value:
         case "str", str() | int() | float():
             return value if isinstance(value, str) else json.dumps(value)
-        case "bool", bool():
-            return value
-        case "bool", str() | int() if str(value).lower() in _TRUE | _FALSE:
-            return str(value).lower() in _TRUE
+        case "bool", _ if truth_of(value) is not None:
+            return truth_of(value)
         case "int", int() if not isinstance(value, bool):
             return value
         case "int", str() if value.strip().isdecimal():
@@ -144,6 +156,14 @@ def _converted(spec: TaskSpec, option: OptionSpec, kind: OptionType, value: obje
         f"{option.name} must be {_WORDS[kind]}, and is {json.dumps(value, default=str)}", hint=option.description,
         task=spec.qualified,
     )  # fmt: skip
+
+
+def truth_of(value: object) -> bool | None:
+    """True and false in all their spellings; None for what is neither."""
+    if isinstance(value, bool):
+        return value
+    word = str(value).lower()
+    return True if word in _TRUE else False if word in _FALSE else None
 
 
 def _listed(value: object) -> Sequence[object]:

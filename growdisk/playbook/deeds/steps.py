@@ -8,6 +8,7 @@ from growdisk.api.result import Result
 from growdisk.api.runs import expand
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
+from growdisk.planner.plan import decode_plan
 from growdisk.planner.planner import AllDone, Proposal, Proposer
 from growdisk.planner.single import grow_only, reread_only, resize_only, rewrite_only
 from growdisk.playbook.deeds.asked import format_of, goal_of, way_of
@@ -17,6 +18,7 @@ from growdisk.playbook.options import Options
 from growdisk.playbook.outcome import Outcome
 from growdisk.playbook.perform import Deed, Manner
 from growdisk.values import replace
+from growdisk.workflow.run_directory import RunDirectory
 
 
 def one_step(options: Options, manner: Manner, proposer: Proposer, goal: Goal | None = None) -> Result:
@@ -51,6 +53,14 @@ def _rewrite(options: Options, manner: Manner) -> Outcome:
 
     outcome = outcome_of(one_step(options, manner, watched))
     return replace(outcome, result={**outcome.result, **swaps})
+
+
+def swaps_of_run(directory: RunDirectory) -> dict[str, object]:
+    """The same of a run that is recorded beside its image: for who was not there when it was planned."""
+    plan = decode_plan(directory.plan_file.read_bytes())
+    contents = {part.number: part.content for part in plan.before.partitions if part.content is not None}
+    named = {number: (content.uuid, content.label) for number, content in contents.items() if content.kind == "swap"}
+    return swaps_between(plan.steps, named)
 
 
 DEEDS = {

@@ -1,0 +1,179 @@
+"""What a run of a playbook looks like: a table that moves on a terminal, a line a host elsewhere, one summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+
+from growdisk.cli.listing import printable
+from growdisk.cli.output import Output
+from growdisk.cli.progress import MovingTable
+from growdisk.playbook.events import Event, HostEnded, StepStarted, TaskEnded, TaskStarted
+from growdisk.playbook.reports import HostReport, TaskReport
+from growdisk.playbook.run import Ended, Watching
+from growdisk.values import dataclass, replace
+
+_HEADINGS = ("host", "state", "task", "", "time")
+_RESULTS = ("changed", "ok", "failed", "restored", "stuck")
+_DEBUG = "ansible.builtin.debug"
+
+
+@dataclass(frozen=True)
+class _Row:
+    state: str = "waiting"
+    task: str = ""
+    step: str = ""
+    began: float = 0.0
+    seconds: float = 0.0
+
+    def cells(self, host: str) -> tuple[str, ...]:
+        seconds = time.monotonic() - self.began if self.state == "running" else self.seconds
+        return printable(host), self.state, printable(self.task), self.step, f"{seconds:5.1f} s" if seconds else ""
+
+
+class FleetView:
+    """A context manager for as long as something may move."""
+
+    def __init__(self, output: Output, *, verbose: bool, check: bool, diff: bool) -> None:
+        self._output, self._verbose, self._check, self._diff = output, verbose, check, diff
+        self._table: MovingTable | None = None
+        self._rows: dict[str, _Row] = {}
+        self.watching = Watching(self._begins, self._hear, self._show)
+
+    def __enter__(self) -> FleetView:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._table is not None:
+            self._show()
+            self._table.__exit__(kind, error, trace)
+
+    def summed_up(self, ended: Ended) -> int:
+        """The end of it: returns the exit code."""
+        output = self._output
+        output.document(_document(ended, check=self._check))
+        for host in ended.hosts:
+            output.lines(self._told(host))
+        for host in ended.hosts:
+            if host.code and host.error:
+                output.failure(host.host, host.error)
+        output.lines([_summary(ended, check=self._check)])
+        return ended.code
+
+    # --- while it runs --------------------------------------------------------------------------
+
+    def _begins(self, hosts: list[str]) -> None:
+        self._rows = {host: _Row() for host in hosts}
+        table = self._output.moving_table(_HEADINGS)
+        if table is not None:
+            self._table = table.__enter__()
+
+    def _hear(self, event: Event) -> None:
+        row = self._rows.get(event.host, _Row())
+        match event:
+            case TaskStarted(host, number, total, name):
+                began = row.began or time.monotonic()
+                row = replace(row, state="running", task=f"{number}/{total} {name}", step="", began=began)
+            case StepStarted(host, name):
+                row = replace(row, step=name)
+            case TaskEnded(host, report):
+                if self._verbose:
+                    self._say(f"{host}: {_task_line(report)}")
+            case HostEnded(host, ended):
+                seconds = time.monotonic() - row.began if row.began else 0.0
+                row = replace(row, state=ended.result, step="", seconds=seconds)
+        self._rows[event.host] = row
+        if self._table is not None:
+            self._show()
+
+    def _say(self, line: str) -> None:
+        if self._table is not None:
+            self._table.say(line)
+        else:
+            self._output.note(line)
+
+    def _show(self) -> None:
+        if self._table is not None:
+            self._table.show([row.cells(host) for host, row in self._rows.items()])
+
+    # --- afterwards -----------------------------------------------------------------------------
+
+    def _told(self, host: HostReport) -> Iterator[str]:
+        """One line; below it what was asked to be seen: the plan, what debug said, the disks before and after."""
+        counts = [f"{host.count('changed')} changed", f"{host.count('ok')} ok"]
+        for state in ("failed", "ignored", "skipped"):
+            if number := host.count(state):
+                counts.append(f"{number} {state}")
+        seconds = sum(task.seconds for task in host.tasks)
+        yield f"{printable(host.host)}: {host.result}, {', '.join(counts)}, {seconds:.1f} s"
+        for task in host.tasks:
+            yield from self._task(task)
+
+    def _task(self, task: TaskReport) -> Iterator[str]:
+        if task.action == _DEBUG:
+            yield f"  {task.task}: {printable(task.message)}"
+        elif self._check:
+            yield f"  {_task_line(task)}"
+            yield from _planned(task.result or {})
+        if self._diff and task.diff is not None:
+            yield f"  {printable(task.task)}:"
+            yield from _difference(task.diff.before, task.diff.after)
+
+
+def _task_line(task: TaskReport) -> str:
+    item = f" ({printable(task.item)})" if task.item is not None else ""
+    first = (task.message.splitlines() or [""])[0]
+    return f"{printable(task.task)}{item}: {task.state}: {printable(first)}"
+
+
+def _planned(result: Mapping[str, object]) -> Iterator[str]:
+    steps = result.get("steps")
+    for step in steps if isinstance(steps, list) else ():
+        yield f"    {step['name']:<19} {step['detail']}"
+    lost = result.get("given_up")
+    for line in lost if isinstance(lost, list | tuple) else ():
+        yield f"    would be given up: {line}"
+
+
+def _difference(before: str, after: str) -> Iterator[str]:
+    import difflib
+
+    for line in difflib.unified_diff(before.splitlines(), after.splitlines(), "before", "after", n=9, lineterm=""):
+        yield f"    {printable(line)}"
+
+
+def _summary(ended: Ended, *, check: bool) -> str:
+    counts = {result: sum(host.result == result for host in ended.hosts) for result in _RESULTS}
+    if not ended.hosts:
+        return "no host: nothing to do"
+    words = ", ".join(f"{number} {result}" for result, number in counts.items() if number or result != "stuck")
+    stopped = "; stopped before all were begun" if ended.stopped else ""
+    checked = " (only looked at: nothing has been changed)" if check else ""
+    return f"{len(ended.hosts)} host{'s' if len(ended.hosts) > 1 else ''}: {words}{stopped}{checked}"
+
+
+def _document(ended: Ended, *, check: bool) -> dict[str, object]:
+    return {
+        "result": _word(ended), "code": ended.code, "check": check,
+        "summary": {result: sum(host.result == result for host in ended.hosts) for result in _RESULTS},
+        "stopped": ended.stopped, "hosts": [_host(host) for host in ended.hosts],
+    }  # fmt: skip
+
+
+def _word(ended: Ended) -> str:
+    for word in ("stuck", "failed", "restored", "changed"):
+        if any(host.result == word for host in ended.hosts):
+            return word
+    return "nochange"
+
+
+def _host(host: HostReport) -> dict[str, object]:
+    states = ("changed", "ok", "failed", "ignored", "skipped")
+    return {
+        "host": host.host, "result": host.result, "code": host.code,
+        **{state: host.count(state) for state in states},  # type: ignore[arg-type]
+        "tasks": [task.as_json() for task in host.tasks], **({"error": dict(host.error)} if host.error else {}),
+    }  # fmt: skip

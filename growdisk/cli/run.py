@@ -1,0 +1,107 @@
+"""growdisk run: a playbook, over as many images as it names."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from growdisk.cli.output import Output
+from growdisk.errors import UsageError
+
+if TYPE_CHECKING:
+    from growdisk.playbook.request import Request
+    from growdisk.playbook.run import Ended, Watching
+
+NAME = "run"
+HELP = "run a playbook: tasks on many images, in Ansible's YAML"
+_SHIPPED = Path(__file__).parents[2] / "playbooks"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("playbook", nargs="?", metavar="PLAYBOOK", help="a file, or the name of a shipped playbook")
+    parser.add_argument(
+        "-i", "--inventory", action="append", default=[], metavar="FILE",
+        help="hosts, groups and their variables, in Ansible's YAML or INI; may be given several times",
+    )  # fmt: skip
+    parser.add_argument(
+        "-e", "--extra-vars", action="append", default=[], metavar="k=v|@FILE",
+        help="variables that beat all others; may be given several times",
+    )  # fmt: skip
+    parser.add_argument(
+        "-l", "--limit", default="", metavar="HOSTS", help="only these hosts, groups or images (globs, !)"
+    )
+    parser.add_argument(
+        "-t", "--tags", action="append", default=[], metavar="TAGS", help="only tasks with one of these"
+    )
+    parser.add_argument("--skip-tags", action="append", default=[], metavar="TAGS", help="no tasks with one of these")
+    parser.add_argument("-C", "--check", action="store_true", help="write nothing, and say what would be done")
+    parser.add_argument("-D", "--diff", action="store_true", help="show each disk before and after")
+    parser.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="images at once (default: 1)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--resume", action="store_true", help="go on with a run of PLAYBOOK that was cut short")
+    which.add_argument("--undo", action="store_true", help="take back a run of PLAYBOOK that was cut short")
+    which.add_argument(
+        "--tasks", action="store_true", help="list the tasks that a playbook can have, and their options"
+    )
+    parser.epilog = (
+        "Shipped playbooks lie in playbooks/; each says at its top when to use it. Exit code: that of the worst host."
+    )
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    if arguments.tasks:
+        from growdisk.cli.task_list import document, lines
+
+        output.document(document())
+        output.lines(lines(output.width))
+        return 0
+    if arguments.playbook is None:
+        raise UsageError("no playbook is named", hint=f"name a file, or one of {', '.join(_shipped())}")
+    if arguments.jobs < 1:
+        raise UsageError("-j takes a number of images from 1 on", hint="-j 4")
+    path = _found(arguments.playbook)
+    if arguments.resume or arguments.undo:
+        from growdisk.playbook.run import resume_playbook
+
+        verb = "undo" if arguments.undo else "resume"
+        return _shown(arguments, output, lambda w: resume_playbook(path, w, arguments.jobs, undo=verb == "undo"))
+    from growdisk.playbook.run import run_playbook
+
+    request = _request(arguments, path)
+    return _shown(arguments, output, lambda watching: run_playbook(request, watching))
+
+
+def _shown(arguments: argparse.Namespace, output: Output, deed: Callable[[Watching], Ended]) -> int:
+    from growdisk.cli.fleet_view import FleetView
+
+    with FleetView(output, verbose=arguments.verbose, check=arguments.check, diff=arguments.diff) as view:
+        ended = deed(view.watching)
+    return view.summed_up(ended)
+
+
+def _request(arguments: argparse.Namespace, path: Path) -> Request:
+    from growdisk.playbook.request import Request, extra_vars
+
+    return Request(
+        path, tuple(arguments.inventory), extra_vars(arguments.extra_vars), arguments.limit,
+        frozenset(_words(arguments.tags)), frozenset(_words(arguments.skip_tags)), arguments.check, arguments.diff,
+        arguments.jobs,
+    )  # fmt: skip
+
+
+def _words(given: list[str]) -> Iterator[str]:
+    return (word.strip() for text in given for word in text.split(",") if word.strip())
+
+
+def _found(name: str) -> Path:
+    """A file; or a shipped playbook by its name."""
+    path = Path(name).expanduser()
+    if not path.exists() and "/" not in name and name.removesuffix(".yml") in _shipped():
+        return _SHIPPED / f"{name.removesuffix('.yml')}.yml"
+    return path
+
+
+def _shipped() -> list[str]:
+    return sorted(path.stem for path in _SHIPPED.glob("*.yml"))

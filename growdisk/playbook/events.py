@@ -1,0 +1,37 @@
+"""What the process of a host tells the one that waits for it."""
+
+from __future__ import annotations
+
+from growdisk.playbook.reports import HostReport, TaskReport
+from growdisk.values import dataclass
+
+
+@dataclass(frozen=True)
+class TaskStarted:
+    host: str
+    number: int
+    total: int
+    name: str
+
+
+@dataclass(frozen=True)
+class StepStarted:
+    """A step of the task's own run."""
+
+    host: str
+    name: str
+
+
+@dataclass(frozen=True)
+class TaskEnded:
+    host: str
+    report: TaskReport
+
+
+@dataclass(frozen=True)
+class HostEnded:
+    host: str
+    report: HostReport
+
+
+Event = TaskStarted | StepStarted | TaskEnded | HostEnded

@@ -1,0 +1,161 @@
+"""Variables and the expressions that ask for them.
+
+A text that is one {{ expression }} and nothing else becomes the value that it is; any other becomes a text. Variables
+may be made of others; they are worked out when they are asked for, and only those that are.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import ClassVar
+
+from growdisk.backends.templating import Failure, Sandbox
+from growdisk.backends.yaml_values import Place, is_list, is_mapping
+from growdisk.errors import Refused
+from growdisk.playbook.filters import FILTERS, TESTS
+from growdisk.values import dataclass
+
+
+class Omit:
+    """What `default(omit)` comes to: the option is as if it had not been written."""
+
+    def __str__(self) -> str:
+        return "omit"
+
+
+OMIT = Omit()
+
+
+@dataclass(eq=False)
+class TemplateFailed(Refused):
+    WHAT: ClassVar[str] = "{place}: cannot work out {text}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}"
+    place: Place | str
+    text: str
+    reason: str
+    hint: str = "mend the expression, or give what it asks for with -e NAME=VALUE"
+
+
+@cache
+def sandbox() -> Sandbox:
+    return Sandbox(FILTERS, TESTS)
+
+
+class Scope:
+    """All variables that one task sees. `layers` may hold templates, the last one wins; `final` values hold none."""
+
+    def __init__(self, layers: Sequence[Mapping[str, object]], final: Mapping[str, object]) -> None:
+        self._layers, self._final = tuple(layers), {**final, "omit": OMIT}
+        self._known: dict[str, object] = {}
+        self._being_found: list[str] = []
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._final or any(name in layer for layer in self._layers)
+
+    def with_final(self, values: Mapping[str, object]) -> Scope:
+        return Scope(self._layers, {**self._final, **values})
+
+    def with_layer(self, layer: Mapping[str, object]) -> Scope:
+        """Above all others but the final values."""
+        return Scope((*self._layers, layer), self._final)
+
+    def filled_in(self, value: object, place: Place | str) -> object:
+        """`value` with every expression in it worked out. TemplateFailed."""
+        if isinstance(value, str):
+            return self._text(value, place)
+        if is_mapping(value):
+            worked_out = ((str(key), self.filled_in(item, place)) for key, item in value.items())
+            return {key: item for key, item in worked_out if item is not OMIT}
+        if is_list(value):
+            return [item for item in (self.filled_in(each, place) for each in value) if item is not OMIT]
+        return value
+
+    def value(self, expression: str, place: Place | str) -> object:
+        """What an expression without braces comes to. TemplateFailed."""
+        try:
+            names, _ = sandbox().names_in(expression, expression=True)
+            return sandbox().value(expression, self._needed(names, place))
+        except TemplateFailed:
+            raise
+        except Exception as error:  # an expression may go wrong in as many ways as Python has
+            raise TemplateFailed(place, text=expression, reason=_reason(error)) from error
+
+    def holds(self, conditions: Sequence[str], place: Place | str) -> bool:
+        return all(bool(self.value(condition, place)) for condition in conditions)
+
+    def _text(self, text: str, place: Place | str) -> object:
+        if not is_template(text):
+            return text
+        if inner := lone_expression(text):
+            return self.value(inner, place)
+        try:
+            names, _ = sandbox().names_in(text)
+            return _structure(sandbox().text(text, self._needed(names, place)))
+        except TemplateFailed:
+            raise
+        except Exception as error:
+            raise TemplateFailed(place, text=text, reason=_reason(error)) from error
+
+    def _needed(self, names: set[str], place: Place | str) -> dict[str, object]:
+        return {name: self._variable(name, place) for name in names if name in self}
+
+    def _variable(self, name: str, place: Place | str) -> object:
+        if name in self._final:
+            return self._final[name]
+        if name in self._known:
+            return self._known[name]
+        if name in self._being_found:
+            around = " -> ".join([*self._being_found, name])
+            raise TemplateFailed(place, text=name, reason=f"it is made of itself: {around}")
+        self._being_found.append(name)
+        try:
+            raw = next(layer[name] for layer in reversed(self._layers) if name in layer)
+            self._known[name] = self.filled_in(raw, place)
+        finally:
+            self._being_found.pop()
+        return self._known[name]
+
+
+def is_template(text: str) -> bool:
+    return "{{" in text or "{%" in text or "{#" in text
+
+
+def lone_expression(text: str) -> str:
+    """The inside of `{{ … }}` where that is all there is; "" otherwise."""
+    stripped = text.strip()
+    if not (stripped.startswith("{{") and stripped.endswith("}}")):
+        return ""
+    inner = stripped[2:-2].strip().strip("-").strip()
+    return "" if any(mark in inner for mark in ("{{", "}}", "{%", "%}", "{#")) else inner
+
+
+def templates_in(value: object) -> Iterator[str]:
+    """All texts with expressions, however deep."""
+    if isinstance(value, str):
+        if is_template(value):
+            yield value
+    elif is_mapping(value):
+        for item in value.values():
+            yield from templates_in(item)
+    elif is_list(value):
+        for item in value:
+            yield from templates_in(item)
+
+
+def _structure(text: str) -> object:
+    """A text that looks like a list or a mapping becomes one, as with Ansible."""
+    if text.lstrip()[:1] in ("[", "{"):
+        try:
+            found: object = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return text
+        return found
+    return text
+
+
+def _reason(error: Exception) -> str:
+    word = "" if isinstance(error, Failure) else f"{type(error).__name__}: "
+    return f"{word}{' '.join(str(error).split())}"[:300]

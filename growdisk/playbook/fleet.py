@@ -1,0 +1,119 @@
+"""Runs a playbook over its hosts: a process a host, N at once, play after play.
+
+A process each: libparted and libguestfs keep state of their own, and what kills one must not harm the others. The
+parent has no threads, so that forking is sound. A host that fails is left out of the plays behind; the others go on.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from types import FrameType
+
+from growdisk.playbook.events import Event, HostEnded
+from growdisk.playbook.reports import HostReport
+from growdisk.values import dataclass
+from growdisk.workflow.stopping import SignalsStop, StopRequest
+
+_PATIENCE = 0.2  # seconds between two looks at who has something to say
+
+Work = Callable[[Callable[[Event], None], StopRequest], HostReport]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done for a host, in a process of its own."""
+
+    host: str
+    work: Work
+
+
+class Fleet:
+    """`tell` hears of all hosts; `tick` is called often, for a display that moves."""
+
+    def __init__(self, tell: Callable[[Event], None], tick: Callable[[], None]) -> None:
+        self._tell, self._tick = tell, tick
+        self._stopping = False
+        self._running: dict[Connection, tuple[Job, multiprocessing.process.BaseProcess]] = {}
+        self._ended: dict[str, HostReport] = {}
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    def run(self, jobs: Sequence[Job], at_once: int) -> dict[str, HostReport]:
+        """By host. Hosts that were not begun because of a signal are missing."""
+        self._ended = {}
+        waiting = list(jobs)
+        old = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        try:
+            while self._running or (waiting and not self._stopping):
+                while waiting and len(self._running) < max(at_once, 1) and not self._stopping:
+                    self._begin(waiting.pop(0))
+                self._listen()
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+        return self._ended
+
+    def _begin(self, job: Job) -> None:
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+        process = multiprocessing.get_context("fork").Process(target=_in_child, args=(job, theirs))
+        process.start()
+        theirs.close()
+        self._running[ours] = (job, process)
+
+    def _listen(self) -> None:
+        for connection in wait(list(self._running), _PATIENCE):
+            assert isinstance(connection, Connection)
+            try:
+                event: Event = connection.recv()
+            except (EOFError, OSError):
+                self._gone(connection)
+                continue
+            if isinstance(event, HostEnded):
+                self._ended[event.host] = event.report
+            self._tell(event)
+        self._tick()
+
+    def _gone(self, connection: Connection) -> None:
+        """The process has ended; where it did not say how its host ended, something has killed it."""
+        job, process = self._running.pop(connection)
+        connection.close()
+        process.join()
+        if job.host not in self._ended:
+            report = _lost(job.host, process.exitcode)
+            self._ended[job.host] = report
+            self._tell(HostEnded(job.host, report))
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._stopping = True
+        for _, process in self._running.values():
+            if process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGTERM)
+
+
+def _in_child(job: Job, connection: Connection) -> None:
+    """The host's process. Its parent may be gone: then nobody is told, and the work goes on."""
+
+    def tell(event: Event) -> None:
+        with suppress(OSError):
+            connection.send(event)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    with SignalsStop(StopRequest()) as stop:
+        report = job.work(tell, stop)
+    tell(HostEnded(job.host, report))
+
+
+def _lost(host: str, code: int | None) -> HostReport:
+    why = f"it was killed by signal {-code}" if code is not None and code < 0 else f"it ended with {code}"
+    do = "growdisk run PLAYBOOK --resume goes on with it; growdisk run PLAYBOOK --undo takes it back"
+    error = {"what": f"the process of {host} is gone", "why": why, "do": do, "code": 5}
+    return HostReport(host, "stuck", 5, (), {}, error)

@@ -1,0 +1,200 @@
+"""One play on one host: its tasks in order, each decision in the journal before it is acted on.
+
+A task that had ended when the process died is not done again; one that had begun is gone on with: what is half done in
+the image is finished by its own journal first. With growdisk_on_failure: play, a failure takes back all of the play.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from growdisk import api
+from growdisk.errors import GrowdiskError, NeedsUser, error_document
+from growdisk.playbook.events import Event, StepStarted, TaskEnded, TaskStarted
+from growdisk.playbook.options import truth_of
+from growdisk.playbook.outcome import Outcome
+from growdisk.playbook.perform import perform
+from growdisk.playbook.play_journal import PlayJournal
+from growdisk.playbook.plays import Task
+from growdisk.playbook.reports import HostReport, HostResult, TaskReport
+from growdisk.playbook.scopes import Setting
+from growdisk.playbook.specs import NAMESPACE, TASKS
+from growdisk.playbook.task_run import Done, TaskRun
+from growdisk.playbook.unfinished import finished_before, state_before
+from growdisk.playbook.way_back import WayBack
+from growdisk.values import replace
+from growdisk.workflow.stopping import StopRequest
+
+_CREATES = {"convert": "dest", "provision": "dest", "image": "image"}
+
+
+class HostRun:
+    """`tell` hears of everything; `journal` is None in check mode; `run` names the run, for what lies beside images."""
+
+    def __init__(
+        self, setting: Setting, facts: Mapping[str, object], journal: PlayJournal | None, run: str,
+        tell: Callable[[Event], None], stop: StopRequest,
+    ) -> None:  # fmt: skip
+        self._setting, self._facts, self._journal, self._run = setting, dict(facts), journal, run
+        self._tell, self._stop = tell, stop
+        self._reports: list[TaskReport] = []
+        self._files = setting.files(facts)
+        self._how_far = setting.how_far_back(setting.scope(facts))
+        self._tasks = [(n, task) for n, task in enumerate(setting.play.tasks) if setting.request.takes(task)]
+
+    def run(self) -> HostReport:
+        """To the end of the play, or back."""
+        if self._journal is not None:
+            self._journal.begin()
+            if self._journal.going_back:
+                return self._gone_back(self._journal.failure)
+        for position, (number, task) in enumerate(self._tasks, start=1):
+            done = self._done(position, number, task)
+            if done.failed is not None:
+                return self._failed(done.failed)
+        changed = any(report.state == "changed" for report in self._reports)
+        return self._ended("changed" if changed else "ok", 0, None)
+
+    def undo(self) -> HostReport:
+        """Take back what a play that was cut short did to its images."""
+        assert self._journal is not None
+        for before in self._journal.half_done():
+            if before.image is not None and "rollback" in api.status(before.image).next:
+                api.rollback(before.image, None, _Watcher(self), self._stop)
+        asked = {"what": "taken back, as asked", "why": "", "do": "", "code": 0}
+        self._journal.goes_back(asked)
+        return self._gone_back(asked)
+
+    def _done(self, position: int, number: int, task: Task) -> Done:
+        scope = self._setting.scope_of(task, self._facts, self._files)
+        self._tell(TaskStarted(self._setting.host.name, position, len(self._tasks), task.name))
+        task_run = TaskRun(
+            self._setting.play.name, task, scope, self._deed_of(number), ignoring=self._setting.play.ignore_errors
+        )
+        journal = self._journal
+        if journal is not None and (kept := journal.task_done(number)) is not None:
+            done = kept
+        else:
+            done = self._run_unless_stopped(task_run)
+            if journal is not None and done.failed is None:
+                journal.task_ended(number, done)
+        self._reports += done.reports
+        for report in done.reports:
+            self._tell(TaskEnded(self._setting.host.name, report))
+        self._facts |= {**done.facts, **({task.register: done.registered} if task.register else {})}
+        return done
+
+    def _run_unless_stopped(self, task_run: TaskRun) -> Done:
+        try:
+            self._stop.check()
+        except GrowdiskError as error:
+            return task_run.refused(error)
+        return task_run.run()
+
+    def _deed_of(self, number: int) -> Callable[[Task, Mapping[str, object], str], Outcome]:
+        """Tasks of growdisk, recorded."""
+        return lambda task, options, item: self._deed(f"{number}.{item}", task, options)
+
+    def _deed(self, key: str, task: Task, options: Mapping[str, object]) -> Outcome:
+        name = task.action.removeprefix(f"{NAMESPACE}.")
+        check = self._setting.request.check or truth_of(task.check_mode) is True
+        chosen = dict(options)
+        if self._how_far == "none" and TASKS[name].option("snapshots") is not None:
+            chosen.setdefault("snapshots", "none")
+        journal = self._journal
+        if check or journal is None or not TASKS[name].writes:
+            return self._performed(name, chosen, check=check)
+        before = journal.item_begun(key)
+        if before is not None:
+            outcome = finished_before(before.image, before.run, chosen, self._stop, _Watcher(self))
+            if outcome is not None:
+                return outcome
+        image = _path(chosen, "image")
+        self._make_way_back(image)
+        creates = _path(chosen, _CREATES.get(name, ""))
+        made = creates if creates is not None and not creates.exists() else None
+        before = before or state_before(image, made)
+        journal.item_begins(key, before)
+        outcome = self._performed(name, before.pinned(name, chosen), check=False)
+        return replace(outcome, changed=True) if before.made is not None and not outcome.failed else outcome
+
+    def _performed(self, name: str, options: Mapping[str, object], *, check: bool) -> Outcome:
+        return perform(name, options, check=check, observer=_Watcher(self), stop=self._stop)
+
+    def _make_way_back(self, image: Path | None) -> None:
+        if self._how_far != "play" or image is None or not image.exists() or self._journal is None:
+            return
+        self._journal.makes_way_back(image)
+        self._way_back(image).take()
+
+    def _way_back(self, image: Path) -> WayBack:
+        return WayBack(image, self._run, self._setting.number)
+
+    # --- the end --------------------------------------------------------------------------------
+
+    def _failed(self, report: TaskReport) -> HostReport:
+        error = report.error or {}
+        if self._journal is not None and self._how_far == "play" and report.code != NeedsUser.exit_code:
+            self._journal.goes_back(error)
+            return self._gone_back(error)
+        if report.code == NeedsUser.exit_code:
+            return self._ended("stuck", report.code, error)
+        restored = (report.result or {}).get("result") == "restored"
+        touched = any(each.state == "changed" for each in self._reports)
+        # Refused means that nothing is touched; tasks before this one have touched something.
+        code = 4 if touched and report.code == 3 else report.code
+        return self._ended("restored" if restored and not touched else "failed", code, error)
+
+    def _gone_back(self, error: Mapping[str, object]) -> HostReport:
+        """All images of the play as they were, newest first; what it made is gone."""
+        assert self._journal is not None
+        failures = []
+        touched = self._journal.ways_back()
+        for image in reversed(touched):
+            try:
+                self._way_back(image).restore()
+            except (GrowdiskError, OSError) as wrong:
+                failures.append({**error_document(wrong)} if isinstance(wrong, GrowdiskError) else {"what": str(wrong)})
+        for path in self._journal.made():
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        if failures:
+            why = f"{error.get('what')}; and going back failed: {failures[0].get('what')}"
+            stuck = {"what": "the play could not be taken back", "why": why, "do": "growdisk run PLAYBOOK --undo"}
+            return HostReport(
+                self._setting.host.name, "stuck", 5, tuple(self._reports), self._facts, {**stuck, "code": 5}
+            )
+        changed = bool(touched) or bool(self._journal.made())
+        code = int(str(error.get("code", 4)))
+        return self._ended("restored" if changed else "failed", 4 if changed and code == 3 else code, error)
+
+    def _ended(self, result: HostResult, code: int, error: Mapping[str, object] | None) -> HostReport:
+        report = HostReport(self._setting.host.name, result, code, tuple(self._reports), self._facts, error)
+        if self._journal is not None:
+            for image in self._journal.ways_back() if result in ("ok", "changed") else ():
+                self._way_back(image).forget()
+            self._journal.ended(report)
+        return report
+
+    def step_started(self, name: str) -> None:
+        self._tell(StepStarted(self._setting.host.name, name))
+
+
+class _Watcher:
+    """The engine's observer."""
+
+    def __init__(self, run: HostRun) -> None:
+        self._run = run
+
+    def step_started(self, number: int, total: int, name: str, description: str) -> None:
+        self._run.step_started(name)
+
+    def step_ended(self, name: str, state: str, seconds: float, detail: str) -> None:
+        """The task's own report says it."""
+
+
+def _path(options: Mapping[str, object], name: str) -> Path | None:
+    value = options.get(name) if name else None
+    return Path(str(value)).expanduser() if value else None

@@ -1,0 +1,128 @@
+"""Whom a play is for: images by path or glob, machines of libvirt, hosts and groups of inventories."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from growdisk.backends.yaml_values import BadFile, Place
+from growdisk.errors import UsageError
+from growdisk.playbook.expressions import Scope
+from growdisk.playbook.inventory import Inventory
+from growdisk.playbook.options import nearest
+from growdisk.playbook.plays import Play, Vars
+from growdisk.playbook.request import Request
+from growdisk.values import dataclass
+
+LOCAL = "localhost"
+_DOMAIN = "domain:"
+_IMAGES = (".qcow2", ".qcow", ".raw", ".img")
+_GLOB = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class Host:
+    """`vars` are those of the inventory; an image's path is one of them. `groups` are names."""
+
+    name: str
+    vars: Vars
+    groups: tuple[str, ...] = ()
+
+
+def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
+    """In the order in which they are named, each once. BadFile where nothing is meant; --limit is applied."""
+    scope = Scope((play.vars, request.extra), {"groups": {k: list(v) for k, v in inventory.groups.items()}})
+    found: dict[str, Host] = {}
+    for written in play.hosts:
+        pattern = scope.filled_in(written, play.place)
+        for each in pattern if isinstance(pattern, list) else [pattern]:
+            _add(str(each), found, inventory, play.place)
+    return [host for host in found.values() if _within(host, request.limit)]
+
+
+def refuse_empty_limit(request: Request, hosts: Sequence[Host]) -> None:
+    if request.limit and not hosts:
+        raise UsageError(
+            f"no host matches --limit {request.limit}", hint="name a host, a group or an image of the plays"
+        )
+
+
+def _add(pattern: str, found: dict[str, Host], inventory: Inventory, place: Place) -> None:
+    if pattern.startswith(_DOMAIN):
+        name = pattern.removeprefix(_DOMAIN)
+        found.setdefault(pattern, Host(pattern, {"domain": name}))
+    elif _is_path(pattern, inventory):
+        for path in _images(pattern, place):
+            found.setdefault(path, Host(path, {"image": path}))
+    else:
+        for name in _chosen(pattern, inventory, place):
+            known = inventory.hosts.get(name, {})
+            found.setdefault(name, Host(name, known, tuple(inventory.groups_of(name)) if known else ()))
+
+
+def _is_path(pattern: str, inventory: Inventory) -> bool:
+    if pattern in inventory.hosts or pattern in inventory.groups:
+        return False
+    return "/" in pattern or pattern.endswith(_IMAGES) or Path(pattern).is_file()
+
+
+def _images(pattern: str, place: Place) -> Iterator[str]:
+    path = Path(pattern).expanduser()
+    if not _GLOB.search(pattern) or path.exists():
+        if not path.exists():
+            raise BadFile(f"there is no image {pattern}", place=place, hint="check the path")
+        yield str(path)
+        return
+    matching = sorted(name for name in glob.glob(str(path)) if not Path(name).is_dir())  # noqa: PTH207  absolute or not
+    if not matching:
+        raise BadFile(f"no image matches {pattern}", place=place, hint="check the pattern; nothing has been touched")
+    yield from matching
+
+
+def _chosen(pattern: str, inventory: Inventory, place: Place) -> Iterator[str]:
+    """`guests:!web03`, `web*,db1`, `guests:&east`."""
+    chosen: dict[str, None] = {}
+    for word in filter(None, (word.strip() for word in re.split(r"[,:]", pattern))):
+        names = _matching(word.lstrip("!&"), inventory)
+        if not names and not word.startswith(("!", "&")):
+            raise _nobody(word, inventory, place)
+        if word.startswith("!"):
+            chosen = {name: None for name in chosen if name not in names}
+        elif word.startswith("&"):
+            chosen = {name: None for name in chosen if name in names}
+        else:
+            chosen.update(dict.fromkeys(names))
+    yield from chosen
+
+
+def _matching(word: str, inventory: Inventory) -> list[str]:
+    groups: Mapping[str, Sequence[str]] = inventory.groups
+    found = dict.fromkeys(name for group in fnmatch.filter(groups, word) for name in groups[group])
+    found.update(dict.fromkeys(fnmatch.filter(inventory.hosts, word)))
+    if word == LOCAL and not found:
+        found[LOCAL] = None  # there without being named, as with Ansible
+    return list(found)
+
+
+def _nobody(word: str, inventory: Inventory, place: Place) -> BadFile:
+    known = [*inventory.groups, *inventory.hosts]
+    if known == ["all"] or not known:
+        hint = "name images by path or glob, domain:NAME, or give an inventory with -i"
+    else:
+        near = nearest(word, known)
+        hint = f"write {near}" if near else f"the inventory has: {', '.join(known[:20])}"
+    return BadFile(f"there is no host or group '{word}'", place=place, hint=hint)
+
+
+def _within(host: Host, limit: str) -> bool:
+    if not limit:
+        return True
+    words = [word.strip() for word in limit.split(",") if word.strip()]
+    names = (host.name, Path(host.name).name, *host.groups)
+    taken = [word for word in words if not word.startswith("!")]
+    spared = [word[1:] for word in words if word.startswith("!")]
+    wanted = not taken or any(fnmatch.fnmatch(name, word) for name in names for word in taken)
+    return wanted and not any(fnmatch.fnmatch(name, word) for name in names for word in spared)

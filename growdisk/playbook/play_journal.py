@@ -1,0 +1,135 @@
+"""The journal of one play on one host: which task is next is decided by it alone.
+
+begin · (snapshotting IMAGE · applying TASK.ITEM)* · verified TASK · … · done
+                                                     └ failed · rollback · undone
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from growdisk.playbook.outcome import Diff
+from growdisk.playbook.reports import HostReport, TaskReport
+from growdisk.playbook.task_run import Done
+from growdisk.playbook.unfinished import Before
+from growdisk.workflow.journal import Event, Journal, Record
+
+_ENDS = frozenset({Event.DONE, Event.UNDONE})
+
+
+class PlayJournal:
+    """The journal at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self._journal = Journal(path)
+
+    # --- what it says ---------------------------------------------------------------------------
+
+    @property
+    def has_begun(self) -> bool:
+        return bool(self._journal.records)
+
+    @property
+    def going_back(self) -> bool:
+        return any(record.event is Event.ROLLBACK for record in self._journal.records)
+
+    @property
+    def failure(self) -> Mapping[str, object]:
+        """The error for which it goes back."""
+        return next((_loaded(record) for record in self._of(Event.ROLLBACK)), {})
+
+    def ended_before(self) -> HostReport | None:
+        """The report of a play that has ended on this host."""
+        last = next((record for record in self._journal.records if record.event in _ENDS), None)
+        return _host_report(_loaded(last)) if last is not None else None
+
+    def task_done(self, number: int) -> Done | None:
+        """How a task ended that need not be done again."""
+        found = [record for record in self._of(Event.VERIFIED) if record.step == str(number)]
+        return _done(_loaded(found[-1])) if found else None
+
+    def item_begun(self, key: str) -> Before | None:
+        """How it was before a task, or an item of its loop, that has begun."""
+        found = [record for record in self._of(Event.APPLYING) if record.step == key]
+        return _before(_loaded(found[0])) if found else None
+
+    def half_done(self) -> list[Before]:
+        """What had begun and not ended."""
+        ended = {record.step for record in self._of(Event.VERIFIED)}
+        begun = [record for record in self._of(Event.APPLYING) if str(record.step).split(".")[0] not in ended]
+        return [_before(_loaded(record)) for record in begun]
+
+    def ways_back(self) -> list[Path]:
+        """Images that the play can be taken back on, in the order in which they were touched."""
+        return [Path(str(record.step)) for record in self._of(Event.SNAPSHOTTING)]
+
+    def made(self) -> list[Path]:
+        """Files that were not there before the play."""
+        begun = (_before(_loaded(record)) for record in self._of(Event.APPLYING))
+        return [before.made for before in begun if before.made is not None]
+
+    # --- what is said to it ---------------------------------------------------------------------
+
+    def begin(self) -> None:
+        if not self.has_begun:
+            self._journal.append(Record(Event.BEGIN))
+
+    def makes_way_back(self, image: Path) -> None:
+        if image not in self.ways_back():
+            self._journal.append(Record(Event.SNAPSHOTTING, str(image)))
+
+    def item_begins(self, key: str, before: Before) -> None:
+        if self.item_begun(key) is None:
+            self._journal.append(Record(Event.APPLYING, key, facts=_dumped(asdict(before))))
+
+    def task_ended(self, number: int, done: Done) -> None:
+        self._journal.append(Record(Event.VERIFIED, str(number), facts=_dumped(asdict(done))))
+
+    def goes_back(self, error: Mapping[str, object]) -> None:
+        if not self.going_back:
+            self._journal.append(Record(Event.ROLLBACK, detail=str(error.get("what", "")), facts=_dumped(dict(error))))
+
+    def ended(self, report: HostReport) -> None:
+        event = Event.UNDONE if report.result == "restored" else Event.DONE
+        self._journal.append(Record(event, facts=_dumped(asdict(report))))
+
+    def _of(self, event: Event) -> Iterator[Record]:
+        return (record for record in self._journal.records if record.event is event)
+
+
+def _dumped(value: Mapping[str, object]) -> dict[str, int | str]:
+    return {"value": json.dumps(value, default=str)}
+
+
+def _loaded(record: Record) -> dict[str, object]:
+    found: object = json.loads(str(record.facts["value"]))
+    assert isinstance(found, dict)
+    return found
+
+
+def _before(found: dict[str, object]) -> Before:
+    image, made = found["image"], found["made"]
+    return Before(
+        Path(str(image)) if image else None, str(found["run"]), int(str(found["size"])),
+        Path(str(made)) if made else None,
+    )  # fmt: skip
+
+
+def _done(found: dict[str, object]) -> Done:
+    registered, facts = found["registered"], found["facts"]
+    assert isinstance(registered, dict) and isinstance(facts, dict)
+    return Done(tuple(_reports(found["reports"])), registered, facts)
+
+
+def _host_report(found: dict[str, object]) -> HostReport:
+    return HostReport(**{**found, "tasks": tuple(_reports(found["tasks"]))})  # type: ignore[arg-type]
+
+
+def _reports(found: object) -> Iterator[TaskReport]:
+    assert isinstance(found, list)
+    for each in found:
+        diff = each.get("diff")
+        yield TaskReport(**{**each, "diff": Diff(**diff) if diff else None})

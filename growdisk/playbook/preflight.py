@@ -1,0 +1,186 @@
+"""A look at a play on one host before anything runs: all that can be known beforehand of what would go wrong.
+
+Names that nobody defines, expressions that fail, options that are no sizes or no choices, images that are not there.
+What hangs on the result of an earlier task is left out; it is looked at when its turn comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from growdisk.backends.yaml_values import BadFile, Place
+from growdisk.errors import GrowdiskError, Refused
+from growdisk.playbook.expressions import OMIT, Scope, TemplateFailed, sandbox, templates_in
+from growdisk.playbook.options import check_option, nearest
+from growdisk.playbook.plays import Task
+from growdisk.playbook.scopes import Setting
+from growdisk.playbook.specs import NAMESPACE, TASKS
+from growdisk.values import dataclass
+
+_MADE_BY = {"convert": ("dest",), "provision": ("dest",), "image": ("image",)}
+_READ = ("image", "base")
+
+
+@dataclass(eq=False)
+class ImageTwice(Refused):
+    WHAT: ClassVar[str] = "{image} would be worked on by {first} and by {second} at once"
+    WHY: ClassVar[str] = "both are hosts of the play '{play}'"
+    DO: ClassVar[str] = "name it once; nothing has been touched"
+    image: Path
+    first: str
+    second: str
+    play: str
+
+
+@dataclass(frozen=True)
+class Looked:
+    """The images that a play touches on a host, as far as they are known before it runs."""
+
+    images: tuple[Path, ...]
+
+
+def look_ahead(setting: Setting, made: set[Path], given: Iterable[str]) -> Looked:
+    """BadFile, TemplateFailed or a UsageError, naming the place.
+
+    `made` are files that will be there by then, `given` names that earlier plays will have registered.
+    """
+    return _Look(setting, made, given).run()
+
+
+def refuse_twice(play: str, looked: Mapping[str, Looked]) -> None:
+    """No two hosts of a play may touch one image."""
+    owners: dict[Path, str] = {}
+    for host, each in looked.items():
+        for image in each.images:
+            first = owners.setdefault(image, host)
+            if first != host:
+                raise ImageTwice(image, first=first, second=host, play=play)
+
+
+class _Look:
+    def __init__(self, setting: Setting, made: set[Path], given: Iterable[str]) -> None:
+        self._setting, self._made = setting, made
+        self._facts: dict[str, object] = {}
+        self._files = setting.files({})
+        tasks = [task for task in setting.play.tasks if setting.request.takes(task)]
+        self._tasks = tasks
+        self._later = {*given_by(tasks), *given}
+        self._spared = {name for task in tasks for _, spared in _names(task) for name in spared}
+
+    def run(self) -> Looked:
+        self._setting.how_far_back(self._setting.scope(self._facts))
+        images: dict[Path, None] = {}
+        for task in self._tasks:
+            scope = self._setting.scope_of(task, self._facts, self._files)
+            loop = self._loop_names(task)
+            self._refuse_unknown(task, scope, loop)
+            if not self._is_skipped(task, scope, loop):
+                images.update(dict.fromkeys(self._options(task, scope, loop)))
+        return Looked(tuple(images))
+
+    def _loop_names(self, task: Task) -> set[str]:
+        control = task.loop_control
+        return {control.loop_var, control.index_var} - {""} if task.loop is not None else set()
+
+    def _refuse_unknown(self, task: Task, scope: Scope, loop: set[str]) -> None:
+        for names, _ in _names(task):
+            for name in sorted(names - self._later - loop - self._spared):
+                if name not in scope:
+                    raise _unknown_name(name, task, scope, self._setting)
+
+    def _is_skipped(self, task: Task, scope: Scope, loop: set[str]) -> bool:
+        known = [each for each in task.when if not self._hangs_on_later(each, loop, expression=True)]
+        return not scope.holds(known, task.place)
+
+    def _options(self, task: Task, scope: Scope, loop: set[str]) -> Iterator[Path]:
+        """The images that it touches."""
+        name = task.action.removeprefix(f"{NAMESPACE}.")
+        for option, value in task.options.items():
+            if any(self._hangs_on_later(text, loop) for text in templates_in(value)):
+                continue
+            found = scope.filled_in(value, task.place_of(option))
+            if name in TASKS and found is not OMIT:
+                self._check(name, task, option, found)
+                yield from self._touched(name, task, option, found)
+
+    def _check(self, name: str, task: Task, option: str, value: object) -> None:
+        try:
+            check_option(TASKS[name], option, value)
+        except GrowdiskError as error:
+            place = task.place_of(option)
+            raise BadFile(error.what, place=place, reason=error.why, hint=error.what_to_do) from error
+
+    def _touched(self, name: str, task: Task, option: str, value: object) -> Iterator[Path]:
+        path = Path(str(value)).expanduser().resolve() if option in (*_READ, "dest") and value else None
+        if path is None:
+            return
+        if option in _MADE_BY.get(name, ()):
+            self._made.add(path)
+        elif option in _READ and not path.exists() and path not in self._made:
+            hint = "check the path; nothing has been touched"
+            raise BadFile(f"there is no image {value}", place=task.place_of(option), hint=f"{self._whose()}{hint}")
+        if TASKS[name].writes and option != "base" and not (name == "convert" and option == "image"):
+            yield path
+
+    def _whose(self) -> str:
+        return f"it is that of {self._setting.host.name}: " if self._setting.host.groups else ""
+
+    def _hangs_on_later(self, text: str, loop: set[str], *, expression: bool = False) -> bool:
+        """Also by way of a variable that is made of such a result."""
+        return bool(self._asked_for(text, expression=expression) & (self._later | loop))
+
+    def _asked_for(self, text: str, *, expression: bool = False) -> set[str]:
+        found: set[str] = set()
+        names, _ = sandbox().names_in(text, expression=expression)
+        variables = {**self._setting.host.vars, **self._setting.play.vars, **self._files, **self._setting.request.extra}
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                for inner in templates_in(variables.get(name)):
+                    waiting += sandbox().names_in(inner)[0]
+        return found
+
+
+def _names(task: Task) -> Iterator[tuple[set[str], set[str]]]:
+    """The names that its expressions ask for, and those that may be missing. Its own result is there by then."""
+    own = {task.register} if task.register else set()
+    for text in templates_in([dict(task.options), dict(task.vars), task.loop, task.name]):
+        yield sandbox().names_in(text)
+    conditions = (*task.when, *(task.failed_when or ()), *(task.changed_when or ()), *_conditions_in(task))
+    for condition in conditions:
+        names, spared = sandbox().names_in(condition, expression=True)
+        yield names - own, spared
+
+
+def _conditions_in(task: Task) -> Iterator[str]:
+    that = task.options.get("that", ())
+    if task.action.endswith("builtin.assert"):
+        yield from (str(each) for each in (that if isinstance(that, list) else [that]))
+    if task.action.endswith("builtin.debug") and "var" in task.options:
+        yield str(task.options["var"])
+
+
+def given_by(tasks: Sequence[Task]) -> Iterator[str]:
+    """Names that are there only when tasks have run."""
+    for task in tasks:
+        if task.register:
+            yield task.register
+        if task.action.endswith(".set_fact"):
+            yield from task.options
+        if task.action == f"{NAMESPACE}.facts":
+            yield "growdisk_disk"
+
+
+def _unknown_name(name: str, task: Task, scope: Scope, setting: Setting) -> TemplateFailed:
+    known = [*setting.play.vars, *setting.host.vars, *setting.request.extra, "inventory_hostname"]
+    near = nearest(name, known)
+    hint = f"write {near}" if near else f"give it with -e {name}=VALUE, or in the inventory"
+    place: Place = task.place
+    for option, value in task.options.items():
+        if any(name in sandbox().names_in(text)[0] for text in templates_in(value)):
+            place = task.place_of(option)
+    return TemplateFailed(place, text=name, reason=f"'{name}' is undefined for {setting.host.name}", hint=hint)

@@ -1,0 +1,80 @@
+"""How tasks and hosts ended, as values that travel between processes and become the summary and --json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from growdisk.playbook.outcome import Diff
+from growdisk.values import dataclass
+
+State = Literal["ok", "changed", "failed", "ignored", "skipped"]
+HostResult = Literal["ok", "changed", "failed", "restored", "stuck"]
+
+# From the best to the worst: a host that needs somebody is worse than one that is as it was; a bug is worst.
+_SEVERITY = (0, 2, 3, 4, 130, 5, 1)
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """One task on one host, or one item of its loop. `error` is what --json shows of an error, `code` its exit code."""
+
+    play: str
+    task: str
+    action: str
+    state: State
+    message: str
+    seconds: float = 0.0
+    item: str | None = None
+    result: Mapping[str, object] | None = None
+    diff: Diff | None = None
+    error: Mapping[str, object] | None = None
+    code: int = 0
+
+    def as_json(self) -> dict[str, object]:
+        shown: dict[str, object] = {
+            "play": self.play, "task": self.task, "action": self.action, "state": self.state, "message": self.message,
+            "seconds": round(self.seconds, 3),
+        }  # fmt: skip
+        if self.item is not None:
+            shown["item"] = self.item
+        if self.result is not None:
+            shown["result"] = dict(self.result)
+        if self.diff is not None:
+            shown["diff"] = {"before": self.diff.before, "after": self.diff.after}
+        if self.error is not None:
+            shown["error"] = dict(self.error)
+        return shown
+
+
+@dataclass(frozen=True)
+class HostReport:
+    """One host of one play. `facts` are what its tasks registered and set, for the plays behind."""
+
+    host: str
+    result: HostResult
+    code: int
+    tasks: tuple[TaskReport, ...]
+    facts: Mapping[str, object]
+    error: Mapping[str, object] | None = None
+
+    def count(self, *states: State) -> int:
+        return sum(task.state in states for task in self.tasks)
+
+
+def together(host: str, reports: Sequence[HostReport]) -> HostReport:
+    """All that a host went through, play by play, as one report."""
+    last = next((report for report in reversed(reports) if report.code), reports[-1])
+    changed = any(report.result == "changed" for report in reports)
+    result: HostResult = last.result if last.code or not changed else "changed"
+    tasks = tuple(task for report in reports for task in report.tasks)
+    return HostReport(host, result, last.code, tasks, reports[-1].facts, last.error)
+
+
+def worst(codes: Sequence[int]) -> int:
+    """The exit code of them all."""
+    return max(codes, key=_severity, default=0)
+
+
+def _severity(code: int) -> int:
+    return _SEVERITY.index(code) if code in _SEVERITY else len(_SEVERITY)

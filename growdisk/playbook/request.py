@@ -1,0 +1,91 @@
+"""What was asked of `growdisk run`, and the variables of the command line."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from growdisk.backends.yaml_values import BadFile, parse_yaml, read_yaml
+from growdisk.errors import UsageError
+from growdisk.playbook.fields import is_name
+from growdisk.playbook.plays import Task, Vars
+from growdisk.values import dataclass, field
+
+
+@dataclass(frozen=True)
+class Request:
+    """`extra` beats every other variable. `tags` empty: all tasks but those tagged never."""
+
+    playbook: Path
+    inventories: tuple[str, ...] = ()
+    extra: Vars = field(default_factory=dict)
+    limit: str = ""
+    tags: frozenset[str] = frozenset()
+    skip_tags: frozenset[str] = frozenset()
+    check: bool = False
+    diff: bool = False
+    jobs: int = 1
+
+    def takes(self, task: Task) -> bool:
+        """Ansible's rules, with its words always, never, all, tagged and untagged."""
+        tags = task.tags
+        special = {"tagged"} if tags - {"always", "never"} else {"untagged"}
+        if self.skip_tags & (tags | special) and not ("always" in tags and "always" not in self.skip_tags):
+            return False
+        if "always" in tags:
+            return True
+        if "never" in tags:
+            return bool(tags & self.tags)
+        wanted = self.tags or {"all"}
+        return bool(wanted & (tags | special | {"all"}))
+
+
+def extra_vars(words: Sequence[str]) -> dict[str, object]:
+    """`k=v k2=v2`, `@FILE`, or a mapping in YAML or JSON; later ones win."""
+    found: dict[str, object] = {}
+    for word in words:
+        text = word.strip()
+        if text.startswith("@"):
+            found |= file_vars(Path(text[1:]).expanduser())
+        elif text.startswith("{"):
+            found |= _mapping(text)
+        else:
+            found |= _pairs(text)
+    for name in found:
+        if not is_name(name):
+            raise UsageError(f"-e: '{name}' cannot be the name of a variable", hint="use letters, digits and _")
+    return found
+
+
+def file_vars(path: Path) -> dict[str, object]:
+    """The variables in a file. BadFile."""
+    document = read_yaml(path)
+    if document is None:
+        return {}
+    if not document.is_mapping:
+        raise BadFile("variables are a mapping", place=document.place, hint="write NAME: VALUE")
+    return {key: value.plain() for key, value, _ in document.entries()}
+
+
+def _mapping(text: str) -> dict[str, object]:
+    document = parse_yaml(text, "-e")
+    assert document is not None
+    if not document.is_mapping:
+        raise UsageError(f"cannot read -e {text}", hint='write -e \'{"size": "+10G"}\'')
+    return {key: value.plain() for key, value, _ in document.entries()}
+
+
+def _pairs(text: str) -> dict[str, object]:
+    """All values are texts, as with Ansible."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"cannot read -e {text}: {error}", hint="write -e size=+10G") from error
+    found: dict[str, object] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError(f"cannot read -e {word}", hint="write -e NAME=VALUE, or -e @FILE")
+        found[name] = value
+    return found

@@ -1,0 +1,231 @@
+"""Runs a playbook from beginning to end, goes on with one that was cut short, or takes that back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from growdisk.errors import Refused
+from growdisk.planner.plan import new_run_name
+from growdisk.playbook.events import Event
+from growdisk.playbook.fleet import Fleet, Job
+from growdisk.playbook.host_run import HostRun
+from growdisk.playbook.hosts import Host, hosts_of, refuse_empty_limit
+from growdisk.playbook.inventory import Inventory, read_inventories
+from growdisk.playbook.loader import load
+from growdisk.playbook.play_journal import PlayJournal
+from growdisk.playbook.plays import Playbook
+from growdisk.playbook.preflight import given_by, look_ahead, refuse_twice
+from growdisk.playbook.reports import HostReport, together, worst
+from growdisk.playbook.request import Request
+from growdisk.playbook.scopes import Setting
+from growdisk.playbook.state_folder import Claims, RunFolder, unfinished_run
+from growdisk.values import dataclass
+from growdisk.workflow.stopping import StopRequest
+
+_STOPPED = 4
+
+
+@dataclass(eq=False)
+class PlaybookChanged(Refused):
+    WHAT: ClassVar[str] = "{playbook} is not the playbook that was cut short"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "put the old one back for --resume, or take back what was done: growdisk run {playbook} --undo"
+    playbook: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """`hosts` in the order in which they were named. `stopped`: a signal kept some of them from being begun."""
+
+    hosts: tuple[HostReport, ...]
+    stopped: bool
+
+    @property
+    def code(self) -> int:
+        return worst([*(report.code for report in self.hosts), *([_STOPPED] if self.stopped else [])])
+
+
+@dataclass(frozen=True)
+class Watching:
+    """Who is told: of the hosts of all plays before anything runs, of events, and often."""
+
+    begins: Callable[[list[str]], None]
+    tell: Callable[[Event], None]
+    tick: Callable[[], None]
+
+
+def run_playbook(request: Request, watching: Watching) -> Ended:
+    """All plays. Everything that can be refused is, before anything runs."""
+    prepared = _prepare(request)
+    run = new_run_name()
+    if request.check:
+        return _Running(prepared, run, None, watching).forward()
+    claims, folder = Claims(run), RunFolder(run)
+    finished = False
+    try:
+        for image in prepared.images:
+            claims.claim(image)
+        folder.begin(_description(request, prepared))
+        ended = _Running(prepared, run, folder, watching).forward()
+        finished = _finish(folder, ended)
+        return ended
+    finally:
+        claims.release(finished=finished or not folder.is_unfinished)
+
+
+def resume_playbook(path: Path, watching: Watching, jobs: int, *, undo: bool = False) -> Ended:
+    """Go on with the newest run of the playbook that was cut short, or take it back."""
+    folder = unfinished_run(path, "undo" if undo else "resume")
+    said = folder.description()
+    os.chdir(str(said["folder"]))  # paths were meant from there
+    request = _request(said, jobs)
+    if not undo and said["digest"] != _digest(request.playbook):
+        raise PlaybookChanged(path, reason="its text has been changed since")
+    prepared = _prepare(request, look=False)
+    names = [[host.name for host in hosts] for hosts in prepared.hosts]
+    if names != said["hosts"]:
+        raise PlaybookChanged(path, reason="its hosts are others now (the inventory, or what a pattern matches)")
+    claims = Claims(folder.run)
+    finished = False
+    try:
+        for image in said["images"] if isinstance(said["images"], list) else ():
+            claims.claim(Path(str(image)))
+        running = _Running(prepared, folder.run, folder, watching)
+        ended = running.back() if undo else running.forward()
+        finished = _finish(folder, ended)
+        return ended
+    finally:
+        claims.release(finished=finished)
+
+
+def _finish(folder: RunFolder, ended: Ended) -> bool:
+    """The record goes, unless somebody is needed: then --undo must still find it."""
+    if any(report.result == "stuck" for report in ended.hosts):
+        return False
+    folder.finish()
+    return True
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    request: Request
+    playbook: Playbook
+    inventory: Inventory
+    hosts: tuple[tuple[Host, ...], ...]
+    images: tuple[Path, ...]
+
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(host.name for hosts in self.hosts for host in hosts))
+
+    def setting(self, play: int, host: Host) -> Setting:
+        return Setting(self.request, self.playbook, self.playbook.plays[play], play, host, self.inventory)
+
+
+def _prepare(request: Request, *, look: bool = True) -> _Prepared:
+    playbook = load(request.playbook)
+    inventory = read_inventories(request.inventories, request.playbook.parent)
+    hosts = tuple(tuple(hosts_of(play, request, inventory)) for play in playbook.plays)
+    refuse_empty_limit(request, [host for each in hosts for host in each])
+    prepared = _Prepared(request, playbook, inventory, hosts, ())
+    images = _look(prepared) if look else ()
+    return _Prepared(request, playbook, inventory, hosts, images)
+
+
+def _look(prepared: _Prepared) -> tuple[Path, ...]:
+    images: dict[Path, None] = {}
+    made: set[Path] = set()
+    for number, play in enumerate(prepared.playbook.plays):
+        given = [name for earlier in prepared.playbook.plays[:number] for name in given_by(earlier.tasks)]
+        looked = {h.name: look_ahead(prepared.setting(number, h), made, given) for h in prepared.hosts[number]}
+        refuse_twice(play.name, looked)
+        images.update(dict.fromkeys(image for each in looked.values() for image in each.images))
+    return tuple(images)
+
+
+class _Running:
+    def __init__(self, prepared: _Prepared, run: str, folder: RunFolder | None, watching: Watching) -> None:
+        self._prepared, self._run, self._folder, self._watching = prepared, run, folder, watching
+        self._fleet = Fleet(watching.tell, watching.tick)
+
+    def forward(self) -> Ended:
+        self._watching.begins(self._prepared.names())
+        reports: dict[str, list[HostReport]] = {}
+        failed: set[str] = set()
+        for number in range(len(self._prepared.playbook.plays)):
+            jobs = [
+                self._job(number, index, host, reports.get(host.name, []))
+                for index, host in enumerate(self._prepared.hosts[number])
+                if host.name not in failed
+            ]
+            for name, report in self._fleet.run(jobs, self._prepared.request.jobs).items():
+                reports.setdefault(name, []).append(report)
+                if report.code:
+                    failed.add(name)
+            if self._fleet.stopping:
+                break
+        return self._ended(reports)
+
+    def back(self) -> Ended:
+        """The newest play first."""
+        self._watching.begins(self._prepared.names())
+        reports: dict[str, list[HostReport]] = {}
+        for number in reversed(range(len(self._prepared.playbook.plays))):
+            jobs = [
+                self._job(number, index, host, [], undo=True)
+                for index, host in enumerate(self._prepared.hosts[number])
+                if self._journal(number, index).has_begun and self._journal(number, index).ended_before() is None
+            ]
+            for name, report in self._fleet.run(jobs, self._prepared.request.jobs).items():
+                reports.setdefault(name, []).append(report)
+        return self._ended(reports)
+
+    def _ended(self, reports: Mapping[str, list[HostReport]]) -> Ended:
+        hosts = tuple(together(name, reports[name]) for name in self._prepared.names() if name in reports)
+        return Ended(hosts, stopped=self._fleet.stopping and len(hosts) < len(self._prepared.names()))
+
+    def _journal(self, play: int, index: int) -> PlayJournal:
+        assert self._folder is not None
+        return PlayJournal(self._folder.journal(play, index))
+
+    def _job(self, play: int, index: int, host: Host, before: list[HostReport], *, undo: bool = False) -> Job:
+        facts = before[-1].facts if before else {}
+
+        def work(tell: Callable[[Event], None], stop: StopRequest) -> HostReport:
+            journal = self._journal(play, index) if self._folder is not None else None
+            if journal is not None and (ended := journal.ended_before()) is not None:
+                return ended
+            run = HostRun(self._prepared.setting(play, host), facts, journal, self._run, tell, stop)
+            return run.undo() if undo else run.run()
+
+        return Job(host.name, work)
+
+
+def _description(request: Request, prepared: _Prepared) -> dict[str, object]:
+    return {
+        "playbook": str(request.playbook.resolve()), "digest": _digest(request.playbook), "folder": str(Path.cwd()),
+        "inventories": list(request.inventories), "extra": dict(request.extra), "limit": request.limit,
+        "tags": sorted(request.tags), "skip_tags": sorted(request.skip_tags), "diff": request.diff,
+        "hosts": [[host.name for host in hosts] for hosts in prepared.hosts],
+        "images": [str(image) for image in prepared.images],
+    }  # fmt: skip
+
+
+def _request(said: Mapping[str, object], jobs: int) -> Request:
+    def words(name: str) -> list[str]:
+        found = said[name]
+        return [str(word) for word in found] if isinstance(found, list) else []
+
+    extra = said["extra"]
+    return Request(
+        Path(str(said["playbook"])), tuple(words("inventories")), extra if isinstance(extra, dict) else {},
+        str(said["limit"]), frozenset(words("tags")), frozenset(words("skip_tags")), diff=bool(said["diff"]), jobs=jobs,
+    )  # fmt: skip
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

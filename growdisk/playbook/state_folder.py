@@ -1,0 +1,153 @@
+"""Where plays are recorded: a folder a run of a playbook under $XDG_STATE_HOME/growdisk/plays, and a claim an image.
+
+    plays/20261125-210000-ab12/run.json            what was asked, so that --resume asks the same
+    plays/20261125-210000-ab12/0-0.jsonl           the journal of the first host in the first play
+    images/<hash of the path>                      which run works on that image; locked while it does
+
+A run that ended in order leaves nothing; one that was cut short leaves its folder, for --resume or --undo.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from growdisk.durable import replace_file, sync_directory
+from growdisk.errors import Refused, shell_word
+from growdisk.values import dataclass
+
+
+@dataclass(eq=False)
+class ImageClaimed(Refused):
+    WHAT: ClassVar[str] = "{image} is being worked on"
+    WHY: ClassVar[str] = "another run of a playbook has it ({run})"
+    DO: ClassVar[str] = "wait until it has ended"
+    image: Path
+    run: str
+
+
+@dataclass(eq=False)
+class PlayUnfinished(Refused):
+    WHAT: ClassVar[str] = "{image} is in the middle of a play"
+    WHY: ClassVar[str] = "run {run} of {playbook} was cut short"
+    DO: ClassVar[str] = "growdisk run {playbook} --resume goes on; growdisk run {playbook} --undo takes it back"
+    image: Path
+    run: str
+    playbook: Path
+
+
+@dataclass(eq=False)
+class NothingUnfinished(Refused):
+    WHAT: ClassVar[str] = "there is no run of {playbook} to {verb}"
+    WHY: ClassVar[str] = "none that was cut short is recorded in {folder}"
+    DO: ClassVar[str] = "growdisk run {playbook} begins one"
+    playbook: Path
+    verb: str
+    folder: Path
+
+
+@dataclass(eq=False)
+class StateNotWritable(Refused):
+    WHAT: ClassVar[str] = "cannot record what is done"
+    WHY: ClassVar[str] = "{folder}: {reason}"
+    DO: ClassVar[str] = "make that folder writable, or let XDG_STATE_HOME name another"
+    folder: Path
+    reason: str
+
+
+def state_home() -> Path:
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "growdisk"
+
+
+class RunFolder:
+    """One run of a playbook."""
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+        self.path = state_home() / "plays" / run
+        self._description = self.path / "run.json"
+
+    def begin(self, description: Mapping[str, object]) -> None:
+        try:
+            self.path.mkdir(parents=True)
+            replace_file(self._description, json.dumps(description, indent=1, default=str).encode())
+            sync_directory(self.path.parent)
+        except OSError as error:
+            raise StateNotWritable(self.path, reason=error.strerror or str(error)) from error
+
+    def description(self) -> dict[str, object]:
+        found: object = json.loads(self._description.read_bytes())
+        assert isinstance(found, dict)
+        return found
+
+    @property
+    def is_unfinished(self) -> bool:
+        return self._description.is_file()
+
+    def journal(self, play: int, host: int) -> Path:
+        return self.path / f"{play}-{host}.jsonl"
+
+    def finish(self) -> None:
+        """Nothing is left to do: the record goes, its description first."""
+        self._description.unlink(missing_ok=True)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def unfinished_run(playbook: Path, verb: str) -> RunFolder:
+    """The newest run of the playbook that was cut short. NothingUnfinished."""
+    folder, wanted = state_home() / "plays", str(playbook.resolve())
+    for path in sorted(folder.iterdir(), reverse=True) if folder.is_dir() else ():
+        run = RunFolder(path.name)
+        if run.is_unfinished and run.description().get("playbook") == wanted:
+            return run
+    raise NothingUnfinished(playbook, verb=verb, folder=folder)
+
+
+class Claims:
+    """The images of a run: nobody else's play touches them meanwhile. Released when the processes that have it end."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._held: dict[Path, int] = {}
+
+    def claim(self, image: Path) -> None:
+        """ImageClaimed or PlayUnfinished, unless it is ours or free."""
+        place = state_home() / "images" / hashlib.sha256(os.fsencode(image)).hexdigest()[:32]
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StateNotWritable(place.parent, reason=error.strerror or str(error)) from error
+        self._held[place] = fd
+        said = os.pread(fd, 4096, 0).decode("utf-8", "replace")
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ImageClaimed(image, run=said or "it is just beginning") from error
+        other = RunFolder(said) if said else None
+        if other is not None and said != self._run and other.is_unfinished:
+            raise PlayUnfinished(image, run=said, playbook=Path(str(other.description().get("playbook"))))
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, self._run.encode(), 0)
+
+    def release(self, *, finished: bool) -> None:
+        for place, fd in self._held.items():
+            if finished and os.pread(fd, 4096, 0).decode() == self._run:
+                place.unlink(missing_ok=True)
+            os.close(fd)
+        self._held.clear()
+
+
+def playbooks_unfinished() -> Iterator[str]:
+    """What could be resumed, for messages."""
+    folder = state_home() / "plays"
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        run = RunFolder(path.name)
+        if run.is_unfinished:
+            yield f"{path.name}: {shell_word(Path(str(run.description().get('playbook'))))}"

@@ -1,0 +1,145 @@
+"""One task on one host: condition, loop, the deed itself, and what the playbook makes of its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from growdisk.errors import GrowdiskError, UsageError, error_document
+from growdisk.playbook.builtin import ToldToFail, carry_out
+from growdisk.playbook.expressions import Scope
+from growdisk.playbook.options import truth_of
+from growdisk.playbook.outcome import Outcome, failure
+from growdisk.playbook.plays import Task
+from growdisk.playbook.reports import State, TaskReport
+from growdisk.playbook.specs import NAMESPACE
+from growdisk.values import dataclass
+
+Deed = Callable[[Task, Mapping[str, object], str], Outcome]
+"""A task of growdisk, its options filled in, and the item's number: do it."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """`registered` is what the task's register gets, `facts` what it gives to all tasks behind."""
+
+    reports: tuple[TaskReport, ...]
+    registered: Mapping[str, object]
+    facts: Mapping[str, object]
+
+    @property
+    def failed(self) -> TaskReport | None:
+        return next((report for report in self.reports if report.state == "failed"), None)
+
+
+class TaskRun:
+    """`deed` does growdisk's own tasks; `ignoring`: what the play says about errors."""
+
+    def __init__(self, play: str, task: Task, scope: Scope, deed: Deed, *, ignoring: object) -> None:
+        self._play, self._task, self._scope, self._deed = play, task, scope, deed
+        self._ignoring = task.ignore_errors or ignoring
+
+    def run(self) -> Done:
+        if self._task.loop is None:
+            report, registered = self._item(self._scope, None, "0")
+            return Done((report,), registered, _facts_in(registered))
+        try:
+            items = list(self._items())
+        except GrowdiskError as error:
+            return self.refused(error)
+        ended = [self._item(scope, label, str(number)) for number, (scope, label) in enumerate(items)]
+        facts = {name: value for _, registered in ended for name, value in _facts_in(registered).items()}
+        return Done(tuple(report for report, _ in ended), _all_of([registered for _, registered in ended]), facts)
+
+    def refused(self, error: GrowdiskError) -> Done:
+        """It is not even begun."""
+        report, registered = self._told(self._scope, failure(error), None, 0.0)
+        return Done((report,), registered, {})
+
+    def _items(self) -> Iterator[tuple[Scope, str]]:
+        task, control = self._task, self._task.loop_control
+        items = self._scope.filled_in(task.loop, task.place)
+        if not isinstance(items, Sequence) or isinstance(items, str):
+            raise UsageError(f"{task.place}: loop is no list but {items!r}", hint="loop: [1, 2, 3]")
+        for number, item in enumerate(items):
+            values = {control.loop_var: item, **({control.index_var: number} if control.index_var else {})}
+            scope = self._scope.with_final(values)
+            yield scope, str(scope.filled_in(control.label, task.place) if control.label else item)
+
+    def _item(self, scope: Scope, label: str | None, number: str) -> tuple[TaskReport, dict[str, object]]:
+        started = time.monotonic()
+        try:
+            if not scope.holds(self._task.when, self._task.place):
+                message = f"skipped: {' and '.join(self._task.when)} does not hold"
+                skipped = {"changed": False, "failed": False, "skipped": True, "msg": message}
+                return self._report("skipped", Outcome(False, message), label, 0.0, None), skipped
+            outcome = self._carried_out(scope, number)
+        except GrowdiskError as error:
+            outcome = failure(error)
+        return self._told(scope, outcome, label, time.monotonic() - started)
+
+    def _carried_out(self, scope: Scope, number: str) -> Outcome:
+        task = self._task
+        if not task.action.startswith(f"{NAMESPACE}."):
+            return carry_out(task, scope)
+        given = {name: scope.filled_in(value, task.place_of(name)) for name, value in task.options.items()}
+        return self._deed(task, {name: value for name, value in given.items() if str(value) != "omit"}, number)
+
+    def _told(
+        self, scope: Scope, outcome: Outcome, label: str | None, seconds: float
+    ) -> tuple[TaskReport, dict[str, object]]:
+        """The end as the playbook sees it: failed_when, changed_when, ignore_errors."""
+        result = {**outcome.result, "changed": outcome.changed, "failed": outcome.failed, "skipped": False}
+        result.setdefault("msg", outcome.message)
+        error, changed = outcome.error, outcome.changed
+        seen = scope.with_final({self._task.register: result}) if self._task.register else scope
+        try:
+            if self._task.failed_when is not None:
+                error = self._judged(seen, error)
+            if self._task.changed_when is not None:
+                changed = seen.holds(self._task.changed_when, self._task.place)
+        except GrowdiskError as wrong:
+            error = wrong
+        result |= {"changed": changed, "failed": error is not None}
+        state: State = "changed" if changed else "ok"
+        if error is not None:
+            state = "ignored" if truth_of(scope.filled_in(self._ignoring, self._task.place)) else "failed"
+        told = Outcome(changed, str(error) if error else outcome.message, outcome.result, outcome.diff, error)
+        return self._report(state, told, label, seconds, error), result
+
+    def _judged(self, scope: Scope, error: GrowdiskError | None) -> GrowdiskError | None:
+        conditions = self._task.failed_when or ()
+        if not scope.holds(conditions, self._task.place):
+            return None
+        return error or ToldToFail(f"failed_when: {' and '.join(conditions)}")
+
+    def _report(
+        self, state: State, outcome: Outcome, label: str | None, seconds: float, error: GrowdiskError | None
+    ) -> TaskReport:
+        hidden = self._task.no_log
+        return TaskReport(
+            self._play, str(self._name()), self._task.action, state,
+            "(not shown: no_log)" if hidden else outcome.message, seconds, label,
+            None if hidden or not outcome.result else dict(outcome.result), None if hidden else outcome.diff,
+            error_document(error) if error else None, error.exit_code if error else 0,
+        )  # fmt: skip
+
+    def _name(self) -> object:
+        try:
+            return self._scope.filled_in(self._task.name, self._task.place)
+        except GrowdiskError:
+            return self._task.name  # a name alone must not fail a task
+
+
+def _all_of(results: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """What register gets of a loop."""
+    return {
+        "results": [dict(result) for result in results], "changed": any(r.get("changed") for r in results),
+        "failed": any(r.get("failed") for r in results), "msg": "All items completed",
+        "skipped": bool(results) and all(r.get("skipped") for r in results),
+    }  # fmt: skip
+
+
+def _facts_in(registered: Mapping[str, object]) -> Mapping[str, object]:
+    facts = registered.get("ansible_facts")
+    return facts if isinstance(facts, Mapping) else {}
