@@ -30,7 +30,11 @@ def add_layout_options(parser: argparse.ArgumentParser) -> None:
         help="leave the guest's own files (fstab, RESUME, boot loader) as they are, whatever they name",
     )  # fmt: skip
     add_sector_size(parser)
-    parser.add_argument("--to-gpt", action="store_true", help="refused for now, with the reason")
+    parser.add_argument(
+        "--to-gpt",
+        action="store_true",
+        help="let an MBR become a GPT, for more than 2 TiB: where nothing starts from the disk",
+    )
 
 
 def add_sector_size(parser: argparse.ArgumentParser) -> None:

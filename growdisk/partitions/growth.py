@@ -54,11 +54,12 @@ class NothingToDo:
 
 @dataclass(frozen=True)
 class NotPossible:
-    """`blockers` are the partitions that would have to go, when that is the reason."""
+    """`blockers` are the partitions that would have to go, when that is the reason; `beyond_mbr`: no MBR has that."""
 
     reason: str
     hint: str
     blockers: tuple[Partition, ...] = ()
+    beyond_mbr: bool = False
 
 
 Growth = Grown | NothingToDo | NotPossible
@@ -230,5 +231,6 @@ def refuse_beyond_mbr(growth: Grown | NothingToDo) -> NotPossible | None:
         return None
     return NotPossible(
         f"an MBR table counts sectors in 32 bits: no partition can reach beyond {format_size(limit)}",
-        f"grow the image to at most {format_size(limit)}, or convert its table to GPT first",
+        f"grow the image to at most {format_size(limit)}",
+        beyond_mbr=True,
     )

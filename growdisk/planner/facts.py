@@ -27,11 +27,15 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """`contents` maps partition numbers to what was recognised there; 0 is the whole disk where there is no table."""
+    """`contents` maps partition numbers to what was recognised there; 0 is the whole disk where there is no table.
+
+    `boot_code`: a boot loader has its first part in sector 0.
+    """
 
     image: ImageFacts
     table: PartitionTable | None
     contents: dict[int, Content]
+    boot_code: bool = False
 
     def name_of(self, number: int) -> str:
         """As a guest with one SCSI-like disk names it: sda1; sda for the whole disk."""

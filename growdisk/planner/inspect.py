@@ -11,6 +11,7 @@ from growdisk.block.window import Window
 from growdisk.filesystems.content import Content
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable, Role
+from growdisk.partitions.to_gpt import starts_something
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.image import Qcow2Image
@@ -26,7 +27,7 @@ def inspect_device(
     if table is None:
         content = look_inside(device, keyring)
         return Facts(image, None, {0: content} if content else {})
-    return Facts(image, table, _contents(device, table, keyring))
+    return Facts(image, table, _contents(device, table, keyring), starts_something(device.read(0, sector_size)))
 
 
 def image_facts(device: BlockDevice, path: Path) -> ImageFacts:

@@ -13,13 +13,14 @@ from growdisk.filesystems.content import Content
 from growdisk.partitions.growth import BlockerPolicy, Grown, NothingToDo, SwapPolicy, plan_growth
 from growdisk.partitions.shares import Share, plan_shares
 from growdisk.partitions.table import WINDOWS_RECOVERY, Partition, PartitionTable, Role
+from growdisk.planner.conversion import NOTE, offer, wanted_table
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, WouldShrink
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.inside import Inside, Room
 from growdisk.planner.layers.registry import grow_inside
 from growdisk.planner.moves import moves_of, notes_on
-from growdisk.planner.refusals import refuse_corrupt, refuse_hibernated, refuse_to_gpt, refuse_wrong_consent
+from growdisk.planner.refusals import refuse_corrupt, refuse_hibernated, refuse_wrong_consent
 from growdisk.planner.swap_fates import repair_notes, swap_steps
 from growdisk.planner.target import choose_shares, is_whole_disk, refuse_table_options
 from growdisk.steps.moving import Move
@@ -54,12 +55,12 @@ def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
     """Raises Refused errors, which name the image."""
     refuse_corrupt(facts)
     refuse_hibernated(facts)
-    refuse_to_gpt(facts, goal)
     if is_whole_disk(facts):
         return _propose_whole(facts, goal)
     table, shares = choose_shares(facts, goal)
     refuse_wrong_consent(facts, goal, table, shares)
     new_size = _new_size(facts, goal)
+    table = wanted_table(facts, goal, table, new_size)
     growth = _growth(facts, goal, table, shares, new_size)
     if isinstance(growth, NothingToDo):
         first, *others = (part for part in table.partitions if part.number in shares)
@@ -68,7 +69,7 @@ def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
         growth, new_size = Grown(table, first, others=tuple(others)), facts.image.virtual_size
     rooms = [Room(facts, part, goal, _suffix(part, growth)) for part in (growth.target, *growth.others)]
     insides = [grow_inside(room) for room in rooms]
-    if growth.table == table and not any(inside.lags for inside in insides):
+    if growth.table == facts.table and not any(inside.lags for inside in insides):
         return AllDone(_all_done(facts, goal, growth.target))
     moves = moves_of(facts, growth)
     return Proposal(
@@ -76,6 +77,7 @@ def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
         after=_after(facts, growth, new_size, rooms, insides),
         given_up=(*_given_up(facts, goal, growth), *(line for inside in insides for line in inside.given_up)),
         notes=(
+            *([NOTE] if facts.table and table.kind != facts.table.kind else []),
             *notes_on(facts, moves),
             *(note for inside in insides for note in inside.notes),
             *repair_notes(facts, goal, growth, _with_system(insides)),
@@ -115,6 +117,8 @@ def _growth(
     )
     others = [p for p in candidates if isinstance(plan_growth(table, p.number, new_size, policy), Grown)]
     hint = "".join(f"; {facts.name_of(p.number)} could grow without that: --partition {p.number}" for p in others[-1:])
+    if growth.beyond_mbr:
+        hint += f"; {offer(facts, table, new_size)}"
     raise CannotGrow(facts.image.path, next(iter(shares)), reason=growth.reason, hint=growth.hint + hint)
 
 

@@ -12,7 +12,6 @@ from growdisk.planner.failures import (
     CannotGrow,
     CannotMove,
     Hibernated,
-    OptionUnsupported,
     PartitionNotFound,
     SwapFileTooLarge,
 )
@@ -32,15 +31,6 @@ def refuse_hibernated(facts: Facts) -> None:
         content = facts.contents[number]
         if isinstance(content, SwapContent) and content.hibernated:
             raise Hibernated(facts.image.path, number=number, signature=content.hibernated)
-
-
-def refuse_to_gpt(facts: Facts, goal: Goal) -> None:
-    if goal.to_gpt:
-        raise OptionUnsupported(
-            facts.image.path, option="--to-gpt",
-            reason="a guest that starts by BIOS would need its boot loader installed anew, which growdisk does not do",
-            hint="leave it out: with an MBR, 2 TiB of a disk can be used",
-        )  # fmt: skip
 
 
 def refuse_wrong_consent(facts: Facts, goal: Goal, table: PartitionTable, targets: Collection[int]) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from growdisk.partitions.sectors import apply_changes, read_table
+from growdisk.partitions.gpt_writer import gpt_sectors
+from growdisk.partitions.sectors import SectorChange, apply_changes, read_table
 from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken, TableChanged
@@ -43,10 +44,8 @@ class RewritePartitions:
         return Ready()
 
     def apply(self, context: RunContext) -> Evidence:
-        from growdisk.partitions.parted_disk import rewrite  # libparted is loaded when it is needed
-
         # Made before anything is copied: a copy may go over the old chain of logical partitions.
-        changes = rewrite(context.disk, context.path, self.after)
+        changes = self._new_sectors(context)
         facts: dict[str, int | str] = {"sectors": len(changes)}
         for move in self.moves:
             facts[f"sda{move.number}"] = copy(context.disk, move, context.hands.check_stop)
@@ -63,6 +62,13 @@ class RewritePartitions:
         for move in self.moves:
             self._compare(context, move, evidence.facts)
 
+    def _new_sectors(self, context: RunContext) -> tuple[SectorChange, ...]:
+        if self.before.kind != self.after.kind:
+            return gpt_sectors(self.after, context.disk.read(0, self.after.sector_size))
+        from growdisk.partitions.parted_disk import rewrite  # libparted is loaded when it is needed
+
+        return rewrite(context.disk, context.path, self.after)
+
     def _read(self, context: RunContext) -> PartitionTable | None:
         return read_table(context.disk, context.path, self.before.sector_size)
 
@@ -73,7 +79,7 @@ class RewritePartitions:
 
     def _changes(self) -> list[str]:
         copied = {move.number for move in self.moves}
-        words = []
+        words = [] if self.before.kind == self.after.kind else ["the table becomes a GPT"]
         for old in self.before.partitions:
             new = self.after.by_number(old.number)
             if new is None:

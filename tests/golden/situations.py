@@ -68,6 +68,7 @@ class _Table:
     id: str = "0x5ca1ab1e"
     damage: str = ""
     sector_size: int = 512
+    boot_code: bool = False
 
     def table(self, disk_size: int) -> PartitionTable:
         parts = tuple(part.partition() for part in self.partitions)
@@ -138,7 +139,8 @@ class Situation:
     def facts(self) -> Facts:
         image = self.image.facts()
         table = self.table.table(image.virtual_size) if self.table else None
-        return Facts(image, table, {number: holds.content() for number, holds in self.contents.items()})
+        contents = {number: holds.content() for number, holds in self.contents.items()}
+        return Facts(image, table, contents, self.table is not None and self.table.boot_code)
 
 
 def read(file: Path) -> Situation:

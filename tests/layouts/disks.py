@@ -30,6 +30,7 @@ class Layout:
     size: int
     holds: Mapping[int, str] = field(default_factory=dict)
     image_format: str = "qcow2"
+    boot_code: bool = True
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def make(path: Path, layout: Layout) -> Path:
     raw = path if layout.image_format == "raw" else path.with_suffix(".being-made")
     with raw.open("wb") as file:
         file.truncate(layout.size)
-        file.write(b"\xeb\x63\x90" + random.Random("boot code").randbytes(437))
+        if layout.boot_code:
+            file.write(b"\xeb\x63\x90" + random.Random("boot code").randbytes(437))
     run("sfdisk", "-q", "--no-reread", "--no-tell-kernel", raw, stdin=layout.script)
     for number, part in _parts(raw).items():
         place = ByteRange(part["start"] * SECTOR, (part["start"] + part["size"]) * SECTOR)

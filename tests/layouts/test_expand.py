@@ -131,3 +131,24 @@ def _assert_no_space_left(after: Seen) -> None:
     assert after.size - last < 2 * MiB
     if after.label == "gpt":
         assert after.last_lba == after.size // SECTOR - 34
+
+
+def test_a_data_disk_becomes_a_gpt_on_the_way_and_keeps_numbers_and_files(tmp_path: Path, host: Host) -> None:
+    layout = Layout(
+        "label: dos\nlabel-id: 0x5ca1ab1e\n1: start=2048, size=40960, type=83\n"
+        "2: start=43008, size=120832, type=5\n5: start=45056, size=40960, type=82\n"
+        "6: start=88064, size=75776, type=83\n",
+        80 * MiB, {1: "small-ext4", 5: "swap", 6: "ext4"}, boot_code=False,
+    )  # fmt: skip
+    image = make(tmp_path / "guest.qcow2", layout)
+    before = look(image, "qcow2")
+    answer = host.growdisk("expand", image, "+100M", "--partition", "6", "--to-gpt")
+    assert (answer.code, answer.result) == (0, "changed"), answer
+    assert_sound(image)
+    after = look(image, "qcow2")
+    assert (after.label, set(after.parts)) == ("gpt", {1, 5, 6})
+    assert [after.parts[n]["start"] for n in (1, 5, 6)] == [before.parts[n]["start"] for n in (1, 5, 6)]
+    assert [after.digests[n] for n in (1, 5)] == [before.digests[n] for n in (1, 5)]
+    _assert_grown(image, before, after, 6, "qcow2")
+    _assert_no_space_left(after)
+    assert host.growdisk("expand", image, "--partition", "6", "--to-gpt").result == "nochange"

@@ -40,7 +40,7 @@ def test_what_cannot_be_meant_is_a_usage_error(classic: Path, words: tuple[str, 
         (("--grow", "sda1=10M"), "never shrinks a partition"),
         (("--move", "9"), "its partitions are: sda1, sda2, sda5"),
         (("--move", "1"), "it is named with --move as well"),
-        (("--to-gpt",), "boot loader installed anew"),
+        (("--to-gpt",), "it has a boot flag"),
     ],
 )
 def test_what_this_disk_cannot_do_is_refused(classic: Path, words: tuple[str, ...], why: str) -> None:

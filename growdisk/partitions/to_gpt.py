@@ -1,0 +1,86 @@
+"""An MBR as the GPT that would take its place: same numbers, same places. Pure, and only where it is sound.
+
+    MBR   [ 1 data ][ 2 extended [ 5 data ][ 6 swap ] ]
+    GPT   [ 1 data ]             [ 5 data ][ 6 swap ]
+
+A disk that a guest starts from is left alone: GRUB lies behind the boot sector, where a GPT has its entries, and an
+UEFI firmware remembers the MBR's signature. Identifiers are made of that signature: the same plan is made twice.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from growdisk.partitions.table import EFI_SYSTEM, GPT_ENTRY_SIZE, Partition, PartitionTable, Role
+from growdisk.units import align_up
+
+_BOOT_CODE = 440
+# What libparted puts there when it makes a table: it only starts a partition with the boot flag.
+_OF_LIBPARTED = bytes.fromhex("fab800108ed0bc00b0b800008ed88ec0")
+_LINUX, _BASIC = "0FC63DAF-8483-4772-8E79-3D69D8477DE4", "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"
+_TYPES: Mapping[str, str] = MappingProxyType(
+    {
+        "83": _LINUX, "82": "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F", "8e": "E6D6D379-F507-44C2-A23C-238F2A3DF928",
+        "fd": "A19D880F-05FC-4D3B-A006-743F0F84911E", "ef": EFI_SYSTEM,
+        **dict.fromkeys(("1", "4", "6", "7", "b", "c", "e"), _BASIC),
+    }
+)  # fmt: skip
+_NAMESPACE = uuid.UUID("9f0c7f0a-6b1b-4a64-9d1f-5a7c0a9e6d10")
+
+
+@dataclass(frozen=True)
+class NotConvertible:
+    reason: str
+
+
+def starts_something(boot_sector: bytes) -> bool:
+    """Whether a boot sector has code of a boot loader in it."""
+    code = boot_sector[:_BOOT_CODE]
+    return any(code) and not code.startswith(_OF_LIBPARTED)
+
+
+def as_gpt(table: PartitionTable, disk_size: int, *, boot_code: bool) -> PartitionTable | NotConvertible:
+    """The same partitions in a GPT, on a disk of `disk_size` bytes."""
+    if reason := _why_it_would_not_start(table, boot_code=boot_code):
+        return NotConvertible(reason)
+    kept = [part for part in table.partitions if part.role is not Role.EXTENDED]
+    if strange := [part for part in kept if part.type_code not in _TYPES]:
+        return NotConvertible(f"partition {strange[0].number} is of type {strange[0].type_code}, which has no GPT type")
+    gpt = PartitionTable("gpt", _identifier(table, 0).upper(), table.sector_size, disk_size, ())
+    first, last = first_usable(gpt), disk_size - _backup(gpt)
+    if tight := [part for part in kept if part.start < first or part.end > last]:
+        return NotConvertible(f"partition {tight[0].number} lies where a GPT has its own sectors")
+    return gpt.with_partitions(_converted(table, part) for part in kept)
+
+
+def first_usable(gpt: PartitionTable) -> int:
+    """The first byte behind the entries at the start of the disk."""
+    return 2 * gpt.sector_size + align_up(gpt.gpt_entries * GPT_ENTRY_SIZE, gpt.sector_size)
+
+
+def _backup(gpt: PartitionTable) -> int:
+    return first_usable(gpt) - gpt.sector_size
+
+
+def _why_it_would_not_start(table: PartitionTable, *, boot_code: bool) -> str:
+    if table.kind != "mbr":
+        return "it has a GPT already"
+    if any(part.bootable for part in table.partitions):
+        return "it has a boot flag: a guest starts from it by BIOS, and would not from a GPT without a new boot loader"
+    if boot_code:
+        return "there is a boot loader in its first sectors, which a GPT would write over"
+    if any(part.type_code == "ef" for part in table.partitions):
+        return "it has an EFI system partition, and a firmware's boot entry names it by the MBR that would be gone"
+    return ""
+
+
+def _converted(table: PartitionTable, part: Partition) -> Partition:
+    guid = _identifier(table, part.number)
+    return replace(part, role=Role.PRIMARY, type_code=_TYPES[part.type_code], guid=guid)
+
+
+def _identifier(table: PartitionTable, number: int) -> str:
+    return str(uuid.uuid5(_NAMESPACE, f"{table.disk_id}-{number:02x}"))
