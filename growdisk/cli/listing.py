@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from growdisk.planner.layout import BlockerLayout, Layout, PartitionLayout
+from growdisk.planner.layout import BlockerLayout, ContentLayout, Layout, PartitionLayout
 from growdisk.units import format_size
 
 _HEADER = ("name", "start", "size", "role", "type", "holds")
@@ -60,6 +60,15 @@ def table(layout: Layout, width: int) -> list[str]:
     return [shortened(line, width) for line in _aligned(cells, columns)]
 
 
+def volumes(layout: Layout, width: int) -> list[str]:
+    """A line for each opened container and each logical volume."""
+    words = [
+        f"  {printable(v.name)}, {v.kind}, {format_size(v.size)}, in {printable(v.holder)}: {_content(v.content)}"
+        for v in layout.volumes
+    ]
+    return [shortened(line, width) for line in (["further in:", *words] if words else [])]
+
+
 def blockers(found: tuple[BlockerLayout, ...], width: int) -> list[str]:
     """What lies behind the partition that would grow, a line each, and the options that would solve it below it.
 
@@ -97,11 +106,15 @@ def _holds(part: PartitionLayout, *, in_the_way: bool) -> str:
     if part.role == "extended":
         return ""
     mark = " <- in the way" if in_the_way else ""
+    return f"{_content(content)}{mark}"
+
+
+def _content(content: ContentLayout | None) -> str:
     if content is None:
-        return f"nothing that growdisk knows{mark}"
+        return "nothing that growdisk knows"
     fill = "" if content.used is None or not content.size else f", {_percent(content.used, content.size)} full"
     label = f' "{printable(content.label)}"' if content.label else ""
-    return f"{content.kind}{fill}{label}{mark}"
+    return f"{content.kind}{fill}{label}"
 
 
 def _percent(used: int, size: int) -> str:

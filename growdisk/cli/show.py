@@ -24,13 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk import api
     from growdisk.cli.drawing import bar
-    from growdisk.cli.listing import blockers, headline, table
+    from growdisk.cli.listing import blockers, headline, table, volumes
     from growdisk.planner.layout import layout_of
 
     target, keys = target_of(arguments), keys_of(arguments)
     layout = layout_of(api.inspect(target, format_of(arguments), arguments.sector_size, keys))
     output.document(asdict(layout))
     width = output.width
-    output.lines([*headline(layout, width), *bar(layout, width), *table(layout, width)])
+    output.lines([*headline(layout, width), *bar(layout, width), *table(layout, width), *volumes(layout, width)])
     output.lines(blockers(layout.blockers, width))
     return 0

@@ -38,7 +38,9 @@ class CannotMove(LayoutError):
 class NothingToGrow(LayoutError):
     WHAT: ClassVar[str] = "there is nothing in {path} that growdisk could grow"
     WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "growdisk show {path} draws what is there; growdisk grows ext2, ext3 and ext4 in partitions"
+    DO: ClassVar[str] = (
+        "growdisk show {path} draws what is there; growdisk grows ext, XFS, btrfs, NTFS, F2FS, LVM and LUKS"
+    )
     reason: str
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
 from growdisk.partitions.growth import WORTH_A_BLOCKER
 from growdisk.partitions.table import BIOS_BOOT, Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
@@ -58,6 +59,20 @@ class PartitionLayout:
 
 
 @dataclass(frozen=True)
+class VolumeLayout:
+    """What stands further in: an opened container (kind "luks"), or a logical volume (kind as LVM has it).
+
+    `holder` is what it lies in: sda5, or "LUKS in sda5".
+    """
+
+    name: str
+    holder: str
+    kind: str
+    size: int
+    content: ContentLayout | None
+
+
+@dataclass(frozen=True)
 class FreeLayout:
     start: int
     size: int
@@ -80,7 +95,7 @@ class Layout:
     image: ImageLayout
     table: TableLayout
     partitions: tuple[PartitionLayout, ...]
-    volumes: tuple[str, ...] = ()
+    volumes: tuple[VolumeLayout, ...] = ()
     free: tuple[FreeLayout, ...] = ()
     blockers: tuple[BlockerLayout, ...] = ()
 
@@ -93,6 +108,7 @@ def layout_of(facts: Facts) -> Layout:
         ),
         table=TableLayout(facts.table.kind, facts.table.disk_id) if facts.table else TableLayout(None, None),
         partitions=tuple(_partition(facts, part) for part in facts.table.partitions) if facts.table else _whole(facts),
+        volumes=tuple(v for n, content in sorted(facts.contents.items()) for v in _volumes(facts.name_of(n), content)),
         free=tuple(FreeLayout(free.start, free.length) for free in _free(facts.table)),
         blockers=tuple(_blocker(facts, part) for part in facts.blockers()),
     )
@@ -106,10 +122,25 @@ def _partition(facts: Facts, part: Partition) -> PartitionLayout:
 
 
 def _content(facts: Facts, number: int) -> ContentLayout | None:
-    content = facts.contents.get(number)
+    return _shown(facts.contents.get(number))
+
+
+def _shown(content: Content | None) -> ContentLayout | None:
     if content is None:
         return None
     return ContentLayout(content.kind, content.uuid, content.label, content.size, content.used)
+
+
+def _volumes(holder: str, content: Content | None) -> Iterator[VolumeLayout]:
+    if isinstance(content, LuksContent) and content.unlocked:
+        name = f"LUKS in {holder}"
+        yield VolumeLayout(name, holder, "luks", content.size or 0, _shown(content.inside))
+        yield from _volumes(name, content.inside)
+    elif isinstance(content, PhysicalVolumeContent) and content.group is not None:
+        group, inside = content.group, dict(content.volumes)
+        for volume in group.visible:
+            size, what = group.size_of(volume), inside.get(volume.name)
+            yield VolumeLayout(f"{group.name}/{volume.name}", holder, volume.kind, size, _shown(what))
 
 
 def _blocker(facts: Facts, part: Partition) -> BlockerLayout:

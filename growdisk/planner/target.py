@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from growdisk.filesystems.content import AmbiguousContent
+from growdisk.filesystems.content import AmbiguousContent, FixedContent
 from growdisk.partitions.shares import Rest, Share, Size
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
@@ -82,7 +82,13 @@ def _unfit(facts: Facts, part: Partition) -> CannotGrow:
     if part.role is Role.EXTENDED:
         reason, hint = "it is the extended partition, which only holds others", "name one of those"
     else:
-        reason, hint = f"it holds {_words(facts, part.number)}", "growdisk grows ext2, ext3 and ext4"
+        reason, hint = (
+            f"it holds {_words(facts, part.number)}",
+            "growdisk grows ext, XFS, btrfs, NTFS, F2FS, LVM and LUKS",
+        )
+        if isinstance(facts.contents.get(part.number), FixedContent):
+            reason += ", which growdisk cannot grow: its tables of a fixed size lie in front of its files"
+            hint = "copy its files away, make it anew in a larger partition, and copy them back"
     return CannotGrow(facts.image.path, part.number, reason=reason, hint=hint)
 
 

@@ -162,6 +162,20 @@ def test_what_is_encrypted_is_refused_without_its_key_or_grows_alone(grown: Grow
     assert alone.code == 0 and "has to be grown from inside the guest" in json.dumps(alone.document)
 
 
+def test_thin_volumes_and_what_has_snapshots_are_refused_each_with_its_reason(grown: Grown) -> None:
+    image = grown.image("thin")
+    run("qemu-img", "convert", "-O", "qcow2", layered_guests() / "thin.raw", image)
+    shown = grown.host.growdisk("show", image).document["volumes"]
+    assert isinstance(shown, list)
+    kinds = {volume["name"]: volume["kind"] for volume in shown}
+    assert kinds["thin/pool"] == "thin-pool" and kinds["thin/data"] == "linear"
+    refused = grown.host.growdisk("expand", image, "+64M")
+    assert refused.code == 3
+    for reason in ("thin/pool is a thin pool", "thin/root is thin", "thin/data has an LVM snapshot"):
+        assert reason in str(refused.error["why"])
+    run("qemu-img", "compare", "-f", "qcow2", "-F", "raw", image, layered_guests() / "thin.raw")
+
+
 def test_every_kind_of_file_system_grows_beside_the_others(grown: Grown) -> None:
     shares = ["--grow", "sda1=20%", "--grow", "sda2=20%", "--grow", "sda3=20%", "--grow", "sda4=20%"]
     answer = grown.expand("zoo", "+500M", *shares, "--grow", "sda5=rest")

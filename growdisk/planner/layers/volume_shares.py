@@ -21,7 +21,9 @@ def chosen_volumes(room: Room, group: VolumeGroup, contents: dict[str, Content |
     else:
         fit = [v for v in group.visible if (c := contents.get(v.name)) and c.growable and not _why_not(group, v)]
         if not fit:
-            raise cannot_grow(room, f"none of its logical volumes can grow here: {_listed(group)}", "see --lv VG/LV")
+            raise cannot_grow(
+                room, f"none of its logical volumes can grow here: {_reasons(group, contents)}", "grow it in the guest"
+            )  # fmt: skip
         parts = [(max(fit, key=lambda volume: volume.extents), Rest())]
     if room.goal.lv_share is None:
         return parts
@@ -80,6 +82,15 @@ def _why_not(group: VolumeGroup, volume: LogicalVolume) -> str:
     if not volume.is_linear:
         return f"is {volume.kind}, and growdisk grows linear volumes"
     return ""
+
+
+def _reasons(group: VolumeGroup, contents: dict[str, Content | None]) -> str:
+    words = []
+    for volume in group.visible:
+        content = contents.get(volume.name)
+        what = f"holds {content.kind}" if content else "holds nothing that growdisk knows"
+        words.append(f"{group.name}/{volume.name} {_why_not(group, volume) or what}")
+    return "; ".join(words) or "there are none"
 
 
 def _listed(group: VolumeGroup) -> str:
