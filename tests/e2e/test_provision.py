@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from growdisk import api
+from growdisk.api.images.creating import create_overlay
 from growdisk.api.provisioning.failures import NotProvisioned, OutputExists
+from growdisk.api.provisioning.run import Unwatched
 from growdisk.errors import ImageInUse, ImageNotReadable, UsageError
 from growdisk.units import GiB, MiB, SizeSpec
+from growdisk.workflow.failures import Interrupted
+from growdisk.workflow.stopping import StopRequest
 from tests.e2e.judges import Before, assert_grown, virtual_size
 from tests.guests.small import SmallDisk, make_disk
 from tests.guests.tools import run
@@ -144,6 +149,51 @@ def test_one_that_fails_neither_stops_the_others_nor_leaves_anything(base: Path,
     assert [output.result for output in report.outputs] == ["created", "failed", "created"]
     assert report.exit_code == 3 and report.changed
     assert hidden_files(tmp_path) == []
+
+
+def test_a_call_that_is_stopped_finishes_nothing_more_and_leaves_nothing_half_done(base: Path, tmp_path: Path) -> None:
+    stop = StopRequest()
+
+    class Impatient(Unwatched):
+        def output_ended(self, output: api.Provisioned) -> None:
+            stop.request("SIGINT")
+
+    outputs = [api.Output(tmp_path / f"{name}.qcow2") for name in "abc"]
+    report = api.provision(base, outputs, recipe(), watcher=Impatient(), stop=stop)
+    assert [output.result for output in report.outputs] == ["created", "failed", "failed"]
+    assert isinstance(report.outputs[1].error, Interrupted)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.qcow2", "base.qcow2"]
+
+
+def test_a_long_copy_can_be_stopped(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = StopRequest()
+    monkeypatch.setattr("growdisk.api.provisioning.making.create_overlay", _then(create_overlay, stop))
+    (output,) = api.provision(
+        base, [api.Output(tmp_path / "a.raw")], recipe(size=None, format="raw"), stop=stop
+    ).outputs
+    assert isinstance(output.error, Interrupted)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base.qcow2"]
+
+
+def _then(deed: Callable[..., object], stop: StopRequest) -> Callable[..., object]:
+    def done_and_stopped(*arguments: object) -> object:
+        answer = deed(*arguments)
+        stop.request("SIGTERM")
+        return answer
+
+    return done_and_stopped
+
+
+def test_an_overlay_names_its_base_from_where_it_lies(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "guests").mkdir()
+    assert made(Path("base.qcow2"), Path("guests/web.qcow2"), overlay=True).error is None
+    info = json.loads(run("qemu-img", "info", "--output=json", tmp_path / "guests/web.qcow2"))
+    assert info["backing-filename"] == "../base.qcow2"
+    (tmp_path / "guests").rename(tmp_path / "moved")
+    run("qemu-img", "check", "-q", tmp_path / "moved/web.qcow2")
 
 
 def test_what_a_killed_process_left_is_no_hindrance(base: Path, tmp_path: Path) -> None:

@@ -111,6 +111,13 @@ def test_keys_and_passwords_are_right_for_sshd_and_login(debian: Path, tmp_path:
     assert int(root[2]) == int(time.time()) // 86400
 
 
+def test_a_guest_that_does_not_know_yescrypt_gets_a_hash_that_it_knows(tmp_path: Path) -> None:
+    older = tuple(entry for entry in debian_files() if entry.path != "etc/login.defs")
+    base = make_disk(tmp_path / "base.qcow2", SmallDisk(size=128 * MiB, swap_size=16 * MiB, extra_files=older))
+    made(base, tmp_path / "web.qcow2", size=None, passwords=(PasswordFor("root", b"secret"),))
+    assert Inside(tmp_path / "web.qcow2").texts["/etc/shadow"].startswith("root:$6$")
+
+
 @pytest.mark.parametrize("shape", [{"overlay": True}, {}, {"compress": True}, {"format": "raw"}])
 def test_the_same_inputs_give_the_same_bytes(shape: dict[str, object], debian: Path, tmp_path: Path) -> None:
     prints = []

@@ -20,6 +20,7 @@ def debian_files() -> tuple[Entry, ...]:
         directory("root", 0o700), directory("root/.ssh", 0o755), text("root/.ssh/authorized_keys", f"{OLD_KEY}\n"),
         directory("home/ann", 0o750, (1000, 1001)),
         text("etc/passwd", PASSWD), text("etc/shadow", SHADOW, 0o640),
+        text("etc/login.defs", "# passwords\nENCRYPT_METHOD YESCRYPT\n"),
         text("etc/group", "root:x:0:\nadm:x:4:ann\nann:x:1001:\n"),
         text("etc/hosts", "127.0.0.1\tlocalhost\n127.0.1.1\ttiny.example tiny\n::1 ip6-localhost\n"),
         text("etc/machine-id", "0123456789abcdef0123456789abcdef\n", 0o444),

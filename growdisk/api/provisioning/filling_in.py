@@ -67,7 +67,7 @@ def _password(password: PasswordFor, values: Values, recipe: Recipe) -> Password
     if password.hashed:
         return PasswordOrder(password.user, check_hash(password.hashed))
     salt_from = f"growdisk {values['name']} {password.user}" if recipe.reproducible else None
-    return PasswordOrder(password.user, hash_password(password.clear, salt_from))
+    return PasswordOrder(password.user, *hash_password(password.clear, salt_from))
 
 
 def _file(file: FileInto, values: Values) -> FileOrder:

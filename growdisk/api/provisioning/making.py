@@ -29,13 +29,15 @@ from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.workflow.run_directory import RunDirectory
+from growdisk.workflow.stopping import StopRequest
 
 
 class Making:
     """One output of `recipe` from `base`, which is of `base_format`."""
 
-    def __init__(self, base: Path, base_format: ImageFormat, path: Path, recipe: Recipe) -> None:
+    def __init__(self, base: Path, base_format: ImageFormat, path: Path, recipe: Recipe, stop: StopRequest) -> None:
         self._base, self._base_format, self._recipe, self.path = base, base_format, recipe, path
+        self._stop = stop
         self.format: ImageFormat = "qcow2" if recipe.overlay else recipe.format or _made_of(base_format, recipe)
         self._new = path.with_name(f".{path.name}.growdisk-new")
         self._work = path.with_name(f".{path.name}.growdisk-work")
@@ -70,15 +72,19 @@ class Making:
             hidden = self._work if self._in_two else self._new
             create_overlay(self._base, hidden, self._base_format)
             return hidden, "qcow2"
-        copy_image(self._base, self._new, "auto", _silent)
+        copy_image(self._base, self._new, "auto", self._checking)
         return self._new, self.format
 
     def _finish(self, *, force: bool) -> None:
         if self._in_two and self._recipe.overlay:
             rewrite_overlay(self._work, self._new)
         elif self._in_two:
-            convert_image(Source(self._work, "qcow2"), self._new, self._target(), _silent)
+            convert_image(Source(self._work, "qcow2"), self._new, self._target(), self._checking)
         put_in_place(self._new, self.path, force=force)
+
+    def _checking(self, done: int, total: int) -> None:
+        """Progress of a long copy: the place where it can be stopped."""
+        self._stop.check()
 
     def _target(self) -> RawTarget | Qcow2Target:
         if self.format == "raw":
@@ -111,6 +117,3 @@ def _remove_left_over(hidden: Path) -> None:
         RawFile.open(hidden, writable=True).close()
         hidden.unlink()
     shutil.rmtree(_run_folder(hidden), ignore_errors=True)
-
-
-def _silent(done: int, total: int) -> None: ...

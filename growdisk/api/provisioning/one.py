@@ -93,7 +93,7 @@ class OneOutput:
                 return replace(self._made("guestfs"), notes=(note,))
 
     def _made(self, backend: Backend) -> Provisioned:
-        making = Making(self._batch.base, self._batch.base_format, self.path, self._batch.recipe)
+        making = Making(self._batch.base, self._batch.base_format, self.path, self._batch.recipe, self._batch.stop)
         with ExitStack() as undo:
             seed = undo.enter_context(HiddenFile(self._seed_path)) if self._seed_path else None
             with making.begun(force=self._batch.force) as (hidden, hidden_format):

@@ -67,7 +67,9 @@ def provision(
 
 def _one(batch: Batch, number: int, output: Output, *, dry_run: bool) -> Provisioned:
     batch.stop.check()
-    one = OneOutput(batch, number, output)
+    own = StopRequest()  # whoever works on an image forgets all callbacks when it is done: not those of the others
+    batch.stop.callbacks.append(lambda: own.request(batch.stop.signal))
+    one = OneOutput(replace(batch, stop=own), number, output)
     one.check()
     return one.planned() if dry_run else one.made()
 

@@ -20,6 +20,7 @@ from growdisk.backends.guest_repair.text import decode, encode
 _MACHINE_ID, _DBUS_ID = "/etc/machine-id", "/var/lib/dbus/machine-id"
 _SELINUX, _RELABEL = "/etc/selinux/config", "/.autorelabel"
 _DAY = 86400
+_LOGIN_DEFS, _PAM = "/etc/login.defs", "/etc/pam.d/common-password"
 
 
 def customize(guest: GuestEditor, orders: Orders) -> Iterator[str]:
@@ -51,10 +52,18 @@ def _make_its_own(guest: GuestEditor, orders: Orders) -> Iterator[str]:
     for order in orders.authorized_keys:
         yield _authorize(guest, order, _account(guest, order.user, "authorize keys"))
     for password in orders.passwords:
-        shadow = decode(guest.read("/etc/shadow"))
+        shadow, hashed = decode(guest.read("/etc/shadow")), password.hashed
+        if password.older and not _knows_yescrypt(guest):
+            hashed = password.older
         days = clock.now() // _DAY
-        guest.write("/etc/shadow", encode(with_password(shadow, password.user, password.hashed, days)))
+        guest.write("/etc/shadow", encode(with_password(shadow, password.user, hashed, days)))
         yield f"password of {password.user}: set"
+
+
+def _knows_yescrypt(guest: GuestEditor) -> bool:
+    """What its own passwd would write; other guests may not even read it."""
+    texts = [decode(guest.read(path)) for path in (_LOGIN_DEFS, _PAM) if guest.exists(path)]
+    return any("yescrypt" in line.lower() for text in texts for line in text.splitlines() if not line.startswith("#"))
 
 
 def _check_accounts(guest: GuestEditor, orders: Orders) -> None:

@@ -14,21 +14,25 @@ import secrets
 from growdisk.errors import ToolFailed, UsageError
 
 _LIBRARY = "libcrypt.so.1"
-_METHODS = (b"$y$", b"$6$")  # yescrypt; sha512-crypt where libcrypt is too old for it
+_METHODS = (b"$y$", b"$6$")  # yescrypt, sha512-crypt
 _SALT_BYTES = 16
 _SETTING_SIZE, _STATE_SIZE = 192, 32768
 _READY = re.compile(r"[!*]|!?\$(?:y|gy|7|2[abxy]|5|6)\$[./A-Za-z0-9$=,]{20,400}")
 
 
-def hash_password(clear: bytes, salt_from: str | None = None) -> str:
-    """As it stands in /etc/shadow. `salt_from` makes the salt one that can be had again."""
+def hash_password(clear: bytes, salt_from: str | None = None) -> tuple[str, str]:
+    """As it stands in /etc/shadow: by the best method of the host, and by one that guests of all ages know.
+
+    `salt_from` makes the salt one that can be had again.
+    """
     if not clear or b"\0" in clear or b"\n" in clear:
         raise UsageError("a password cannot be empty, nor have more than one line", hint="check the file it is in")
     salt = secrets.token_bytes(_SALT_BYTES) if salt_from is None else hashlib.sha256(salt_from.encode()).digest()
     try:
         library = ctypes.CDLL(_LIBRARY)
-        return next(hashed for method in _METHODS if (hashed := _hashed(library, method, clear, salt[:_SALT_BYTES])))
-    except (OSError, StopIteration) as error:
+        hashes = [_hashed(library, method, clear, salt[:_SALT_BYTES]) for method in _METHODS]
+        return next(filter(None, hashes)), hashes[-1]
+    except (OSError, AttributeError, StopIteration) as error:
         raise ToolFailed(_LIBRARY, 1, "it hashes neither by yescrypt nor by sha512-crypt", "give a hash") from error
 
 

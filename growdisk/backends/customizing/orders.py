@@ -38,10 +38,11 @@ class KeysOrder:
 
 @dataclass(frozen=True)
 class PasswordOrder:
-    """`hashed` as it stands in /etc/shadow."""
+    """`hashed` as it stands in /etc/shadow; `older` the same for a guest that does not know yescrypt."""
 
     user: str
     hashed: str = field(repr=False)
+    older: str = field(repr=False, default="")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,78 @@
+"""What host tools cannot do for a guest, and libguestfs does: commands in its own tree, and the same files as ever."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from growdisk import api
+from growdisk.api.provisioning.failures import ProvisioningFailed
+from growdisk.api.provisioning.recipe import FileInto, KeysFor, PasswordFor
+from growdisk.backends.customizing.failures import CommandFailed
+from tests.e2e.test_provision_guest import EVERYTHING, KEY, Inside
+from tests.guests.classic import Guest
+from tests.guests.manifest import differences, file_manifest
+
+pytestmark = [pytest.mark.appliance, pytest.mark.timeout(1200)]
+
+
+def made(base: Path, out: Path, **changes: object) -> api.Provisioned:
+    (output,) = api.provision(base, [api.Output(out)], api.Recipe(**({"overlay": True} | changes))).outputs
+    return output
+
+
+def test_commands_run_in_the_guests_own_tree_and_may_make_users(classic_base: Guest, tmp_path: Path) -> None:
+    output = made(
+        classic_base.image, tmp_path / "web.qcow2", hostname="web",
+        files=(FileInto("/root/script", content="id -u; cat /etc/debian_version", mode=0o755),),
+        commands=("useradd -m -u 1234 ann", "sh /root/script > /root/said", "echo {{ name }} >> /root/said"),
+        authorized_keys=(KeysFor("ann", KEY),), passwords=(PasswordFor("ann", b"secret"),),
+    )  # fmt: skip
+    assert output.error is None and "ran: useradd -m -u 1234 ann" in output.customized
+    inside = Inside(tmp_path / "web.qcow2")
+    first, version, name = inside.texts["/root/said"].splitlines()
+    assert (first, name) == ("0", "web") and version.startswith("12")
+    assert inside.owner_and_mode("/home/ann/.ssh/authorized_keys") == ((1234, 1234), 0o600)
+    changed = differences(file_manifest(classic_base.image), inside.files)
+    assert not [line for line in changed if line.startswith(("/usr/", "/boot/", "/var/lib/dpkg"))]
+
+
+def test_a_command_that_fails_leaves_no_output(classic_base: Guest, tmp_path: Path) -> None:
+    error = made(classic_base.image, tmp_path / "web.qcow2", commands=("echo no such thing >&2; exit 3",)).error
+    assert isinstance(error, CommandFailed) and "no such thing" in error.why and error.exit_code == 4
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_both_backends_make_the_same_guest(classic_base: Guest, tmp_path: Path) -> None:
+    base = Path(shutil.copy(classic_base.image, tmp_path / "base.qcow2"))
+    wishes = {**EVERYTHING, "authorized_keys": (KeysFor("root", KEY),), "passwords": (PasswordFor("root", hashed="!"),)}
+    wishes["files"] = (FileInto("/opt/app/new", content="x" * 3_000_000, mode=0o4755, owner="daemon", group="adm"),)
+    trees = []
+    for backend in ("direct", "guestfs"):
+        assert made(base, tmp_path / f"{backend}.qcow2", backend=backend, **wishes).error is None
+        trees.append(file_manifest(tmp_path / f"{backend}.qcow2"))
+    different = [line for line in differences(*trees) if not _only_times(line)]
+    assert different == []
+
+
+def _only_times(line: str) -> bool:
+    return all(change.split()[0] == "mtime" for change in line.partition(": ")[2].split(", "))
+
+
+def test_a_tool_that_fails_in_auto_is_replaced_by_the_appliance(
+    classic_base: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("growdisk.backends.direct_editor.DirectEditor.put", _fails)
+    output = made(classic_base.image, tmp_path / "web.qcow2", files=(FileInto("/root/x", content="y"),))
+    assert output.error is None and "host tools could not" in output.notes[0]
+    assert Inside(tmp_path / "web.qcow2").texts["/root/x"] == "y"
+    failed = made(classic_base.image, tmp_path / "b.qcow2", backend="direct", files=(FileInto("/x", content="y"),))
+    assert failed.error is not None and not isinstance(failed.error, ProvisioningFailed | None)
+
+
+def _fails(*_: object) -> None:
+    from growdisk.errors import ToolFailed
+
+    raise ToolFailed("debugfs", 1, "made to fail by this test")
