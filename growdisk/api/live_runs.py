@@ -27,7 +27,7 @@ from growdisk.values import dataclass, replace
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.failures import StoppedWithoutWayBack
 from growdisk.workflow.journal import Event, Record
-from growdisk.workflow.run_directory import RunDirectory, RunNotRecorded, refuse_if_open
+from growdisk.workflow.run_directory import RunDirectory, RunNotRecorded, refuse_if_open, refuse_if_unfinished
 from growdisk.workflow.states import RunState, Status
 from growdisk.workflow.stopping import StopRequest
 
@@ -57,10 +57,12 @@ def looked_at(request: LiveRequest, stop: StopRequest) -> Iterator[Looked | Path
 
 def plan_live(looked: Looked, goal: Goal, options: RunOptions) -> Result:
     """What expanding the running guest would do."""
-    refuse_if_open(RunDirectory.beside(looked.reached.path))
+    directory = RunDirectory.beside(looked.reached.path)
+    refuse_if_unfinished(directory)
     proposal = propose(looked.facts, goal)
     if isinstance(proposal, AllDone):
         return _nothing(looked, proposal)
+    refuse_if_open(directory)
     planned = _planned(looked, proposal, goal, options)
     return Result(
         "planned", None, planned.backend, planned.before, planned.after, planned_steps(planned), planned.given_up,
@@ -73,7 +75,7 @@ def expand_live(
 ) -> Result:  # fmt: skip
     """Grow it while it runs. Raises refusals; everything later is in the Result."""
     directory = RunDirectory.beside(looked.reached.path)
-    refuse_if_open(directory)
+    refuse_if_unfinished(directory)
     proposal = propose(looked.facts, goal)
     if isinstance(proposal, AllDone):
         return _nothing(looked, proposal)

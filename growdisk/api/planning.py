@@ -14,7 +14,7 @@ from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import make_plan
 from growdisk.planner.planner import AllDone, Proposer, propose
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
+from growdisk.workflow.run_directory import RunDirectory, refuse_if_open, refuse_if_unfinished
 
 
 def plan(
@@ -24,11 +24,12 @@ def plan(
     directory = RunDirectory.beside(path)
     with opened(path, image_format or probed_format(path)) as device:
         facts = inspect_device(device, image_facts(device, path), goal.sector_size, Keyring(options.keys))
-        refuse_if_open(directory)
+        refuse_if_unfinished(directory)
         proposal = proposer(facts, goal)
         if isinstance(proposal, AllDone):
             layout = layout_of(facts)
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)
+        refuse_if_open(directory)
         choice = choose_backend(facts, proposal, options, device)
     planned = make_plan(facts, proposal, goal, options, choice)
     return Result(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,13 @@ from growdisk.planner.planner import AllDone, Proposer, propose
 from growdisk.steps.disk import Disk, Format
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.journal import Event
-from growdisk.workflow.run_directory import NoSuchRun, RunDirectory, RunNotRecorded, refuse_if_open
+from growdisk.workflow.run_directory import (
+    NoSuchRun,
+    RunDirectory,
+    RunNotRecorded,
+    refuse_if_open,
+    refuse_if_unfinished,
+)
 from growdisk.workflow.states import TOUCHED, RunState, Status
 from growdisk.workflow.stopping import StopRequest
 
@@ -47,13 +53,15 @@ def expand(
     the Result."""
     directory = RunDirectory.beside(path)
     with closing(Disk.open(directory.image, image_format or probed_format(path))) as disk:
-        refuse_if_open(directory)  # now that the image is ours: a run that is going on is named by its process
+        # Now that the image is ours: a run that is going on is named by its process.
+        refuse_if_unfinished(directory)
         keyring = Keyring(options.keys)
         facts = inspect_device(disk, image_facts(disk.active, path), goal.sector_size, keyring)
         proposal = proposer(facts, goal)
         if isinstance(proposal, AllDone):
             layout = layout_of(facts)
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)
+        refuse_if_open(directory)
         choice = choose_backend(facts, proposal, options, disk)
         plan = make_plan(facts, proposal, goal, options, choice)
         if choice.backend == "guestfs":
@@ -89,12 +97,17 @@ def rollback(
         if session.engine.state.settling:
             reason = "all its steps are done and their snapshots are being removed: growdisk resume finishes that"
             raise NoSuchRun(path, verb="roll back", reason=reason)
-        if to is not None and to not in [step.name for step in session.plan.steps]:
-            names = ", ".join(step.name for step in session.plan.steps)
-            raise NoSuchRun(path, verb="roll back", reason=f"the run has no step '{to}'; its steps are: {names}")
+        refuse_unknown_step(path, [step.name for step in session.plan.steps], to)
         return lambda: session.engine.go_back(to)
 
     return _with_session(path, "roll back", observer, stop, back, undoable=True)
+
+
+def refuse_unknown_step(path: Path, steps: Sequence[str], to: str | None) -> None:
+    """NoSuchRun where `to` is none of the run's steps."""
+    if to is not None and to not in steps:
+        reason = f"the run has no step '{to}'; its steps are: {', '.join(steps)}"
+        raise NoSuchRun(path, verb="roll back", reason=reason)
 
 
 def commit(path: Path, observer: Observer | None = None) -> Result:

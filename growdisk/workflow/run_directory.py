@@ -117,8 +117,17 @@ class RunDirectory:
             self.path.rmdir()
 
 
+def refuse_if_unfinished(directory: RunDirectory) -> None:
+    """RunStandsInTheWay while a run is unfinished. A kept one hinders only who has something to do."""
+    _refuse(directory, Status.UNFINISHED)
+
+
 def refuse_if_open(directory: RunDirectory) -> None:
     """RunStandsInTheWay while a run is unfinished or kept."""
+    _refuse(directory, Status.UNFINISHED, Status.KEPT)
+
+
+def _refuse(directory: RunDirectory, *statuses: Status) -> None:
     status = directory.state().status
-    if status in (Status.UNFINISHED, Status.KEPT):
+    if status in statuses:
         raise RunStandsInTheWay(directory.image, state=status.value)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from growdisk import api
-from growdisk.errors import DestinationExists, ImageDamaged, Refused, UsageError
+from growdisk.errors import DestinationExists, ImageDamaged, ImageNotReadable, Refused, UsageError
 from growdisk.playbook.deeds.asked import format_of
 from growdisk.playbook.deeds.growing import outcome_of
 from growdisk.playbook.options import Options
@@ -15,6 +15,9 @@ from growdisk.playbook.perform import Manner
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import SizeSpec, format_size, parse_size
+
+if TYPE_CHECKING:
+    from growdisk.api.run_status import StatusReport
 
 _BY_NAME = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw"}
 
@@ -42,25 +45,38 @@ def _snapshot(options: Options, manner: Manner) -> Outcome:
 
 def _rollback(options: Options, manner: Manner) -> Outcome:
     """Where there is nothing to undo, nothing is done."""
-    path = options.place("image")
-    report = api.status(path)
+    from growdisk.api.runs import refuse_unknown_step
+
+    path, to = options.place("image"), options.text("to")
+    report = _run_of(path)
     if "rollback" not in report.next:
         return Outcome(changed=False, message="there is no run to undo", result={"result": "nochange"})
+    states = {step.name: step.state for step in report.steps}
+    refuse_unknown_step(path, list(states), to)
+    if to is not None and states[to] in ("pending", "restored"):
+        return Outcome(changed=False, message=f"{to} is undone already", result={"result": "nochange"})
     if manner.check:
         return Outcome(changed=True, message=f"run {report.run} would be undone", result={"result": "planned"})
-    outcome = outcome_of(api.rollback(path, options.text("to"), manner.observer, manner.stop))
+    outcome = outcome_of(api.rollback(path, to, manner.observer, manner.stop))
     return outcome if outcome.failed else Outcome(True, f"run {report.run} is undone", outcome.result, outcome.diff)
 
 
 def _commit(options: Options, manner: Manner) -> Outcome:
     path = options.place("image")
-    report = api.status(path)
+    report = _run_of(path)
     if "commit" not in report.next:
         return Outcome(changed=False, message="there is no kept run", result={"result": "nochange"})
     if manner.check:
         return Outcome(changed=True, message=f"run {report.run} would be final", result={"result": "planned"})
     outcome = outcome_of(api.commit(path, manner.observer))
     return outcome if outcome.failed else Outcome(True, f"run {report.run} is final", outcome.result)
+
+
+def _run_of(path: Path) -> StatusReport:
+    """An image that is not there has no run either, and was hardly meant."""
+    if not path.exists():
+        raise ImageNotReadable(path, reason="there is no such file")
+    return api.status(path)
 
 
 def _convert(options: Options, manner: Manner) -> Outcome:
@@ -71,6 +87,8 @@ def _convert(options: Options, manner: Manner) -> Outcome:
     to = options.text("to") or _BY_NAME.get(dest.suffix.lower(), "qcow2" if options.flag("compress") else "raw")
     target = _target(options, to)
     source = image_info(path, format_of(options))
+    if dest.exists() and dest.samefile(path):
+        raise UsageError(f"{options.task}: dest is the image itself", hint="name another file")
     if dest.exists() and not dest.is_block_device():
         made = image_info(dest)
         if made.format != to or made.virtual_size < source.virtual_size:

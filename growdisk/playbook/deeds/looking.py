@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from growdisk import api
-from growdisk.errors import GrowdiskError, Refused
+from growdisk.errors import GrowdiskError, Refused, UsageError
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.layout import layout_of
@@ -73,10 +73,21 @@ def _assert(options: Options, manner: Manner) -> Outcome:
 
 def _sizes(options: Options, facts: Facts) -> Iterator[str]:
     size = facts.image.virtual_size
-    if (text := options.text("size")) and parse_size(text).bytes != size:
-        yield f"its virtual size is {format_size(size)} ({size} bytes), not {text}"
-    if (text := options.text("at_least")) and parse_size(text).bytes > size:
-        yield f"its virtual size is {format_size(size)}, less than {text}"
+    if (wanted := _bytes(options, "size")) is not None and wanted != size:
+        yield f"its virtual size is {format_size(size)} ({size} bytes), not {options.word('size')}"
+    if (wanted := _bytes(options, "at_least")) is not None and wanted > size:
+        yield f"its virtual size is {format_size(size)}, less than {options.word('at_least')}"
+
+
+def _bytes(options: Options, name: str) -> int | None:
+    """A size that something has; UsageError for one to grow by."""
+    text = options.text(name)
+    if not text:
+        return None
+    size = parse_size(text)
+    if size.relative:
+        raise UsageError(f"{options.task}: {name} {text} is a size to grow by", hint=f"{name}: {text.lstrip('+')}")
+    return size.bytes
 
 
 def _partitions(options: Options, facts: Facts) -> Iterator[str]:
@@ -85,10 +96,11 @@ def _partitions(options: Options, facts: Facts) -> Iterator[str]:
         f"there is no {facts.name_of(number)}" for number in options.numbers("present") if number not in numbers
     )
     yield from (f"there is a {facts.name_of(number)}" for number in options.numbers("absent") if number in numbers)
-    if text := options.text("filesystem_at_least"):
+    if (wanted := _bytes(options, "filesystem_at_least")) is not None:
         number, size = _filesystem(options, facts)
-        if size < parse_size(text).bytes:
-            yield f"the file system on {facts.name_of(number)} has {format_size(size)}, less than {text}"
+        if size < wanted:
+            least = options.word("filesystem_at_least")
+            yield f"the file system on {facts.name_of(number)} has {format_size(size)}, less than {least}"
 
 
 def _filesystem(options: Options, facts: Facts) -> tuple[int, int]:

@@ -1,0 +1,73 @@
+"""Tasks asked a second time change nothing, and what cannot be meant is said before anything is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from growdisk.playbook.outcome import Outcome
+from growdisk.playbook.perform import perform
+from growdisk.units import MiB
+from tests.conftest import DiskMaker
+from tests.e2e.judges import Before, assert_unchanged
+from tests.guests.small import SmallDisk
+
+SMALL = SmallDisk(size=128 * MiB, swap_size=16 * MiB)
+
+
+def did(outcome: Outcome) -> str:
+    assert not outcome.failed, outcome.message
+    return "changed" if outcome.changed else "ok"
+
+
+def grow(image: Path, *, check: bool = False, **options: object) -> Outcome:
+    return perform("expand", {"image": str(image), "backend": "direct", **options}, check=check)
+
+
+def test_growing_to_a_size_again_is_no_matter_of_a_kept_run(small_disk: DiskMaker) -> None:
+    image = small_disk(disk=SMALL)
+    assert did(grow(image, size="1G", keep_snapshots=True)) == "changed"
+    assert did(grow(image, size="1G", keep_snapshots=True)) == "ok"
+    assert did(grow(image, size="1G", check=True)) == "ok"
+    refused = grow(image, size="2G")
+    assert refused.error is not None and refused.error.exit_code == 3 and "kept run" in refused.message
+
+
+def test_going_back_to_a_step_again_changes_nothing(small_disk: DiskMaker) -> None:
+    image = small_disk(disk=SMALL)
+    before = Before.of(image)
+    grow(image, size="1G", keep_snapshots=True)
+    to: dict[str, object] = {"image": str(image), "to": "grow-filesystem"}
+    assert did(perform("rollback", to, check=True)) == "changed"
+    assert did(perform("rollback", to)) == "changed"
+    assert did(perform("rollback", to)) == did(perform("rollback", to, check=True)) == "ok"
+    assert did(perform("rollback", {"image": str(image)})) == "changed"
+    assert did(perform("rollback", {"image": str(image)})) == "ok"
+    assert_unchanged(image, before)
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_going_back_to_a_step_that_there_is_not_is_refused(small_disk: DiskMaker, check: bool) -> None:
+    image = small_disk(disk=SMALL)
+    grow(image, size="1G", keep_snapshots=True)
+    outcome = perform("rollback", {"image": str(image), "to": "grow-filesytem"}, check=check)
+    assert outcome.failed and "its steps are: resize-image" in outcome.message
+
+
+@pytest.mark.parametrize("task", ["rollback", "commit"])
+def test_an_image_that_is_not_there_has_hardly_been_meant(tmp_path: Path, task: str) -> None:
+    outcome = perform(task, {"image": str(tmp_path / "gost.qcow2")})
+    assert outcome.failed and "no such file" in outcome.message
+
+
+def test_an_image_is_not_converted_onto_itself(small_disk: DiskMaker) -> None:
+    image = small_disk(disk=SMALL)
+    outcome = perform("convert", {"image": str(image), "dest": str(image)})
+    assert outcome.error is not None and outcome.error.exit_code == 2
+
+
+@pytest.mark.parametrize("option", ["size", "at_least", "filesystem_at_least"])
+def test_what_a_disk_has_is_not_a_size_to_grow_by(small_disk: DiskMaker, option: str) -> None:
+    outcome = perform("assert", {"image": str(small_disk(disk=SMALL)), option: "+1G"})
+    assert outcome.error is not None and outcome.error.exit_code == 2 and f"{option}: 1G" in outcome.message
