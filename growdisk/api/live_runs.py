@@ -89,15 +89,24 @@ def expand_live(
             directory.withdraw()
             raise RunNotRecorded(looked.reached.path, reason=error.strerror or str(error)) from error
         session = LiveSession(
-            looked.facts.image.path, plan, looked.reached, looked.inside, directory, journal, observer, stop
+            looked.facts.image.path,
+            plan,
+            looked.reached,
+            looked.inside,
+            directory,
+            journal,
+            observer,
+            stop,
+            options.keys,
         )
         return carry_out(session, session.engine.advance)
 
 
 @contextmanager
 def reopened(
-    path: Path, plan: Plan, directory: RunDirectory, observer: Observer, stop: StopRequest
-) -> Iterator[LiveSession | None]:
+    path: Path, plan: Plan, directory: RunDirectory, observer: Observer, stop: StopRequest,
+    keys: tuple[bytes, ...] = (),
+) -> Iterator[LiveSession | None]:  # fmt: skip
     """The run of a guest that runs now; None where it is off."""
     assert plan.way is not None
     reached = _reached_again(path, plan)
@@ -109,7 +118,7 @@ def reopened(
         if status != "running":
             raise GuestNotRunning(reached.machine.name, status=status)
         inside = Inside(reached.open_shell, stop)
-        yield LiveSession(path, plan, reached, inside, directory, directory.journal(), observer, stop)
+        yield LiveSession(path, plan, reached, inside, directory, directory.journal(), observer, stop, keys)
 
 
 def _reached_again(path: Path, plan: Plan) -> Reached | None:

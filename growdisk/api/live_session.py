@@ -11,7 +11,8 @@ from typing import ClassVar, cast
 from growdisk.api.live_target import Reached
 from growdisk.backends.agent import AgentShell
 from growdisk.backends.guest_disk import find_in_guest, look_at
-from growdisk.backends.guest_shell import GuestUnreachable
+from growdisk.backends.guest_shell import GuestShell, GuestUnreachable
+from growdisk.backends.guest_volumes import look_in_guest, partition_device, volumes_of
 from growdisk.errors import Refused
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.inspect import inspect_device
@@ -84,11 +85,18 @@ def look(reached: Reached, path: Path, stop: StopRequest) -> Looked:
     inside = Inside(reached.open_shell, stop)
     try:
         seen = find_in_guest(inside.shell, disk.names[0], disk.size, disk.serial, reached.request.guest_disk)
-        facts = inspect_device(look_at(inside.shell, seen.device), _image_facts(reached, path))
+        facts = _facts(inside.shell, seen.device, _image_facts(reached, path))
     except BaseException:
         inside.forget()
         raise
     return Looked(reached, inside, facts, seen.device)
+
+
+def _facts(shell: GuestShell, device: str, image: ImageFacts) -> Facts:
+    disk, volumes = look_at(shell, device), volumes_of(shell)
+    return inspect_device(
+        disk, image, look=lambda window, start: look_in_guest(window, partition_device(disk, start), volumes)
+    )
 
 
 def _image_facts(reached: Reached, path: Path) -> ImageFacts:
@@ -104,13 +112,13 @@ class LiveSession:
 
     def __init__(
         self, path: Path, plan: Plan, reached: Reached, inside: Inside, directory: RunDirectory, journal: Journal,
-        observer: Observer, stop: StopRequest,
+        observer: Observer, stop: StopRequest, keys: tuple[bytes, ...] = (),
     ) -> None:  # fmt: skip
         assert plan.way is not None and plan.way.guest is not None, plan.run
         self.path, self.plan, self.reached, self.directory = path, plan, reached, directory
         self.context = LiveContext(
             reached.machine, reached.disk.key, inside, plan.way.device, plan.way.guest, directory.image,
-            plan.way.allow_reboot,
+            plan.way.allow_reboot, keys,
         )  # fmt: skip
         self.snapshots = _store(plan, self.context, directory)
         steps = cast("tuple[Step[LiveContext], ...]", plan.steps)

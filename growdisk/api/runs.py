@@ -131,7 +131,9 @@ def _with_session(
     directory = RunDirectory.beside(path)
     _refuse_without_run(path, verb, directory.state(), undoable=undoable)
     plan = decode_plan(directory.plan_file.read_bytes())
-    if plan.way is not None and (result := _on_running_guest(path, plan, directory, verb, observer, stop, action)):
+    if plan.way is not None and (
+        result := _on_running_guest(path, plan, directory, verb, observer, stop, action, keys)
+    ):
         return result
     with closing(Disk.open(directory.image, _format(plan.before.image.format))) as disk:
         _refuse_without_run(path, verb, directory.state(), undoable=undoable)  # now that nobody else can end it
@@ -146,12 +148,12 @@ def _with_session(
 
 def _on_running_guest(
     path: Path, plan: Plan, directory: RunDirectory, verb: str, observer: Observer | None, stop: StopRequest | None,
-    action: Callable[[Session | LiveSession], Callable[[], RunState]],
+    action: Callable[[Session | LiveSession], Callable[[], RunState]], keys: tuple[bytes, ...],
 ) -> Result | None:  # fmt: skip
     """The run of a guest that was grown while it ran. None where it is off now, and the image can be worked on here."""
     from growdisk.api.live_runs import carry_out, refuse_forward_without_guest, reopened
 
-    with reopened(path, plan, directory, observer or Silent(), stop or StopRequest()) as session:
+    with reopened(path, plan, directory, observer or Silent(), stop or StopRequest(), keys) as session:
         if session is not None:
             return carry_out(session, action(session))
     if verb == "resume":

@@ -5,7 +5,8 @@
     prepare   all checks; saves table and swap headers; swapoff               rewrite-partitions (first half)
     rewrite   writes the planned table to the disk                            rewrite-partitions
     reread    makes the running kernel see it, or arranges for a reboot       reread-partitions
-    grow      grows the mounted file system: the point of no return           grow-filesystem
+    grow      grows container, volumes and the mounted file system: the       grow-luks, grow-pv, grow-lv,
+              point of no return                                              grow-filesystem
     repair    swap again (moved or as a file), fstab, RESUME, initrd          remake-swap and repair-guest, both
     verify    reads everything back; takes away what a reboot was to go on    (after the last step)
     undo      back to before: table, kernel, swap; refused once grow began    rollback of all of them
@@ -77,6 +78,22 @@ class GuestFilesystem:
 
 
 @dataclass(frozen=True)
+class GuestLayer:
+    """Something between the partition and the file system, from the outside in.
+
+    `luks`: the open container with `uuid` reaches to the end of what it is in, and then has `size` bytes. `pv`: the
+    physical volume there has `extents`. `lv`: the volume `name` (group/volume), in LVM's `uuid` of group and volume,
+    has `extents`, which are `size` bytes. UUIDs without hyphens, as the kernel has them.
+    """
+
+    kind: Literal["luks", "pv", "lv"]
+    uuid: str
+    name: str
+    size: int = 0
+    extents: int = 0
+
+
+@dataclass(frozen=True)
 class GuestPlan:
     """`before` and `after` are tables on the grown disk (disk_size is what the guest's kernel must see at least).
 
@@ -92,6 +109,12 @@ class GuestPlan:
     swaps: tuple[GuestSwap, ...] = ()
     swap_file_size: int = 0
     serial: str = ""
+    layers: tuple[GuestLayer, ...] = ()
+
+    @property
+    def room(self) -> int:
+        """The bytes that the file system will have to itself."""
+        return next((layer.size for layer in reversed(self.layers) if layer.size), self.goal.size)
 
     @property
     def goal(self) -> Partition:

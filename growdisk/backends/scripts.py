@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from growdisk.backends.guest_plan import DRIVER, RUN_ORDER, GuestPlan, GuestSwap, Phase
+from growdisk.backends.guest_plan import DRIVER, RUN_ORDER, GuestLayer, GuestPlan, GuestSwap, Phase
 from growdisk.backends.guest_repair import initrd
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity
 from growdisk.backends.guest_tables import fdisk_keys, is_for_fdisk, kernel_listing, listing, parted_steps, sfdisk_edits
@@ -55,12 +55,25 @@ class _GoneSwap:
     block_tail: str
 
 
+class _Numbered:
+    """A layer and its number, from the outside in."""
+
+    def __init__(self, number: int, layer: GuestLayer) -> None:
+        self.number, self.kind, self.name, self.size, self.extents = (
+            number, layer.kind, layer.name, layer.size, layer.extents,
+        )  # fmt: skip
+        # Becomes part of a pattern: nothing but what a UUID has.
+        self.uuid = "".join(letter for letter in layer.uuid if letter.isalnum())
+
+
 def _values(plan: GuestPlan) -> dict[str, object]:
     gone = [_gone(swap) for swap in plan.swaps if swap.fate in ("drop", "file")]
     return _table_values(plan) | {
         "run": plan.run, "serial": plan.serial, "driver_name": DRIVER,
         "phases": " ".join(phase.value for phase in RUN_ORDER),
         "fs_kind": plan.filesystem.kind, "fs_uuid": plan.filesystem.uuid, "fs_new_size": plan.filesystem.new_size,
+        "fs_old_size": plan.filesystem.old_size, "room": plan.room, "layer_count": len(plan.layers),
+        "layers": [_Numbered(number, layer) for number, layer in enumerate(plan.layers, start=1)],
         "swap_numbers": " ".join(str(swap.number) for swap in plan.swaps),
         "gone_swaps": " ".join(str(swap.number) for swap in gone), "gone": gone,
         "moved_swaps": [swap for swap in plan.swaps if swap.fate == "move"],
@@ -77,7 +90,7 @@ def _table_values(plan: GuestPlan) -> dict[str, object]:
     return {
         "kind": before.kind, "disk_id": before.disk_id, "sector_size": unit, "disk_sectors": after.disk_size // unit,
         "target": plan.target, "target_start": old.start // unit,
-        "target_old_bytes": old.size, "target_new_bytes": plan.goal.size,
+        "target_old_bytes": old.size,
         "before_table": listing(before), "after_table": listing(after),
         "before_kernel": kernel_listing(before), "after_kernel": kernel_listing(after),
         "extended": before.extended.number if before.extended else 0,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from growdisk.backends.guest_plan import GuestFilesystem, GuestPlan, GuestSwap, SwapFate
+from growdisk.backends.guest_plan import GuestFilesystem, GuestLayer, GuestPlan, GuestSwap, SwapFate
 from growdisk.backends.guest_repair.swap_identity import SwapPolicy
 from growdisk.filesystems.content import SwapContent
 from growdisk.partitions.table import Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
 from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
+from growdisk.steps.grow_luks import GrowLuks
+from growdisk.steps.grow_lv import GrowLogicalVolume
+from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
 from growdisk.steps.repair_guest import RepairGuest
@@ -19,7 +23,10 @@ from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 
 _KINDS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
-_KNOWN = (ResizeImage, RewritePartitions, RereadPartitions, RemakeSwap, MakeSwapFile, RepairGuest)
+_KNOWN = (
+    ResizeImage, RewritePartitions, RereadPartitions, GrowLuks, GrowPhysicalVolume, GrowLogicalVolume, GrowFilesystem,
+    RemakeSwap, MakeSwapFile, RepairGuest,
+)  # fmt: skip
 
 
 def guest_plan(run: str, facts: Facts, steps: Iterable[DiskStep], *, serial: str = "") -> GuestPlan:
@@ -39,14 +46,12 @@ def guest_plan(run: str, facts: Facts, steps: Iterable[DiskStep], *, serial: str
     return GuestPlan(
         run, table.before, table.after, target, _filesystem(facts, steps, target),
         swaps=tuple(_swap(facts, table, number, fate) for number, fate in _fates(steps)),
-        swap_file_size=made.size if made else 0, serial=serial,
+        swap_file_size=made.size if made else 0, serial=serial, layers=tuple(_layers(steps)),
     )  # fmt: skip
 
 
 def _is_for_a_guest(step: DiskStep) -> bool:
-    """What its scripts know how to do: among file systems, those right in their partition."""
-    if isinstance(step, GrowFilesystem):
-        return not getattr(step, "layers", ())
+    """What its scripts know how to do."""
     if isinstance(step, RewritePartitions):
         return not step.moves  # content in use is not copied
     return isinstance(step, _KNOWN)
@@ -66,11 +71,28 @@ def _target(table: RewritePartitions | None, steps: Iterable[DiskStep]) -> int:
 
 def _filesystem(facts: Facts, steps: Iterable[DiskStep], target: int) -> GuestFilesystem:
     growths = [step for step in steps if isinstance(step, GrowFilesystem)]
-    content = facts.contents.get(target)
-    if len(growths) == 1 and content is not None and content.kind in _KINDS:
-        return GuestFilesystem(content.kind, content.uuid, growths[0].old_size, growths[0].new_size)
+    if len(growths) == 1 and (kind := kind_of(facts, growths[0])) in _KINDS:
+        return GuestFilesystem(kind, growths[0].uuid, growths[0].old_size, growths[0].new_size)
     several = "several file systems would grow" if growths else f"it holds {facts.kind_of(target)}"
     raise _only_at_rest(facts, target, several)
+
+
+def kind_of(facts: Facts, step: GrowFilesystem) -> str:
+    return step.kind if isinstance(step, GrowFilesystemAt) else facts.kind_of(step.number)
+
+
+def _layers(steps: Iterable[DiskStep]) -> Iterator[GuestLayer]:
+    group = ""
+    for step in steps:
+        match step:
+            case GrowLuks(place=place, new_size=size):
+                uuid = place.layers[-1].partition(":")[2].replace("-", "")
+                yield GuestLayer("luks", uuid, place.name, size)
+            case GrowPhysicalVolume(group=name, uuid=uuid, extents=extents):
+                group = uuid
+                yield GuestLayer("pv", "", name, extents=extents)
+            case GrowLogicalVolume(group=name, volume=volume, uuid=uuid, extents=extents, extent_size=unit):
+                yield GuestLayer("lv", f"{group}{uuid}".replace("-", ""), f"{name}/{volume}", extents * unit, extents)
 
 
 def _only_at_rest(facts: Facts, target: int, what: str) -> CannotGrow:

@@ -13,13 +13,18 @@ from growdisk.backends.online import Arrival, LiveDisk
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
-from growdisk.planner.guest_plan import guest_plan
+from growdisk.planner.guest_plan import guest_plan, kind_of
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import Plan, new_run_name
 from growdisk.planner.planner import Proposal
 from growdisk.planner.way import Way
 from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.live_steps import LiveGrow, LiveRemakeSwap, LiveRepair, LiveReread, LiveResize, LiveRewrite
+from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
+from growdisk.steps.grow_luks import GrowLuks
+from growdisk.steps.grow_lv import GrowLogicalVolume
+from growdisk.steps.grow_pv import GrowPhysicalVolume
+from growdisk.steps.live_grow import LiveGrow, LiveGrowLogicalVolume, LiveGrowLuks, LiveGrowPhysicalVolume
+from growdisk.steps.live_steps import LiveRemakeSwap, LiveRepair, LiveReread, LiveResize, LiveRewrite
 from growdisk.steps.registry import DiskStep, LiveStep
 from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
@@ -59,7 +64,7 @@ def make_live_plan(
             hint="leave it out, or use --snapshots internal",
         )  # fmt: skip
     _refuse_shape(path, proposal.steps)
-    run, steps = new_run_name(), tuple(live_steps(path, proposal.steps, restart=restart))
+    run, steps = new_run_name(), tuple(live_steps(facts, proposal.steps, restart=restart))
     guest = guest_plan(run, facts, proposal.steps, serial=around.disk.serial)
     return Plan(
         run=run, backend="online", snapshots=mode, keep=options.keep, before=layout_of(facts),
@@ -69,10 +74,13 @@ def make_live_plan(
     )  # fmt: skip
 
 
-def live_steps(path: Path, steps: tuple[DiskStep, ...], *, restart: bool) -> Iterator[LiveStep]:
+def live_steps(facts: Facts, steps: tuple[DiskStep, ...], *, restart: bool) -> Iterator[LiveStep]:
     """The same steps, by the same names. Repairing and remaking swap are one deed of the guest."""
-    for number, step in enumerate(steps, start=1):
-        last = number == len(steps)
+    steps = tuple(step for step in steps if not _is_beyond_swap(step))
+    number = 0
+    for step in steps:
+        last = step is steps[-1]
+        number += isinstance(step, GrowLuks | GrowPhysicalVolume | GrowLogicalVolume)
         match step:
             case ResizeImage(old_size=old, new_size=new):
                 yield LiveResize(old, new, restart)
@@ -80,16 +88,40 @@ def live_steps(path: Path, steps: tuple[DiskStep, ...], *, restart: bool) -> Ite
                 yield LiveRewrite(step)
             case RereadPartitions(table=table):
                 yield LiveReread(table)
-            case GrowFilesystem():
-                yield LiveGrow(step, last)
-            case RepairGuest(swaps=()):
-                pass  # the guest-side scripts know of swap only
             case RepairGuest():
                 yield LiveRepair(step.describe(), last)
             case _ if step.name == "remake-swap":
                 yield LiveRemakeSwap(step.describe(), last)
             case _:
-                raise _only_at_rest(path, step.name)
+                yield _growth(facts, step, number, last=last)
+
+
+def _is_beyond_swap(step: DiskStep) -> bool:
+    """The guest-side scripts know of swap only."""
+    return isinstance(step, RepairGuest) and not step.swaps
+
+
+def _growth(facts: Facts, step: DiskStep, number: int, *, last: bool) -> LiveStep:
+    """What grows inside the partition; `number` is the layer's."""
+    match step:
+        case GrowLuks():
+            return LiveGrowLuks(step, number)
+        case GrowPhysicalVolume():
+            return LiveGrowPhysicalVolume(step, number)
+        case GrowLogicalVolume():
+            return LiveGrowLogicalVolume(step, number)
+        case GrowFilesystem():
+            return LiveGrow(_at(facts, step), last)
+    raise _only_at_rest(facts.image.path, step.name)
+
+
+def _at(facts: Facts, step: GrowFilesystem) -> GrowFilesystemAt:
+    """The same, with its kind."""
+    if isinstance(step, GrowFilesystemAt):
+        return step
+    return GrowFilesystemAt(
+        step.number, step.start, step.size, step.uuid, step.old_size, step.new_size, kind=kind_of(facts, step)
+    )
 
 
 def _refuse_shape(path: Path, steps: tuple[DiskStep, ...]) -> None:
@@ -97,7 +129,7 @@ def _refuse_shape(path: Path, steps: tuple[DiskStep, ...]) -> None:
     if any(step.moves for step in steps if isinstance(step, RewritePartitions)):
         raise _only_at_rest(path, "moving a partition's content")
     if sum(isinstance(step, GrowFilesystem) for step in steps) != 1:
-        raise _only_at_rest(path, "growing several, or none that is ext4 right in its partition,")
+        raise _only_at_rest(path, "growing several file systems, or none,")
 
 
 def _only_at_rest(path: Path, what: str) -> OptionUnsupported:
@@ -194,9 +226,9 @@ def _notes(
         )
     else:
         why = f" ({reason})" if reason else ""
+        first = next((step.name for step in proposal.steps if step.name.startswith("grow-")), "grow-filesystem")
         yield (
-            f"no snapshots{why}: until grow-filesystem the guest's own undo takes the table back; "
-            "point of no return: grow-filesystem"
+            f"no snapshots{why}: until {first} the guest's own undo takes the table back; point of no return: {first}"
         )
     grown = proposal.after.image.virtual_size - around.disk.size
     if grown > around.host_free:

@@ -5,6 +5,7 @@ The shell is opened anew after everything that may have broken it: a restart, or
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,15 @@ from growdisk.backends.guest_answers import Answer, Outcome, parse_answer
 from growdisk.backends.guest_disk import GuestDisk, look_at
 from growdisk.backends.guest_plan import GuestPlan, Phase
 from growdisk.backends.guest_shell import GuestLost, GuestShell, GuestUnreachable
+from growdisk.backends.guest_volumes import GuestVolumes, volumes_of
 from growdisk.backends.online import LiveDisk, Machine
+from growdisk.block.device import BlockDevice
+from growdisk.filesystems.content import Content
+from growdisk.filesystems.volume_group import VolumeGroup
+from growdisk.steps import live_place
 from growdisk.steps.live_failures import GuestDidNotReturn, GuestMustRestart, GuestRefused, PhaseFailed, PhaseStuck
-from growdisk.values import dataclass
+from growdisk.steps.place import Place
+from growdisk.values import dataclass, field
 from growdisk.workflow.stopping import StopRequest
 
 _PHASE_SECONDS = 1800.0  # update-initramfs under emulation takes minutes
@@ -60,7 +67,10 @@ class Inside:
 
 @dataclass(frozen=True)
 class LiveContext:
-    """`key` is the disk's name in QEMU, `device` the guest's own; `path` the image, for messages."""
+    """`key` is the disk's name in QEMU, `device` the guest's own; `path` the image, for messages.
+
+    `keys` are the passphrases that were given. They go into the guest with the scripts that need them, on stdin.
+    """
 
     machine: Machine
     key: str
@@ -69,6 +79,7 @@ class LiveContext:
     guest: GuestPlan
     path: Path
     may_restart: bool
+    keys: tuple[bytes, ...] = field(default_factory=tuple)
 
     @property
     def disk(self) -> LiveDisk:
@@ -78,6 +89,20 @@ class LiveContext:
         """The disk as the guest sees it now."""
         return look_at(self.inside.shell, self.device)
 
+    def volumes(self) -> GuestVolumes:
+        """What the guest has opened and activated by now."""
+        return volumes_of(self.inside.shell)
+
+    def opened(self, place: Place) -> BlockDevice:
+        """PlaceClosed where the guest does not have it open."""
+        return live_place.opened(self.seen(), self.volumes(), place)
+
+    def content(self, place: Place) -> Content | None:
+        return live_place.content_at(self.seen(), self.volumes(), place)
+
+    def group(self, place: Place) -> VolumeGroup | None:
+        return live_place.group_at(self.seen(), self.volumes(), place)
+
     def ask(self, words: str) -> str:
         """A short look inside. GuestLost where it fails."""
         answer = self.inside.shell.run(words, _QUICK_SECONDS)
@@ -85,12 +110,13 @@ class LiveContext:
             raise GuestLost(self.inside.shell.name, reason=f"{words.split()[0]}: {answer.last_words}")
         return answer.stdout.decode(errors="replace")
 
-    def run(self, phase: Phase) -> Answer:
-        """One phase of the guest-side scripts. Raises what stands for its answer where it is not done."""
+    def run(self, phase: Phase, *, up_to: int = 0) -> Answer:
+        """One phase of the guest-side scripts; of grow, up to that layer. Raises what stands for its answer where it
+        is not done."""
         from growdisk.backends.scripts import render
 
         scripts = render(self.guest)
-        text = f"GROWDISK_DISK={self.device}; export GROWDISK_DISK\n{scripts[phase.file_name]}"
+        text = f"{self._settings(phase, up_to)}\n{scripts[phase.file_name]}"
         done = self.inside.shell.run(text, _PHASE_SECONDS)
         answer = parse_answer(phase, self.guest.run, done.stdout)
         match answer.result:
@@ -101,6 +127,16 @@ class LiveContext:
             case Outcome.STUCK:
                 raise PhaseStuck(phase.value, said=answer.what, reason=answer.why, hint=answer.do)
         return answer
+
+    def _settings(self, phase: Phase, up_to: int) -> str:
+        """Variables of the script's shell; the names and numbers are ours, and base64 needs no quotes."""
+        words = [f"GROWDISK_DISK={self.device}", "export GROWDISK_DISK"]
+        if up_to:
+            words.append(f"GROWDISK_UP_TO={up_to}")
+        if phase in (Phase.PREPARE, Phase.GROW) and any(layer.kind == "luks" for layer in self.guest.layers):
+            keys = [key for given in self.keys for key in dict.fromkeys((given, given.rstrip(b"\r\n")))]
+            words.append(f"GROWDISK_KEYS='{' '.join(base64.b64encode(key).decode() for key in keys)}'")
+        return "; ".join(words)
 
     def run_to_the_end(self, phase: Phase) -> Answer:
         """As `run`; where the guest's kernel cannot go on before a restart, it is restarted, if that is allowed."""

@@ -12,13 +12,9 @@ from typing import ClassVar
 from growdisk.backends.guest_answers import Answer, Outcome
 from growdisk.backends.guest_plan import Phase
 from growdisk.backends.online import Arrival
-from growdisk.block.window import Window
-from growdisk.filesystems.content import Content
-from growdisk.filesystems.identify import identify
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable, Role
-from growdisk.steps.failures import FilesystemChanged, PromiseBroken, TableChanged
-from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.failures import PromiseBroken, TableChanged
 from growdisk.steps.live_context import LiveContext
 from growdisk.steps.live_failures import GuestDoesNotSee
 from growdisk.steps.rewrite_partitions import RewritePartitions, listed
@@ -150,49 +146,6 @@ def _kernel_view(context: LiveContext) -> dict[int, tuple[int, int]]:
 
 
 @dataclass(frozen=True)
-class LiveGrow:
-    """grow-filesystem: the mounted file system is grown. A file system in use cannot be made smaller again."""
-
-    planned: GrowFilesystem
-    last: bool
-
-    name: ClassVar[str] = "grow-filesystem"
-    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
-
-    def describe(self) -> str:
-        return f"{self.planned.describe()}, mounted"
-
-    def check(self, context: LiveContext) -> Check:
-        content = self._read(context)
-        if content is None or content.uuid != self.planned.uuid:
-            found = content.kind if content else "nothing"
-            return Blocked(FilesystemChanged(self.planned.number, found=found))
-        return Ready()  # whether there is something left to grow is what the guest's own tool finds out
-
-    def apply(self, context: LiveContext) -> Evidence:
-        context.run(Phase.GROW)
-        content = self._read(context)
-        grown = content.size if content and content.size else self.planned.new_size
-        return Evidence(f"{format_size(self.planned.old_size)} -> {format_size(grown)}", {"size": grown})
-
-    def verify(self, context: LiveContext, evidence: Evidence) -> None:
-        """By the superblock. A mounted file system may stop short of what one at rest grows to: a group at most."""
-        content = self._read(context)
-        size = (content.size or 0) if content else 0
-        if content is None or content.uuid != self.planned.uuid or size < self.planned.new_size - _LAST_GROUP:
-            raise PromiseBroken(self.name, found=f"{size} bytes", expected=f"{self.planned.new_size} bytes")
-        _conclude(context, self.last)
-
-    def _read(self, context: LiveContext) -> Content | None:
-        seen = context.seen()
-        end = min(self.planned.start + self.planned.size, seen.size)
-        return identify(Window(seen, self.planned.start, end - self.planned.start))
-
-
-_LAST_GROUP = 128 << 20
-
-
-@dataclass(frozen=True)
 class LiveRemakeSwap:
     """remake-swap: swap again, moved or as a file, and in use."""
 
@@ -212,7 +165,7 @@ class LiveRemakeSwap:
         return Evidence(_said(context.run(Phase.REPAIR)) or self.words)
 
     def verify(self, context: LiveContext, evidence: Evidence) -> None:
-        _conclude(context, self.last)
+        conclude(context, last=self.last)
 
 
 @dataclass(frozen=True)
@@ -236,10 +189,10 @@ class LiveRepair:
         return Evidence("done already" if answer.result is Outcome.ALREADY else _said(answer) or self.words)
 
     def verify(self, context: LiveContext, evidence: Evidence) -> None:
-        _conclude(context, self.last)
+        conclude(context, last=self.last)
 
 
-def _conclude(context: LiveContext, last: bool) -> None:
+def conclude(context: LiveContext, *, last: bool) -> None:
     """After the last step the guest reads everything back itself, and takes away what a restart was to go on with."""
     if last:
         context.run(Phase.VERIFY)

@@ -1,6 +1,6 @@
 """Going back without losing anything: the guest's own undo takes its table back, and QEMU the disk's size.
 
-That works until the file system has begun to grow: one in use cannot be made smaller. It is the store of
+That works until something in the partition has begun to grow: what is in use cannot be made smaller. It is the store of
 `--snapshots none`, and what the store with snapshots tries first.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 from growdisk.backends.guest_plan import Phase
 from growdisk.block.window import Window
 from growdisk.errors import GrowdiskError
-from growdisk.filesystems.identify import identify
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable
 from growdisk.steps.live_context import LiveContext
-from growdisk.steps.live_steps import LiveGrow, LiveReread, LiveResize, LiveRewrite
+from growdisk.steps.live_grow import LIVE_LAYERS
+from growdisk.steps.live_steps import LiveReread, LiveResize, LiveRewrite
 from growdisk.workflow.failures import NothingToRestore
 
 
@@ -24,11 +24,11 @@ class LiveUndo:
         self._context = context
         self._resize = next(step for step in steps if isinstance(step, LiveResize))
         self._rewrite = next(step for step in steps if isinstance(step, LiveRewrite))
-        self._growth = next(step for step in steps if isinstance(step, LiveGrow))
+        self._growths = [step for step in steps if isinstance(step, LIVE_LAYERS)]
 
     @property
     def can_restore(self) -> bool:
-        """As long as the file system has its old size; False where the guest cannot be asked."""
+        """As long as all has its old size; False where the guest cannot be asked."""
         try:
             return not self._has_grown()
         except GrowdiskError:
@@ -38,7 +38,7 @@ class LiveUndo:
         """What undo needs, the guest's own scripts save."""
 
     def restore(self, step: str) -> None:
-        """NothingToRestore once the file system has grown."""
+        """NothingToRestore once something in the partition has grown."""
         if self._has_grown():
             raise NothingToRestore(step)
         if step in (LiveRewrite.name, LiveReread.name):
@@ -62,9 +62,7 @@ class LiveUndo:
         self._context.inside.forget()
 
     def _has_grown(self) -> bool:
-        planned, seen = self._growth.planned, self._context.seen()
-        content = identify(Window(seen, planned.start, min(planned.size, seen.size - planned.start)))
-        return content is None or (content.size or 0) > planned.old_size
+        return any(step.has_begun(self._context) for step in self._growths)
 
     def _take_table_back(self) -> None:
         self._context.run_to_the_end(Phase.UNDO)

@@ -10,7 +10,8 @@ from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
-from growdisk.steps.live_steps import LiveGrow, LiveRemakeSwap, LiveRepair, LiveReread, LiveResize, LiveRewrite
+from growdisk.steps.live_grow import LiveGrow, LiveGrowLogicalVolume, LiveGrowLuks, LiveGrowPhysicalVolume, LiveLayer
+from growdisk.steps.live_steps import LiveRemakeSwap, LiveRepair, LiveReread, LiveResize, LiveRewrite
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
 from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
@@ -21,7 +22,7 @@ DiskStep = (
     ResizeImage | RewritePartitions | RereadPartitions | GrowLuks | GrowPhysicalVolume | GrowLogicalVolume
     | GrowFilesystem | GrowFilesystemAt | RemakeSwap | MakeSwapFile | RepairGuest
 )  # fmt: skip
-LiveStep = LiveResize | LiveRewrite | LiveReread | LiveGrow | LiveRemakeSwap | LiveRepair
+LiveStep = LiveResize | LiveRewrite | LiveReread | LiveLayer | LiveRemakeSwap | LiveRepair
 
 STEP_KINDS: Mapping[str, type[DiskStep | LiveStep]] = MappingProxyType(
     {
@@ -41,6 +42,9 @@ STEP_KINDS: Mapping[str, type[DiskStep | LiveStep]] = MappingProxyType(
             LiveResize,
             LiveRewrite,
             LiveReread,
+            LiveGrowLuks,
+            LiveGrowPhysicalVolume,
+            LiveGrowLogicalVolume,
             LiveGrow,
             LiveRemakeSwap,
             LiveRepair,

@@ -40,7 +40,7 @@ def start_writer(guest: LiveGuest) -> None:
 
 def assert_nothing_lost(guest: LiveGuest, at_least: int = 20) -> None:
     """Every acknowledged record is there, in order, and the writer is still at it."""
-    guest.run(f"cat >/run/judge.py <<'END'\n{_JUDGE}END", _PATIENCE)
+    guest.run(f"cat >/run/judge.py <<'END'\n{_JUDGE}END\ntrue", _PATIENCE)  # END must stand alone on its line
     sound, acknowledged = guest.run("systemctl is-active --quiet writer && python3 /run/judge.py", _PATIENCE).split()
     assert int(sound) >= int(acknowledged) >= at_least
 

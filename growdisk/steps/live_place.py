@@ -1,0 +1,48 @@
+"""Where something stands inside a running guest: a Place, opened through what the guest itself has open.
+
+The same places as offline (steps/place.py), by a third road: the guest's own mapped devices.
+"""
+
+from __future__ import annotations
+
+from growdisk.backends.guest_disk import GuestDisk
+from growdisk.backends.guest_volumes import GuestVolumes, look_in_guest, partition_device
+from growdisk.block.device import BlockDevice
+from growdisk.block.window import Window
+from growdisk.filesystems.content import Content
+from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
+from growdisk.filesystems.volume_group import VolumeGroup
+from growdisk.steps.failures import PlaceClosed
+from growdisk.steps.place import Place
+
+
+def opened(seen: GuestDisk, volumes: GuestVolumes, place: Place) -> BlockDevice:
+    """The place as the guest has it now. PlaceClosed where it is not open there."""
+    if not place.layers:
+        end = min(place.start + place.size, seen.size)
+        return Window(seen, place.start, end - place.start)
+    kind, _, what = place.layers[-1].partition(":")
+    found = volumes.opened(what) if kind == "luks" else _volume(seen, volumes, place, what)
+    if found is None:
+        raise PlaceClosed(place.name, reason="the guest does not have it open")
+    return found
+
+
+def content_at(seen: GuestDisk, volumes: GuestVolumes, place: Place) -> Content | None:
+    device = opened(seen, volumes, place)
+    name = device.device if isinstance(device, GuestDisk) else partition_device(seen, place.start)
+    return look_in_guest(device, name, volumes)
+
+
+def group_at(seen: GuestDisk, volumes: GuestVolumes, place: Place) -> VolumeGroup | None:
+    """The group whose physical volume is at `place`; None where its metadata cannot be read."""
+    try:
+        return read_volume_group(opened(seen, volumes, place))
+    except VolumeGroupUnreadable:
+        return None
+
+
+def _volume(seen: GuestDisk, volumes: GuestVolumes, place: Place, name: str) -> GuestDisk | None:
+    group = group_at(seen, volumes, place.around)
+    volume = group.by_name(name.partition("/")[2]) if group else None
+    return volumes.volume(group.uuid, volume.uuid) if group and volume else None
