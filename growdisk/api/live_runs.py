@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from growdisk.api.ending import error_of, how_far_back, outcome
-from growdisk.api.live_session import GuestNotRunning, LiveSession, Looked, lock_run, look
+from growdisk.api.live_session import GuestNotRunning, LiveSession, Looked, context_of, lock_run, look
 from growdisk.api.live_target import LiveRequest, Reached, reach, request_of
 from growdisk.api.result import Result, planned_steps, step_reports
 from growdisk.errors import GrowdiskError, Refused
@@ -89,16 +89,9 @@ def expand_live(
             directory.withdraw()
             raise RunNotRecorded(looked.reached.path, reason=error.strerror or str(error)) from error
         session = LiveSession(
-            looked.facts.image.path,
-            plan,
-            looked.reached,
-            looked.inside,
-            directory,
-            journal,
-            observer,
-            stop,
+            looked.facts.image.path, plan, looked.reached, looked.inside, directory, journal, observer, stop,
             options.keys,
-        )
+        )  # fmt: skip
         return carry_out(session, session.engine.advance)
 
 
@@ -169,8 +162,11 @@ def _layout_now(session: LiveSession, state: RunState) -> Layout:
 
 
 def _planned(looked: Looked, proposal: Proposal, goal: Goal, options: RunOptions) -> Plan:
+    """Refused, too, where the guest itself says that it cannot do its part."""
     way = looked.reached.way(looked.device)
-    return make_live_plan(looked.facts, proposal, goal, options, looked.surroundings(), way)
+    plan = make_live_plan(looked.facts, proposal, goal, options, looked.surroundings(), way)
+    context_of(plan, looked.reached, looked.inside, looked.reached.path, options.keys).check()
+    return plan
 
 
 def _nothing(looked: Looked, proposal: AllDone) -> Result:

@@ -114,18 +114,22 @@ class LiveSession:
         self, path: Path, plan: Plan, reached: Reached, inside: Inside, directory: RunDirectory, journal: Journal,
         observer: Observer, stop: StopRequest, keys: tuple[bytes, ...] = (),
     ) -> None:  # fmt: skip
-        assert plan.way is not None and plan.way.guest is not None, plan.run
         self.path, self.plan, self.reached, self.directory = path, plan, reached, directory
-        self.context = LiveContext(
-            reached.machine, reached.disk.key, inside, plan.way.device, plan.way.guest, directory.image,
-            plan.way.allow_reboot, keys,
-        )  # fmt: skip
+        self.context = context_of(plan, reached, inside, directory.image, keys)
         self.snapshots = _store(plan, self.context, directory)
         steps = cast("tuple[Step[LiveContext], ...]", plan.steps)
         self.engine: Engine[LiveContext] = Engine(
             steps, self.context, self.snapshots, journal, observer, keep=plan.keep, stop=stop,
             make_room=directory.make_room, again_in_place=True,
         )  # fmt: skip
+
+
+def context_of(plan: Plan, reached: Reached, inside: Inside, image: Path, keys: tuple[bytes, ...]) -> LiveContext:
+    """What the steps of `plan` work with."""
+    assert plan.way is not None and plan.way.guest is not None, plan.run
+    return LiveContext(
+        reached.machine, reached.disk.key, inside, plan.way.device, plan.way.guest, image, plan.way.allow_reboot, keys
+    )
 
 
 def _store(plan: Plan, context: LiveContext, directory: RunDirectory) -> SnapshotStore:

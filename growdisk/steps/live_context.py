@@ -110,13 +110,17 @@ class LiveContext:
             raise GuestLost(self.inside.shell.name, reason=f"{words.split()[0]}: {answer.last_words}")
         return answer.stdout.decode(errors="replace")
 
-    def run(self, phase: Phase, *, up_to: int = 0) -> Answer:
+    def check(self) -> None:
+        """Whether the guest can do it all: what prepare would refuse, before anything is touched. GuestRefused."""
+        self.run(Phase.PREPARE, settings=("GROWDISK_CHECK=yes",))
+
+    def run(self, phase: Phase, *, up_to: int = 0, settings: tuple[str, ...] = ()) -> Answer:
         """One phase of the guest-side scripts; of grow, up to that layer. Raises what stands for its answer where it
         is not done."""
         from growdisk.backends.scripts import render
 
         scripts = render(self.guest)
-        text = f"{self._settings(phase, up_to)}\n{scripts[phase.file_name]}"
+        text = "; ".join((*self._settings(phase, up_to), *settings)) + f"\n{scripts[phase.file_name]}"
         done = self.inside.shell.run(text, _PHASE_SECONDS)
         answer = parse_answer(phase, self.guest.run, done.stdout)
         match answer.result:
@@ -128,7 +132,7 @@ class LiveContext:
                 raise PhaseStuck(phase.value, said=answer.what, reason=answer.why, hint=answer.do)
         return answer
 
-    def _settings(self, phase: Phase, up_to: int) -> str:
+    def _settings(self, phase: Phase, up_to: int) -> list[str]:
         """Variables of the script's shell; the names and numbers are ours, and base64 needs no quotes."""
         words = [f"GROWDISK_DISK={self.device}", "export GROWDISK_DISK"]
         if up_to:
@@ -136,7 +140,7 @@ class LiveContext:
         if phase in (Phase.PREPARE, Phase.GROW) and any(layer.kind == "luks" for layer in self.guest.layers):
             keys = [key for given in self.keys for key in dict.fromkeys((given, given.rstrip(b"\r\n")))]
             words.append(f"GROWDISK_KEYS='{' '.join(base64.b64encode(key).decode() for key in keys)}'")
-        return "; ".join(words)
+        return words
 
     def run_to_the_end(self, phase: Phase) -> Answer:
         """As `run`; where the guest's kernel cannot go on before a restart, it is restarted, if that is allowed."""
