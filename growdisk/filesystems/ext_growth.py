@@ -25,6 +25,13 @@ def grown_size(content: ExtContent, partition_size: int) -> int:
     return max(blocks, content.block_count) * content.block_size
 
 
+def descriptor_blocks_missing(content: ExtContent, size: int) -> int:
+    """How many more blocks of group descriptors it needs at `size` bytes than there is room kept free for."""
+    each = content.block_size // content.descriptor_size * content.blocks_per_group * content.block_size
+    now, then = (-(-bytes_ // each) for bytes_ in (content.size or 0, size))
+    return max(then - now - content.reserved_gdt_blocks, 0)
+
+
 def _is_too_small(content: ExtContent, blocks: int, rest: int) -> bool:
     groups = -(-(blocks - content.first_data_block) // content.blocks_per_group)
     overhead = _BITMAPS + content.inode_blocks_per_group

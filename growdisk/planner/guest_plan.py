@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from growdisk.backends.guest_plan import GuestFilesystem, GuestLayer, GuestPlan, GuestSwap, SwapFate
 from growdisk.backends.guest_repair.swap_identity import SwapPolicy
-from growdisk.filesystems.content import SwapContent
+from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent, SwapContent
 from growdisk.partitions.table import Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
@@ -79,6 +79,22 @@ def _filesystem(facts: Facts, steps: Iterable[DiskStep], target: int) -> GuestFi
 
 def kind_of(facts: Facts, step: GrowFilesystem) -> str:
     return step.kind if isinstance(step, GrowFilesystemAt) else facts.kind_of(step.number)
+
+
+def content_of(facts: Facts, step: GrowFilesystem) -> Content | None:
+    """The file system that a step grows, wherever it is."""
+    return _with_uuid(facts.contents.get(step.number), step.uuid)
+
+
+def _with_uuid(content: Content | None, uuid: str) -> Content | None:
+    if content is None or content.uuid == uuid:
+        return content
+    match content:
+        case LuksContent(inside=inside):
+            return _with_uuid(inside, uuid)
+        case PhysicalVolumeContent(volumes=volumes):
+            return next((found for _, inner in volumes if (found := _with_uuid(inner, uuid))), None)
+    return None
 
 
 def _layers(steps: Iterable[DiskStep]) -> Iterator[GuestLayer]:

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.backends.online import Arrival, LiveDisk
+from growdisk.filesystems.content import ExtContent
+from growdisk.filesystems.ext_growth import descriptor_blocks_missing
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
-from growdisk.planner.guest_plan import guest_plan, kind_of
+from growdisk.planner.guest_plan import content_of, guest_plan, kind_of
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import Plan, new_run_name
 from growdisk.planner.planner import Proposal
@@ -70,7 +72,7 @@ def make_live_plan(
         run=run, backend="online", snapshots=mode, keep=options.keep, before=layout_of(facts),
         after=layout_of(proposal.after), steps=steps,
         given_up=proposal.given_up, way=replace(way, guest=guest),
-        notes=tuple(_notes(proposal, around, mode, reason, restart=restart)),
+        notes=tuple(_notes(facts, proposal, around, mode, reason, restart=restart)),
     )  # fmt: skip
 
 
@@ -210,8 +212,9 @@ def _obstacle(around: Surroundings, steps: int) -> str:
 
 
 def _notes(
-    proposal: Proposal, around: Surroundings, mode: SnapshotMode, reason: str, *, restart: bool
+    facts: Facts, proposal: Proposal, around: Surroundings, mode: SnapshotMode, reason: str, *, restart: bool
 ) -> Iterator[str]:
+    yield from proposal.notes
     if restart:
         yield f"the guest restarts once: a disk on {around.disk.bus.name} does not show a new size before"
     if mode == "internal":
@@ -230,7 +233,19 @@ def _notes(
         yield (
             f"no snapshots{why}: until {first} the guest's own undo takes the table back; point of no return: {first}"
         )
+    yield from _gdt_notes(facts, proposal)
     grown = proposal.after.image.virtual_size - around.disk.size
     if grown > around.host_free:
         free = format_size(around.host_free)
         yield f"the disk may fill by {format_size(grown)} more than now, and the host has {free} free"
+
+
+def _gdt_notes(facts: Facts, proposal: Proposal) -> Iterator[str]:
+    """An ext file system that counts its groups in more blocks than were kept free for that."""
+    for step in (step for step in proposal.steps if isinstance(step, GrowFilesystem)):
+        content = content_of(facts, step)
+        if isinstance(content, ExtContent) and (missing := descriptor_blocks_missing(content, step.new_size)):
+            yield (
+                f"its {content.kind} has {content.reserved_gdt_blocks} reserved GDT blocks, {missing} less than it "
+                "needs: mounted, it grows all the same with Linux 3.8 or newer (meta_bg); an older guest is refused"
+            )

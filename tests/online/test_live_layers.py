@@ -1,0 +1,116 @@
+"""Volumes, encrypted containers, XFS and btrfs on a second disk of a running guest: grown as they are, in use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from growdisk.units import MiB
+from tests.e2e.process import Answer, Host
+from tests.guests.layered import KEYS, layered_guests
+from tests.guests.layouts import Layout
+from tests.guests.small import SmallDisk, make_disk
+from tests.guests.tools import run
+from tests.online.inside import assert_nothing_lost, boot_id, start_writer
+from tests.online.machine import LiveGuest
+from tests.online.more_disks import BTRFS, LUKS, LVM, XFS, attach, install
+
+pytestmark = [pytest.mark.boot, pytest.mark.timeout(1800)]
+
+_PATIENCE = 600.0
+_PLACE = "/mnt/$(touch pwned) `touch pwned`;x"
+
+
+def layered(name: str, folder: Path) -> Path:
+    image = folder / f"{name}.qcow2"
+    run("qemu-img", "convert", "-O", "qcow2", layered_guests() / f"{name}.raw", image)
+    return image
+
+
+def size_of(guest: LiveGuest, device: str) -> int:
+    return int(guest.run(f"blockdev --getsize64 {device}", _PATIENCE))
+
+
+def df(guest: LiveGuest, place: str) -> int:
+    return int(guest.run(f"df -B1 --output=size '{place}' | tail -n 1", _PATIENCE))
+
+
+def expand(guest: LiveGuest, host: Host, *words: str | Path) -> Answer:
+    return host.growdisk("expand", "--qmp", guest.sockets.qmp, "--disk", "data", *words)
+
+
+def steps_of(answer: Answer) -> list[str]:
+    assert (answer.code, answer.result) == (0, "changed"), answer
+    return [step["name"] for step in answer.document["steps"]]
+
+
+def test_an_xfs_in_a_logical_volume_grows_under_a_writer_and_a_second_run_finds_nothing_to_do(
+    scsi_guest: LiveGuest, host: Host, tmp_path: Path
+) -> None:
+    guest, first = scsi_guest, boot_id(scsi_guest)
+    install(guest, tmp_path, (*LVM, *XFS))
+    attach(guest, "data", layered("lvm", tmp_path))
+    guest.run(
+        f"until [ -b /dev/sdc5 ]; do sleep 0.2; done; lvm vgchange -ay guest-vg; mkdir '{_PLACE}'; "
+        f"mount /dev/guest-vg/home '{_PLACE}'; mount --bind '{_PLACE}' /root", _PATIENCE,
+    )  # fmt: skip
+    before = df(guest, _PLACE)
+    start_writer(guest)  # below /root
+    answer = expand(guest, host, "+256M")
+    table = ["resize-image", "rewrite-partitions", "reread-partitions"]
+    assert steps_of(answer) == [*table, "grow-pv", "grow-lv", "grow-filesystem"]
+    assert df(guest, _PLACE) >= before + 256 * MiB
+    assert size_of(guest, "/dev/guest-vg/home") >= before + 256 * MiB
+    assert expand(guest, host).result == "nochange"
+    assert guest.run("find / -xdev -name pwned", _PATIENCE) == ""
+    assert_nothing_lost(guest)
+    assert boot_id(guest) == first
+
+
+@pytest.mark.slow
+def test_an_encrypted_volume_group_grows_with_its_passphrase_and_all_of_it_goes_back(
+    scsi_guest: LiveGuest, host: Host, tmp_path: Path
+) -> None:
+    guest, image, key = scsi_guest, layered("luks2", tmp_path), tmp_path / "key"
+    key.write_bytes(KEYS["luks2"])
+    install(guest, tmp_path, (*LVM, *LUKS))
+    attach(guest, "data", image)
+    closed = expand(guest, host, "+256M")
+    assert (closed.code, "encrypted" in str(closed.error["why"])) == (3, True), closed
+    octal = "".join(f"\\{byte:03o}" for byte in KEYS["luks2"])
+    guest.run(
+        f"printf '{octal}' >/run/key; cryptsetup open --key-file /run/key /dev/sdc2 vault; rm /run/key; "
+        "lvm vgchange -ay crypt; mount /dev/crypt/root /mnt", _PATIENCE,
+    )  # fmt: skip
+    before = df(guest, "/mnt"), size_of(guest, "/dev/mapper/vault")
+    for words in ((), ("--key", "wrong")):
+        refused = expand(guest, host, "+256M", *words)
+        assert (refused.code, "passphrase" in str(refused.error["what"])) == (3, True), refused
+        assert not image.with_name(image.name + ".growdisk").exists()
+    answer = expand(guest, host, "+256M", "--key-file", key, "--keep-snapshots")
+    assert steps_of(answer)[3:] == ["grow-luks", "grow-pv", "grow-lv", "grow-filesystem"]
+    assert df(guest, "/mnt") > before[0] + 200 * MiB
+    assert size_of(guest, "/dev/mapper/vault") == before[1] + 257 * MiB
+    run_folder = image.with_name(image.name + ".growdisk")
+    assert not any(KEYS["luks2"] in file.read_bytes() for file in run_folder.iterdir())
+    back = host.growdisk("rollback", image)
+    assert (back.code, back.result) == (0, "restored"), back
+    assert (df(guest, "/mnt"), size_of(guest, "/dev/mapper/vault")) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "tools"), [("btrfs", BTRFS), ("xfs", XFS)])
+def test_a_file_system_that_its_kernel_grows_is_grown_in_its_partition(
+    scsi_guest: LiveGuest, host: Host, tmp_path: Path, kind: str, tools: tuple[str, ...]
+) -> None:
+    guest = scsi_guest
+    image = make_disk(tmp_path / "data.qcow2", SmallDisk(Layout.PLAIN, size=640 * MiB, filesystem=kind))
+    install(guest, tmp_path, tools)
+    attach(guest, "data", image)
+    refused = expand(guest, host, "+1G")
+    assert (refused.code, "not mounted" in str(refused.error["what"])) == (3, True), refused
+    guest.run(f"mount -t {kind} /dev/sdc1 /mnt", _PATIENCE)
+    assert steps_of(expand(guest, host, "+1G"))[3:] == ["grow-filesystem"]
+    assert df(guest, "/mnt") > 1500 * MiB
+    assert expand(guest, host).result == "nochange"
