@@ -237,7 +237,7 @@ def _notes(
     gone = [part.number for step in proposal.steps if isinstance(step, RepairGuest) for part in step.gone]
     if gone:
         names = ", ".join(facts.name_of(number) for number in gone)
-        yield f"a running guest's files are mended for swap only: look for {names} in its /etc/fstab and the like yourself"
+        yield f"a running guest's files are mended for swap only: look for {names} in its /etc/fstab yourself"
     grown = proposal.after.image.virtual_size - around.disk.size
     if grown > around.host_free:
         free = format_size(around.host_free)
