@@ -19,10 +19,11 @@ HELP = "grow image, partition and file system, each step behind a snapshot"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_goal(parser)
     parser.add_argument("-n", "--dry-run", action="store_true", help="the same as growdisk plan")
+    plan.add_as_playbook(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    if arguments.dry_run:
+    if arguments.dry_run or arguments.as_playbook:
         return plan.run(arguments, output)
     from growdisk import api
     from growdisk.cli.report import tell

@@ -17,9 +17,20 @@ HELP = "show what expand would do, and touch nothing"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_goal(parser)
+    add_as_playbook(parser)
+
+
+def add_as_playbook(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--as-playbook", action="store_true", help="print the plan as a playbook that does the same (growdisk run)"
+    )
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
+    if arguments.as_playbook:
+        from growdisk.cli.plan_as_playbook import show
+
+        return show(arguments, output)
     from growdisk import api
     from growdisk.cli.report import tell
 

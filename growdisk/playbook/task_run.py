@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from growdisk.errors import GrowdiskError, UsageError, error_document
 from growdisk.playbook.builtin import ToldToFail, carry_out
-from growdisk.playbook.expressions import Scope
+from growdisk.playbook.expressions import OMIT, Scope
 from growdisk.playbook.options import truth_of
 from growdisk.playbook.outcome import Outcome, failure
 from growdisk.playbook.plays import Task
@@ -83,7 +83,7 @@ class TaskRun:
         if not task.action.startswith(f"{NAMESPACE}."):
             return carry_out(task, scope)
         given = {name: scope.filled_in(value, task.place_of(name)) for name, value in task.options.items()}
-        return self._deed(task, {name: value for name, value in given.items() if str(value) != "omit"}, number)
+        return self._deed(task, {name: value for name, value in given.items() if value is not OMIT}, number)
 
     def _told(
         self, scope: Scope, outcome: Outcome, label: str | None, seconds: float

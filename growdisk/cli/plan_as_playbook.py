@@ -1,0 +1,54 @@
+"""growdisk plan --as-playbook: the plan as a file that does it."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from growdisk.cli.arguments import format_of, goal_of, options_of
+from growdisk.cli.images.keys import unlocking
+from growdisk.cli.output import Output
+from growdisk.cli.targets import target_of
+from growdisk.errors import UsageError
+from growdisk.playbook.as_playbook import playbook_of, running_playbook
+
+_SAME = ("size", "partition", "swap", "backend", "snapshots", "preallocation", "sector_size", "lv_share", "connect")
+_INSIDE = ("disk", "online", "ssh", "ssh_config", "agent", "guest_disk", "allow_reboot", "domain", "qmp")
+_LISTS = ("grow", "move", "delete", "lv", "key_file")
+_DEFAULTS = ("auto", "drop", "off", 512, "", None, False)
+
+
+def show(arguments: argparse.Namespace, output: Output) -> int:
+    """Print it; nothing is written anywhere."""
+    if arguments.key:
+        raise UsageError("a passphrase is not written into a playbook", hint="give it with --key-file FILE")
+    target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
+    if isinstance(target, Path):
+        text = unlocking(
+            arguments,
+            lambda keys: playbook_of(
+                target, goal, replace(options, keys=keys), arguments.key_file, format_of(arguments)
+            ),
+            options.keys,
+        )
+    else:
+        text = running_playbook(arguments.domain or str(arguments.target or arguments.qmp), _as_given(arguments))
+    output.document({"result": "planned", "playbook": text})
+    output.lines(text.splitlines())
+    if arguments.keep_snapshots:
+        output.note("growdisk: a playbook keeps no snapshots when it has ended: --keep-snapshots is left out")
+    return 0
+
+
+def _as_given(arguments: argparse.Namespace) -> dict[str, object]:
+    """The words of the command line as options of a task; paths count from wherever it is run."""
+    options: dict[str, object] = {"image": str(arguments.target.resolve())} if arguments.target else {}
+    for name in (*_SAME, *_INSIDE, "format"):
+        value = getattr(arguments, name)
+        if value not in _DEFAULTS:
+            options[name] = str(value.resolve()) if isinstance(value, Path) else value
+    for name in _LISTS:
+        if value := getattr(arguments, name):
+            options[name] = [str(item.resolve()) if isinstance(item, Path) else item for item in value]
+    return options

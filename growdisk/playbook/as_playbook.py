@@ -1,0 +1,185 @@
+"""A plan written as the playbook that does it: a task a step, with everything in it that the plan has decided.
+
+`growdisk plan … --as-playbook` prints it. Each of its tasks is a run of one step of the same engine. What the plan
+knew of swap that is gone stands in it, so that it can be read, changed, and run here or by Ansible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from growdisk.api.in_use import naming_the_guest
+from growdisk.api.planning import plan
+from growdisk.backends.yaml_values import as_yaml
+from growdisk.partitions.shares import Percent, Rest, Share
+from growdisk.planner.facts import Facts
+from growdisk.planner.goal import Goal, Grow, RunOptions
+from growdisk.planner.planner import AllDone, Proposal, propose
+from growdisk.planner.target import choose_target, is_whole_disk
+from growdisk.playbook.specs import NAMESPACE
+from growdisk.playbook.words import ON_FAILURE
+from growdisk.qcow2.probe import ImageFormat
+from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.grow_luks import GrowLuks
+from growdisk.steps.grow_lv import GrowLogicalVolume
+from growdisk.steps.grow_pv import GrowPhysicalVolume
+from growdisk.steps.registry import DiskStep
+from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
+from growdisk.steps.repair_guest import RepairGuest
+from growdisk.steps.reread_partitions import RereadPartitions
+from growdisk.steps.resize_image import ResizeImage
+from growdisk.steps.rewrite_partitions import RewritePartitions
+
+_Words = dict[str, object]
+_IMAGE = "{{ image }}"
+
+
+def playbook_of(
+    path: Path, goal: Goal, options: RunOptions, key_files: Sequence[Path], image_format: ImageFormat | None = None
+) -> str:
+    """The playbook as text. Raises what `plan` raises."""
+    found: list[tuple[Facts, Proposal | AllDone]] = []
+
+    def watched(facts: Facts, wanted: Goal) -> Proposal | AllDone:
+        proposal = propose(facts, wanted)
+        found.append((facts, proposal))
+        return proposal
+
+    with naming_the_guest(path, "plan"):
+        plan(path, goal, options, image_format, watched)
+    facts, proposal = found[-1]
+    if isinstance(proposal, AllDone):
+        tasks = [_task("expand", "Grow what lags behind (nothing, when this was planned)", {"image": _IMAGE})]
+    else:
+        tasks = list(_Writer(facts, goal, options, key_files, image_format).tasks(proposal.steps))
+    play: _Words = {
+        "name": f"Grow {path.name}", "hosts": "localhost", "connection": "local", "gather_facts": False,
+        "vars": {"image": str(path.resolve()), ON_FAILURE: "none" if options.snapshots == "none" else "play"},
+        "tasks": tasks,
+    }  # fmt: skip
+    return as_yaml([play])
+
+
+def running_playbook(title: str, options: _Words) -> str:
+    """For a guest that runs: its steps hang together, and are one task."""
+    play: _Words = {
+        "name": f"Grow {title}", "hosts": "localhost", "connection": "local", "gather_facts": False,
+        "tasks": [_task("expand_online", f"Grow {title} while it runs", options)],
+    }  # fmt: skip
+    return as_yaml([play])
+
+
+class _Writer:
+    """Tasks for the steps of one proposal."""
+
+    def __init__(
+        self, facts: Facts, goal: Goal, options: RunOptions, key_files: Sequence[Path],
+        image_format: ImageFormat | None,
+    ) -> None:  # fmt: skip
+        self._facts, self._goal, self._options = facts, goal, options
+        self._common: _Words = {"image": _IMAGE, **({"format": image_format} if image_format else {})}
+        self._sectors: _Words = {"sector_size": goal.sector_size} if goal.sector_size != 512 else {}
+        self._keys: _Words = {"key_file": [str(file.resolve()) for file in key_files]} if key_files else {}
+        chosen = {"backend": options.backend, "snapshots": options.snapshots}
+        self._way: _Words = {name: word for name, word in chosen.items() if word != "auto"}
+
+    def tasks(self, steps: Sequence[DiskStep]) -> Iterator[_Words]:
+        grown: set[int] = set()
+        for step in steps:
+            match step:
+                case ResizeImage():
+                    yield from self._resize(step)
+                case RewritePartitions():
+                    yield from self._rewrite(step)
+                case RereadPartitions():
+                    yield self._task("reread_partitions", step, self._sectors)
+                case GrowFilesystem() | GrowLuks() | GrowPhysicalVolume() | GrowLogicalVolume():
+                    number = step.number if isinstance(step, GrowFilesystem) else step.place.number
+                    if number not in grown:
+                        yield self._grow(number, step)
+                    grown.add(number)
+                case _:
+                    yield self._for_swap(step)
+
+    def _resize(self, step: ResizeImage) -> Iterator[_Words]:
+        if step.new_size != step.old_size:
+            more = {"preallocation": step.preallocation} if step.preallocation != "off" else {}
+            snapshots = {name: word for name, word in self._way.items() if name == "snapshots"}
+            options = {**self._common, "size": f"{step.new_size}b", **more, **snapshots}
+            yield _task("resize_image", step.describe(), options)
+
+    def _rewrite(self, step: RewritePartitions) -> Iterator[_Words]:
+        if step.before == step.after:
+            return
+        goal = self._goal
+        wishes: _Words = {"grow": list(map(_wish, goal.grow))} if goal.grow else {"partition": str(self._target())}
+        for name, value in (("swap", goal.swap), ("move", list(goal.move)), ("delete", list(goal.delete))):
+            if value and value != "drop":
+                wishes[name] = value
+        yield self._task("rewrite_partitions", step, {**wishes, **self._sectors, **self._keys})
+
+    def _grow(self, number: int, step: DiskStep) -> _Words:
+        goal = self._goal
+        volumes: _Words = {"lv": list(map(_wish, goal.lv))} if goal.lv else {}
+        if goal.lv_share is not None:
+            volumes["lv_share"] = f"{goal.lv_share:g}%"
+        return self._task("grow_filesystem", step, {**_partition(number), **volumes, **self._sectors, **self._keys})
+
+    def _for_swap(self, step: DiskStep) -> _Words:
+        inside = {**_partition(self._target()), **self._sectors, **self._keys}
+        match step:
+            case RemakeSwap():
+                swaps = [
+                    {"number": s.number, "start": s.start, "size": s.size, **_known(uuid=s.uuid, label=s.label)}
+                    for s in step.swaps
+                ]
+                return self._task("remake_swap", step, {"swaps": swaps})
+            case MakeSwapFile():
+                own = {"system": step.system, "size": f"{step.size}b", **_known(uuid=step.uuid)}
+                return self._task("make_swap_file", step, {**own, **inside})
+            case RepairGuest():
+                gone = [
+                    {
+                        "number": s.number,
+                        **_known(uuid=s.uuid, label=s.label, partuuid=s.partuuid, partlabel=s.partlabel),
+                    }
+                    for s in step.swaps
+                ]
+                own = {"system": step.system, "swap": step.policy.value, "swaps": gone}
+                return self._task("repair_guest", step, {**own, **inside})
+        raise AssertionError(step)
+
+    def _target(self) -> int:
+        """The partition that grows, or that the guest's own files are in."""
+        if is_whole_disk(self._facts):
+            return 0
+        wanted = self._goal.grow[0].partition if self._goal.grow else self._goal.partition
+        return choose_target(self._facts, wanted)[1].number
+
+    def _task(self, name: str, step: DiskStep, options: _Words) -> _Words:
+        return _task(name, step.describe(), {**self._common, **options, **self._way})
+
+
+def _task(name: str, title: str, options: _Words) -> _Words:
+    return {"name": title[:1].upper() + title[1:], f"{NAMESPACE}.{name}": options}
+
+
+def _partition(number: int) -> _Words:
+    return {"partition": str(number)} if number else {}
+
+
+def _known(**words: str | None) -> _Words:
+    return {name: word for name, word in words.items() if word}
+
+
+def _wish(wish: Grow) -> str:
+    return f"{wish.partition}={_share(wish.share)}"
+
+
+def _share(share: Share) -> str:
+    if isinstance(share, Rest):
+        return "rest"
+    if isinstance(share, Percent):
+        return f"{share.value:g}%"
+    return f"{'+' if share.relative else ''}{share.bytes}b"
