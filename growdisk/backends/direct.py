@@ -84,22 +84,23 @@ class DirectTools:
 
     def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None:
         place = self._device(_name(device))
-        place.write(0, swap_header(place.size, uuid, label))
+        try:
+            place.write(0, swap_header(place.size, uuid, label))
+        except ValueError as error:
+            raise ToolFailed(f"making swap on {device}", 1, str(error), "use --backend guestfs") from error
 
     @contextmanager
     def mounted_guest(self, root: str, *, writable: bool = True) -> Iterator[DirectEditor]:
-        self._device(_name(root))
-        paths = guest_paths(self._devices, _name(root))
-        for tree in (tree for tree in (paths.root, paths.boot) if tree is not None):
-            self._replay(tree)
-        guest = DirectEditor(guest_paths(self._devices, _name(root)), self._debugfs if writable else None)
-        try:
+        with _refusing_unknown():
+            self._device(_name(root))
+            paths = guest_paths(self._devices, _name(root))
+            for tree in (tree for tree in (paths.root, paths.boot) if tree is not None):
+                self._replay(tree)
+            guest = DirectEditor(guest_paths(self._devices, _name(root)), self._debugfs if writable else None)
             yield guest
-        except Unknown as unknown:
-            raise ToolFailed("reading the guest's files", 1, str(unknown), "use --backend guestfs") from unknown
         for device in {self._name_of(tree): None for tree in guest.written}:
             if self._checks_in_full(device):
-                self._run(["e2fsck", "-f", "-n", SHOWN], device, writable=False)
+                self._look_over(device)
         self.sync()
 
     def logical_volumes(self) -> list[str]:
@@ -123,6 +124,12 @@ class DirectTools:
         content = identify(self._device(_name(device)))
         is_huge = isinstance(content, ExtContent) and content.block_count > _FULL_CHECK_BLOCKS
         return not is_huge
+
+    def _look_over(self, name: str) -> None:
+        """What debugfs wrote: it knows little of what it is told to do."""
+        done = self._run(["e2fsck", "-f", "-n", SHOWN], name, writable=False, accept=range(_COULD_NOT_WORK))
+        if done.status:
+            raise ToolFailed("e2fsck", done.status, f"after the repair it finds: {last_lines(done.stdout)}")
 
     def _replay(self, tree: ExtTree) -> None:
         """Our reader knows nothing of what only a journal knows."""
@@ -163,6 +170,14 @@ class DirectTools:
     def _release(self) -> None:
         self._resources.close()
         self._place, self._folder, self._devices = None, None, {}
+
+
+@contextmanager
+def _refusing_unknown() -> Iterator[None]:
+    try:
+        yield
+    except Unknown as unknown:
+        raise ToolFailed("reading the guest's files", 1, str(unknown), "use --backend guestfs") from unknown
 
 
 @contextmanager

@@ -17,6 +17,8 @@ from growdisk.filesystems.swap_header import PAGE, swap_header
 
 _SWAP_MODE = "0100600"
 _INLINE_DATA, _LARGE_FILE = 0x8000, 0x2
+_QUOTA = 0x100
+_KEEPS_QUOTA = "a file system that keeps quota, which debugfs would not count"
 _LARGE = 1 << 31
 _EMPTY_FILE = "/etc/mtab"  # of the sandbox
 
@@ -128,6 +130,8 @@ def unfit(place: Place) -> str:
     tree, inode = place
     if inode.strangeness:
         return inode.strangeness
+    if tree.content.ro_compat & _QUOTA:
+        return f"in {_KEEPS_QUOTA}"
     try:
         runs = tree.runs(inode)
     except Unknown as unknown:
@@ -144,6 +148,8 @@ def unfit_for_swap_file(tree: ExtTree, size: int) -> str:
     """Why debugfs cannot make a swap file there; "" where it can."""
     if tree.content.incompat & _INLINE_DATA:
         return "the guest's file system keeps small files inside inodes (inline_data)"
+    if tree.content.ro_compat & _QUOTA:
+        return f"the guest's root is {_KEEPS_QUOTA}"
     if size >= _LARGE and not tree.content.ro_compat & _LARGE_FILE:
         return "the guest's file system cannot have a file of 2 GiB"
     return ""

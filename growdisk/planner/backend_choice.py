@@ -14,7 +14,10 @@ from growdisk.backends.direct_layout import devices_of, guest_paths
 from growdisk.backends.ext_paths import ExtPaths
 from growdisk.backends.guest_repair.repair import left_to_repair
 from growdisk.block.device import BlockDevice
+from growdisk.block.window import Window
+from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_tree import Unknown
+from growdisk.filesystems.identify import identify
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import RunOptions
@@ -32,6 +35,7 @@ _SERVED = (
 )  # fmt: skip
 _PARTITION = re.compile(r"/dev/(sda\d*)")
 _SECTOR = 512
+_BIGALLOC = 0x200
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,10 @@ def _why_not(facts: Facts, steps: tuple[DiskStep, ...], device: BlockDevice) -> 
 
 
 def _why_not_inside(facts: Facts, step: DiskStep, device: BlockDevice) -> str:
+    if isinstance(step, GrowFilesystem):
+        content = identify(Window(device, step.start, min(step.old_size, device.size - step.start)))
+        clustered = isinstance(content, ExtContent) and content.ro_compat & _BIGALLOC
+        return "resize2fs does not trust itself with a file system in clusters (bigalloc)" if clustered else ""
     if not isinstance(step, RepairGuest | MakeSwapFile):
         return ""
     match = _PARTITION.fullmatch(step.system)

@@ -1,0 +1,248 @@
+"""Every backend does the same work on the same disks: what comes out is compared file by file, table by table.
+
+First the hands alone, on one disk with an ext file system of every make; then whole runs on every layout.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from growdisk.backends.accelerator import accelerator
+from growdisk.backends.appliance_values import CheckState, KernelPartition
+from growdisk.backends.backend import Backend
+from growdisk.backends.direct import DirectTools
+from growdisk.backends.guest_repair.repair import repair_guest
+from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
+from growdisk.backends.guestfs import Appliance
+from growdisk.block.nbd import serve
+from growdisk.block.raw import RawFile
+from growdisk.errors import ToolFailed
+from growdisk.units import MiB
+from tests.conftest import DiskMaker
+from tests.e2e.conftest import host
+from tests.e2e.judges import assert_sound, image_format
+from tests.e2e.process import Host
+from tests.guests.ext2fs import open_ext
+from tests.guests.layouts import Layout
+from tests.guests.manifest import Manifest, _facts, as_raw, differences
+from tests.guests.small import SmallDisk
+from tests.guests.tools import run
+
+pytestmark = pytest.mark.appliance
+__all__ = ["host"]
+
+UUID = "3f9a2c1e-5b7d-4c88-9a10-0c2d4e6f8a1b"
+ROOM, MADE, GROWN, SWAP_FILE = 64 * MiB, 40 * MiB, 60 * MiB, 4 * MiB
+NAMED = ("/etc/fstab", "/etc/initramfs-tools/conf.d/resume", "/boot/initrd.img-6.1", "/swapfile", "/")
+ZOO = {
+    "ext4": ("-t", "ext4"),
+    "ext4 with blocks of 1 KiB": ("-t", "ext4", "-b", "1024"),
+    "ext4 as of old": ("-t", "ext4", "-O", "^metadata_csum,^64bit,^flex_bg"),
+    "ext4 with all that is new": ("-t", "ext4", "-O", "ea_inode,large_dir,stable_inodes,verity,encrypt"),
+    "ext4 that counts": ("-t", "ext4", "-O", "quota,project"),
+    "ext4 without room for descriptors": ("-t", "ext4", "-O", "^resize_inode"),
+    "ext4 in clusters": ("-t", "ext4", "-O", "bigalloc", "-C", "65536"),
+    "ext4 with two superblocks": ("-t", "ext4", "-O", "sparse_super2,^resize_inode"),
+    "ext3": ("-t", "ext3"),
+    "ext2": ("-t", "ext2"),
+    "ext4 with data in inodes": ("-t", "ext4", "-O", "inline_data"),
+    "ext4 with scattered descriptors": ("-t", "ext4", "-O", "meta_bg,^resize_inode"),
+}
+NOT_DIRECT = {  # the words of the refusal; the planner knows all of them beforehand
+    "ext4 that counts": "quota",
+    "ext4 in clusters": "bigalloc",
+    "ext4 with data in inodes": "inline_data",
+    "ext4 with scattered descriptors": "meta_bg",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a backend left of one file system, and what it said."""
+
+    checked: CheckState
+    refused: str
+    blocks: str
+    files: Manifest
+
+
+def tree(folder: Path) -> Path:
+    for name in ("etc/initramfs-tools/conf.d", "boot", "home"):
+        (folder / name).mkdir(parents=True)
+    (folder / "etc/fstab").write_text(f"UUID=1 / ext4 defaults 0 1\nUUID={UUID} none swap sw 0 0\n")
+    (folder / "etc/initramfs-tools/conf.d/resume").write_text(f"RESUME=UUID={UUID}\n")
+    (folder / "boot/initrd.img-6.1").write_bytes(b"\x1f\x8b" + bytes(range(256)) * 4000)
+    (folder / "boot/initrd.img-6.1").chmod(0o640)
+    (folder / "home/link").symlink_to("../etc/fstab")
+    (folder / "home/other").write_bytes(b"x" * 300_000)
+    os.link(folder / "home/other", folder / "home/twin")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("zoo")
+    image, files = folder / "zoo.raw", tree(folder / "tree")
+    with image.open("wb") as file:
+        file.truncate((len(ZOO) + 1) * ROOM)
+    lines = [f"start={number * ROOM // 512}, size={ROOM // 512}, type=L" for number in range(1, len(ZOO))]
+    lines.append(f"start={len(ZOO) * ROOM // 512}, type=L")
+    run("sfdisk", "-q", "--no-reread", image, stdin="\n".join(["label: gpt", *lines, ""]))
+    for number, options in enumerate(ZOO.values(), 1):
+        place = f"root_owner=0:0,lazy_itable_init=1,offset={number * ROOM}"
+        run("mke2fs", "-q", "-F", *options, "-d", files, "-E", place, image, f"{MADE >> 10}k")
+    return image
+
+
+@contextmanager
+def hands(name: str, device: RawFile, path: Path) -> Iterator[Backend]:
+    if name == "direct":
+        tools = DirectTools(device, path)
+        try:
+            yield tools
+        finally:
+            tools.close()
+    else:
+        with serve(device) as server, Appliance.launch(server.socket_path, accelerator=accelerator()) as appliance:
+            yield appliance
+
+
+def work_on(backend: Backend, device: str) -> tuple[CheckState, str]:
+    checked = backend.check_ext(device).state
+    swap = SwapIdentity(number=99, uuid=UUID)
+    try:
+        backend.resize_ext(device, GROWN)
+        with backend.mounted_guest(device) as guest:
+            assert guest.glob("/boot/initrd*") == ["/boot/initrd.img-6.1"]
+            guest.make_swap_file("/swapfile", SWAP_FILE, uuid=UUID)
+            assert len(repair_guest(guest, swap, SwapPolicy.FILE)) == 3
+            assert repair_guest(guest, swap, SwapPolicy.FILE) == ()
+            assert guest.read("/home/link") == guest.read("/etc/fstab")
+    except ToolFailed as error:
+        return checked, f"{error.detail}: {error.hint}"
+    finally:
+        backend.sync()
+    return checked, ""
+
+
+def outcomes(name: str, image: Path) -> tuple[list[KernelPartition], dict[str, Outcome]]:
+    device = RawFile.open(image, writable=True)
+    with hands(name, device, image) as backend:
+        partitions = backend.kernel_partitions()
+        said = {kind: work_on(backend, f"/dev/sda{number}") for number, kind in enumerate(ZOO, 1)}
+    device.close()
+    return partitions, {kind: Outcome(*said[kind], *_seen(image, number * ROOM)) for number, kind in enumerate(ZOO, 1)}
+
+
+def _seen(image: Path, offset: int) -> tuple[str, Manifest]:
+    run("e2fsck", "-f", "-n", f"{image}?offset={offset}")
+    blocks = re.findall(r"Block count:\s+(\d+)", run("dumpe2fs", "-h", f"{image}?offset={offset}"))
+    with open_ext(image, offset) as filesystem:
+        return blocks[0], {path: _timeless(path, facts) for path, facts in _facts(filesystem)}
+
+
+def _timeless(path: str, facts: object) -> object:
+    return replace(facts, mtime=0) if path in NAMED else facts  # type: ignore[type-var]
+
+
+@pytest.fixture(scope="module")
+def results(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple]:
+    found = {}
+    for name in ("direct", "guestfs"):
+        copy = tmp_path_factory.mktemp(name) / "zoo.raw"
+        run("cp", "--sparse=always", zoo, copy)
+        found[name] = outcomes(name, copy)
+        copy.unlink()
+    return found
+
+
+def test_the_same_partitions_are_seen(results: dict[str, tuple]) -> None:
+    assert results["direct"][0] == results["guestfs"][0]
+
+
+@pytest.mark.parametrize("kind", ZOO)
+def test_the_same_file_system_comes_out(results: dict[str, tuple], kind: str) -> None:
+    direct, guestfs = (results[name][1][kind] for name in ("direct", "guestfs"))
+    assert direct.checked == guestfs.checked
+    assert guestfs.refused == ""
+    if kind in NOT_DIRECT:
+        assert NOT_DIRECT[kind] in direct.refused
+    else:
+        assert direct.refused == ""
+        assert direct.blocks == guestfs.blocks
+        assert differences(guestfs.files, direct.files) == []
+        assert direct.files["/swapfile"].mode == 0o100600
+
+
+# --- whole runs ---------------------------------------------------------------------------------
+
+RUNS = (
+    (Layout.CLASSIC, "qcow2", ("--swap", "drop")),
+    (Layout.CLASSIC, "raw", ("--swap", "file")),
+    (Layout.SWAP_BEHIND, "qcow2", ("--swap", "move")),
+    (Layout.SWAP_FIRST, "raw", ()),
+    (Layout.GPT_CLOUD, "qcow2", ()),
+    (Layout.GPT_SWAP_BEHIND, "raw", ("--swap", "move")),
+    (Layout.NO_TABLE, "qcow2", ()),
+)
+
+
+@pytest.mark.parametrize(("layout", "kind", "words"), RUNS, ids=lambda value: str(getattr(value, "value", "")))
+def test_whole_runs_leave_the_same_disk(
+    small_disk: DiskMaker, host: Host, layout: Layout, kind: str, words: tuple[str, ...]
+) -> None:
+    made = small_disk(f"made.{kind}", SmallDisk(layout, size=128 * MiB, swap_size=16 * MiB, image_format=kind))
+    images = {name: made.with_name(f"{name}.{kind}") for name in ("direct", "guestfs")}
+    answers = {}
+    for name, image in images.items():
+        shutil.copyfile(made, image)
+        host.backend = name
+        answers[name] = host.growdisk("expand", image, "+200M", *words)
+        assert (answers[name].code, answers[name].result) == (0, "changed"), answers[name]
+        assert answers[name].document["backend"] == name
+        assert_sound(image)
+    steps = [[(s["name"], s["state"]) for s in answer.document["steps"]] for answer in answers.values()]
+    assert steps[0] == steps[1]
+    host.assert_quiet()
+    number = next((n for n in (2, 1) if layout is Layout.SWAP_FIRST or n == 1), 1)
+    assert _disk(images["direct"], layout, number) == _disk(images["guestfs"], layout, number)
+
+
+def _disk(image: Path, layout: Layout, number: int) -> tuple[object, ...]:
+    """The table, what blkid finds in each partition, the bytes before the first one, and the files of the root."""
+    with as_raw(image, image_format(image)) as raw:
+        if layout is Layout.NO_TABLE:
+            blocks, files = _seen(raw, 0)
+            return blocks, _aside(files)
+        table = run("sfdisk", "-d", raw).replace(str(raw), "disk")
+        starts = {int(n): int(s) * 512 for n, s in re.findall(r"disk(\d+) : start=\s*(\d+)", table)}
+        found = [run("blkid", "-p", "-O", str(start), "-o", "export", raw) for start in _blkable(raw, starts)]
+        found = [text.replace(str(raw), "disk") for text in found]
+        with raw.open("rb") as file:
+            head = file.read(min(starts.values()))
+        blocks, files = _seen(raw, starts[number])
+        return table, found, head, blocks, _aside(files)
+
+
+def _blkable(raw: Path, starts: dict[int, int]) -> Iterator[int]:
+    with raw.open("rb") as file:
+        for start in starts.values():
+            file.seek(start)
+            if any(file.read(64 << 10)[1024:]):
+                yield start
+
+
+def _aside(files: Manifest) -> Manifest:
+    return {path: replace(facts, mtime=0) if _is_repaired(path) else facts for path, facts in files.items()}
+
+
+def _is_repaired(path: str) -> bool:
+    return path in NAMED or path.startswith("/boot/initrd.img")

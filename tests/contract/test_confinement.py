@@ -1,0 +1,192 @@
+"""What a hostile file system meets that has taken over the tool which reads it; and file systems that lie."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from growdisk.backends import direct_machine
+from growdisk.backends.fuse_mount import mounted
+from growdisk.backends.sandbox import run_confined
+from growdisk.block.raw import RawFile
+from growdisk.errors import ToolFailed, ToolTimedOut
+from growdisk.units import ByteRange, MiB
+from tests.guests.swap import make_swap
+from tests.guests.tools import run
+from tests.unit.cli.command import in_process
+
+PLACE, SWAP = ByteRange(MiB, 33 * MiB), ByteRange(33 * MiB, 40 * MiB)
+_METADATA = 1 * MiB  # of the 32 MiB, the beginning: superblock, descriptors, bitmaps, inodes, first directories
+_LONGEST = 60.0  # seconds; each takes half of one
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> Iterator[Path]:
+    """A file of 1 MiB through FUSE, as a tool gets it."""
+    device = RawFile.create(tmp_path / "disk.raw", MiB)
+    with mounted({"disk": device}) as (place, _):
+        yield place / "disk"
+    device.close()
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "cat /etc/passwd",
+        "cat /etc/shadow",
+        "ls /home",
+        "ls /root",
+        "ls /proc/self",
+        "ls /sys",
+        "ls /run",
+        "touch /usr/trace",
+        "touch /trace",
+        "echo x > /dev/trace",
+        "ls /tmp",
+        "unshare -r true && mount -t tmpfs x /usr",
+        "timeout 5 bash -c 'echo x > /dev/tcp/127.0.0.1/22'",
+        "test -n \"$HOME$USER$XDG_RUNTIME_DIR\"",
+        "kill -0 -1",
+        "setpriv --reuid=0 --clear-groups cat /etc/shadow",
+        "head -c 5G /dev/zero | tail -c 5G | head -c 1",
+        "ulimit -c unlimited",
+    ],
+)  # fmt: skip
+def test_a_tool_gets_at_nothing_but_its_file(shown: Path, attempt: str) -> None:
+    with pytest.raises(ToolFailed):
+        run_confined(["bash", "-e", "-o", "pipefail", "-c", attempt], shown, writable=True, seconds=60)
+
+
+def test_a_tool_writes_to_its_file_only_where_it_may(shown: Path) -> None:
+    run_confined(["sh", "-c", "echo here > /disk.new || echo here 1<> /disk"], shown, writable=True, seconds=60)
+    assert shown.read_bytes()[:5] == b"here\n"
+    with pytest.raises(ToolFailed):
+        run_confined(["sh", "-c", "echo gone 1<> /disk"], shown, writable=False, seconds=60)
+    with pytest.raises(ToolFailed):  # its size stays as well
+        run_confined(["truncate", "-s", "2M", "/disk"], shown, writable=True, seconds=60)
+    assert shown.stat().st_size == MiB
+
+
+def test_a_tool_that_hangs_is_ended_with_all_that_it_started(shown: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(ToolTimedOut):
+        run_confined(["sh", "-c", "sleep 1234 & sleep 1234"], shown, writable=True, seconds=1)
+    assert time.monotonic() - started < 30
+    assert not [line for line in _commands() if b"sleep\x001234" in line]
+
+
+def _commands() -> Iterator[bytes]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield path.read_bytes()
+        except OSError:
+            continue
+
+
+# --- file systems that lie ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """sda1 ext4 without checksums, so that lies are believed; sda2 swap behind it."""
+    folder = tmp_path_factory.mktemp("honest")
+    image, files = folder / "disk.raw", folder / "files"
+    (files / "etc").mkdir(parents=True)
+    (files / "boot").mkdir()
+    (files / "etc/fstab").write_text("/dev/sda1 / ext4 defaults 0 1\n/dev/sda2 none swap sw 0 0\n")
+    (files / "boot/initrd.img-6.1").write_bytes(bytes(range(256)) * 400)
+    for number in range(40):
+        (files / f"file{number}").write_bytes(b"%d" % number * 3000)
+    with image.open("wb") as file:
+        file.truncate(41 * MiB)
+    script = "label: dos\nstart=2048, size=65536, type=83\nstart=67584, size=14336, type=82\n"
+    run("sfdisk", "-q", "--no-reread", image, stdin=script)
+    run(
+        "mke2fs", "-q", "-F", "-t", "ext4", "-O", "^metadata_csum,^resize_inode,^has_journal", "-d", files,
+        "-E", f"root_owner=0:0,offset={PLACE.start}", image, f"{PLACE.length >> 10}k",
+    )  # fmt: skip
+    make_swap(image, SWAP, uuid="5e1f0c1d-0000-4000-8000-0000000000aa")
+    return image
+
+
+def test_the_honest_one_is_served(honest: Path, tmp_path: Path) -> None:
+    image = tmp_path / "disk.raw"
+    image.write_bytes(honest.read_bytes())
+    answer = in_process("expand", image, "+32M", "--backend", "direct")
+    assert answer.code == 0, answer.err
+    run("e2fsck", "-f", "-n", f"{image}?offset={PLACE.start}")
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_a_file_system_that_lies_is_grown_or_refused_and_nothing_else(honest: Path, tmp_path: Path, seed: int) -> None:
+    image = tmp_path / "disk.raw"
+    lying = mutated(honest.read_bytes(), random.Random(seed))
+    image.write_bytes(lying)
+    started = time.monotonic()
+    answer = in_process("expand", image, "+32M", "--backend", "direct")
+    assert time.monotonic() - started < _LONGEST
+    assert answer.code in (0, 3, 4), answer.err
+    if answer.code:
+        assert image.read_bytes() == lying, answer.err
+        assert "growdisk: " in answer.err and "  do:   " in answer.err
+    else:
+        run("e2fsck", "-f", "-n", f"{image}?offset={PLACE.start}")
+    assert "growdisk" not in Path("/proc/self/mounts").read_text() or _mounts_of_others()
+
+
+def _mounts_of_others() -> bool:
+    """Other tests may run beside this one: what is mounted then is served by somebody."""
+    lines = [line for line in Path("/proc/self/mounts").read_text().splitlines() if line.startswith("growdisk ")]
+    return all(os.path.exists(line.split()[1]) for line in lines)  # noqa: PTH110
+
+
+def mutated(honest: bytes, chance: random.Random) -> bytes:
+    """A few lies among its metadata: numbers that are large, zero, or another's."""
+    content = bytearray(honest)
+    used = [at for at in range(PLACE.start, PLACE.start + _METADATA, 16) if any(content[at : at + 16])]
+    for _ in range(chance.choice((1, 3, 10, 40))):
+        at = chance.choice(used) + chance.randrange(16)
+        size = chance.choice((1, 2, 4))
+        number = chance.choice((0, 1, 0xFF, 0x7FFFFFFF, 0xFFFFFFFF, chance.getrandbits(32)))
+        content[at : at + size] = (number & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+    return bytes(content)
+
+
+# --- machines that cannot confine ---------------------------------------------------------------
+
+
+def broken(folder: Path, monkeypatch: pytest.MonkeyPatch, tool: str, complaint: str) -> None:
+    (folder / tool).write_text(f"#!/bin/sh\necho '{complaint}' >&2\nexit 1\n")
+    (folder / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize(
+    ("tool", "complaint"),
+    [
+        ("bwrap", "bwrap: No permissions to create new namespace"),
+        ("fusermount3", "fusermount3: mount failed: Operation not permitted"),
+    ],
+)
+def test_where_nothing_can_be_confined_it_is_said_and_libguestfs_does_it(
+    honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str, complaint: str
+) -> None:
+    broken(tmp_path, monkeypatch, tool, complaint)
+    plan = in_process("plan", honest, "+32M")
+    assert plan.code == 0
+    line = next(line for line in plan.out.splitlines() if line.startswith("backend: "))
+    assert line.startswith("backend: guestfs (") and complaint in line
+    asked = in_process("plan", honest, "+32M", "--backend", "direct")
+    assert asked.code == 3 and complaint in asked.err
+
+
+def test_what_is_not_installed_is_named_with_its_package(honest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct_machine, "TOOLS", ("bwrap", "no-such-tool"))
+    monkeypatch.setitem(direct_machine.__dict__, "PACKAGES", {"no-such-tool": "its-package"})
+    plan = in_process("plan", honest, "+32M")
+    assert "backend: guestfs (no-such-tool is not installed: sudo apt-get install its-package)" in plan.out
