@@ -4,7 +4,8 @@
     luks1    MBR, sda1 LUKS1 with ext4
     luks2    GPT, sda1 /boot, sda2 LUKS2 with LVM in it: Debian's and Ubuntu's encrypted installation; group crypt
     thin     MBR, sda1 a physical volume with a thin pool, a snapshot, and nothing that could grow
-    zoo      GPT, sda1 XFS, sda2 btrfs, sda3 NTFS, sda4 F2FS, sda5 ext3; made without an appliance
+    zoo      GPT, sda1 XFS, sda2 btrfs whose default subvolume is read-only, sda3 NTFS, sda4 F2FS, sda5 ext3, sda6 ext2,
+             sda7 an ext4 as old as they come
 
 The keys are one with a byte that is no text, and one with a line break behind it.
 """
@@ -22,10 +23,19 @@ KEYS = {"luks1": b"a phrase\n", "luks2": b"\xff\0 no text\n"}
 FSTAB = "/dev/mapper/guest--vg-root / ext4 defaults 0 1\n"
 _SIZES = {"lvm": 512, "luks1": 96, "luks2": 160, "thin": 128, "zoo": 900}
 _LAST = 1  # MiB that installers leave free at the end
-ZOO = {1: ("xfs", 320), 2: ("btrfs", 128), 3: ("ntfs", 64), 4: ("f2fs", 128), 5: ("ext3", 64)}
+ZOO = {
+    1: ("xfs", 320),
+    2: ("btrfs", 128),
+    3: ("ntfs", 64),
+    4: ("f2fs", 128),
+    5: ("ext3", 64),
+    6: ("ext2", 64),
+    7: ("old ext4", 64),
+}
 _MAKERS = {
     "xfs": ["mkfs.xfs", "-q", "-L", "flat"], "btrfs": ["mkfs.btrfs", "-q"], "ntfs": ["mkntfs", "-F", "-q", "-f"],
-    "f2fs": ["mkfs.f2fs", "-q"], "ext3": ["mkfs.ext3", "-q"],
+    "f2fs": ["mkfs.f2fs", "-q"], "ext3": ["mkfs.ext3", "-q"], "ext2": ["mkfs.ext2", "-q"],
+    "old ext4": ["mkfs.ext4", "-q", "-O", "^64bit,^resize_inode,^metadata_csum"],
 }  # fmt: skip
 # Quick to open: what makes passphrases hard to guess is not what is tested.
 _FORMATS = {
@@ -50,7 +60,7 @@ def _build(folder: Path) -> None:
     _format(disks["luks1"], "luks1", 1, _SIZES["luks1"] - 1 - _LAST)
     _format(disks["luks2"], "luks2", 33, _SIZES["luks2"] - 33 - _LAST)
     _fill_zoo(disks["zoo"])
-    names = ["lvm", "luks1", "luks2", "thin"]
+    names = ["lvm", "luks1", "luks2", "thin", "zoo"]
     with bench([disks[name] for name in names]) as appliance:
         _fill(appliance)
     for disk in disks.values():
@@ -107,6 +117,11 @@ def _put(alone: Path, disk: Path, at: int) -> None:
 
 def _fill(appliance: Bench) -> None:
     boot, lvm, thin = device("lvm", 1), device("lvm", 5), device("thin", 1)
+    appliance.run(
+        f"mkdir -p /tmp/b; mount -t btrfs {device('zoo', 2)} /tmp/b; btrfs subvolume create /tmp/b/@\n"
+        "echo kept >/tmp/b/@/file; btrfs property set -ts /tmp/b/@ ro true; btrfs subvolume set-default /tmp/b/@\n"
+        "umount /tmp/b"
+    )
     appliance.run(
         f"mkfs.ext2 -q {boot}; lvm pvcreate {lvm}; lvm vgcreate guest-vg {lvm}\n"
         "lvm lvcreate -y -n root -l 20 guest-vg; lvm lvcreate -y -n home -L 304M guest-vg\n"

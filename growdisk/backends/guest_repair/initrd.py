@@ -70,7 +70,9 @@ def leading_names(head: bytes) -> Iterator[str]:
 def _file_name(swap: SwapIdentity) -> str:
     # The swap is in the name: blocks for two swaps stand one before the other and both are obeyed.
     # 'zzz' sorts behind the 'zz-resume-auto' of update-initramfs.
-    return f"conf/conf.d/zzz-growdisk-resume-{hashlib.sha256(repr(swap).encode()).hexdigest()[:8]}"
+    # What crypttab calls it is not: that is known the first time only.
+    names = (swap.number, swap.uuid, swap.label, swap.partuuid, swap.partlabel)
+    return f"conf/conf.d/zzz-growdisk-resume-{hashlib.sha256(repr(names).encode()).hexdigest()[:8]}"
 
 
 def _script(swap: SwapIdentity) -> str:

@@ -231,14 +231,17 @@ def test_a_mount_of_a_partition_that_was_given_up_does_not_end_the_boot_in_an_em
 def test_what_crypttab_makes_of_the_partition_is_forgotten_with_it() -> None:
     files = Files(
         **{
-            "/etc/crypttab": CRYPT, "/etc/fstab": "/dev/mapper/sda5_crypt none swap sw 0 0\n",
+            "/boot/initrd.img-6.1": b"\x1f\x8b", "/etc/crypttab": CRYPT,
+            "/etc/fstab": "/dev/mapper/sda5_crypt none swap sw 0 0\n",
             "/etc/initramfs-tools/conf.d/resume": "RESUME=/dev/mapper/sda5_crypt\n",
         }
     )  # fmt: skip
     gone = SwapIdentity(number=5, is_swap=False)
     left = left_to_repair(files, gone, SwapPolicy.DROP)
     assert left == repair_guest(files, gone, SwapPolicy.DROP)
-    assert [change.path for change in left] == ["/etc/fstab", "/etc/initramfs-tools/conf.d/resume", "/etc/crypttab"]
+    resume = "/etc/initramfs-tools/conf.d/resume"
+    assert [change.path for change in left] == ["/etc/fstab", resume, "/boot/initrd.img-6.1", "/etc/crypttab"]
+    assert b"/dev/mapper/sda5_crypt" in files.contents["/boot/initrd.img-6.1"]
     assert files.contents["/etc/crypttab"].decode() == f"# removed by growdisk: {CRYPT}"
     assert files.contents["/etc/fstab"].startswith(b"# removed by growdisk: /dev/mapper/sda5_crypt")
     assert files.contents["/etc/initramfs-tools/conf.d/resume"] == b"RESUME=none\n"
