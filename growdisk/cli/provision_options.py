@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from growdisk.cli.images.keys import add_key, read_key
 from growdisk.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def add_making(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--base-format", choices=("qcow2", "raw"), help="the format of BASE (default: probed)")
     parser.add_argument("--partition", metavar="N", help="which partition grows (default: the root)")
     parser.add_argument("--swap", choices=("drop", "move", "file"), help="what becomes of swap in the way (drop)")
+    add_key(parser, "a passphrase of what is encrypted in BASE and grows (all bytes of FILE)")
     parser.add_argument("--backend", choices=("auto", "guestfs", "direct"), help="who works inside (default: auto)")
     parser.add_argument(
         "--reproducible", action="store_true",
@@ -96,6 +98,7 @@ def recipe_of(arguments: argparse.Namespace) -> tuple[api.Recipe, Sequence[api.O
         files=(*recipe.files, *(_file(word) for word in arguments.copy),
                *(_file(word, template=True) for word in arguments.template)),
         commands=(*recipe.commands, *arguments.commands_inside),
+        keys=tuple(map(read_key, arguments.key_file)),
         variables={**recipe.variables, **dict(map(_variable, arguments.variables))},
     ), outputs  # fmt: skip
 

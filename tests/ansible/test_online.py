@@ -26,7 +26,7 @@ def test_expand_online_grows_a_running_guest_that_is_named_by_its_image(ansible:
         planned = ansible.tasks(inventory, at_rest, online, words=("--check", "--diff"))
         assert [task.state for task in planned.tasks] == ["ignored", "changed"], planned.said
         refused = cast("Document", planned.only("expand").result["error"])
-        assert refused["code"] == 3 and "--online" in str(refused["do"]) or "--qmp" in str(refused["do"])
+        assert (refused["code"] == 3 and "--online" in str(refused["do"])) or "--qmp" in str(refused["do"])
         assert sizes(guest)["sda"] == DISK_SIZE
 
         played = ansible.tasks(inventory, online, online)

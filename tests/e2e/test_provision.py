@@ -13,6 +13,7 @@ import pytest
 from growdisk import api
 from growdisk.api.images.creating import create_overlay
 from growdisk.api.provisioning.failures import NotProvisioned, OutputExists
+from growdisk.api.provisioning.rewriting import put_in_place
 from growdisk.api.provisioning.run import Unwatched
 from growdisk.errors import ImageInUse, ImageNotReadable, UsageError
 from growdisk.units import GiB, MiB, SizeSpec
@@ -194,6 +195,20 @@ def test_an_overlay_names_its_base_from_where_it_lies(
     assert info["backing-filename"] == "../base.qcow2"
     (tmp_path / "guests").rename(tmp_path / "moved")
     run("qemu-img", "check", "-q", tmp_path / "moved/web.qcow2")
+
+
+def test_two_that_make_the_same_output_do_not_meet(base: Path, tmp_path: Path) -> None:
+    inner: list[api.Provisioned] = []
+
+    def finish(*arguments: object, **options: object) -> None:
+        inner.append(made(base, tmp_path / "web.qcow2", overlay=True))
+        put_in_place(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("growdisk.api.provisioning.making.put_in_place", finish)
+        first = made(base, tmp_path / "web.qcow2", overlay=True)
+    assert first.error is None and isinstance(inner[0].error, ImageInUse)
+    assert hidden_files(tmp_path) == []
 
 
 def test_what_a_killed_process_left_is_no_hindrance(base: Path, tmp_path: Path) -> None:

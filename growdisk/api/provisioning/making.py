@@ -22,7 +22,7 @@ from growdisk.api.images.copying import copy_image
 from growdisk.api.images.creating import create_overlay
 from growdisk.api.images.opening import open_device
 from growdisk.api.provisioning.recipe import Recipe
-from growdisk.api.provisioning.rewriting import put_in_place, rewrite_overlay
+from growdisk.api.provisioning.rewriting import alone_on, put_in_place, rewrite_overlay
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageError
 from growdisk.qcow2.create_options import CreateOptions
@@ -53,6 +53,10 @@ class Making:
     @contextmanager
     def begun(self, *, force: bool) -> Iterator[tuple[Path, ImageFormat]]:
         """The hidden image to work on, and its format. After the block OUT is there, or nothing is left."""
+        with alone_on(self.path):
+            yield from self._begun(force=force)
+
+    def _begun(self, *, force: bool) -> Iterator[tuple[Path, ImageFormat]]:
         for hidden in (self._work, self._new):
             _remove_left_over(hidden)
         try:

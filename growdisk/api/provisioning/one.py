@@ -145,7 +145,8 @@ class OneOutput:
             return seed_image(recipe.seed, self._values, reproducible=recipe.reproducible)
 
     def _options(self, backend: Backend) -> RunOptions:
-        return RunOptions("direct" if self._batch.recipe.reproducible else backend, "none")
+        recipe = self._batch.recipe
+        return RunOptions("direct" if recipe.reproducible else backend, "none", keys=recipe.keys)
 
     def _named(self, layout: Layout) -> Layout:
         return replace(layout, image=replace(layout.image, path=str(self.path)))

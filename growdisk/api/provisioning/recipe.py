@@ -65,7 +65,8 @@ class Recipe:
     `overlay`: OUT is a qcow2 on top of the base, which must stay where it is and as it is. `base_format` None: probed.
     Hostname, keys, templates and commands may name variables: `name` (OUT without its ending), `n` (its number), those
     of the recipe, and those of the output, which come first. `reproducible`: the same inputs give the same bytes, at
-    the time `epoch` (seconds since 1970; None: the latest that the base's file systems tell of).
+    the time `epoch` (seconds since 1970; None: the latest that the base's file systems tell of). `keys` are passphrases
+    of what is encrypted in the base and grows.
     """
 
     size: SizeSpec | None = None
@@ -88,6 +89,7 @@ class Recipe:
     commands: tuple[str, ...] = ()
     seed: Seed | None = None
     variables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    keys: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
     def compressed(self) -> bool:

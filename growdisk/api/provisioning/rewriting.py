@@ -6,14 +6,18 @@ another order; written anew, both are the same bytes.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from growdisk.api.images.creating import create_qcow2
 from growdisk.api.images.pumping import CHUNK
 from growdisk.api.provisioning.failures import OutputExists
 from growdisk.durable import sync_directory
+from growdisk.errors import ImageInUse
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.entries import L2Kind
 from growdisk.qcow2.image import Qcow2Image
@@ -57,6 +61,27 @@ class HiddenFile:
 
     def put_in_place(self, *, force: bool) -> None:
         put_in_place(self._hidden, self.path, force=force)
+
+
+@contextmanager
+def alone_on(path: Path) -> Iterator[None]:
+    """Nobody else makes an output at `path` meanwhile: both would use the same hidden names. ImageInUse."""
+    lock = path.with_name(f".{path.name}.growdisk-lock")
+    while True:
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if lock.exists() and os.path.samestat(os.fstat(fd), lock.stat()):  # else its former owner has removed it
+                break
+        except BlockingIOError as error:
+            os.close(fd)
+            raise ImageInUse(path, holder="another growdisk, which is making it,") from error
+        os.close(fd)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(fd)
 
 
 def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
