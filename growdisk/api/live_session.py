@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import ClassVar, cast
 
 from growdisk.api.live_target import Reached
-from growdisk.backends.agent import AgentShell
 from growdisk.backends.guest_disk import find_in_guest, look_at
 from growdisk.backends.guest_shell import GuestShell, GuestUnreachable
 from growdisk.backends.guest_volumes import look_in_guest, partition_device, volumes_of
+from growdisk.backends.host_room import room_for
 from growdisk.errors import Refused
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.inspect import inspect_device
@@ -67,10 +67,10 @@ class Looked:
     device: str
 
     def surroundings(self) -> Surroundings:
-        space = os.statvfs(self.reached.path.parent)
+        machine = self.reached.machine
         return Surroundings(
-            self.reached.disk, self.reached.machine.disks(), self.reached.machine.memory(),
-            space.f_bavail * space.f_frsize, managed=bool(self.reached.domain),
+            self.reached.disk, machine.disks(), machine.memory(), room_for(self.reached.path),
+            managed=bool(self.reached.domain),
         )  # fmt: skip
 
 
@@ -116,7 +116,7 @@ class LiveSession:
     ) -> None:  # fmt: skip
         self.path, self.plan, self.reached, self.directory = path, plan, reached, directory
         self.context = context_of(plan, reached, inside, directory.image, keys)
-        self.snapshots = _store(plan, self.context, directory)
+        self.snapshots = _store(plan, self.context, directory, reached)
         steps = cast("tuple[Step[LiveContext], ...]", plan.steps)
         self.engine: Engine[LiveContext] = Engine(
             steps, self.context, self.snapshots, journal, observer, keep=plan.keep, stop=stop,
@@ -132,11 +132,11 @@ def context_of(plan: Plan, reached: Reached, inside: Inside, image: Path, keys: 
     )
 
 
-def _store(plan: Plan, context: LiveContext, directory: RunDirectory) -> SnapshotStore:
+def _store(plan: Plan, context: LiveContext, directory: RunDirectory, reached: Reached) -> SnapshotStore:
     names = [step.name for step in plan.steps]
     if plan.snapshots == "overlay":
         base = context.machine.node_of(lambda file: _is(file, directory.image))
-        return LiveOverlays(context, directory.path, base, plan.run, names, lambda deed: _at_rest(context, deed))
+        return LiveOverlays(context, directory.path, base, plan.run, names, lambda deed: _at_rest(reached, deed))
     undo = LiveUndo(context, plan.steps)
     if plan.snapshots == "internal":
         return LiveSnapshots(context, plan.run, names, undo)
@@ -150,18 +150,21 @@ def _is(file: str, path: Path) -> bool:
         return False
 
 
-def _at_rest(context: LiveContext, deed: Callable[[], None]) -> None:
-    """Do it while the guest's file systems are frozen, where an agent can do that."""
+def _at_rest(reached: Reached, deed: Callable[[], None]) -> None:
+    """Do it while the guest's file systems are frozen, where an agent can do that; also where ssh leads inside."""
     try:
-        shell = context.inside.shell
+        agent = reached.open_agent()
     except GuestUnreachable:
-        shell = None
-    frozen = isinstance(shell, AgentShell) and shell.freeze()
+        deed()
+        return
+    frozen = False
     try:
+        frozen = agent.freeze()
         deed()
     finally:
-        if frozen and isinstance(shell, AgentShell):
-            shell.thaw()
+        if frozen:
+            agent.thaw()
+        agent.close()
 
 
 def lock_run(directory: RunDirectory) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from growdisk.backends.guest_shell import GuestShell, GuestUnreachable
 from growdisk.backends.online import LiveDisk, Machine
@@ -12,6 +12,9 @@ from growdisk.backends.qemu_processes import guest_of, server_folder
 from growdisk.errors import Refused, UsageError
 from growdisk.planner.way import Way
 from growdisk.values import dataclass, replace
+
+if TYPE_CHECKING:
+    from growdisk.backends.agent import AgentShell
 
 _AGENT_CHANNEL = "org.qemu.guest_agent.0"
 
@@ -90,6 +93,10 @@ class Reached:
 
     def open_shell(self) -> GuestShell:
         return _open_shell(self)
+
+    def open_agent(self) -> AgentShell:
+        """The guest's agent, whichever way inside was asked for. GuestUnreachable where there is none."""
+        return _open_agent(self)
 
     def way(self, device: str) -> Way:
         request = self.request
@@ -237,6 +244,11 @@ def _open_shell(reached: Reached) -> GuestShell:
         from growdisk.backends.ssh import SshShell
 
         return SshShell.open(request.ssh, request.ssh_config)
+    return _open_agent(reached)
+
+
+def _open_agent(reached: Reached) -> AgentShell:
+    request = reached.request
     from growdisk.backends.agent import AgentShell, AgentSocket
 
     if reached.agent_by_libvirt is not None and request.agent is None:

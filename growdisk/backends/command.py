@@ -44,6 +44,7 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
         "virsh": "libvirt-clients",
         "cryptsetup": "cryptsetup",
         "pvresize": "lvm2",
+        "lvs": "lvm2",
         "xfs_growfs": "xfsprogs",
     }
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from growdisk.backends.host_room import HostRoom
 from growdisk.backends.online import Arrival, LiveDisk
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_growth import descriptor_blocks_missing
@@ -40,7 +41,7 @@ _LEAST_REFCOUNT_BITS = 8
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What beside the disk decides: all disks of the machine, its memory, the host's free space (bytes).
+    """What beside the disk decides: all disks of the machine, its memory (bytes), the host's room for the image.
 
     `managed`: by libvirt, which must know of every change of a disk's files.
     """
@@ -48,7 +49,7 @@ class Surroundings:
     disk: LiveDisk
     disks: tuple[LiveDisk, ...]
     memory: int
-    host_free: int
+    host: HostRoom
     managed: bool
 
 
@@ -58,6 +59,7 @@ def make_live_plan(
     """`way` comes without the guest plan, which is made here. OptionUnsupported where it cannot be done."""
     path = facts.image.path
     _refuse_options(facts, goal, options)
+    _refuse_fixed_device(facts, proposal, around)
     restart = _restart(facts, proposal, around, way)
     mode, reason = _snapshot_mode(facts, options, around, len(proposal.steps))
     if mode == "overlay" and options.keep:
@@ -159,6 +161,17 @@ def _refuse_options(facts: Facts, goal: Goal, options: RunOptions) -> None:
         )  # fmt: skip
 
 
+def _refuse_fixed_device(facts: Facts, proposal: Proposal, around: Surroundings) -> None:
+    """QEMU uses what a block device has, and cannot make it larger."""
+    size, wanted = around.host.device_size, proposal.after.image.virtual_size
+    if around.disk.format == "raw" and size is not None and wanted > size:
+        raise OptionUnsupported(
+            facts.image.path, option=f"a size of {format_size(wanted)}",
+            reason=f"the image is a block device of {format_size(size)}, which QEMU cannot make larger",
+            hint="make the device larger first (lvextend on the host), then run the same command again",
+        )  # fmt: skip
+
+
 def _restart(facts: Facts, proposal: Proposal, around: Surroundings, way: Way) -> bool:
     """Whether the guest must restart to see its new size. OptionUnsupported where that cannot be, or is not allowed."""
     bus, path = around.disk.bus, facts.image.path
@@ -205,8 +218,8 @@ def _obstacle(around: Surroundings, steps: int) -> str:
     others = [other for other in around.disks if not other.read_only and other.format != "qcow2"]
     if others:
         return f"its disk {others[0].names[0]} is {others[0].format}, and would not go back together with the memory"
-    if around.host_free < steps * around.memory:
-        room = f"{format_size(around.host_free)} free on the host"
+    if around.host.free < steps * around.memory:
+        room = f"{format_size(around.host.free)} free {around.host.where}"
         return f"{steps} snapshots of {format_size(around.memory)} of memory may not fit into the {room}"
     return ""
 
@@ -239,9 +252,9 @@ def _notes(
         names = ", ".join(facts.name_of(number) for number in gone)
         yield f"a running guest's files are mended for swap only: look for {names} in its /etc/fstab yourself"
     grown = proposal.after.image.virtual_size - around.disk.size
-    if grown > around.host_free:
-        free = format_size(around.host_free)
-        yield f"the disk may fill by {format_size(grown)} more than now, and the host has {free} free"
+    if grown > around.host.free or around.host.nearly_full:
+        free = f"{format_size(around.host.free)} free {around.host.where}"
+        yield f"WARNING: the disk may fill by {format_size(grown)} more than now, and the host has {free}"
 
 
 def _gdt_notes(facts: Facts, proposal: Proposal) -> Iterator[str]:

@@ -13,9 +13,10 @@ from growdisk.api.live_target import LiveRequest, Reached, reach
 from growdisk.backends.live_jobs import JobFailed, delete, load, merge_overlays, put_overlay, save
 from growdisk.backends.online import Arrival, CommandRefused, Machine, UnexpectedAnswer
 from growdisk.backends.qmp import MonitorUnreachable, QmpMonitor
+from growdisk.block.locks import image_writers
 from growdisk.units import MiB
-from tests.e2e.process import Answer, Host
-from tests.guests.tools import run
+from tests.e2e.process import Answer, Host, await_true
+from tests.guests.tools import environment, run
 from tests.online.machine import LiveGuest, bare_machine, started
 
 pytestmark = pytest.mark.timeout(120)
@@ -144,6 +145,23 @@ def test_an_image_in_use_is_refused_with_the_command_that_grows_it_online(tmp_pa
         assert f"growdisk expand --qmp {guest.sockets.qmp} SIZE" in str(error["do"])
         assert f"growdisk show --qmp {guest.sockets.qmp}" in str(refused(host, "show", guest.image).error["do"])
         assert not guest.image.with_name(guest.image.name + ".growdisk").exists()
+
+
+def test_an_image_in_use_by_a_qemu_without_a_monitor_is_refused_with_the_holder_and_the_options(
+    tmp_path: Path, host: Host
+) -> None:
+    disk = image(tmp_path)
+    words = ["-accel", "tcg", "-nodefaults", "-display", "none", "-S", "-drive", f"if=virtio,file={disk},format=qcow2"]
+    process = subprocess.Popen(["qemu-system-x86_64", *words], env=environment())
+    try:
+        await_true(lambda: bool(image_writers(disk)), 60, "QEMU has opened the image")
+        for options in ((), ("--online", "agent"), ("--ssh", "root@guest")):
+            error = refused(host, "expand", disk, "+1G", *options).error
+            assert f"pid {process.pid}" in str(error["why"])
+            assert "-qmp" in str(error["do"]) and "--qmp SOCKET" in str(error["do"])
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_paused_guest_is_refused(tmp_path: Path, host: Host) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.api.disks import inspect
+from growdisk.backends.host_room import HostRoom
 from growdisk.backends.online import Arrival, Bus, LiveDisk
 from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import Goal, RunOptions
@@ -22,14 +23,16 @@ VIRTIO = Bus("virtio-blk", Arrival.AT_ONCE)
 IDE = Bus("IDE or SATA", Arrival.RESTART)
 NVME = Bus("NVMe", Arrival.NEVER)
 DISK = LiveDisk("/machine/x", ("disk",), "node", "guest.qcow2", "qcow2", 128 * MiB, MiB, False, VIRTIO, "", (), 3, 16)
-AROUND = Surroundings(DISK, (DISK,), memory=GiB, host_free=100 * GiB, managed=False)
+AROUND = Surroundings(DISK, (DISK,), memory=GiB, host=HostRoom(100 * GiB, 200 * GiB, "on /srv"), managed=False)
 WAY = Way("/run/q", "", "", "/machine/x", "agent", "", "", "", "/dev/sda", allow_reboot=False)
 
 
 def planned(
     folder: Path, around: Surroundings = AROUND, options: RunOptions | None = None, way: Way = WAY, swap: str = "drop"
 ) -> Plan:
-    image = make_disk(folder / "guest.qcow2", SmallDisk())
+    image = folder / "guest.qcow2"
+    if not image.exists():
+        make_disk(image, SmallDisk())
     goal = Goal(parse_size("+1G"), swap=swap)
     facts = inspect(image)
     proposal = propose(facts, goal)
@@ -59,7 +62,7 @@ def test_the_plan_has_the_steps_of_the_offline_one_and_survives_being_written_do
         (with_disk(refcount_bits=1), "none", "refcounts of 1 bits"),
         (replace(AROUND, disks=(DISK, replace(DISK, names=("data",), format="raw"))), "none", "its disk data is raw"),
         (replace(AROUND, disks=(DISK, replace(DISK, format="raw", read_only=True))), "internal", "is lost"),
-        (replace(AROUND, host_free=3 * GiB), "none", "5 snapshots of 1.0 GiB"),
+        (replace(AROUND, host=replace(AROUND.host, free=3 * GiB)), "none", "5 snapshots of 1.0 GiB"),
     ],
     ids=["usual", "raw", "version-2", "narrow", "raw-beside", "read-only-beside", "full-host"],
 )
@@ -101,4 +104,14 @@ def test_a_restart_that_is_allowed_is_announced(tmp_path: Path) -> None:
 
 
 def test_a_host_that_may_fill_up_is_warned_of(tmp_path: Path) -> None:
-    assert "the host has" in planned(tmp_path, replace(AROUND, memory=MiB, host_free=100 * MiB)).notes[-1]
+    full = replace(AROUND, memory=MiB, host=HostRoom(100 * MiB, 200 * GiB, "in the thin pool vg0/pool"))
+    assert "the host has 100.0 MiB free in the thin pool vg0/pool" in planned(tmp_path, full).notes[-1]
+    nearly = replace(AROUND, memory=MiB, host=HostRoom(9 * GiB, 200 * GiB, "on /srv"))
+    assert "WARNING" in planned(tmp_path, nearly).notes[-1]
+    assert "WARNING" not in " ".join(planned(tmp_path).notes)
+
+
+def test_a_block_device_that_is_too_small_is_refused_before_qemu_is_asked(tmp_path: Path) -> None:
+    device = replace(with_disk(format="raw", version=0), host=HostRoom(GiB, GiB, "on /dev/vg/x", 512 * MiB))
+    with pytest.raises(OptionUnsupported, match="block device"):
+        planned(tmp_path, device)
