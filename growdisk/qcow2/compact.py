@@ -79,7 +79,9 @@ class Compactor:
         used = _joined(run for runs in self._references for run in runs)
         layout = self._layout(used)
         target.resize(layout.remap.end << self._bits)
-        if self._metadata.header.crypt_method == LUKS:
+        offset, length = self._luks_place()
+        target.write(layout.luks << self._bits, self._file.read(offset, length))
+        if length and self._metadata.data_file is None:
             self._encrypt_again(layout, target)
         else:
             for first, count in used:
@@ -126,13 +128,11 @@ class Compactor:
                     target.write(position + move, self._file.read(position, stop - position))
 
     def _encrypt_again(self, layout: _Layout, target: ResizableDevice) -> None:
-        """Copy the LUKS header as it is, and all guest clusters that are not known to be zeros by their new places."""
+        """Copy all guest clusters that are not known to be zeros, encrypted by their new places."""
         from growdisk.qcow2.encryption import EncryptedData  # loaded for encrypted images only
 
         source = self._metadata.data
         assert isinstance(source, EncryptedData)
-        offset, length = self._luks_place()
-        target.write(layout.luks << self._bits, self._file.read(offset, length))
         moved, zero = source.over(target), 0 if self._geometry.extended_l2 else ZERO
         for first, count in _joined(self._guest_runs(zero)):
             for start, end in split_range(first << self._bits, (first + count) << self._bits, _CHUNK):
@@ -235,7 +235,7 @@ class Compactor:
 def refuse_uncompactable(metadata: Metadata) -> None:
     """What cannot be moved by changing offsets, or is not understood here."""
     header, reason = metadata.header, None
-    if header.crypt_method == LUKS and metadata.is_locked:
+    if header.crypt_method == LUKS and metadata.is_locked and metadata.data_file is None:
         raise KeyNeeded(metadata.path, "it is encrypted by the place of each cluster in the file, and these will move")
     if header.autoclear & Autoclear.GROWDISK_RUN:
         reason = "an unfinished run of growdisk needs its snapshots"

@@ -64,8 +64,8 @@ class CreateOptions:
         """Why no image of `size` bytes can be so, or None. `backed`: it is to have a backing file."""
         if encrypted and self.preallocation != "off" and self.version == 2:
             return "preallocated clusters of an encrypted version 2 image would not read as zeros"
-        if encrypted and self.data_file:
-            return "growdisk does not encrypt an external data file"
+        if encrypted and self.data_file_raw:
+            return "an encrypted data file is no raw image that could be read without the other"
         return self._own_problem() or self._version_problem() or self._size_problem(size, backed=backed)
 
     def _own_problem(self) -> str | None:

@@ -24,14 +24,16 @@ _AES_KEY_BYTES = 16
 _MAX_HEADER = 64 << 20
 
 
-def unlocked(file: ResizableDevice, header: Header, path: Path, keys: tuple[bytes, ...]) -> DataFile:
-    """The image's guest data, decrypted. WrongKey, ImageDamaged or ImageUnsupported where that cannot be.
+def unlocked(
+    file: ResizableDevice, data: ResizableDevice, header: Header, path: Path, keys: tuple[bytes, ...]
+) -> DataFile:
+    """The image's guest data, which lie in `data`, decrypted. WrongKey, ImageDamaged or ImageUnsupported otherwise.
 
     The first passphrase that fits is taken; the legacy form cannot tell, and takes the first.
     """
     if header.crypt_method == LEGACY_AES:
         key = keys[0]
-        return LegacyData(file, path, sector_cipher("aes", "cbc-plain64", key[:_AES_KEY_BYTES].ljust(16, b"\0")))
+        return LegacyData(data, path, sector_cipher("aes", "cbc-plain64", key[:_AES_KEY_BYTES].ljust(16, b"\0")))
     offset, length = _place(file, header, path)
 
     def read(start: int, count: int) -> bytes:
@@ -42,8 +44,8 @@ def unlocked(file: ResizableDevice, header: Header, path: Path, keys: tuple[byte
     luks = LuksHeader.parse(read, length, path)
     for key in keys[:-1]:
         with suppress(WrongKey):
-            return EncryptedData(file, luks.unlock(key, read, path))
-    return EncryptedData(file, luks.unlock(keys[-1], read, path))
+            return EncryptedData(data, luks.unlock(key, read, path))
+    return EncryptedData(data, luks.unlock(keys[-1], read, path))
 
 
 def _place(file: BlockDevice, header: Header, path: Path) -> tuple[int, int]:

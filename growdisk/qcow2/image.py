@@ -72,7 +72,7 @@ class Qcow2Image:
         header = read_header(file, path)
         refuse_unusable(header, path, writable=writable)
         refuse_data_file(header, path, data_file, writable=writable)
-        data = unlocked(file, header, path, key)
+        data = unlocked(file, header, path, key, data_file)
         if writable:
             header = repaired(file, header, path)
         image = cls(file, path, header, backing, data, data_file, writable=writable)
@@ -289,7 +289,7 @@ class Qcow2Image:
 
     def _take_header(self, header: Header) -> None:
         """Go on with tables that have been replaced in the file; there must be nothing unwritten."""
-        data = None if self._metadata.is_locked or self._data_file else self._metadata.data
+        data = None if self._metadata.is_locked else self._metadata.data
         self._metadata = Metadata(self._file, self.path, header, data, self._data_file)
         self._parts = Parts(self._metadata, self._parts.backing)
         self._gate = self._gate.of(self._metadata)

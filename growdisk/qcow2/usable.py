@@ -22,8 +22,6 @@ def refuse_unusable(header: Header, path: Path, *, writable: bool) -> None:
     """ImageDamaged or ImageUnsupported for an image that cannot be opened so, whatever else lies in it."""
     if header.has(Incompatible.CORRUPT) and writable:
         raise damaged(path, "it is marked as corrupt")
-    if header.has(Incompatible.DATA_FILE) and header.crypt_method:
-        raise ImageUnsupported(path, reason="its data lie encrypted in an external data file")
 
 
 def refuse_data_file(header: Header, path: Path, data_file: ResizableDevice | None, *, writable: bool) -> None:
@@ -34,13 +32,16 @@ def refuse_data_file(header: Header, path: Path, data_file: ResizableDevice | No
         raise damaged(path, "its external data file is shorter than its disk")
 
 
-def unlocked(file: ResizableDevice, header: Header, path: Path, key: Passphrase | None) -> DataFile | None:
+def unlocked(
+    file: ResizableDevice, header: Header, path: Path, key: Passphrase | None, data_file: ResizableDevice | None = None
+) -> DataFile | None:
     """The guest data of an encrypted image, or None where there is nothing to decrypt, or no key."""
     if not header.crypt_method or key is None or key == ():
         return None
     from growdisk.qcow2 import encryption  # the library behind it is loaded for encrypted images only
 
-    return encryption.unlocked(file, header, path, (key,) if isinstance(key, bytes) else key)
+    keys = (key,) if isinstance(key, bytes) else key
+    return encryption.unlocked(file, data_file or file, header, path, keys)
 
 
 def repaired(file: ResizableDevice, header: Header, path: Path) -> Header:

@@ -158,7 +158,8 @@ class Bench:
             report = check_image(self.path)
         except Exception:
             return None
-        assert report is not None
+        if report is None:
+            return None  # noise in the magic: it is a raw image now
         harmless = ("leaked", "...")
         return [line for line in report.problems if not line.startswith(harmless) and "COPIED is missing" not in line]
 
