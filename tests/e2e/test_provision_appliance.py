@@ -11,9 +11,16 @@ from growdisk import api
 from growdisk.api.provisioning.failures import ProvisioningFailed
 from growdisk.api.provisioning.recipe import FileInto, KeysFor, PasswordFor
 from growdisk.backends.customizing.failures import CommandFailed
+from growdisk.units import GiB, SizeSpec
 from tests.e2e.test_provision_guest import EVERYTHING, KEY, Inside
+from tests.guests.appliance import bench
 from tests.guests.classic import Guest
+from tests.guests.layered import layered_guests
 from tests.guests.manifest import differences, file_manifest
+
+OPEN = "lvm vgchange -qq -ay guest-vg >/dev/null; mkdir -p /tmp/m; mount /dev/guest-vg/root /tmp/m; "
+CLOSE = "umount /tmp/m; lvm vgchange -qq -an guest-vg >/dev/null"
+PASSWD = "root:x:0:0:root:/root:/bin/sh"
 
 pytestmark = [pytest.mark.appliance, pytest.mark.timeout(1200)]
 
@@ -76,3 +83,16 @@ def _fails(*_: object) -> None:
     from growdisk.errors import ToolFailed
 
     raise ToolFailed("debugfs", 1, "made to fail by this test")
+
+
+def test_a_root_in_a_logical_volume_is_found(tmp_path: Path) -> None:
+    base, out = tmp_path / "base.raw", tmp_path / "web.raw"
+    shutil.copy(layered_guests() / "lvm.raw", base)
+    base.chmod(0o644)
+    with bench([base]) as appliance:
+        appliance.run(f"{OPEN}mkdir -p /tmp/m/etc; echo {PASSWD} >/tmp/m/etc/passwd; {CLOSE}")
+    output = made(base, out, overlay=False, size=SizeSpec(GiB, relative=False), hostname="web")
+    assert output.error is None and output.growpart == "nothing"
+    with bench([out], read_only=True) as appliance:
+        said = appliance.run(f"{OPEN}cat /tmp/m/etc/hostname; df -m --output=size /tmp/m | tail -1; {CLOSE}").split()
+    assert said[0] == "web" and int(said[1]) > 400

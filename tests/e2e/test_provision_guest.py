@@ -22,6 +22,7 @@ from tests.guests.ext2fs import open_ext
 from tests.guests.manifest import Manifest, as_raw, file_manifest
 from tests.guests.small import SmallDisk, make_disk
 from tests.guests.tools import run
+from tests.unit.cli.command import growdisk
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJx1nd4e3kqkqkq2kq2kq2kq2 ann@home"
 EVERYTHING = {
@@ -214,3 +215,23 @@ def test_json_says_what_was_done_and_no_secret(debian: Path, tmp_path: Path) -> 
     report = api.provision(debian, [api.Output(tmp_path / "web.qcow2")], recipe(**EVERYTHING))
     said = json.dumps(api.provision_document(report)) + repr(recipe(**EVERYTHING))
     assert "secret" not in said and "$y$" not in said and "password of root: set" in said
+
+
+def test_the_command_line_makes_many_and_tells_no_secret(debian: Path, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("quite secret\n")
+    (tmp_path / "key.pub").write_text(f"{KEY}\n")
+    (tmp_path / "motd.j2").write_text("I am {{ hostname }}, number {{ n }}\n")
+    (tmp_path / "list.csv").write_text(f"name,size,role\n{tmp_path}/a.qcow2,1G,web\n{tmp_path}/b.qcow2,+1G,db\n")
+    answer = growdisk(
+        "-v", "-x", "--json", "provision", debian, "--list", tmp_path / "list.csv", "-j", "2", "--overlay",
+        "--hostname", "{{ role }}-{n:02}", "--password", f"root:file:{tmp_path}/password",
+        "--ssh-key", f"ann:{tmp_path}/key.pub", "--template", f"{tmp_path}/motd.j2:/etc/motd:0600:ann",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    assert "debugfs" in answer.err, "what is run is told"
+    assert not [secret for secret in ("quite secret", "$y$") if secret in answer.out + answer.err]
+    sizes = [made["virtual_size"] for made in answer.json()["outputs"]]
+    assert sizes == [GiB, GiB + 128 * MiB]
+    inside = Inside(tmp_path / "b.qcow2")
+    assert inside.texts["/etc/hostname"] == "db-02\n" and inside.texts["/etc/motd"] == "I am db-02, number 2\n"
+    assert inside.owner_and_mode("/etc/motd") == ((1000, 1001), 0o600)
