@@ -69,13 +69,14 @@ class OneOutput:
         self._seed = self._seed_image()
 
     def planned(self) -> Provisioned:
+        orders = tuple(self._orders.described())
         if self._goal is None:
             layout = layout_of(inspect(self._batch.base, self._batch.base_format))
-            return Provisioned(self.path, "planned", self._named(layout), seed=self._seed_path)
+            return Provisioned(self.path, "planned", self._named(layout), seed=self._seed_path, customized=orders)
         result = plan(self._batch.base, self._goal, self._options(self._batch.recipe.backend), self._batch.base_format)
         return Provisioned(
             self.path, "planned", self._named(result.after), 0, result.backend, result.steps, result.given_up,
-            seed=self._seed_path,
+            orders, self._seed_path,
         )  # fmt: skip
 
     def made(self) -> Provisioned:

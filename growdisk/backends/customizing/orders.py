@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -58,6 +59,16 @@ class Orders:
     @property
     def any(self) -> bool:
         return self != Orders()
+
+    def described(self) -> Iterator[str]:
+        """What would be done, a line each, for those who only want to look."""
+        yield from (f"{file.path}: copied in" for file in self.files)
+        yield from [f"hostname: {self.hostname}"] if self.hostname else []
+        yield from (f"run: {command}" for command in self.commands)
+        yield from ["machine-id: reset"] if self.reset_machine_id else []
+        yield from ["ssh host keys: removed"] if self.remove_ssh_host_keys else []
+        yield from (f"authorized keys of {order.user}: {len(order.keys)}" for order in self.authorized_keys)
+        yield from (f"password of {order.user}: set" for order in self.passwords)
 
 
 class GuestEditor(GuestFiles, Protocol):

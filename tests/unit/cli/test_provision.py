@@ -159,8 +159,10 @@ def test_bad_input_leaves_everything_as_it_was(
 def test_a_dry_run_shows_what_would_be_made(copied: Copier, monkeypatch: pytest.MonkeyPatch) -> None:
     base = copied("guest.qcow2")
     monkeypatch.chdir(base.parent)
-    answer = in_process("--json", "provision", base, "web-{n}.qcow2", "--count", "2", "--size", "1G", "-n")
+    count = ("web-{n}.qcow2", "--count", "2", "--size", "1G", "--hostname", "w{n}")
+    answer = in_process("--json", "provision", base, *count, "-n")
     said = answer.json()
+    assert [made["customized"] for made in said["outputs"]] == [["hostname: w1"], ["hostname: w2"]]
     assert answer.code == 0 and said["result"] == "planned"
     assert [(made["path"], made["virtual_size"]) for made in said["outputs"]] == [
         ("web-1.qcow2", GiB), ("web-2.qcow2", GiB),
