@@ -1,7 +1,7 @@
-"""A qcow2 image as a block device: opening with all its checks, and the parts put together.
+"""A qcow2 image: opening it with all its checks, and what changes it as a whole: size, snapshots, layers.
 
 Opening for writing repairs an image that a crash left with its dirty bit set; nothing else is written before the first
-change (gate.py).
+change (gate.py). Its guest's bytes: guest_disk.py.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from growdisk.block.device import BlockDevice, Extent, ResizableDevice, check_range
+from growdisk.block.device import BlockDevice, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import RefcountsTooNarrow
 from growdisk.qcow2.backing import open_backing, with_backing
-from growdisk.qcow2.data import DataFile, open_data_file
+from growdisk.qcow2.data import open_data_file
 from growdisk.qcow2.features import Autoclear
-from growdisk.qcow2.gate import Gate
+from growdisk.qcow2.guest_disk import GuestDisk
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.parts import Parts
 from growdisk.qcow2.usable import refuse_data_file, refuse_unusable, repaired, unlocked
@@ -27,30 +27,15 @@ from growdisk.values import replace
 
 if TYPE_CHECKING:
     from growdisk.qcow2.bitmap_copy import BitmapSource
-    from growdisk.qcow2.compress import CompressedCluster
     from growdisk.qcow2.create_options import Preallocation
-    from growdisk.qcow2.mapping import GuestRun
     from growdisk.qcow2.snapshots import SnapshotInfo
     from growdisk.qcow2.usable import Passphrase
 
 Result = TypeVar("Result")
 
 
-class Qcow2Image:
-    """One open image. Implements BlockDevice for its guest-visible content."""
-
-    def __init__(
-        self, file: ResizableDevice, path: Path, header: Header, backing: BlockDevice | None,
-        data: DataFile | None = None, data_file: ResizableDevice | None = None, *, writable: bool = False,
-    ) -> None:  # fmt: skip
-        self.path = path
-        self._file, self._data_file = file, data_file
-        self._metadata = Metadata(file, path, header, data, data_file)
-        self._parts = Parts(self._metadata, backing)
-        if header.snapshot_count:
-            _ = self._parts.snapshots  # an image whose snapshot table cannot be read is refused at once
-        self._gate = Gate(self._metadata, writable=writable)
-        self._closed = False
+class Qcow2Image(GuestDisk):
+    """One open image."""
 
     @classmethod
     def open(
@@ -113,110 +98,6 @@ class Qcow2Image:
         tables = [self._metadata.l1, *(snapshots.load(entry.id, by_id=True)[1] for entry in snapshots.entries)]
         for l1 in tables:
             self._parts.walker.references(l1)  # ImageDamaged for what lies behind
-
-    # --- what it is -------------------------------------------------------------------------------
-
-    @property
-    def header(self) -> Header:
-        return self._metadata.header
-
-    @property
-    def size(self) -> int:
-        return self._metadata.header.size
-
-    @property
-    def writable(self) -> bool:
-        return self._gate.writable
-
-    @property
-    def backing(self) -> BlockDevice | None:
-        return self._parts.backing
-
-    @property
-    def host_file(self) -> BlockDevice:
-        """The file in which the host offsets of `runs` count."""
-        return self._file if self._data_file is None else self._data_file
-
-    @property
-    def actual_size(self) -> int:
-        """Bytes that the file takes on the host."""
-        return self.path.stat().st_blocks * 512
-
-    # --- guest content ----------------------------------------------------------------------------
-
-    def read(self, offset: int, length: int) -> bytes:
-        check_range(self.size, offset, length)
-        self._gate.require_readable()
-        return self._parts.reader.read(offset, offset + length) if length else b""
-
-    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        check_range(self.size, offset, len(data))
-        self._gate.begin_guest_change(offset, offset + len(data))
-        self._parts.writer.write(offset, memoryview(data).cast("B"))
-
-    def check_change(self, offset: int, length: int) -> None:
-        """Raise what writing this range would raise half-way through, if the image is damaged. Changes nothing."""
-        check_range(self.size, offset, length)
-        self._gate.refuse_guest_change()
-        self._parts.preflight.guest_change(offset, offset + length)
-
-    def write_compressed(self, offset: int, data: bytes) -> None:
-        """Store one whole cluster, or the disk's last partial one, compressed where that makes it smaller."""
-        self.write_compressed_cluster(self._parts.packer.compressed(offset, data))
-
-    def write_compressed_cluster(self, cluster: CompressedCluster) -> None:
-        """The same for a cluster from compress_clusters(): the work of the threads is stored in order."""
-        check_range(self.size, cluster.offset, len(cluster.data))
-        self._parts.packer.check(cluster)
-        self._gate.begin_guest_change(cluster.offset, cluster.offset + len(cluster.data))
-        self._parts.packer.write(cluster)
-
-    def write_zeros(self, offset: int, length: int) -> None:
-        check_range(self.size, offset, length)
-        self._gate.begin_guest_change(offset, offset + length)
-        self._parts.writer.write_zeros(offset, offset + length)
-
-    def discard(self, offset: int, length: int) -> None:
-        check_range(self.size, offset, length)
-        self._gate.begin_guest_change(offset, offset + length)
-        self._parts.writer.discard(offset, offset + length)
-
-    def flush(self) -> None:
-        if self._gate.writable:
-            self._metadata.flush()
-
-    def extents(self, offset: int, length: int) -> Iterator[Extent]:
-        check_range(self.size, offset, length)
-        return self._parts.reader.extents(offset, offset + length)
-
-    def runs(self, offset: int, length: int) -> Iterator[GuestRun]:
-        """The range as this layer alone has it: adjacent runs of one kind, with where they lie in the file."""
-        check_range(self.size, offset, length)
-        return self._parts.mapping.runs(offset, offset + length)
-
-    def used_clusters(self, limit: int) -> int:
-        """How many clusters of the file are counted as used; counting ends at `limit`."""
-        return self._metadata.refcounts.used(self._metadata.geometry.clusters(self._file.size), limit)
-
-    def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            if self._gate.has_begun:
-                self._metadata.close_cleanly()
-            if self._gate.bitmaps is not None:
-                self._gate.bitmaps.store()
-        finally:
-            for opened in (self._file, self._parts.backing, self._data_file):
-                if opened is not None:
-                    opened.close()
-
-    def __enter__(self) -> Qcow2Image:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # --- size and snapshots -----------------------------------------------------------------------
 

@@ -97,6 +97,6 @@ def test_a_data_file_is_made_beside_the_image_and_gone_with_it_if_that_fails(tmp
             create(tmp_path / "other", MIB, options)
     with pytest.raises(ImageUnsupported, match="raw data file"):
         create(tmp_path / "other", MIB, CreateOptions(data_file="n", data_file_raw=True), backing=Path("base"))
-    with pytest.raises(ImageUnsupported, match="does not encrypt"):
-        create(tmp_path / "other", MIB, CreateOptions(data_file="n"), key=b"x", key_seconds=0.001)
+    with pytest.raises(ImageUnsupported, match="no raw image"):
+        create(tmp_path / "other", MIB, CreateOptions(data_file="n", data_file_raw=True), key=b"x", key_seconds=0.001)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["data", "image"]

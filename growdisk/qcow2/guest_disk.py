@@ -1,0 +1,142 @@
+"""The guest's disk in an open qcow2 image, as a block device: what it is, its bytes, and closing it.
+
+Nothing is written before the first change (gate.py). Opening it, and what changes the image as a whole: image.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from growdisk.block.device import BlockDevice, Extent, ResizableDevice, check_range
+from growdisk.qcow2.data import DataFile
+from growdisk.qcow2.gate import Gate
+from growdisk.qcow2.header import Header
+from growdisk.qcow2.parts import Parts
+from growdisk.qcow2.writeback import Metadata
+
+if TYPE_CHECKING:
+    from growdisk.qcow2.compress import CompressedCluster
+    from growdisk.qcow2.mapping import GuestRun
+
+
+class GuestDisk:
+    """Implements BlockDevice for what the guest sees of one image."""
+
+    def __init__(
+        self, file: ResizableDevice, path: Path, header: Header, backing: BlockDevice | None,
+        data: DataFile | None = None, data_file: ResizableDevice | None = None, *, writable: bool = False,
+    ) -> None:  # fmt: skip
+        self.path = path
+        self._file, self._data_file = file, data_file
+        self._metadata = Metadata(file, path, header, data, data_file)
+        self._parts = Parts(self._metadata, backing)
+        if header.snapshot_count:
+            _ = self._parts.snapshots  # an image whose snapshot table cannot be read is refused at once
+        self._gate = Gate(self._metadata, writable=writable)
+        self._closed = False
+
+    # --- what it is -------------------------------------------------------------------------------
+
+    @property
+    def header(self) -> Header:
+        return self._metadata.header
+
+    @property
+    def size(self) -> int:
+        return self._metadata.header.size
+
+    @property
+    def writable(self) -> bool:
+        return self._gate.writable
+
+    @property
+    def backing(self) -> BlockDevice | None:
+        return self._parts.backing
+
+    @property
+    def host_file(self) -> BlockDevice:
+        """The file in which the host offsets of `runs` count."""
+        return self._file if self._data_file is None else self._data_file
+
+    @property
+    def actual_size(self) -> int:
+        """Bytes that the file takes on the host."""
+        return self.path.stat().st_blocks * 512
+
+    # --- guest content ----------------------------------------------------------------------------
+
+    def read(self, offset: int, length: int) -> bytes:
+        check_range(self.size, offset, length)
+        self._gate.require_readable()
+        return self._parts.reader.read(offset, offset + length) if length else b""
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        check_range(self.size, offset, len(data))
+        self._gate.begin_guest_change(offset, offset + len(data))
+        self._parts.writer.write(offset, memoryview(data).cast("B"))
+
+    def check_change(self, offset: int, length: int) -> None:
+        """Raise what writing this range would raise half-way through, if the image is damaged. Changes nothing."""
+        check_range(self.size, offset, length)
+        self._gate.refuse_guest_change()
+        self._parts.preflight.guest_change(offset, offset + length)
+
+    def write_compressed(self, offset: int, data: bytes) -> None:
+        """Store one whole cluster, or the disk's last partial one, compressed where that makes it smaller."""
+        self.write_compressed_cluster(self._parts.packer.compressed(offset, data))
+
+    def write_compressed_cluster(self, cluster: CompressedCluster) -> None:
+        """The same for a cluster from compress_clusters(): the work of the threads is stored in order."""
+        check_range(self.size, cluster.offset, len(cluster.data))
+        self._parts.packer.check(cluster)
+        self._gate.begin_guest_change(cluster.offset, cluster.offset + len(cluster.data))
+        self._parts.packer.write(cluster)
+
+    def write_zeros(self, offset: int, length: int) -> None:
+        check_range(self.size, offset, length)
+        self._gate.begin_guest_change(offset, offset + length)
+        self._parts.writer.write_zeros(offset, offset + length)
+
+    def discard(self, offset: int, length: int) -> None:
+        check_range(self.size, offset, length)
+        self._gate.begin_guest_change(offset, offset + length)
+        self._parts.writer.discard(offset, offset + length)
+
+    def flush(self) -> None:
+        if self._gate.writable:
+            self._metadata.flush()
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        check_range(self.size, offset, length)
+        return self._parts.reader.extents(offset, offset + length)
+
+    def runs(self, offset: int, length: int) -> Iterator[GuestRun]:
+        """The range as this layer alone has it: adjacent runs of one kind, with where they lie in the file."""
+        check_range(self.size, offset, length)
+        return self._parts.mapping.runs(offset, offset + length)
+
+    def used_clusters(self, limit: int) -> int:
+        """How many clusters of the file are counted as used; counting ends at `limit`."""
+        return self._metadata.refcounts.used(self._metadata.geometry.clusters(self._file.size), limit)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._gate.has_begun:
+                self._metadata.close_cleanly()
+            if self._gate.bitmaps is not None:
+                self._gate.bitmaps.store()
+        finally:
+            for opened in (self._file, self._parts.backing, self._data_file):
+                if opened is not None:
+                    opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
