@@ -81,6 +81,23 @@ def equal_run(block: array[int], first: int, count: int, value: int) -> bool:
     return block[first : first + count] == array(block.typecode, [value]) * count
 
 
+def runs_of(block: array[int], first: int, count: int, value: int) -> Iterator[tuple[int, int]]:
+    """The runs of entries that are `value` among the `count` from `first`, half-open, counted from `first`."""
+    same = block[first]
+    if equal_run(block, first, count, same):  # nearly always: neighbours were written together
+        if same == value:
+            yield 0, count
+        return
+    start = -1
+    for index, found in enumerate(block[first : first + count]):
+        if (found == value) == (start < 0):  # the run begins, or ends
+            if start >= 0:
+                yield start, index
+            start = index if start < 0 else -1
+    if start >= 0:
+        yield start, count
+
+
 def zero_runs(block: array[int], first: int, end: int) -> Iterator[tuple[int, int]]:
     """The runs of free entries in [first, end), as half-open pairs."""
     data, width = block[first:end].tobytes(), block.itemsize

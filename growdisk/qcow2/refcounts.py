@@ -16,7 +16,7 @@ from growdisk.qcow2.entries import REFTABLE_RESERVED
 from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_rules import damaged
-from growdisk.qcow2.refblock import RefblockCodec, RefcountRange, add_to_run, equal_run, last_used
+from growdisk.qcow2.refblock import RefblockCodec, RefcountRange, add_to_run, equal_run, last_used, runs_of
 from growdisk.qcow2.tables import TableCache, dump_table, load_table
 
 CACHE_BYTES = 8 << 20
@@ -97,6 +97,15 @@ class Refcounts:
             if value != 0 if block is None else not equal_run(block, entry, length, value):
                 return False
         return True
+
+    def runs_of(self, first: int, count: int, value: int) -> Iterator[tuple[int, int]]:
+        """Where, of `count` clusters from `first`, those with exactly this count are: half-open, from `first` on."""
+        done = 0
+        for index, entry, length in self._pieces(first, count):
+            block = self.block(index)
+            if block is not None:
+                yield from ((done + start, done + end) for start, end in runs_of(block, entry, length, value))
+            done += length
 
     def add(self, runs: Iterable[Run], delta: int) -> None:
         """Add `delta` to every cluster of the runs, in memory. Check first: a failure half-way is ImageDamaged."""

@@ -203,12 +203,12 @@ class Walker:
             if number == _FRAGMENTED:
                 self._restore_single(table, start, len(table), new)
                 break
+            if table[start] & COMPRESSED:
+                continue
             cluster = (table[start] & OFFSET_MASK) >> self._geometry.cluster_bits
-            if not table[start] & COMPRESSED and self._metadata.refcounts.all_equal(cluster, end - start, 1):
-                area = slice(step * start, step * end, step)
+            for first, last in self._metadata.refcounts.runs_of(cluster, end - start, 1):
+                area = slice(step * (start + first), step * (start + last), step)
                 new[area] = new[area].translate(_SET)
-            else:
-                self._restore_single(table, start, end, new)
         if new != old:
             self._metadata.file.write(offset, new)
 
