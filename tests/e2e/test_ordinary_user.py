@@ -1,0 +1,80 @@
+"""The direct backend as an ordinary user, who may mount nothing but FUSE: grown, killed, and nothing left mounted.
+
+Where the tests run as an ordinary user all others show it as well; where they run as root, these give it up.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from growdisk.units import MiB
+from tests.conftest import DiskMaker
+from tests.e2e.judges import Before, assert_grown, assert_unchanged
+from tests.e2e.process import Host, wait_for
+from tests.guests.small import SmallDisk
+from tests.guests.tools import run
+
+_NOBODY = 65534
+_DROP = ("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups")
+
+
+@pytest.fixture
+def ordinary(host: Host) -> Host:
+    """growdisk is started by nobody."""
+    if os.geteuid() == 0:
+        if subprocess.run([*_DROP, sys.executable, "-c", "import growdisk.cli.main"], cwd="/").returncode:
+            pytest.skip("this Python is root's alone")
+        os.chown(host.scratch, _NOBODY, _NOBODY)
+        host.prefix = _DROP
+        host.environment |= {"HOME": str(host.scratch), "PYTHONDONTWRITEBYTECODE": "1"}
+    host.backend = "direct"
+    return host
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Where others may enter, unlike tmp_path."""
+    with tempfile.TemporaryDirectory(prefix="gd-images-", dir="/tmp") as name:
+        yield Path(name)
+
+
+def make_guest(small_disk: DiskMaker, folder: Path, name: str) -> tuple[Path, Before]:
+    kind = name.partition(".")[2]
+    made = small_disk(name, SmallDisk(size=128 * MiB, swap_size=16 * MiB, image_format=kind))
+    before = Before.of(made, kind)
+    run("mv", made, folder)
+    if os.geteuid() == 0:
+        for path in (folder, folder / name):
+            os.chown(path, _NOBODY, _NOBODY)
+    return folder / name, before
+
+
+@pytest.mark.parametrize("name", ["guest.qcow2", "guest.raw"])
+def test_an_ordinary_user_grows_a_guest(small_disk: DiskMaker, ordinary: Host, folder: Path, name: str) -> None:
+    image, before = make_guest(small_disk, folder, name)
+    answer = ordinary.growdisk("expand", image, "+1G")
+    assert (answer.code, answer.result, answer.document["backend"]) == (0, "changed", "direct"), answer
+    assert_grown(image, before)
+    assert ordinary.left_files() == []
+    ordinary.assert_quiet()
+
+
+@pytest.mark.parametrize("step", ["reread-partitions", "grow-filesystem", "repair-guest"])
+def test_a_killed_run_of_an_ordinary_user_leaves_nothing_mounted(
+    small_disk: DiskMaker, ordinary: Host, folder: Path, step: str
+) -> None:
+    image, before = make_guest(small_disk, folder, "guest.qcow2")
+    command = ordinary.start("expand", image, "+1G")
+    wait_for(command, image, "applying", step)
+    command.kill()
+    ordinary.assert_quiet()
+    assert ordinary.left_files() == []
+    assert ordinary.growdisk("rollback", image).result == "restored"
+    assert_unchanged(image, before)
