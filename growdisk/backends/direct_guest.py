@@ -8,9 +8,12 @@ Blocks are taken or given back first, then the content goes into them: all of it
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from growdisk.backends import clock
+from growdisk.backends.direct_layout import devices_of, guest_paths
 from growdisk.backends.ext_paths import ExtPaths, Place
+from growdisk.block.device import BlockDevice
 from growdisk.errors import ToolFailed
 from growdisk.filesystems.ext_tree import ExtTree, Unknown
 from growdisk.filesystems.swap_header import PAGE, swap_header
@@ -123,6 +126,19 @@ class DirectGuest:
             filled += len(data)
         if filled != len(padded):
             raise ToolFailed("debugfs", 1, f"inode {number} has no room for {len(content)} bytes")
+
+
+def guest_at_rest(disk: BlockDevice, path: Path, device: str) -> DirectGuest | None:
+    """The guest on `device` (/dev/sda1), to look at with no tool. None where our reader cannot, or only a journal
+    knows what its files are."""
+    name, devices = device.removeprefix("/dev/"), devices_of(disk, path)
+    try:
+        paths = guest_paths(devices, name) if name in devices else None
+    except Unknown:
+        return None
+    trees = [tree for tree in (paths.root, paths.boot) if tree is not None] if paths else []
+    at_rest = all(tree.content.clean and not tree.content.needs_recovery for tree in trees)
+    return DirectGuest(paths, None) if paths and at_rest else None
 
 
 def unfit(place: Place) -> str:

@@ -55,11 +55,11 @@ class Superblock:
         return align_up(groups, per_block) // per_block
 
 
-def check(shell: Shell, device: str, *, repair: bool = False, full: bool | None = None) -> FilesystemCheck:
+def check(
+    shell: Shell, device: str, superblock: Superblock, *, repair: bool = False, full: bool = False
+) -> FilesystemCheck:
     """e2fsck -p, or -y with `repair`; -f as well unless the file system is huge and says that it is clean."""
-    if full is None:
-        full = read_superblock(shell, device).inodes <= _FULL_CHECK_INODES
-    options = ["-f"] if full or repair else []
+    options = ["-f"] if full or repair or superblock.inodes <= _FULL_CHECK_INODES else []
     with _saying_what_is_too_new():
         status, output = shell.run(
             "e2fsck", *options, "-y" if repair else "-p", device, accept=tuple(range(_COULD_NOT_WORK))
@@ -69,16 +69,16 @@ def check(shell: Shell, device: str, *, repair: bool = False, full: bool | None 
     return FilesystemCheck(CheckState.MENDED if status & _MENDED else CheckState.CLEAN, output)
 
 
-def grow(shell: Shell, device: str, size: int | None) -> str:
+def grow(shell: Shell, device: str, superblock: Superblock, size: int | None) -> str:
     """Grow to `size` bytes, or to the device. Mounted where that is possible and safe, else unmounted."""
     target = size or _device_size(shell, device)
     wanted = [f"{size // _SECTOR}s"] if size else []
-    if read_superblock(shell, device).can_hold_descriptors_for(target):
+    if superblock.can_hold_descriptors_for(target):
         try:
             return _grow_mounted(shell, device, wanted)
         except ToolFailed as refusal:  # a feature that this kernel does not know, or cannot grow while mounted
             _log.debug("%s cannot grow while mounted: %s", device, refusal.detail)
-    checked = check(shell, device, full=True)  # resize2fs insists on it
+    checked = check(shell, device, superblock, full=True)  # resize2fs insists on it
     if checked.state is CheckState.DAMAGED:
         raise ToolFailed("e2fsck (in the appliance)", _LEFT_ERRORS, checked.last_words)
     return shell.run("resize2fs", device, *wanted)[1]

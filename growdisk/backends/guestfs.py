@@ -48,6 +48,7 @@ class Appliance:
         self._shell = Shell(handle, _LABEL)
         self._owner = threading.get_ident()
         self._open, self._synced = True, True
+        self._superblocks: dict[str, ext_growth.Superblock] = {}  # of what was checked: each look costs 0.2 s
 
     @classmethod
     def launch(
@@ -112,12 +113,14 @@ class Appliance:
     def check_ext(self, device: str, *, repair: bool = False) -> FilesystemCheck:
         """e2fsck: mends what is safe without asking; everything with `repair`. Damage that stays is a value."""
         self._synced = False
-        return ext_growth.check(self._shell, device, repair=repair)
+        superblock = self._superblocks[device] = ext_growth.read_superblock(self._shell, device)
+        return ext_growth.check(self._shell, device, superblock, repair=repair)
 
     def resize_ext(self, device: str, size: int | None = None) -> str:
         """Grow an ext2/3/4, after check_ext(), to `size` bytes or to its device. Returns what resize2fs said."""
         self._synced = False
-        return ext_growth.grow(self._shell, device, size)
+        superblock = self._superblocks.pop(device, None) or ext_growth.read_superblock(self._shell, device)
+        return ext_growth.grow(self._shell, device, superblock, size)
 
     @property
     def volumes(self) -> ApplianceVolumes:
@@ -158,19 +161,18 @@ class Appliance:
         self._synced = True
 
     def close(self) -> None:
-        """Unmount, sync and power off; ApplianceFailed if it does not obey within a minute."""
+        """Unmount and sync; ApplianceFailed if it does not obey within a minute. Then there is nothing to shut down."""
         if not self._open:
             return
         try:
             with time_limit(_CLOSE_SECONDS, self._tag) as limit:
                 self._handle.umount_all()
                 self.sync()
-                self._handle.shutdown()
         except (RuntimeError, ToolFailed) as error:
             self.kill()
             reason = f"it had not ended after {_CLOSE_SECONDS:.0f} s" if limit.overrun else last_lines(str(error))
             raise ApplianceFailed(reason, failed="did not shut down properly") from error
-        self._let_go()
+        self.kill()
 
     def kill(self) -> None:
         """End it at once; what it had not yet written is lost. Harmless after close().
