@@ -13,6 +13,7 @@ from growdisk.api.disks import probed_format
 from growdisk.backends.guest_package import package
 from growdisk.backends.guest_plan import GuestPlan
 from growdisk.backends.scripts import render
+from growdisk.backends.volumes.keyring import Keyring
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import DestinationExists, Refused
@@ -54,11 +55,13 @@ class FolderNotWritable(Refused):
 
 
 def write_scripts(
-    target: Path | LiveRequest, goal: Goal, folder: Path, image_format: ImageFormat | None = None
-) -> WrittenScripts:
-    """Scripts, README.md and user-data in `folder`, which must not exist or be empty."""
+    target: Path | LiveRequest, goal: Goal, folder: Path, image_format: ImageFormat | None = None,
+    keys: tuple[bytes, ...] = (),
+) -> WrittenScripts:  # fmt: skip
+    """Scripts, README.md and user-data in `folder`, which must not exist or be empty. `keys` open what is encrypted in
+    an image, to be looked into; they become no part of a script."""
     _refuse_full(folder)
-    facts = _facts(target, image_format)
+    facts = _facts(target, image_format, Keyring(keys))
     proposal = propose(facts, goal)
     before = layout_of(facts)
     if isinstance(proposal, AllDone):
@@ -71,13 +74,13 @@ def write_scripts(
     )  # fmt: skip
 
 
-def _facts(target: Path | LiveRequest, image_format: ImageFormat | None) -> Facts:
+def _facts(target: Path | LiveRequest, image_format: ImageFormat | None, keyring: Keyring) -> Facts:
     if not isinstance(target, Path):
         from growdisk.api.online import inspect_online
 
         return inspect_online(target, image_format)
     with _opened_shared(target, image_format or probed_format(target)) as device:
-        return inspect_device(device, image_facts(device, target))
+        return inspect_device(device, image_facts(device, target), keyring=keyring)
 
 
 @contextmanager

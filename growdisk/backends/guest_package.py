@@ -20,7 +20,7 @@ _DEEDS = {
     Phase.PREPARE: "checks everything, saves the table and the swap headers, turns off swap that stands in the way",
     Phase.REWRITE: "writes the new table",
     Phase.REREAD: "makes the running kernel see it, or says that the guest has to be restarted",
-    Phase.GROW: "grows the file system, mounted as it is: from here on there is no way back",
+    Phase.GROW: "grows what is in the partition (container, volumes, file system), in use: the point of no return",
     Phase.REPAIR: "swap again where it stays; fstab, RESUME and initrd forget swap that is gone",
     Phase.VERIFY: "reads all of it back",
     Phase.UNDO: "the old table, in the kernel too, and swap on again; refused once the file system has grown",
@@ -78,12 +78,19 @@ Back to before, until the file system has grown: `sh {DRIVER} --undo`
 
 Each may be run by itself and again. All is written down in `/var/log/growdisk.log`; what was saved is in
 `{STATE_FOLDER}/{plan.run}`. `GROWDISK_DISK=/dev/sdb` names the disk where several look alike, and
-`GROWDISK_TOOL=parted` the tool that writes the table (else sfdisk, parted or fdisk, whichever is there).
+`GROWDISK_TOOL=parted` the tool that writes the table (else sfdisk, parted or fdisk, whichever is there).{_key(plan)}
 
 ## By cloud-init
 
 `{USER_DATA}` does step 3 at a guest's first boot, and tells cloud-init's growpart to keep out.
 """
+
+
+def _key(plan: GuestPlan) -> str:
+    if not any(layer.kind == "luks" for layer in plan.layers):
+        return ""
+    return """
+`GROWDISK_KEY_FILE=FILE` holds the passphrase of the encrypted container, which LUKS2 asks for once more to grow."""
 
 
 def _drawn(table: PartitionTable) -> str:

@@ -12,6 +12,7 @@ from growdisk.cli.arguments import add_target, format_of, goal_of
 from growdisk.cli.layout_options import add_layout_options
 from growdisk.cli.output import Output
 from growdisk.cli.targets import target_of
+from growdisk.cli.volume_options import add_volume_options, keys_of
 
 if TYPE_CHECKING:
     from growdisk.api.scripts import WrittenScripts
@@ -25,14 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("size", nargs="?", metavar="SIZE", help="as for expand; left out: fill what lags behind")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new or empty folder")
     add_layout_options(parser)
-    parser.set_defaults(preallocation="off", lv=[], lv_share=None)
+    add_volume_options(parser)
+    parser.set_defaults(preallocation="off")
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.scripts import write_scripts
 
     goal = goal_of(arguments)
-    written = write_scripts(target_of(arguments), goal, arguments.output, format_of(arguments))
+    written = write_scripts(target_of(arguments), goal, arguments.output, format_of(arguments), keys_of(arguments))
     output.document(_document(written))
     output.lines(_lines(written))
     return 0

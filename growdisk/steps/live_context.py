@@ -26,7 +26,10 @@ from growdisk.values import dataclass, field
 from growdisk.workflow.stopping import StopRequest
 
 _PHASE_SECONDS = 1800.0  # update-initramfs under emulation takes minutes
-_QUICK_SECONDS = 30.0
+_QUICK_SECONDS = 60.0
+_PATIENCE = (
+    300  # seconds: what was begun through a connection that broke is waited for, then it is looked how far it came
+)
 _RESTART_SECONDS = 600.0
 _BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 _RESTART = "(sleep 2; systemctl reboot || reboot) </dev/null >/dev/null 2>&1 &"
@@ -134,7 +137,7 @@ class LiveContext:
 
     def _settings(self, phase: Phase, up_to: int) -> list[str]:
         """Variables of the script's shell; the names and numbers are ours, and base64 needs no quotes."""
-        words = [f"GROWDISK_DISK={self.device}", "export GROWDISK_DISK"]
+        words = [f"GROWDISK_DISK={self.device}", "export GROWDISK_DISK", f"GROWDISK_PATIENCE={_PATIENCE}"]
         if up_to:
             words.append(f"GROWDISK_UP_TO={up_to}")
         if phase in (Phase.PREPARE, Phase.GROW) and any(layer.kind == "luks" for layer in self.guest.layers):

@@ -12,7 +12,7 @@ from growdisk.backends.guest_plan import RUN_ORDER, Phase
 from growdisk.planner.goal import SwapPolicy
 from tests.guest_scripts.micro import EXT, PARTED, UTIL_LINUX
 from tests.guest_scripts.worlds import RUN, make_world
-from tests.guests.content import text
+from tests.guests.content import directory, text
 from tests.guests.layouts import Layout
 
 pytestmark = pytest.mark.boot
@@ -88,10 +88,15 @@ def test_fdisk_of_util_linux_writes_it_as_well_and_dash_runs_it(tmp_path: Path) 
     world.judge()
 
 
-def test_where_the_kernel_keeps_the_old_table_the_run_goes_on_by_itself_after_a_restart(tmp_path: Path) -> None:
-    """Busybox alone: its partprobe cannot reread a disk in use."""
-    world = make_world(tmp_path, EXT)
+@pytest.mark.parametrize("init", ["rc.local", pytest.param("openrc", marks=_SLOW)])
+def test_where_the_kernel_keeps_the_old_table_the_run_goes_on_by_itself_after_a_restart(
+    tmp_path: Path, init: str
+) -> None:
+    """Busybox alone: its partprobe cannot reread a disk in use. What lies in /etc/local.d runs as with OpenRC."""
+    openrc = (directory("etc/local.d"), text("sbin/rc-update", "#!/bin/sh\nexit 0\n", 0o755))
+    world = make_world(tmp_path, EXT, extra=openrc if init == "openrc" else ())
     with world.booted() as guest:
+        assert guest.phase(Phase.INSPECT, RUN).facts.init in (init, "unknown")
         guest.run("printf '#!/bin/sh\\necho mine\\n' >/etc/rc.local; chmod 755 /etc/rc.local")
         answer = guest.drive(Phase.REREAD, RUN)
         assert (answer.result, answer.facts.arranged) == (Outcome.REBOOT, True)
@@ -101,6 +106,7 @@ def test_where_the_kernel_keeps_the_old_table_the_run_goes_on_by_itself_after_a_
         guest.wait_until(f"[ -e /var/lib/growdisk/{RUN}/finished ]")
         guest.wait_until("! grep -q growdisk /etc/rc.local && ! ps | grep -q '[g]rowdisk-run'")
         assert guest.run("cat /etc/rc.local") == "#!/bin/sh\necho mine\n"
+        assert guest.run("ls /etc/local.d 2>/dev/null || :") == ""
         assert guest.phase(Phase.VERIFY, RUN).result is Outcome.DONE
         guest.settle()
     world.judge()

@@ -16,12 +16,12 @@ _RULES = Path("/lib/udev/rules.d")
 _PATIENCE = 600.0
 
 
-def attach(guest: LiveGuest, name: str, image: Path, kind: str = "qcow2") -> None:
-    """A disk on the guest's SCSI bus, at once: /dev/sdb is the first."""
+def attach(guest: LiveGuest, name: str, image: Path, kind: str = "qcow2", driver: str = "scsi-hd") -> None:
+    """A disk on the guest's SCSI bus, at once: /dev/sdb is the first. Raw ones are read-only."""
     with guest.monitor() as machine:
         file = {"driver": "file", "filename": str(image), "read-only": kind == "raw"}
         machine.monitor.execute("blockdev-add", driver=kind, node_name=name, read_only=kind == "raw", file=file)
-        machine.monitor.execute("device_add", driver="scsi-hd", drive=name, id=name, serial=name)
+        machine.monitor.execute("device_add", driver=driver, drive=name, id=name, serial=name)
 
 
 def install(guest: LiveGuest, folder: Path, tools: Iterable[str]) -> None:

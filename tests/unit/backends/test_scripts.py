@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
-from growdisk.backends.guest_plan import DRIVER, GuestPlan, GuestSwap, Phase
+from growdisk.backends.guest_plan import DRIVER, GuestLayer, GuestPlan, GuestSwap, Phase
 from growdisk.backends.guest_repair.fstab import without_swap
 from growdisk.backends.guest_repair.initrd import forgetting_block
 from growdisk.backends.guest_repair.resume import resume_none, without_resume_option
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
 from growdisk.backends.scripts import render, shell_value
+from growdisk.errors import Refused
 from growdisk.planner.guest_plan import guest_plan
 from growdisk.planner.planner import Proposal, propose
 from tests.golden.situations import read
@@ -59,7 +62,48 @@ def editors(plan: GuestPlan) -> str:
     return f"set -eu\npart_device() {{ echo /dev/sda$1; }}\nfile_named=\n{names}\n{lines}\n"
 
 
-@pytest.mark.parametrize("name", ["two-swaps-file", "classic-move", "gpt-swap-behind-drop", "no-swap"])
+def guest_plans() -> Iterator[ParameterSet]:
+    """Every layout and swap policy that a running guest can be grown with; most are for the long matrix."""
+    for file in sorted(PLANS.glob("*.json")):
+        try:
+            planned(file.stem)
+        except (Refused, AssertionError):
+            continue
+        quick = file.stem in ("two-swaps-file", "classic-move", "gpt-swap-behind-drop", "no-swap")
+        yield pytest.param(file.stem, marks=() if quick else pytest.mark.slow)
+
+
+LAYERS = (
+    GuestLayer("luks", "0f" * 16, "LUKS in sda5", 1 << 30), GuestLayer("pv", "", "vg0", extents=255),
+    GuestLayer("lv", "aB3" * 21, "vg0/root", 1 << 29, 128),
+)  # fmt: skip
+
+
+def test_the_matrix_of_scripts_is_a_large_one() -> None:
+    assert len(list(guest_plans())) >= 20
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+def test_the_scripts_for_what_lies_in_layers_are_clean_for_shellcheck(kind: str, tmp_path: Path) -> None:
+    plan = planned("classic-drop")
+    layered = replace(plan, layers=LAYERS, filesystem=replace(plan.filesystem, kind=kind))
+    for file, text in render(layered).items():
+        (tmp_path / file).write_text(text)
+    run("shellcheck", "-s", "sh", *sorted(tmp_path.iterdir()))
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_a_hostile_volume_name_stays_one_word(shell: list[str], tmp_path: Path) -> None:
+    hostile = tuple(replace(layer, name=f"-{HOSTILE}") for layer in LAYERS)
+    script = render(replace(planned("classic-drop"), layers=hostile))[Phase.GROW.file_name]
+    deed = part_of(script, "grow_layer() {", "# -- The file system")
+    shown = "logged() { printf '<%s>' \"$@\"; }; bytes_of() { echo 0; }; inner_3=/dev/x\n"
+    said = in_shell(shell, f"{shown}{deed}\ngrow_layer 3 || :", cwd=tmp_path)
+    assert said == f"<lvm><lvextend><-l><128><--><-{HOSTILE}>"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", list(guest_plans()))
 def test_the_scripts_are_clean_for_shellcheck(name: str, tmp_path: Path) -> None:
     scripts = render(planned(name))
     assert set(scripts) == {phase.file_name for phase in Phase} | {DRIVER}
