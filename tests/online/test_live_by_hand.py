@@ -1,4 +1,4 @@
-"""The scripts carried over by hand, connections that break, and the way back from each step: in a real running guest."""
+"""Scripts carried over by hand, connections that break, and the way back from each step: in a real running guest."""
 
 from __future__ import annotations
 
