@@ -27,9 +27,7 @@ from growdisk.workflow.stopping import StopRequest
 
 _PHASE_SECONDS = 1800.0  # update-initramfs under emulation takes minutes
 _QUICK_SECONDS = 60.0
-_PATIENCE = (
-    300  # seconds: what was begun through a connection that broke is waited for, then it is looked how far it came
-)
+_PATIENCE = 300  # seconds for what was begun through a line that broke
 _RESTART_SECONDS = 600.0
 _BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 _RESTART = "(sleep 2; systemctl reboot || reboot) </dev/null >/dev/null 2>&1 &"
