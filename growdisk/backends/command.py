@@ -98,10 +98,15 @@ def run(
     return done
 
 
-def start(argv: Sequence[str | Path], *, pass_fds: Sequence[int], env: Mapping[str, str]) -> subprocess.Popen[str]:
-    """Start a helper; its stdin and stderr are pipes. The former ends when growdisk does, in whatever way."""
+def start(
+    argv: Sequence[str | Path], *, pass_fds: Sequence[int], env: Mapping[str, str], shown: Sequence[str | Path]
+) -> subprocess.Popen[str]:
+    """Start a helper; its stdin and stderr are pipes. The former ends when growdisk does, in whatever way.
+
+    `shown` is the command that matters in it, for the log.
+    """
     words = tuple(os.fspath(word) for word in argv)
-    COMMAND_LOG.debug("%s", shlex.join(words))
+    COMMAND_LOG.debug("%s", shlex.join(os.fspath(word) for word in shown))
     return subprocess.Popen(
         words, executable=require(words[0]), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, start_new_session=True, pass_fds=tuple(pass_fds),

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from growdisk.backends.appliance_values import CheckState, FilesystemCheck, KernelPartition
-from growdisk.backends.command import CompletedCommand, last_lines
+from growdisk.backends.command import COMMAND_LOG, CompletedCommand, last_lines
 from growdisk.backends.direct_editor import DirectEditor
 from growdisk.backends.direct_layout import DISK, devices_of, guest_paths
 from growdisk.backends.fuse_mount import mounted
@@ -140,6 +140,7 @@ class DirectTools:
 
     def _debugfs(self, tree: ExtTree, commands: list[str]) -> None:
         script = "".join(f"{command}\n" for command in commands)
+        COMMAND_LOG.debug("# for debugfs: %s", "; ".join(commands))
         done = self._run(["debugfs", "-w", "-f", "-", SHOWN], self._name_of(tree), writable=True, input=script)
         complaints = [line for line in done.stderr.splitlines() if line and not _DEBUGFS_BANNER.fullmatch(line)]
         if complaints:

@@ -45,7 +45,8 @@ def mounted(devices: Mapping[str, BlockDevice]) -> Iterator[tuple[Path, FuseFold
     ours, theirs = socket.socketpair()
     with ours, theirs:
         words: list[str | Path] = ["sh", "-c", _KEEPER, "growdisk-keeper", tool, _OPTIONS, place, scratch]
-        keeper = start(words, pass_fds=(theirs.fileno(),), env={"_FUSE_COMMFD": str(theirs.fileno())})
+        end = theirs.fileno()
+        keeper = start(words, pass_fds=(end,), env={"_FUSE_COMMFD": str(end)}, shown=[TOOL, "-o", _OPTIONS, place])
         theirs.close()
         try:
             folder = FuseFolder(devices, _kernels_end(ours, keeper))

@@ -29,7 +29,7 @@ from growdisk.units import MiB
 from tests.conftest import DiskMaker
 from tests.e2e.conftest import host
 from tests.e2e.judges import assert_sound, image_format
-from tests.e2e.process import Host
+from tests.e2e.process import Host, need_direct
 from tests.guests.ext2fs import open_ext
 from tests.guests.layouts import Layout
 from tests.guests.manifest import Manifest, _facts, as_raw, differences
@@ -155,6 +155,7 @@ def _timeless(path: str, facts: object) -> object:
 
 @pytest.fixture(scope="module")
 def results(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple]:
+    need_direct()
     found = {}
     for name in ("direct", "guestfs"):
         copy = tmp_path_factory.mktemp(name) / "zoo.raw"

@@ -16,6 +16,7 @@ from growdisk.backends.sandbox import run_confined
 from growdisk.block.raw import RawFile
 from growdisk.errors import ToolFailed, ToolTimedOut
 from growdisk.units import ByteRange, MiB
+from tests.e2e.process import need_direct
 from tests.guests.swap import make_swap
 from tests.guests.tools import run
 from tests.unit.cli.command import in_process
@@ -23,6 +24,11 @@ from tests.unit.cli.command import in_process
 PLACE, SWAP = ByteRange(MiB, 33 * MiB), ByteRange(33 * MiB, 40 * MiB)
 _METADATA = 1 * MiB  # of the 32 MiB, the beginning: superblock, descriptors, bitmaps, inodes, first directories
 _LONGEST = 60.0  # seconds; each takes half of one
+
+
+@pytest.fixture(autouse=True, scope="module")
+def works_here() -> None:
+    need_direct()
 
 
 @pytest.fixture

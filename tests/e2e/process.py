@@ -14,7 +14,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+import pytest
+
+from growdisk.backends.direct_machine import obstacle
 
 _ROOT = Path(__file__).parents[2]
 _SBIN = ":/usr/local/sbin:/usr/sbin:/sbin"
@@ -85,6 +90,8 @@ class Host:
         }  # fmt: skip
 
     def start(self, *words: str | Path) -> Command:
+        if self.backend == "direct":
+            need_direct()
         chosen = ("--backend", self.backend) if {"expand", "plan"} & set(words) else ()
         self.started.append(Command(self, (*words, *chosen)))
         return self.started[-1]
@@ -106,6 +113,17 @@ class Host:
         """Everything that was started ends within a few seconds, and nothing stays mounted."""
         await_true(lambda: not self.left_processes(), seconds, "no process is left")
         await_true(lambda: not self.left_mounts(), seconds, "nothing is mounted")
+
+
+@cache
+def _direct_obstacle() -> str:
+    return str(obstacle() or "")
+
+
+def need_direct() -> None:
+    """Skips the test where the machine forbids FUSE or user namespaces, as some containers do."""
+    if reason := _direct_obstacle():
+        pytest.skip(f"the direct backend does not work here: {reason}")
 
 
 def _command_lines() -> Iterator[str]:
