@@ -175,10 +175,11 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_made(
 
 
 def test_a_disk_without_a_guest_cannot_be_given_a_name(tmp_path: Path) -> None:
-    empty = tmp_path / "empty.raw"
+    empty, data = tmp_path / "empty.raw", make_disk(tmp_path / "data.qcow2", SmallDisk(size=128 * MiB))
     run("truncate", "-s", "8M", empty)
-    error = made(empty, tmp_path / "out.raw", size=None, backend="auto", hostname="web").error
-    assert error is not None and not (tmp_path / "out.raw").exists()
+    for base, word in ((empty, "no ext file system"), (data, "has users")):
+        error = made(base, tmp_path / "out.img", size=None, hostname="web").error
+        assert error is not None and word in error.why and not (tmp_path / "out.img").exists()
 
 
 def test_a_seed_is_what_cloud_init_looks_for(debian: Path, tmp_path: Path) -> None:

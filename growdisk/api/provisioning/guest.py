@@ -10,6 +10,7 @@ from growdisk.backends.backend import Backend
 from growdisk.backends.customizing.customize import customize
 from growdisk.backends.customizing.failures import CannotCustomize
 from growdisk.backends.customizing.orders import Orders
+from growdisk.errors import ToolFailed
 from growdisk.filesystems.ext_tree import Unknown
 from growdisk.planner.facts import Facts
 from growdisk.planner.inspect import image_facts, inspect_device
@@ -64,6 +65,8 @@ def _root(backend: Backend, facts: Facts, *, direct: bool) -> str:
                     return device
         except Unknown:
             continue
+    if direct:  # there are logical volumes, and file systems that only a kernel reads
+        raise ToolFailed("looking for the guest's root", 1, "no ext file system right in a partition has users")
     hint = "growdisk show draws what is in it; what is encrypted cannot be changed"
     raise CannotCustomize("find the root file system", f"no file system in the image has {_MARK}", hint)
 
