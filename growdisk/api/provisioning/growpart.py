@@ -13,6 +13,7 @@ from growdisk.units import MiB, format_size
 
 NOTHING = "nothing"
 _FUDGE = MiB
+_RESIZED = ("ext2", "ext3", "ext4", "xfs", "btrfs")  # by cloud-init, right in the partition
 _GPT_BACKUP_SECTORS = 33
 _MBR_END = (1 << 32) * 512
 
@@ -29,6 +30,7 @@ def left_for_growpart(facts: Facts) -> str:
     if room > _FUDGE:
         return f"{facts.name_of(main.number)} could grow by {format_size(room)}"
     content = facts.contents.get(main.number)
-    if content is not None and content.growable and content.size is not None and main.size - content.size >= _FUDGE:
-        return f"the file system on {facts.name_of(main.number)} could grow by {format_size(main.size - content.size)}"
+    size = content.size if content is not None and content.kind in _RESIZED else None
+    if size is not None and main.size - size >= _FUDGE:
+        return f"the file system on {facts.name_of(main.number)} could grow by {format_size(main.size - size)}"
     return NOTHING
