@@ -1,0 +1,78 @@
+"""A guest's disk through a shell: here the shell of this machine, and a file for the disk."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from growdisk.backends.guest_disk import GuestDisk, SeenPartition
+from growdisk.backends.guest_shell import GuestAnswer, GuestLost
+from growdisk.backends.guest_volumes import GuestVolumes, MappedDevice, volumes_of
+from growdisk.units import KiB, MiB
+
+
+class ThisMachine:
+    """A GuestShell, for real."""
+
+    name = "this machine"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def run(self, script: str, timeout: float) -> GuestAnswer:
+        self.calls += 1
+        done = subprocess.run(["sh", "-s"], input=script.encode(), capture_output=True, timeout=timeout)
+        return GuestAnswer(done.returncode, done.stdout, done.stderr)
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "a 'disk'"
+    path.write_bytes(random.Random(1).randbytes(MiB + 512))
+    return path
+
+
+def test_what_is_read_is_what_is_there_and_a_stretch_is_one_call(file: Path) -> None:
+    shell, whole = ThisMachine(), file.read_bytes()
+    disk = GuestDisk(shell, str(file), len(whole), ())
+    assert disk.read(0, 300 * KiB) == whole[: 300 * KiB]
+    assert shell.calls == 1
+    for offset, length in ((1, 1), (64 * KiB - 1, 2), (250 * KiB, 200 * KiB), (MiB, 512), (MiB + 511, 1), (0, 0)):
+        assert disk.read(offset, length) == whole[offset : offset + length]
+
+
+def test_a_partition_is_read_from_its_own_device(file: Path, tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    part.write_bytes(b"p" * 128 * KiB)
+    disk = GuestDisk(ThisMachine(), str(file), MiB, (SeenPartition(1, str(part), 256 * KiB, 128 * KiB),))
+    whole = file.read_bytes()
+    expected = whole[200 * KiB : 256 * KiB] + b"p" * 128 * KiB + whole[384 * KiB : 400 * KiB]
+    assert disk.read(200 * KiB, 200 * KiB) == expected
+
+
+def test_a_device_that_ends_early_is_noticed(file: Path) -> None:
+    with pytest.raises(GuestLost):
+        GuestDisk(ThisMachine(), str(file), 4 * MiB, ()).read(2 * MiB, 512)
+
+
+def test_mapped_devices_are_known_by_what_the_kernel_calls_them() -> None:
+    uuid = "0f0f0f0f-0000-4000-8000-000000000001"
+    mapped = [
+        MappedDevice("/dev/dm-0", MiB, f"CRYPT-LUKS2-{uuid.replace('-', '')}-name"),
+        MappedDevice("/dev/dm-1", 2 * MiB, "LVM-GROUP1ROOT01"),
+        MappedDevice("/dev/dm-2", 3 * MiB, "LVM-GROUP1ROOT02-real"),
+    ]
+    volumes = GuestVolumes(ThisMachine(), mapped)
+    opened, volume = volumes.opened(uuid), volumes.volume("GROU-P1", "ROOT-01")
+    assert opened is not None and volume is not None
+    assert (opened.device, volume.device) == ("/dev/dm-0", "/dev/dm-1")
+    assert volumes.opened("11111111-0000-4000-8000-000000000001") is None
+
+
+def test_this_machine_can_be_asked() -> None:
+    assert isinstance(volumes_of(ThisMachine()), GuestVolumes)
