@@ -41,6 +41,7 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
         "fusermount3": "fuse3",
         "prlimit": "util-linux",
         "ssh": "openssh-client",
+        "ssh-keygen": "openssh-client",
         "virsh": "libvirt-clients",
         "cryptsetup": "cryptsetup",
         "pvresize": "lvm2",

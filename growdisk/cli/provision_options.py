@@ -22,7 +22,7 @@ _COPY = "SRC:DEST[:MODE[:OWNER[:GROUP]]]"
 # What an option that was given replaces in the recipe, by the same name.
 _REPLACED = (
     "overlay", "format", "compress", "compression", "base_format", "partition", "swap", "backend", "reproducible",
-    "reset_machine_id", "remove_ssh_host_keys",
+    "reset_machine_id", "remove_ssh_host_keys", "new_ssh_host_keys",
 )  # fmt: skip
 
 
@@ -51,6 +51,7 @@ def add_customizing(parser: argparse.ArgumentParser) -> None:
     inside.add_argument("--hostname", metavar="NAME", help="/etc/hostname and /etc/hosts")
     inside.add_argument("--reset-machine-id", action="store_true", help="the first boot makes a new machine-id")
     inside.add_argument("--remove-ssh-host-keys", action="store_true", help="the first boot makes new ones")
+    inside.add_argument("--new-ssh-host-keys", action="store_true", help="they are made here instead, and shown")
     inside.add_argument(
         "--ssh-key", action="append", default=[], metavar="[USER:]FILE", help="a public key that may log in (root)"
     )

@@ -112,6 +112,21 @@ def test_keys_and_passwords_are_right_for_sshd_and_login(debian: Path, tmp_path:
     assert int(root[2]) == int(time.time()) // 86400
 
 
+def test_new_host_keys_are_a_guests_own_and_their_fingerprints_are_told(debian: Path, tmp_path: Path) -> None:
+    output = made(debian, tmp_path / "web.qcow2", size=None, new_ssh_host_keys=True)
+    assert output.error is None
+    inside = Inside(tmp_path / "web.qcow2")
+    for kind in ("ed25519", "ecdsa", "rsa"):
+        key = f"/etc/ssh/ssh_host_{kind}_key"
+        assert inside.owner_and_mode(key) == ((0, 0), 0o600) and inside.owner_and_mode(f"{key}.pub") == ((0, 0), 0o644)
+        (tmp_path / "key.pub").write_text(inside.texts[f"{key}.pub"])
+        (tmp_path / "key").write_text(inside.texts[key])
+        (tmp_path / "key").chmod(0o600)
+        assert run("ssh-keygen", "-y", "-f", tmp_path / "key").split()[1] == inside.texts[f"{key}.pub"].split()[1]
+        assert run("ssh-keygen", "-lf", tmp_path / "key.pub").split()[1] in output.customized[0]
+    assert "/etc/systemd/system/growdisk-ssh-host-keys.service" not in inside.files
+
+
 def test_a_guest_that_does_not_know_yescrypt_gets_a_hash_that_it_knows(tmp_path: Path) -> None:
     older = tuple(entry for entry in debian_files() if entry.path != "etc/login.defs")
     base = make_disk(tmp_path / "base.qcow2", SmallDisk(size=128 * MiB, swap_size=16 * MiB, extra_files=older))

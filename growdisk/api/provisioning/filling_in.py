@@ -31,7 +31,7 @@ def orders_for(recipe: Recipe, values: Values) -> Orders:
     if hostname:
         check_hostname(hostname)
     return Orders(
-        hostname, recipe.reset_machine_id, recipe.remove_ssh_host_keys,
+        hostname, recipe.reset_machine_id, recipe.remove_ssh_host_keys, recipe.new_ssh_host_keys,
         tuple(_keys(keys, values) for keys in recipe.authorized_keys),
         tuple(_password(password, values, recipe) for password in recipe.passwords),
         tuple(_file(file, values) for file in recipe.files),

@@ -64,6 +64,8 @@ def refuse_contradictions(recipe: Recipe) -> None:
         problem, hint = "a raw image is not compressed", "leave --compress out, or say --format qcow2"
     elif recipe.reproducible and recipe.backend == "guestfs":
         problem, hint = "libguestfs's kernel puts the time into what it writes", "leave --backend out"
+    elif recipe.reproducible and recipe.new_ssh_host_keys:
+        problem, hint = "new SSH host keys are never the same", "let the first boot make them: --remove-ssh-host-keys"
     if problem:
         raise UsageError(problem, hint=hint)
 

@@ -83,6 +83,7 @@ class Recipe:
     hostname: str = ""
     reset_machine_id: bool = False
     remove_ssh_host_keys: bool = False
+    new_ssh_host_keys: bool = False
     authorized_keys: tuple[KeysFor, ...] = ()
     passwords: tuple[PasswordFor, ...] = ()
     files: tuple[FileInto, ...] = ()

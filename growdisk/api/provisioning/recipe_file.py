@@ -19,8 +19,8 @@ from growdisk.qcow2.probe import ImageFormat
 
 WORDS = (
     "size", "overlay", "format", "base_format", "compress", "compression", "partition", "swap", "backend",
-    "reproducible", "epoch", "hostname", "reset_machine_id", "remove_ssh_host_keys", "authorized_keys", "passwords",
-    "files", "commands", "seed", "variables", "outputs",
+    "reproducible", "epoch", "hostname", "reset_machine_id", "remove_ssh_host_keys", "new_ssh_host_keys",
+    "authorized_keys", "passwords", "files", "commands", "seed", "variables", "outputs",
 )  # fmt: skip
 _FORMATS, _COMPRESSIONS = ("qcow2", "raw"), ("zlib", "zstd")
 _SWAP, _BACKENDS = ("drop", "move", "file"), ("auto", "guestfs", "direct")
@@ -53,6 +53,7 @@ def load_recipe(path: Path) -> RecipeFile:
         reproducible=fields.flag("reproducible"), epoch=fields.number("epoch"),
         hostname=fields.text("hostname"), reset_machine_id=fields.flag("reset_machine_id"),
         remove_ssh_host_keys=fields.flag("remove_ssh_host_keys"),
+        new_ssh_host_keys=fields.flag("new_ssh_host_keys"),
         authorized_keys=tuple(_keys(item, folder) for item in fields.items("authorized_keys")),
         passwords=tuple(_password(item, folder) for item in fields.items("passwords")),
         files=tuple(_file(item, folder) for item in fields.items("files")),

@@ -19,6 +19,7 @@ from growdisk.backends.guest_repair.text import decode, encode
 
 _MACHINE_ID, _DBUS_ID = "/etc/machine-id", "/var/lib/dbus/machine-id"
 _SELINUX, _RELABEL = "/etc/selinux/config", "/.autorelabel"
+_NO_SSH = "ssh host keys: the guest has no /etc/ssh"
 _DAY = 86400
 _LOGIN_DEFS, _PAM = "/etc/login.defs", "/etc/pam.d/common-password"
 
@@ -47,7 +48,9 @@ def _make_its_own(guest: GuestEditor, orders: Orders) -> Iterator[str]:
     """What tells this guest from others, and who may log in."""
     if orders.reset_machine_id:
         yield _reset_machine_id(guest)
-    if orders.remove_ssh_host_keys:
+    if orders.new_ssh_host_keys:
+        yield _new_host_keys(guest, orders.hostname or "localhost")
+    elif orders.remove_ssh_host_keys:
         yield _remove_host_keys(guest)
     for order in orders.authorized_keys:
         yield _authorize(guest, order, _account(guest, order.user, "authorize keys"))
@@ -95,20 +98,36 @@ def _reset_machine_id(guest: GuestEditor) -> str:
     return "machine-id: the first boot makes one"
 
 
-def _remove_host_keys(guest: GuestEditor) -> str:
+def _new_host_keys(guest: GuestEditor, host: str) -> str:
     if not guest.exists("/etc/ssh"):
-        return "ssh host keys: the guest has no /etc/ssh"
+        return _NO_SSH
+    _take_host_keys(guest)
+    prints = []
+    for path, content, mode in ssh_keys.new_host_keys(host):
+        guest.put(path, content, Owner(mode=mode))
+        prints += [ssh_keys.fingerprint(content)] if path.endswith(".pub") else []
+    return f"ssh host keys: new ones: {' '.join(prints)}"
+
+
+def _take_host_keys(guest: GuestEditor) -> int:
     found = guest.glob(f"{ssh_keys.KEYS}_key") + guest.glob(f"{ssh_keys.KEYS}_key.pub")
     for key in found:
         guest.remove(key)
+    return len(found)
+
+
+def _remove_host_keys(guest: GuestEditor) -> str:
+    if not guest.exists("/etc/ssh"):
+        return _NO_SSH
+    found = _take_host_keys(guest)
     if not guest.exists("/etc/systemd/system"):
-        return f"ssh host keys: {len(found)} files removed; without systemd, see that new ones are made"
+        return f"ssh host keys: {found} files removed; without systemd, see that new ones are made"
     guest.put(ssh_keys.UNIT, ssh_keys.UNIT_TEXT.encode(), Owner())
     guest.make_folder(ssh_keys.WANTED_BY, Owner(mode=0o755))
     link = f"{ssh_keys.WANTED_BY}/{PurePosixPath(ssh_keys.UNIT).name}"
     if not guest.exists(link):
         guest.link(link, ssh_keys.UNIT)
-    return f"ssh host keys: {len(found)} files removed; the first boot makes new ones"
+    return f"ssh host keys: {found} files removed; the first boot makes new ones"
 
 
 def _authorize(guest: GuestEditor, order: KeysOrder, account: Account) -> str:

@@ -51,6 +51,7 @@ class Orders:
     hostname: str = ""
     reset_machine_id: bool = False
     remove_ssh_host_keys: bool = False
+    new_ssh_host_keys: bool = False
     authorized_keys: tuple[KeysOrder, ...] = ()
     passwords: tuple[PasswordOrder, ...] = ()
     files: tuple[FileOrder, ...] = ()
@@ -67,6 +68,7 @@ class Orders:
         yield from (f"run: {command}" for command in self.commands)
         yield from ["machine-id: reset"] if self.reset_machine_id else []
         yield from ["ssh host keys: removed"] if self.remove_ssh_host_keys else []
+        yield from ["ssh host keys: new ones, made here"] if self.new_ssh_host_keys else []
         yield from (f"authorized keys of {order.user}: {len(order.keys)}" for order in self.authorized_keys)
         yield from (f"password of {order.user}: set" for order in self.passwords)
 

@@ -6,6 +6,14 @@ again. It stays in the guest and does nothing later on.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from growdisk.backends.command import run
+
 KEYS = "/etc/ssh/ssh_host_*"
 UNIT = "/etc/systemd/system/growdisk-ssh-host-keys.service"
 WANTED_BY = "/etc/systemd/system/multi-user.target.wants"
@@ -23,3 +31,20 @@ ExecStart=/usr/bin/ssh-keygen -A
 [Install]
 WantedBy=multi-user.target
 """
+_KINDS = ("ed25519", "ecdsa", "rsa")
+
+
+def new_host_keys(host: str) -> Iterator[tuple[str, bytes, int]]:
+    """New ones, made by this machine's ssh-keygen in a folder that nobody else can read: path, content, mode."""
+    with tempfile.TemporaryDirectory(prefix="growdisk-") as folder:
+        for kind in _KINDS:
+            key = Path(folder) / f"ssh_host_{kind}_key"
+            run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", f"root@{host}", "-f", key])
+            yield f"/etc/ssh/{key.name}", key.read_bytes(), 0o600
+            yield f"/etc/ssh/{key.name}.pub", key.with_suffix(".pub").read_bytes(), 0o644
+
+
+def fingerprint(public: bytes) -> str:
+    """As ssh shows it when it first meets the guest."""
+    digest = hashlib.sha256(base64.b64decode(public.split()[1])).digest()
+    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
