@@ -39,6 +39,10 @@ class Backend(Protocol):
         """resize2fs, after check_ext(), to `size` bytes or to the device. Returns what it said."""
         ...
 
+    def grow_filesystem(self, kind: str, device: str, device_id: int = 1) -> str:
+        """What is not ext, to the size of its device. `device_id` is btrfs's number of it. Returns what was said."""
+        ...
+
     def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None: ...
 
     def mounted_guest(self, root: str, *, writable: bool = True) -> AbstractContextManager[GuestSystem]:

@@ -47,6 +47,9 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
         "pvresize": "lvm2",
         "lvs": "lvm2",
         "xfs_growfs": "xfsprogs",
+        "ntfsresize": "ntfs-3g",
+        "fsck.f2fs": "f2fs-tools",
+        "resize.f2fs": "f2fs-tools",
     }
 )
 
@@ -124,6 +127,14 @@ def require(tool: str) -> str:
     if found is None:
         raise ToolMissing(tool, PACKAGES.get(tool, tool))
     return found
+
+
+def is_here(tool: str) -> bool:
+    try:
+        require(tool)
+    except ToolMissing:
+        return False
+    return True
 
 
 def last_lines(text: str) -> str:

@@ -18,6 +18,7 @@ from growdisk.backends.appliance_values import CheckState, FilesystemCheck, Kern
 from growdisk.backends.command import COMMAND_LOG, CompletedCommand, last_lines
 from growdisk.backends.direct_editor import DirectEditor
 from growdisk.backends.direct_layout import DISK, devices_of, guest_paths
+from growdisk.backends.filesystem_growth import UNMOUNTED
 from growdisk.backends.fuse_mount import mounted
 from growdisk.backends.sandbox import DISK as SHOWN
 from growdisk.backends.sandbox import run_confined
@@ -80,6 +81,11 @@ class DirectTools:
         wanted = self._device(_name(device)).size if size is None else size
         unchecked = [] if self._checks_in_full(device) else ["-f"]  # without it, resize2fs insists on a full check
         done = self._run(["resize2fs", *unchecked, SHOWN, f"{wanted // _SECTOR}s"], _name(device), writable=True)
+        return done.stdout
+
+    def grow_filesystem(self, kind: str, device: str, device_id: int = 1) -> str:
+        for command in UNMOUNTED[kind]:
+            done = self._run([*command, SHOWN], _name(device), writable=True)
         return done.stdout
 
     def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None:

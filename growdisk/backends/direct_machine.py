@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from growdisk.backends import fuse_mount, sandbox
-from growdisk.backends.command import PACKAGES, require
+from growdisk.backends.command import PACKAGES, is_here
 from growdisk.block.raw import RawFile
-from growdisk.errors import GrowdiskError, ToolFailed, ToolMissing
+from growdisk.errors import GrowdiskError, ToolFailed
 
 TOOLS = (fuse_mount.TOOL, *sandbox.TOOLS, "e2fsck", "resize2fs", "debugfs", "sfdisk")
 _TRIAL_SIZE = 1 << 20
@@ -33,7 +33,7 @@ class Obstacle:
 
 
 def missing_tools() -> list[str]:
-    return [tool for tool in TOOLS if not _is_here(tool)]
+    return [tool for tool in TOOLS if not is_here(tool)]
 
 
 def obstacle() -> Obstacle | None:
@@ -52,14 +52,6 @@ def obstacle() -> Obstacle | None:
     except (GrowdiskError, OSError) as error:
         return Obstacle(f"FUSE does not work here ({error})", "see whether other FUSE file systems work")
     return None
-
-
-def _is_here(tool: str) -> bool:
-    try:
-        require(tool)
-    except ToolMissing:
-        return False
-    return True
 
 
 def _try() -> None:

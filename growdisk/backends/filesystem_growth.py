@@ -14,12 +14,24 @@ from growdisk.backends.guest_handle import Shell
 from growdisk.errors import ToolFailed
 
 _MOUNT_POINT = "/tmp/growing"
+# A check, and the growth, each with the device behind it: these need no kernel.
+UNMOUNTED: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
+    {
+        "ntfs": (
+            ("ntfsresize", "--no-progress-bar", "--no-action", "--force"),
+            ("ntfsresize", "--no-progress-bar", "--force", "--force"),
+        ),
+        "f2fs": (("fsck.f2fs", "-f"), ("resize.f2fs",)),
+    }
+)
 _TOP_LEVEL = "subvolid=5"  # a default subvolume may be read-only, or not there any more
 
 
 def grow(shell: Shell, kind: str, device: str, device_id: int) -> str:
     """What the tool said. ToolFailed, with a hint where the appliance's kernel does not know the file system."""
-    return _TOOLS[kind](shell, device, device_id)
+    if kind in UNMOUNTED:
+        return [shell.run(*command, device)[1] for command in UNMOUNTED[kind]][-1]
+    return _MOUNTED[kind](shell, device, device_id)
 
 
 def _grow_xfs(shell: Shell, device: str, _device_id: int) -> str:
@@ -31,19 +43,7 @@ def _grow_btrfs(shell: Shell, device: str, device_id: int) -> str:
     return _mounted(shell, "btrfs", f"noatime,{_TOP_LEVEL}", device, *resize)
 
 
-def _grow_ntfs(shell: Shell, device: str, _device_id: int) -> str:
-    shell.run("ntfsresize", "--no-progress-bar", "--no-action", "--force", device)
-    return shell.run("ntfsresize", "--no-progress-bar", "--force", "--force", device)[1]
-
-
-def _grow_f2fs(shell: Shell, device: str, _device_id: int) -> str:
-    shell.run("fsck.f2fs", "-f", device)
-    return shell.run("resize.f2fs", device)[1]
-
-
-_TOOLS: Mapping[str, Callable[[Shell, str, int], str]] = MappingProxyType(
-    {"xfs": _grow_xfs, "btrfs": _grow_btrfs, "ntfs": _grow_ntfs, "f2fs": _grow_f2fs}
-)
+_MOUNTED: Mapping[str, Callable[[Shell, str, int], str]] = MappingProxyType({"xfs": _grow_xfs, "btrfs": _grow_btrfs})
 
 
 def _mounted(shell: Shell, kind: str, options: str, device: str, *command: str) -> str:

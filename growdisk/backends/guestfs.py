@@ -122,6 +122,9 @@ class Appliance:
         superblock = self._superblocks.pop(device, None) or ext_growth.read_superblock(self._shell, device)
         return ext_growth.grow(self._shell, device, superblock, size)
 
+    def grow_filesystem(self, kind: str, device: str, device_id: int = 1) -> str:
+        return self.volumes.grow_filesystem(kind, device, device_id)
+
     @property
     def volumes(self) -> ApplianceVolumes:
         """LUKS, LVM, and the file systems that are not ext. What is asked of it may write."""

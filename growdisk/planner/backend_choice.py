@@ -9,9 +9,11 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from growdisk.backends.command import PACKAGES, is_here
 from growdisk.backends.direct_guest import DirectGuest, unfit, unfit_for_swap_file
 from growdisk.backends.direct_layout import devices_of, guest_paths
 from growdisk.backends.ext_paths import ExtPaths
+from growdisk.backends.filesystem_growth import UNMOUNTED
 from growdisk.backends.guest_repair.repair import left_to_repair
 from growdisk.block.device import BlockDevice
 from growdisk.block.window import Window
@@ -23,6 +25,7 @@ from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import RunOptions
 from growdisk.planner.planner import Proposal
 from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
 from growdisk.steps.repair_guest import RepairGuest
@@ -61,7 +64,7 @@ def choose_backend(facts: Facts, proposal: Proposal, options: RunOptions, device
 
 
 def _why_not(facts: Facts, steps: tuple[DiskStep, ...], device: BlockDevice) -> str:
-    if other := [step.name for step in steps if type(step) not in _SERVED]:  # not isinstance: GrowFilesystemAt is one
+    if other := [step.name for step in steps if not _is_served(step)]:
         return f"{other[0]} needs libguestfs"
     if facts.table is not None and facts.table.sector_size != _SECTOR:
         return f"sfdisk cannot be told of sectors of {facts.table.sector_size} bytes"
@@ -73,11 +76,23 @@ def _why_not(facts: Facts, steps: tuple[DiskStep, ...], device: BlockDevice) -> 
         return inside
     from growdisk.backends.direct_machine import obstacle
 
-    return str(obstacle() or "")
+    return _missing_tools(steps) or str(obstacle() or "")
+
+
+def _is_served(step: DiskStep) -> bool:
+    if isinstance(step, GrowFilesystemAt):  # XFS and btrfs are grown by a kernel; LUKS and LVM are opened by one
+        return not step.layers and step.kind in UNMOUNTED
+    return isinstance(step, _SERVED)
+
+
+def _missing_tools(steps: tuple[DiskStep, ...]) -> str:
+    kinds = [step.kind for step in steps if isinstance(step, GrowFilesystemAt)]
+    missing = [command[0] for kind in kinds for command in UNMOUNTED[kind] if not is_here(command[0])]
+    return f"{missing[0]} is not installed: sudo apt-get install {PACKAGES[missing[0]]}" if missing else ""
 
 
 def _why_not_inside(facts: Facts, step: DiskStep, device: BlockDevice) -> str:
-    if isinstance(step, GrowFilesystem):
+    if isinstance(step, GrowFilesystem) and not isinstance(step, GrowFilesystemAt):
         content = identify(Window(device, step.start, min(step.old_size, device.size - step.start)))
         clustered = isinstance(content, ExtContent) and content.ro_compat & _BIGALLOC
         return "resize2fs does not trust itself with a file system in clusters (bigalloc)" if clustered else ""

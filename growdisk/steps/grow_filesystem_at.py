@@ -32,19 +32,19 @@ class GrowFilesystemAt(GrowFilesystem):
 
     def apply(self, context: RunContext) -> Evidence:
         words = f"{format_size(self.old_size)} -> {format_size(self.new_size)}"
-        with context.hands.volumes("growing the file system") as appliance:
+        with context.hands.backend("growing the file system", inside=True) as backend:
             device = self.place.device
             if not self.kind.startswith("ext"):
                 content = self._read(context)
                 number = content.device_id if isinstance(content, BtrfsContent) else 1
-                appliance.volumes.grow_filesystem(self.kind, device, number)
-                appliance.sync()
+                backend.grow_filesystem(self.kind, device, number)
+                backend.sync()
                 return Evidence(words)
-            check = appliance.check_ext(device)
+            check = backend.check_ext(device)
             if check.state is CheckState.DAMAGED:
                 raise FilesystemBroken(self.number, report=check.last_words)
-            appliance.resize_ext(device, self.new_size)
-            appliance.sync()
+            backend.resize_ext(device, self.new_size)
+            backend.sync()
         return Evidence(words + (", errors mended first" if check.state is CheckState.MENDED else ""))
 
     def _read(self, context: RunContext) -> Content | None:

@@ -1,0 +1,95 @@
+"""NTFS and F2FS grown by the direct backend, judged by their own tools: in seconds, and taken back when that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from growdisk.planner import backend_choice
+from growdisk.units import MiB
+from tests.e2e.conftest import host
+from tests.e2e.judges import sfdisk
+from tests.e2e.process import Host
+from tests.guests.manifest import as_raw
+from tests.guests.tools import run
+from tests.unit.cli.command import in_process
+
+__all__ = ["host"]
+
+_SIZE, _START = 128 * MiB, MiB
+_TEXT = b"kept\n" * 5000
+_CHECKS = {"ntfs": ["ntfsresize", "--info", "--force"], "f2fs": ["fsck.f2fs", "--dry-run"]}
+_MAKERS = {"ntfs": ["mkntfs", "-F", "-q", "-f"], "f2fs": ["mkfs.f2fs", "-q"]}
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[[str], Path]:
+    """A GPT disk with one file system, of the kind that is asked for; an NTFS has a file."""
+
+    def make(kind: str) -> Path:
+        raw, alone, image = tmp_path / "disk.raw", tmp_path / "alone", tmp_path / "disk.qcow2"
+        for path, size in ((raw, _SIZE), (alone, _SIZE - 2 * MiB)):
+            with path.open("wb") as file:
+                file.truncate(size)
+        run("sfdisk", "-q", "--no-reread", raw, stdin=f"label: gpt\nstart=2048, size={(_SIZE - 2 * MiB) // 512}\n")
+        run(*_MAKERS[kind], alone)
+        if kind == "ntfs":
+            (tmp_path / "text").write_bytes(_TEXT)
+            run("ntfscp", "-q", "-f", alone, tmp_path / "text", "text")
+        run("dd", f"if={alone}", f"of={raw}", "bs=1M", "seek=1", "conv=notrunc,sparse", "status=none")
+        run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image)
+        return image
+
+    return make
+
+
+def alone(image: Path, folder: Path) -> Path:
+    """What is in its partition now."""
+    found = folder / "now"
+    with as_raw(image, "qcow2") as raw:
+        part = sfdisk(raw)[0]
+        start, sectors = int(str(part["start"])), int(str(part["size"]))
+        run("dd", f"if={raw}", f"of={found}", "bs=512", f"skip={start}", f"count={sectors}", "status=none")
+    return found
+
+
+@pytest.mark.parametrize("kind", _CHECKS)
+def test_it_fills_the_grown_partition(made: Callable[[str], Path], host: Host, tmp_path: Path, kind: str) -> None:
+    image = made(kind)
+    host.backend = "direct"
+    answer = host.growdisk("expand", image, "+200M")
+    assert (answer.code, answer.result, answer.document["backend"]) == (0, "changed", "direct"), answer
+    now = alone(image, tmp_path)
+    said = run(*_CHECKS[kind], now)
+    if kind == "ntfs":
+        volume = next(line for line in said.splitlines() if line.startswith("Current volume size"))
+        assert now.stat().st_size - 4096 <= int(volume.split(":")[1].split()[0]) <= now.stat().st_size
+        assert run("ntfscat", "-f", now, "text").encode() == _TEXT
+    else:
+        blocks = int.from_bytes(now.read_bytes()[1024 + 36 : 1024 + 44], "little")
+        assert now.stat().st_size - 4 * MiB < blocks * 4096 <= now.stat().st_size
+    assert host.growdisk("expand", image).result == "nochange"
+
+
+def test_an_ntfs_that_its_tool_refuses_is_given_back(made: Callable[[str], Path], host: Host, tmp_path: Path) -> None:
+    image = made("ntfs")
+    record = 4 * 4096 + 1024  # of $MFTMirr: where ntfsresize begins to read
+    run("qemu-io", "-f", "qcow2", "-c", f"write -P 0xa5 {_START + record} 2k", image)
+    copy = tmp_path / "copy.qcow2"
+    run("cp", image, copy)
+    host.backend = "direct"
+    answer = host.growdisk("expand", image, "+200M")
+    assert (answer.code, answer.result) == (4, "restored"), answer
+    assert "ntfsresize" in str(answer.error["why"])
+    run("qemu-img", "compare", "-f", "qcow2", "-F", "qcow2", image, copy)
+
+
+def test_where_its_tool_is_missing_libguestfs_does_it(
+    made: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend_choice, "is_here", lambda tool: tool != "ntfsresize")
+    plan = in_process("plan", made("ntfs"), "+200M", "--json").json()
+    assert plan["backend"] == "guestfs"
+    assert plan["backend_reason"] == "ntfsresize is not installed: sudo apt-get install ntfs-3g"
