@@ -79,6 +79,19 @@ def test_a_raw_disk_beside_makes_the_snapshot_fail_instead_of_leaving_it_out(tmp
         assert machine.status() == "running"
 
 
+def test_a_raw_pflash_is_no_hindrance_and_is_not_taken_for_a_disk(tmp_path: Path) -> None:
+    """As UEFI guests have it for their variables: raw, and written to."""
+    firmware = tmp_path / "firmware"
+    firmware.write_bytes(Path("/usr/share/seabios/bios-256k.bin").read_bytes())
+    pflash = ("-drive", f"if=pflash,unit=0,format=raw,file={firmware}")
+    with bare(tmp_path, "scsi", "qcow2", *pflash) as (_, machine):
+        (disk,) = machine.disks()
+        save(machine, disk.key, "one")
+        machine.resize(disk.key, 128 * MiB)
+        load(machine, disk.key, "one")
+        assert (machine.disk(disk.key).size, machine.status()) == (64 * MiB, "running")
+
+
 def test_a_load_that_fails_does_not_leave_the_machine_stopped(tmp_path: Path) -> None:
     with bare(tmp_path) as (_, machine):
         with pytest.raises(JobFailed, match="not"):
