@@ -37,6 +37,14 @@ HOME_BEHIND = Layout(
     34 * MiB, {1: "small-ext4", 5: "swap", 6: "small-ext4"},
 )  # fmt: skip
 ASKED = ("+10M", "--move", "6", "--partition", "1")
+MOVING = Goal(parse_size("+10M"), partition="1", move=(6,))
+# A disk of data, whose MBR becomes a GPT.
+DATA = Layout(
+    "label: dos\nlabel-id: 0x5ca1ab1e\n1: start=2048, size=20480, type=83\n2: start=22528, size=40960, type=5\n"
+    "5: start=24576, size=8192, type=82\n6: start=34816, size=28672, type=83\n",
+    34 * MiB, {1: "small-ext4", 5: "swap", 6: "small-ext4"}, boot_code=False,
+)  # fmt: skip
+CONVERTING = Goal(parse_size("+10M"), partition="6", to_gpt=True)
 
 
 # --- the copy -----------------------------------------------------------------------------------
@@ -118,9 +126,8 @@ def test_scripts_for_a_running_guest_do_not_move_what_is_in_use(tmp_path: Path) 
 # --- crashes ------------------------------------------------------------------------------------
 
 
-def _planned(image: Path, disk: Disk) -> Plan:
+def _planned(image: Path, disk: Disk, goal: Goal) -> Plan:
     """The same in every process: the first two steps, which need no appliance."""
-    goal = Goal(parse_size("+10M"), partition="1", move=(6,))
     facts = inspect_device(disk, image_facts(disk.active, image))
     proposal = propose(facts, goal)
     assert isinstance(proposal, Proposal)
@@ -129,8 +136,11 @@ def _planned(image: Path, disk: Disk) -> Plan:
 
 
 @pytest.mark.parametrize("kind", ["qcow2", "raw"])
-def test_a_move_that_dies_at_any_write_is_finished_or_undone(tmp_path: Path, kind: str) -> None:
-    pristine = make(tmp_path / f"pristine.{kind}", replace(HOME_BEHIND, image_format=kind))
+@pytest.mark.parametrize(("layout", "goal"), [(HOME_BEHIND, MOVING), (DATA, CONVERTING)], ids=["a move", "a GPT"])
+def test_a_table_and_a_move_that_die_at_any_write_are_finished_or_undone(
+    tmp_path: Path, kind: str, layout: Layout, goal: Goal
+) -> None:
+    pristine = make(tmp_path / f"pristine.{kind}", replace(layout, image_format=kind))
     folder = tmp_path / "run"
     image = folder / f"guest.{kind}"
 
@@ -139,7 +149,7 @@ def test_a_move_that_dies_at_any_write_is_finished_or_undone(tmp_path: Path, kin
         folder.mkdir()
         run("cp", "--sparse=always", pristine, image)
         with closing(Disk.open(image, kind)) as disk:  # type: ignore[arg-type]
-            return _planned(image, disk)
+            return _planned(image, disk, goal)
 
     def begin(plan: Plan) -> None:
         with closing(Disk.open(image, kind)) as disk:  # type: ignore[arg-type]
@@ -156,7 +166,7 @@ def test_a_move_that_dies_at_any_write_is_finished_or_undone(tmp_path: Path, kin
     grown = tmp_path / f"grown.{kind}"
     run("cp", "--sparse=always", image, grown)
     undone = finished = 0
-    for change in range(12, 1000, 7):
+    for change in range(12, 1000, 7 if goal.move else 3):
         plan = reset()
         if not run_dying(lambda plan=plan: begin(plan), change):
             break
