@@ -1,0 +1,60 @@
+"""SIGKILL while containers and volumes are open: LUKS with LVM in it is finished by resume, or undone by rollback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.judges import assert_sound
+from tests.e2e.process import Host
+from tests.e2e.test_kill import Death, die
+from tests.guests.appliance import bench, device
+from tests.guests.layered import KEYS, layered_guests
+from tests.guests.tools import run
+
+pytestmark = [pytest.mark.appliance, pytest.mark.slow, pytest.mark.timeout(1800)]
+
+DEATHS = (
+    Death("applying", "grow-luks", 1.0), Death("applying", "grow-pv", 0.5), Death("applying", "grow-lv", 0.5),
+    Death("applied", "grow-lv", 0.1), Death("applying", "grow-filesystem", 2.0),
+)  # fmt: skip
+WORDS = ("+256M", "--lv-share", "60%")
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> tuple[Path, Path]:
+    image, key = tmp_path / "luks2.qcow2", tmp_path / "key"
+    run("qemu-img", "convert", "-O", "qcow2", layered_guests() / "luks2.raw", image)
+    key.write_bytes(KEYS["luks2"])
+    return image, key
+
+
+def test_killed_in_each_layer_it_is_finished_by_resume(guest: tuple[Path, Path], host: Host) -> None:
+    image, key = guest
+    die(host, image, DEATHS[0], "expand", image, *WORDS, "--key-file", key)
+    for death in DEATHS[1:]:
+        die(host, image, death, "resume", image, "--key-file", key)
+    answer = host.growdisk("resume", image, "--key-file", key)
+    assert (answer.code, answer.result) in ((0, "changed"), (0, "nochange")), answer
+    assert_sound(image)
+    with bench([image], read_only=True) as judge:
+        given = judge.give(KEYS["luks2"])
+        judge.run(f"cryptsetup open --readonly --key-file {given} {device('luks2', 2)} inside")
+        judge.run("lvm vgchange -ay crypt >&2; e2fsck -fn /dev/crypt/root")
+        size, device_size = judge.run(
+            "dumpe2fs -h /dev/crypt/root 2>/dev/null | awk '/^Block count/ {c=$3} /^Block size/ {print c*$3}'\n"
+            "blockdev --getsize64 /dev/crypt/root"
+        ).split()
+    assert size == device_size
+    again = host.growdisk("expand", image, "--partition", "2", "--key-file", key, "--lv-share", "0%")
+    assert (again.code, again.result) == (0, "nochange"), again
+
+
+@pytest.mark.parametrize("death", DEATHS[1:], ids=str)
+def test_killed_in_any_layer_it_is_undone_by_rollback(guest: tuple[Path, Path], host: Host, death: Death) -> None:
+    image, key = guest
+    die(host, image, death, "expand", image, *WORDS, "--key-file", key)
+    answer = host.growdisk("rollback", image)
+    assert (answer.code, answer.result) == (0, "restored"), answer
+    run("qemu-img", "compare", "-f", "qcow2", "-F", "raw", image, layered_guests() / "luks2.raw")
