@@ -71,7 +71,7 @@ def uuid_of(number: int) -> str:
 def _fill(raw: Path, place: ByteRange, number: int, kind: str) -> None:
     match kind:
         case "ext4":
-            tar = write_tar(raw.with_suffix(".tar"), odd_files())
+            tar = write_tar(raw.with_suffix(".tar"), oddfiles_at())
             make_ext4(raw, place, [tar], uuid=uuid_of(number))
             tar.unlink()
         case "small-ext4":
@@ -103,7 +103,7 @@ def look(image: Path, image_format: str) -> Seen:
         return Seen(
             table["label"], table["id"], raw.stat().st_size, table.get("firstlba", 0), table.get("lastlba", 0), parts,
             {n: _digest(raw, place) for n, place in places.items()},
-            {n: _files(raw, places[n]) for n, kind in kinds.items() if kind == "ext4"}, head,
+            {n: files_at(raw, places[n]) for n, kind in kinds.items() if kind == "ext4"}, head,
         )  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def _kind(raw: Path, place: ByteRange) -> str:
         return ""
 
 
-def _files(raw: Path, place: ByteRange) -> Manifest:
+def files_at(raw: Path, place: ByteRange) -> Manifest:
     with open_ext(raw, place.start) as filesystem:
         return dict(_facts(filesystem))
 
