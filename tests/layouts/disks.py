@@ -71,7 +71,7 @@ def uuid_of(number: int) -> str:
 def _fill(raw: Path, place: ByteRange, number: int, kind: str) -> None:
     match kind:
         case "ext4":
-            tar = write_tar(raw.with_suffix(".tar"), oddfiles_at())
+            tar = write_tar(raw.with_suffix(".tar"), odd_files())
             make_ext4(raw, place, [tar], uuid=uuid_of(number))
             tar.unlink()
         case "small-ext4":
