@@ -30,11 +30,12 @@ from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_tree import ExtTree, Unknown
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.swap_header import swap_header
+from growdisk.units import TiB
 
 _SECTOR = 512
 _MENDED, _LEFT_ERRORS, _COULD_NOT_WORK = 3, 4, 8  # bits of e2fsck's exit status
 _DEBUGFS_BANNER = re.compile(r"debugfs \d.*|debugfs: .*", re.DOTALL)
-_HUGE_SECONDS = 3600.0
+_WORK, _WORK_A_TIB = 300, 60  # seconds of the processor that a tool may take; they need a tenth of it
 _FULL_CHECK_BLOCKS = 64 << 20  # 256 GiB: half a second
 _NEWER = "grow it on a machine with a newer e2fsprogs, or from inside the guest"
 
@@ -159,9 +160,8 @@ class DirectTools:
         if self._place is None:
             self._place, self._folder = self._resources.enter_context(mounted(self._devices))
         with _naming(name):
-            done = run_confined(
-                argv, self._place / name, writable=writable, accept=accept, input=input, seconds=_HUGE_SECONDS
-            )
+            work = _WORK + _WORK_A_TIB * self._device(name).size // TiB
+            done = run_confined(argv, self._place / name, writable=writable, accept=accept, input=input, work=work)
         return replace(done, stdout=_named(done.stdout, name), stderr=_named(done.stderr, name))
 
     def _device(self, name: str) -> BlockDevice:

@@ -6,28 +6,41 @@ this machine but a read-only /usr, no privilege to gain, and limits on time and 
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from growdisk.backends import clock
 from growdisk.backends.command import CompletedCommand, run
+from growdisk.errors import ToolFailed, ToolTimedOut
 
 TOOLS = ("bwrap", "prlimit")
 DISK = "/disk"  # the file, as the tool sees it
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64")
 _MEMORY = 4 << 30
-_SECONDS = 900
+_SECONDS = 3600
+_WORK = 300
+_OUT_OF_WORK = (128 + signal.SIGXCPU, 128 + signal.SIGKILL)
 _ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin"}
 
 
 def run_confined(
     argv: Sequence[str], disk: Path, *, writable: bool, accept: Collection[int] | None = (0,),
-    seconds: float = _SECONDS, memory: int = _MEMORY, input: str | None = None,
+    seconds: float = _SECONDS, work: int = _WORK, memory: int = _MEMORY, input: str | None = None,
 ) -> CompletedCommand:  # fmt: skip
-    """Run `argv`, which names the file `disk` as DISK. Raises what command.run() raises, in the tool's own name."""
-    limits = ["prlimit", f"--as={memory}", f"--cpu={int(seconds)}", "--core=0", "--nofile=64", "--"]
+    """Run `argv`, which names the file `disk` as DISK. Raises what command.run() raises, in the tool's own name.
+
+    `seconds` are those of the clock, `work` of the processor: a busy machine does not make a tool look like one caught
+    in a loop.
+    """
+    limits = ["prlimit", f"--as={memory}", f"--cpu={work}", "--core=0", "--nofile=64", "--"]
     words = ["bwrap", *_walls(disk, writable=writable), "--", *limits, *argv]
-    return run(words, timeout=seconds, accept=accept, name=argv[0], input=input)
+    try:
+        return run(words, timeout=seconds, accept=accept, name=argv[0], input=input)
+    except ToolFailed as error:
+        if error.status not in _OUT_OF_WORK:
+            raise
+        raise ToolTimedOut(argv[0], work, "it worked without an end: is the file system made to do that?") from error
 
 
 def _walls(disk: Path, *, writable: bool) -> list[str]:

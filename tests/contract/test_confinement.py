@@ -86,6 +86,11 @@ def test_a_tool_that_hangs_is_ended_with_all_that_it_started(shown: Path) -> Non
     assert not [line for line in _commands() if b"sleep\x001234" in line]
 
 
+def test_a_tool_in_an_endless_loop_is_ended_by_its_own_work_and_not_by_the_clock(shown: Path) -> None:
+    with pytest.raises(ToolTimedOut, match="without an end"):
+        run_confined(["sh", "-c", "while :; do :; done"], shown, writable=True, work=1)
+
+
 def _commands() -> Iterator[bytes]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
