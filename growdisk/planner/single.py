@@ -43,8 +43,13 @@ def resize_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
 
 
 def rewrite_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
-    """The table as the whole job would have it on the disk as large as it is; what is in the partitions stays."""
-    whole = propose(facts, replace(goal, size=None))
+    """The table as the whole job would have it on the disk as large as it is; what is in the partitions stays.
+
+    A partition that is to be given up and is not there has been given up before.
+    """
+    there = {part.number for part in facts.table.partitions} if facts.table else set()
+    delete = tuple(number for number in goal.delete if number in there)
+    whole = propose(facts, replace(goal, size=None, delete=delete))
     if isinstance(whole, AllDone):
         return whole
     step = next((step for step in whole.steps if isinstance(step, RewritePartitions)), None)

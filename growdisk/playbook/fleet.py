@@ -14,6 +14,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from types import FrameType
 
+from growdisk.errors import GrowdiskError, error_document
 from growdisk.playbook.events import Event, HostEnded
 from growdisk.playbook.reports import HostReport
 from growdisk.values import dataclass
@@ -108,8 +109,22 @@ def _in_child(job: Job, connection: Connection) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     with SignalsStop(StopRequest()) as stop:
-        report = job.work(tell, stop)
+        report = _worked(job, tell, stop)
     tell(HostEnded(job.host, report))
+
+
+def _worked(job: Job, tell: Callable[[Event], None], stop: StopRequest) -> HostReport:
+    try:
+        return job.work(tell, stop)
+    except GrowdiskError as error:
+        return HostReport(job.host, "failed", error.exit_code, (), {}, error_document(error))
+    except Exception as bug:
+        import traceback
+
+        traceback.print_exc()
+        do = "report it; growdisk run PLAYBOOK --resume goes on, --undo takes back what was done"
+        told = {"what": "growdisk has a bug", "why": repr(bug), "do": do, "code": 1}
+        return HostReport(job.host, "stuck", 1, (), {}, told)
 
 
 def _lost(host: str, code: int | None) -> HostReport:

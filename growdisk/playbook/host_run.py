@@ -12,6 +12,7 @@ from pathlib import Path
 
 from growdisk import api
 from growdisk.errors import GrowdiskError, NeedsUser, error_document
+from growdisk.planner.facts import Facts
 from growdisk.playbook.events import Event, StepStarted, TaskEnded, TaskStarted
 from growdisk.playbook.options import truth_of
 from growdisk.playbook.outcome import Outcome
@@ -40,6 +41,7 @@ class HostRun:
         self._setting, self._facts, self._journal, self._run = setting, dict(facts), journal, run
         self._tell, self._stop = tell, stop
         self._reports: list[TaskReport] = []
+        self._foreseen: dict[Path, Facts] = {}
         self._files = setting.files(facts)
         self._how_far = setting.how_far_back(setting.scope(facts))
         self._tasks = [(n, task) for n, task in enumerate(setting.play.tasks) if setting.request.takes(task)]
@@ -121,7 +123,8 @@ class HostRun:
         return replace(outcome, changed=True) if before.made is not None and not outcome.failed else outcome
 
     def _performed(self, name: str, options: Mapping[str, object], *, check: bool) -> Outcome:
-        return perform(name, options, check=check, observer=_Watcher(self), stop=self._stop)
+        foreseen = self._foreseen if check else None
+        return perform(name, options, check=check, observer=_Watcher(self), stop=self._stop, foreseen=foreseen)
 
     def _make_way_back(self, image: Path | None) -> None:
         if self._how_far != "play" or image is None or not image.exists() or self._journal is None:

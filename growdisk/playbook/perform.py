@@ -17,6 +17,9 @@ from growdisk.playbook.specs import NAMESPACE, TASKS
 from growdisk.values import dataclass
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from growdisk.planner.facts import Facts
     from growdisk.workflow.engine import Observer
     from growdisk.workflow.stopping import StopRequest
 
@@ -34,11 +37,15 @@ _FILES: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Manner:
-    """How a task is done: `check` looks only and says what would be; `observer` is told of steps; `stop` ends it."""
+    """How a task is done: `check` looks only and says what would be; `observer` is told of steps; `stop` ends it.
+
+    `foreseen`, in check mode: how disks would be after the tasks before this one, which takes them so.
+    """
 
     check: bool = False
     observer: Observer | None = None
     stop: StopRequest | None = None
+    foreseen: dict[Path, Facts] | None = None
 
 
 Deed = Callable[[Options, Manner], Outcome]
@@ -46,7 +53,7 @@ Deed = Callable[[Options, Manner], Outcome]
 
 def perform(
     task: str, options: Mapping[str, object], *, check: bool = False, observer: Observer | None = None,
-    stop: StopRequest | None = None,
+    stop: StopRequest | None = None, foreseen: dict[Path, Facts] | None = None,
 ) -> Outcome:  # fmt: skip
     """Do `task` (expand, or growdisk.disk.expand) with options as a playbook has them, templates filled in."""
     name = task.removeprefix(f"{NAMESPACE}.")
@@ -55,7 +62,7 @@ def perform(
             near = nearest(name, TASKS)
             hint = f"write {NAMESPACE}.{near}" if near else f"there are {', '.join(TASKS)}"
             raise UsageError(f"there is no task {task}", hint=hint)
-        return _deed(name)(typed(TASKS[name], options), Manner(check, observer, stop))
+        return _deed(name)(typed(TASKS[name], options), Manner(check, observer, stop, foreseen))
     except GrowdiskError as error:
         return failure(error)
 

@@ -92,7 +92,7 @@ class TaskRun:
         result = {**outcome.result, "changed": outcome.changed, "failed": outcome.failed, "skipped": False}
         result.setdefault("msg", outcome.message)
         error, changed = outcome.error, outcome.changed
-        seen = scope.with_final({self._task.register: result}) if self._task.register else scope
+        seen = scope.with_final({**_facts_in(result), **({self._task.register: result} if self._task.register else {})})
         try:
             if self._task.failed_when is not None:
                 error = self._judged(seen, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
+from uuid import UUID
 
 from growdisk.backends.guest_repair.fstab import SWAP_FILE
 from growdisk.block.window import Window
@@ -85,7 +86,10 @@ class MakeSwapFile:
             context.hands.backend("looking at the guest", inside=True) as backend,
             backend.mounted_guest(self.system) as guest,
         ):
-            return Ready() if guest.exists("/etc/fstab") else Blocked(NoGuestSystem(self.system.removeprefix("/dev/")))
+            if not guest.exists("/etc/fstab"):
+                return Blocked(NoGuestSystem(self.system.removeprefix("/dev/")))
+            ours = guest.exists(SWAP_FILE) and _uuid_in(guest.read_start(SWAP_FILE, 4096)) == self.uuid
+            return AlreadyDone(f"{SWAP_FILE} is there") if ours and self.uuid else Ready()
 
     def apply(self, context: RunContext) -> Evidence:
         with (
@@ -103,3 +107,8 @@ class MakeSwapFile:
             header = guest.read_start(SWAP_FILE, 4096)
         if header[4086:] != b"SWAPSPACE2":
             raise PromiseBroken(self.name, found="no swap signature", expected=f"swap in {SWAP_FILE}")
+
+
+def _uuid_in(header: bytes) -> str:
+    """Of swap space; "" where there is none."""
+    return str(UUID(bytes=header[1036:1052])) if header[4086:] == b"SWAPSPACE2" else ""

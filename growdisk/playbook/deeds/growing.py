@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from growdisk import api
 from growdisk.api.documents import document
+from growdisk.api.in_use import naming_the_guest
 from growdisk.api.result import Result
+from growdisk.planner.planner import propose
 from growdisk.playbook.deeds.asked import format_of, goal_of, target_of, way_of
+from growdisk.playbook.deeds.foreseeing import planned
 from growdisk.playbook.options import Options
 from growdisk.playbook.outcome import Outcome, difference, failure
 from growdisk.playbook.perform import Manner
@@ -23,6 +28,9 @@ def expand_online(options: Options, manner: Manner) -> Outcome:
 
 def _grown(options: Options, manner: Manner, *, running: bool) -> Outcome:
     target, goal, way = target_of(options, running=running), goal_of(options), way_of(options)
+    if manner.check and isinstance(target, Path):
+        with naming_the_guest(target, "plan"):
+            return outcome_of(planned(target, goal, way, format_of(options), propose, manner.foreseen))
     if manner.check:
         return outcome_of(api.plan(target, goal, way, format_of(options)))
     return outcome_of(api.expand(target, goal, way, format_of(options), manner.observer, manner.stop))
@@ -33,9 +41,14 @@ def outcome_of(result: Result) -> Outcome:
     if result.error is not None:
         return failure(result.error, document(result))
     return Outcome(
-        changed=result.result in ("changed", "planned"), message=_message(result), result=document(result),
+        changed=result.result == "planned" or _did_something(result), message=_message(result), result=document(result),
         diff=difference(result.before, result.after),
     )  # fmt: skip
+
+
+def _did_something(result: Result) -> bool:
+    """A run whose steps all found their work done has changed nothing."""
+    return result.result == "changed" and any(step.state == "done" for step in result.steps)
 
 
 def _message(result: Result) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from growdisk.api.in_use import naming_the_guest
-from growdisk.api.planning import plan
 from growdisk.api.result import Result
 from growdisk.api.runs import expand
 from growdisk.planner.facts import Facts
@@ -12,6 +11,7 @@ from growdisk.planner.plan import decode_plan
 from growdisk.planner.planner import AllDone, Proposal, Proposer
 from growdisk.planner.single import grow_only, reread_only, resize_only, rewrite_only
 from growdisk.playbook.deeds.asked import format_of, goal_of, way_of
+from growdisk.playbook.deeds.foreseeing import planned
 from growdisk.playbook.deeds.growing import outcome_of
 from growdisk.playbook.deeds.swap_spaces import swaps_between
 from growdisk.playbook.options import Options
@@ -26,7 +26,7 @@ def one_step(options: Options, manner: Manner, proposer: Proposer, goal: Goal | 
     path, goal, way = options.place("image"), goal or goal_of(options), way_of(options)
     with naming_the_guest(path, "expand"):
         if manner.check:
-            return plan(path, goal, way, format_of(options), proposer)
+            return planned(path, goal, way, format_of(options), proposer, manner.foreseen)
         return expand(path, goal, way, format_of(options), manner.observer, manner.stop, proposer)
 
 

@@ -1,0 +1,157 @@
+"""A play that was cut short, wherever that was, is gone on with or taken back; nothing is done twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from growdisk.units import MiB
+from growdisk.workflow.journal import Event, read_journal
+from tests.e2e.judges import virtual_size
+from tests.guests.tools import run
+from tests.oracle.qemu import qemu_img
+from tests.playbooks.conftest import Place, wait_until
+
+PLAY = """\
+- name: Step by step
+  hosts: "*.qcow2"
+  vars:
+    growdisk_on_failure: {how_far}
+  tasks:
+    - name: Enlarge
+      growdisk.disk.resize_image: {{image: "{{{{ image }}}}", size: +16M}}
+    - name: Enlarge again
+      growdisk.disk.image: {{image: "{{{{ image }}}}", size: +16M}}
+    - name: Recreate
+      growdisk.disk.rewrite_partitions: {{image: "{{{{ image }}}}", partition: 1, delete: [2, 5]}}
+      register: table
+    - name: Remember
+      growdisk.disk.snapshot: {{image: "{{{{ image }}}}", name: "{{{{ table.gone_swaps[0].partuuid }}}}"}}
+"""
+RECORDS = 11  # what the journal of this play gets before the last one
+
+_DYING = """\
+import os, sys
+from growdisk.workflow import journal
+from growdisk.cli.main import main
+left = int(sys.argv[1])
+real = journal.append_record
+
+def append(path, record):
+    global left
+    if path.suffix == ".jsonl" and path.parent.parent.name == "plays":
+        if left == 0 and {before}:
+            os._exit(9)
+        real(path, record)
+        if left == 0:
+            os._exit(9)
+        left -= 1
+    else:
+        real(path, record)
+
+journal.Journal.__init__.__defaults__ = (append,)
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def die_at(place: Place, record: int, playbook: Path, *, before: bool) -> int:
+    """growdisk run in a process that dies before, or after, the play's journal gets its record of that number."""
+    done = subprocess.run(
+        [sys.executable, "-c", _DYING.format(before=before), str(record), "run", str(playbook), "--json"],
+        cwd=place.folder, env={**place.environment, "PYTHONPATH": str(Path(__file__).parents[2])}, check=False,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    return done.returncode
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_a_play_that_died_at_any_record_is_gone_on_with(place: Place, before: bool) -> None:
+    playbook = place.playbook(PLAY.format(how_far="play"))
+    for record in range(RECORDS + 1):
+        image = place.disk()
+        code = die_at(place, record, playbook, before=before)
+        if code != 5:  # all is recorded
+            assert record >= 9, record
+            break
+        again = place.run(playbook)
+        assert (again.code, "was cut short" in again.json()["error"]["why"]) == (3, True), record
+        ended = place.run(playbook, "--resume")
+        assert (ended.code, ended.json()["result"]) == (0, "changed"), (record, ended)
+        assert virtual_size(image) == 160 * MiB, record
+        assert [line.split()[1] for line in qemu_img("snapshot", "-l", image).splitlines()[2:]] == ["5ca1ab1e-05"]
+        run("qemu-img", "check", "-q", image)
+        assert place.left() == []
+        shutil.rmtree(f"{image}.growdisk", ignore_errors=True)
+
+
+def test_a_play_that_died_is_taken_back(place: Place) -> None:
+    playbook = place.playbook(PLAY.format(how_far="play"))
+    for record in (3, 5, 8):
+        image, original = place.disk(), place.disk("original")
+        assert die_at(place, record, playbook, before=True) == 5
+        ended = place.run(playbook, "--undo")
+        assert (ended.code, ended.json()["hosts"][0]["result"]) == (0, "restored"), ended
+        assert qemu_img("compare", image, original)
+        assert virtual_size(image) == 128 * MiB and qemu_img("snapshot", "-l", image).strip() == ""
+        assert place.left() == []
+        shutil.rmtree(f"{image}.growdisk", ignore_errors=True)
+
+
+def test_a_play_that_is_killed_within_a_task_is_gone_on_with(place: Place) -> None:
+    image = place.disk()
+    playbook = place.playbook(
+        "- hosts: guest.qcow2\n  tasks:\n"
+        "    - growdisk.disk.resize_image: {image: '{{ image }}', size: +1M}\n      loop: '{{ range(40) | list }}'\n"
+    )
+    process = place.start("run", playbook, "--json")
+    journals = place.folder / "state/growdisk/plays"
+
+    def begun() -> bool:
+        found = list(journals.rglob("*.jsonl"))
+        return bool(found) and sum(r.event is Event.APPLYING for r in read_journal(found[0])) > 10
+
+    wait_until(begun, "ten of the forty have begun")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    claimed = place.run(playbook)
+    assert claimed.code == 3
+    ended = place.run(playbook, "--resume")
+    assert (ended.code, virtual_size(image)) == (0, 168 * MiB), ended
+    run("qemu-img", "check", "-q", image)
+
+
+def test_two_plays_on_one_image_at_once_are_refused(place: Place) -> None:
+    place.disk()
+    slow = place.playbook(
+        "- hosts: guest.qcow2\n  tasks:\n"
+        "    - growdisk.disk.resize_image: {image: '{{ image }}', size: +1M}\n      loop: '{{ range(200) | list }}'\n"
+    )
+    process = place.start("run", slow)
+    wait_until(lambda: any((place.folder / "state/growdisk/plays").rglob("*.jsonl")), "the first has begun")
+    other = place.playbook(
+        "- hosts: guest.qcow2\n  tasks:\n    - growdisk.disk.resize_image: {image: '{{ image }}', size: 4G}\n",
+        "other.yml",
+    )
+    ended = place.run(other)
+    assert (ended.code, "is being worked on" in ended.json()["error"]["what"]) == (3, True)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert place.run(other).code == 0
+
+
+def test_what_has_changed_meanwhile_is_not_gone_on_with(place: Place) -> None:
+    place.disk()
+    playbook = place.playbook(PLAY.format(how_far="task"))
+    assert die_at(place, 4, playbook, before=True) == 5
+    playbook.write_text(playbook.read_text() + "# a comment\n")
+    ended = place.run(playbook, "--resume")
+    assert (ended.code, "its text has been changed" in ended.json()["error"]["why"]) == (3, True)
+    assert place.run(playbook, "--undo").code == 0
+    nothing = place.run(playbook, "--resume")
+    assert (nothing.code, "no run of" in nothing.json()["error"]["what"]) == (3, True)
