@@ -6,6 +6,9 @@ fusermount3 calls auto_unmount works for root alone: it may not look into the fo
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -13,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from growdisk.backends.command import require, start
+from growdisk.backends.command import require, run, start
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import MAX_WRITE, FuseFolder
 from growdisk.errors import ToolFailed
@@ -33,17 +36,20 @@ rmdir -- "$3" && rm -rf -- "$4"
 exit $status
 """
 _PATIENCE = 20.0
+_PREFIX, _FOLDER, _ALIVE = "growdisk-", "disk", "alive"
 
 
 @contextmanager
 def mounted(devices: Mapping[str, BlockDevice]) -> Iterator[tuple[Path, FuseFolder]]:
     """The folder where `devices` are files until the block is left. ToolMissing; ToolFailed where it is not allowed."""
     tool = require(TOOL)
-    scratch = Path(tempfile.mkdtemp(prefix="growdisk-"))
-    place = scratch / "disk"
+    _sweep(tool)
+    scratch = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    place = scratch / _FOLDER
     place.mkdir()
     ours, theirs = socket.socketpair()
-    with ours, theirs:
+    with ours, theirs, (scratch / _ALIVE).open("w") as alive:
+        fcntl.flock(alive, fcntl.LOCK_EX)
         words: list[str | Path] = ["sh", "-c", _KEEPER, "growdisk-keeper", tool, _OPTIONS, place, scratch]
         end = theirs.fileno()
         keeper = start(words, pass_fds=(end,), env={"_FUSE_COMMFD": str(end)}, shown=[TOOL, "-o", _OPTIONS, place])
@@ -56,6 +62,24 @@ def mounted(devices: Mapping[str, BlockDevice]) -> Iterator[tuple[Path, FuseFold
                 folder.close()
         finally:
             keeper.communicate(timeout=_PATIENCE)
+
+
+def _sweep(tool: str) -> None:
+    """Where keeper and growdisk were killed together, the next one unmounts what nobody serves any more.
+
+    The folder itself is not touched to find out: whoever serves it may be stopped, and we would hang with it.
+    """
+    for place in _mounted_folders(Path("/proc/self/mounts").read_text()):
+        with contextlib.suppress(OSError), (place.parent / _ALIVE).open() as alive:
+            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            run([tool, "-u", "-z", "--", place], accept=None, timeout=_PATIENCE)
+            shutil.rmtree(place.parent, ignore_errors=True)
+
+
+def _mounted_folders(mounts: str) -> list[Path]:
+    rows = [line.split(" ")[:3] for line in mounts.splitlines()]
+    folders = [Path(place) for source, place, kind in rows if (source, kind) == ("growdisk", "fuse")]
+    return [place for place in folders if place.name == _FOLDER and place.parent.name.startswith(_PREFIX)]
 
 
 def _kernels_end(ours: socket.socket, keeper: subprocess.Popen[str]) -> int:

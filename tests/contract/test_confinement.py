@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +92,28 @@ def test_a_tool_that_hangs_is_ended_with_all_that_it_started(shown: Path) -> Non
 def test_a_tool_in_an_endless_loop_is_ended_by_its_own_work_and_not_by_the_clock(shown: Path) -> None:
     with pytest.raises(ToolTimedOut, match="without an end"):
         run_confined(["sh", "-c", "while :; do :; done"], shown, writable=True, work=1)
+
+
+def test_what_was_killed_with_its_keeper_is_unmounted_by_the_next_run(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from growdisk.block.raw import RawFile\n"
+        "from growdisk.backends.fuse_mount import mounted\n"
+        "with mounted({'disk': RawFile.create(Path(sys.argv[1]) / 'x', 4096)}) as (place, _):\n"
+        "    print(place, flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    place = process.stdout.readline().strip()
+    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)
+    process.kill()
+    process.communicate()
+    assert f" {place} " in Path("/proc/self/mounts").read_text()
+    device = RawFile.create(tmp_path / "disk.raw", MiB)
+    with mounted({"disk": device}):
+        assert f" {place} " not in Path("/proc/self/mounts").read_text()
+        assert not Path(place).parent.exists()
+    device.close()
 
 
 def _commands() -> Iterator[bytes]:
