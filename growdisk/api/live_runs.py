@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from growdisk.api.ending import error_of, how_far_back, outcome
-from growdisk.api.live_session import GuestNotRunning, LiveSession, Looked, context_of, lock_run, look
+from growdisk.api.live_session import GuestNotRunning, LiveSession, Looked, context_of, lock_run, look, thaw
 from growdisk.api.live_target import LiveRequest, Reached, reach, request_of
 from growdisk.api.result import Result, planned_steps, step_reports
 from growdisk.errors import GrowdiskError, Refused
@@ -110,6 +110,8 @@ def reopened(
         status = reached.machine.status()
         if status != "running":
             raise GuestNotRunning(reached.machine.name, status=status)
+        if plan.snapshots == "overlay":
+            thaw(reached)
         inside = Inside(reached.open_shell, stop)
         yield LiveSession(path, plan, reached, inside, directory, directory.journal(), observer, stop, keys)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable
@@ -164,6 +165,14 @@ def _at_rest(reached: Reached, deed: Callable[[], None]) -> None:
     finally:
         if frozen:
             agent.thaw()
+        agent.close()
+
+
+def thaw(reached: Reached) -> None:
+    """A growdisk that died while the guest's files were at rest has left them so."""
+    with contextlib.suppress(GuestUnreachable):
+        agent = reached.open_agent()
+        agent.thaw()
         agent.close()
 
 

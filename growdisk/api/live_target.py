@@ -14,7 +14,7 @@ from growdisk.planner.way import Way
 from growdisk.values import dataclass, replace
 
 if TYPE_CHECKING:
-    from growdisk.backends.agent import AgentShell
+    from growdisk.backends.agent import AgentCall, AgentShell
 
 _AGENT_CHANNEL = "org.qemu.guest_agent.0"
 
@@ -95,8 +95,11 @@ class Reached:
         return _open_shell(self)
 
     def open_agent(self) -> AgentShell:
-        """The guest's agent, whichever way inside was asked for. GuestUnreachable where there is none."""
-        return _open_agent(self)
+        """The guest's agent, whichever way inside was asked for, to freeze and thaw. GuestUnreachable where there is
+        none."""
+        from growdisk.backends.agent import AgentShell
+
+        return AgentShell(*_agent_channel(self))
 
     def way(self, device: str) -> Way:
         request = self.request
@@ -244,15 +247,22 @@ def _open_shell(reached: Reached) -> GuestShell:
         from growdisk.backends.ssh import SshShell
 
         return SshShell.open(request.ssh, request.ssh_config)
-    return _open_agent(reached)
+    from growdisk.backends.agent import AgentShell
+
+    call, close = _agent_channel(reached)
+    try:
+        return AgentShell.open(call, close)
+    except BaseException:
+        close()
+        raise
 
 
-def _open_agent(reached: Reached) -> AgentShell:
+def _agent_channel(reached: Reached) -> tuple[AgentCall, Callable[[], None]]:
     request = reached.request
-    from growdisk.backends.agent import AgentShell, AgentSocket
+    from growdisk.backends.agent import AgentSocket
 
     if reached.agent_by_libvirt is not None and request.agent is None:
-        return AgentShell.open(reached.agent_by_libvirt, lambda: None)
+        return reached.agent_by_libvirt, lambda: None
     socket = request.agent or _agent_socket(reached)
     if socket is None:
         raise GuestUnreachable(
@@ -260,11 +270,7 @@ def _open_agent(reached: Reached) -> AgentShell:
             hint="give --ssh root@GUEST, or start the guest with an agent channel (org.qemu.guest_agent.0)",
         )  # fmt: skip
     channel = AgentSocket.connect(socket)
-    try:
-        return AgentShell.open(channel.call, channel.close)
-    except BaseException:
-        channel.close()
-        raise
+    return channel.call, channel.close
 
 
 def _agent_socket(reached: Reached) -> Path | None:

@@ -24,8 +24,8 @@ from growdisk.values import dataclass
 AgentCall = Callable[[str, Mapping[str, object], float], object]
 """One command of the agent: its name, its arguments, seconds to wait. AgentError, OSError where it does not work."""
 
-_SYNC_SECONDS = 8.0
-_CALL_SECONDS = 20.0
+_SYNC_SECONDS = 20.0  # a guest under emulation on a busy host takes seconds for its first word
+_CALL_SECONDS = 60.0
 _MOST = 32 << 20  # bytes of one answer
 
 
@@ -90,15 +90,23 @@ class AgentShell:
             raise GuestLost(self.name, reason=str(error)) from error
 
     def freeze(self) -> bool:
-        """Bring the guest's file systems to rest, where it can. They must be thawed within seconds."""
-        return self._tried("guest-fsfreeze-freeze")
+        """Bring the guest's file systems to rest, where it can. They must be thawed within seconds.
+
+        An agent that does not answer in time may freeze them yet: then the thaw waits in its channel.
+        """
+        try:
+            self._call("guest-fsfreeze-freeze", {}, _CALL_SECONDS)
+        except AgentError:
+            return False
+        except OSError:
+            self.thaw()
+            return False
+        return True
 
     def thaw(self) -> bool:
-        return self._tried("guest-fsfreeze-thaw")
-
-    def _tried(self, command: str) -> bool:
+        """Harmless where nothing is frozen."""
         try:
-            self._call(command, {}, _CALL_SECONDS)
+            self._call("guest-fsfreeze-thaw", {}, _CALL_SECONDS)
         except (AgentError, OSError):
             return False
         return True

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from growdisk.backends.agent import AgentShell, AgentSocket
 from growdisk.units import GiB, MiB
 from tests.e2e.process import Answer, Host, wait_for
 from tests.guests.classic import DISK_SIZE, SWAP_SIZE
@@ -108,6 +110,17 @@ def test_overlays_survive_a_power_cut_and_are_thrown_away_or_kept_while_the_gues
         assert (back.code, back.result) == (0, "restored"), back
     with started(guest.image, woken=True) as again:
         assert_as_before(again)
+
+
+def test_a_guest_that_a_growdisk_left_frozen_is_thawed_by_resume(scsi_guest: LiveGuest, host: Host) -> None:
+    guest = scsi_guest
+    command = host.start("expand", "--qmp", guest.sockets.qmp, "+10G", "--snapshots", "overlay")
+    wait_for(command, guest.image, "verified", "resize-image")
+    command.kill()
+    with closing(AgentSocket.connect(guest.sockets.agent)) as channel:
+        assert AgentShell(channel.call, channel.close).freeze()
+    grown(host.growdisk("resume", guest.image))
+    assert sizes(guest)["sda1"] == NEW_SIZE - MiB
 
 
 def test_without_snapshots_a_run_is_taken_back_until_the_file_system_has_grown(
