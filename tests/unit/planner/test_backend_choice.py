@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from growdisk.units import MiB
+from growdisk.units import ByteRange, MiB
 from tests.conftest import DiskMaker
+from tests.e2e.process import need_direct
 from tests.guests.layouts import Layout
 from tests.guests.small import SmallDisk
-from tests.unit.cli.command import growdisk
+from tests.guests.swap import make_swap
+from tests.guests.tools import run
+from tests.unit.cli.command import growdisk, in_process
 
 
 @pytest.mark.parametrize("kind", ["xfs", "btrfs"])
@@ -18,3 +23,54 @@ def test_what_only_a_kernel_grows_is_for_libguestfs(small_disk: DiskMaker, kind:
     assert (planned.code, planned.json()["backend"]) == (0, "guestfs"), planned
     refused = growdisk("plan", "--json", "--backend", "direct", disk, "+1G")
     assert (refused.code, "grow-filesystem" in refused.json()["error"]["why"]) == (3, True), refused
+
+
+# --- what host tools would not do right, known before anything is written --------------------------
+
+FILES = {"etc/fstab": "/dev/sda1 / ext4 defaults 0 1\n/dev/sda2 none swap sw 0 0\n", "boot/initrd.img-6.1": "x" * 9000}
+MADE = {
+    "plain": ((), "direct", "own tools"),
+    "quota": (("-O", "quota"), "guestfs", "/etc/fstab in the guest is in a file system that keeps quota"),
+    "clusters": (("-O", "bigalloc"), "guestfs", "bigalloc"),
+    "small files in inodes": (("-O", "inline_data"), "guestfs", "inline_data"),
+    "scattered descriptors": (("-O", "meta_bg,^resize_inode"), "guestfs", "meta_bg"),
+}
+
+
+def disk_with(folder: Path, options: tuple[str, ...]) -> Path:
+    """MBR: sda1 ext4 made with `options`, sda2 swap behind it."""
+    image, tree = folder / "disk.raw", folder / "tree"
+    for name, text in FILES.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(text)
+    with image.open("wb") as file:
+        file.truncate(41 * MiB)
+    script = "label: dos\nstart=2048, size=65536, type=83\nstart=67584, size=14336, type=82\n"
+    run("sfdisk", "-q", "--no-reread", image, stdin=script)
+    place = f"root_owner=0:0,offset={MiB}"
+    run("mke2fs", "-q", "-F", "-t", "ext4", *options, "-d", tree, "-E", place, image, "32m")
+    make_swap(image, ByteRange(33 * MiB, 40 * MiB), uuid="5e1f0c1d-0000-4000-8000-0000000000aa")
+    return image
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_what_debugfs_or_resize2fs_would_not_do_right_is_for_libguestfs(tmp_path: Path, kind: str) -> None:
+    options, backend, reason = MADE[kind]
+    if backend == "direct":
+        need_direct()
+    plan = in_process("plan", disk_with(tmp_path, options), "+32M", "--json").json()
+    assert plan["backend"] == backend
+    assert reason in plan["backend_reason"]
+
+
+def test_a_guest_that_was_not_shut_down_cleanly_is_for_libguestfs(tmp_path: Path) -> None:
+    image = disk_with(tmp_path, ())
+    run("debugfs", "-w", "-R", "feature needs_recovery", f"{image}?offset={MiB}")
+    plan = in_process("plan", image, "+32M", "--json").json()
+    assert plan["backend"] == "guestfs"
+    assert "not shut down cleanly" in plan["backend_reason"]
+
+
+def test_who_asks_for_libguestfs_gets_it(tmp_path: Path) -> None:
+    plan = in_process("plan", disk_with(tmp_path, ()), "+32M", "--json", "--backend", "guestfs").json()
+    assert (plan["backend"], plan["backend_reason"]) == ("guestfs", "as asked")
