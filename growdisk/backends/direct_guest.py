@@ -56,9 +56,7 @@ class DirectGuest:
             raise ToolFailed(f"writing {path}", 1, f"it is {reason}", "use --backend guestfs")
         tree, inode = place
         old, new = _blocks(tree, inode.size), _blocks(tree, len(content))
-        if new > old:
-            self._take_blocks(tree, inode.number, old, new)
-        commands = []
+        commands = self._take_blocks(tree, inode.number, old, new) if new > old else []
         if tree.runs(inode) and new < (end := max(run.logical + run.length for run in tree.runs(inode))):
             commands.append(f"punch <{inode.number}> {new} {end - 1}")
         now = clock.now()
@@ -79,9 +77,9 @@ class DirectGuest:
         now, first, blocks = clock.now(), _blocks(tree, PAGE), _blocks(tree, size)
         # The header's blocks are to hold data; the rest is only taken, and reads as zeros.
         self._edit(tree, [f"write {_EMPTY_FILE} {name}"])
-        self._take_blocks(tree, self._file(path).inode.number, 0, first)
+        marks = self._take_blocks(tree, self._file(path).inode.number, 0, first)
         self._edit(tree, [
-            f"sif {path} mode {_SWAP_MODE}", f"sif {path} uid 0", f"sif {path} gid 0",
+            *marks, f"sif {path} mode {_SWAP_MODE}", f"sif {path} uid 0", f"sif {path} gid 0",
             f"sif {path} size {size}", f"fallocate {path} {first} {blocks - 1}",
             *(f"sif {path} {stamp} @{now}" for stamp in ("atime", "mtime", "ctime")),
             f"sif / mtime @{now}", f"sif / ctime @{now}",
@@ -97,15 +95,14 @@ class DirectGuest:
             raise ToolFailed(f"reading {path}", 1, "there is no such file in the guest")
         return place
 
-    def _take_blocks(self, tree: ExtTree, number: int, start: int, end: int) -> None:
-        """Blocks [start, end) for an inode, marked as written: they are, before anybody reads them."""
+    def _take_blocks(self, tree: ExtTree, number: int, start: int, end: int) -> list[str]:
+        """Blocks [start, end) for an inode. Returns what marks them as written: they are, before anybody reads them."""
         self._edit(tree, [f"fallocate <{number}> {start} {end - 1}"])
         fresh = [run for run in tree.runs(tree.inode(number)) if not run.written and run.logical >= start]
         marks = [
             (f"goto_block {run.logical}", f"replace_node {run.logical} {run.length} {run.physical}") for run in fresh
         ]
-        if marks:
-            self._edit(tree, [f"extent_open <{number}>", *(word for mark in marks for word in mark), "extent_close"])
+        return [f"extent_open <{number}>", *(word for mark in marks for word in mark), "extent_close"] if marks else []
 
     def _edit(self, tree: ExtTree, commands: list[str]) -> None:
         assert self._debugfs is not None, "opened to look only"
