@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from growdisk.backends.guest_answers import Answer, Outcome, parse_answer
+from growdisk.backends.guest_answers import Answer, Outcome, SavedSectors, parse_answer
 from growdisk.backends.guest_disk import GuestDisk, look_at
 from growdisk.backends.guest_plan import GuestPlan, Phase
 from growdisk.backends.guest_shell import GuestLost, GuestShell, GuestUnreachable
 from growdisk.backends.guest_volumes import GuestVolumes, volumes_of
+from growdisk.backends.json_values import encoded_lines
 from growdisk.backends.online import LiveDisk, Machine
 from growdisk.block.device import BlockDevice
+from growdisk.durable import replace_file
 from growdisk.filesystems.content import Content
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.steps import live_place
@@ -29,6 +31,7 @@ _PHASE_SECONDS = 1800.0  # update-initramfs under emulation takes minutes
 _QUICK_SECONDS = 60.0
 _PATIENCE = 300  # seconds for what was begun through a line that broke
 _RESTART_SECONDS = 600.0
+SAVED_TABLE = "saved-table.json"
 _BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 _RESTART = "(sleep 2; systemctl reboot || reboot) </dev/null >/dev/null 2>&1 &"
 
@@ -64,6 +67,14 @@ class Inside:
                 if time.monotonic() > deadline:
                     raise GuestDidNotReturn(error.way, seconds=seconds, reason=error.reason) from error
                 time.sleep(1)
+
+
+@dataclass(frozen=True)
+class SavedTable:
+    """The disk's sectors of 512 bytes as they were: `hex` of each piece belongs at its `sector`."""
+
+    run: str
+    sectors: tuple[SavedSectors, ...]
 
 
 @dataclass(frozen=True)
@@ -110,6 +121,12 @@ class LiveContext:
         if answer.status != 0:
             raise GuestLost(self.inside.shell.name, reason=f"{words.split()[0]}: {answer.last_words}")
         return answer.stdout.decode(errors="replace")
+
+    def keep_table(self, prepared: Answer) -> None:
+        """What prepare saved in the guest, beside the image as well: for the day when the guest does not start."""
+        if prepared.facts.saved:
+            folder = self.path.with_name(f"{self.path.name}.growdisk")
+            replace_file(folder / SAVED_TABLE, encoded_lines(SavedTable(self.guest.run, prepared.facts.saved)))
 
     def check(self) -> None:
         """Whether the guest can do it all: what prepare would refuse, before anything is touched. GuestRefused."""

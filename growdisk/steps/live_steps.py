@@ -95,7 +95,7 @@ class LiveRewrite:
         return Ready()
 
     def apply(self, context: LiveContext) -> Evidence:
-        context.run(Phase.PREPARE)
+        context.keep_table(context.run(Phase.PREPARE))
         context.run(Phase.REWRITE)
         return Evidence(self.describe())
 

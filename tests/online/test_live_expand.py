@@ -30,6 +30,8 @@ def test_the_running_guest_grows_without_a_restart_and_boots_clean_afterwards(
     answer = host.growdisk("expand", "--qmp", guest.sockets.qmp, "+10G")
     assert_grown(answer, guest)
     assert boot_id(guest) == first
+    saved = json.loads(guest.image.with_name("guest.qcow2.growdisk").joinpath("saved-table.json").read_text())
+    assert [piece["hex"][-4:] for piece in saved["sectors"]] == ["55aa"] * 2  # the MBR, and that of the extended one
     assert_nothing_lost(guest)
     assert host.growdisk("expand", guest.image, "--online", "agent").result == "nochange"
     guest.run("systemctl stop writer")

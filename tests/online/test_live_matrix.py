@@ -19,6 +19,8 @@ from tests.online.test_live_expand import NEW_SIZE, assert_as_before, assert_boo
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(2400)]
 
+LEFT = ["journal.jsonl", "plan.json", "saved-table.json"]
+
 
 def grown(answer: Answer) -> None:
     assert (answer.code, answer.result) == (0, "changed"), answer
@@ -79,7 +81,11 @@ def test_a_raw_image_grows_live(classic_copy: Path, tmp_path: Path, host: Host, 
         assert_nothing_lost(guest)
         guest.run("systemctl stop writer; sync")
         guest.power_off()
-    assert sorted(p.name for p in (tmp_path / "guest.raw.growdisk").iterdir()) == ["journal.jsonl", "plan.json"]
+    assert sorted(p.name for p in (tmp_path / "guest.raw.growdisk").iterdir()) == [
+        "journal.jsonl",
+        "plan.json",
+        "saved-table.json",
+    ]
     assert raw.stat().st_size == NEW_SIZE
 
 
@@ -93,7 +99,7 @@ def test_overlays_are_merged_while_a_writer_goes_on(scsi_guest: LiveGuest, host:
         assert machine.disks()[0].file == str(guest.image)
     assert_nothing_lost(guest)
     run_folder = guest.image.with_name("guest.qcow2.growdisk")
-    assert sorted(path.name for path in run_folder.iterdir()) == ["journal.jsonl", "plan.json"]
+    assert sorted(path.name for path in run_folder.iterdir()) == LEFT
 
 
 def test_overlays_survive_a_power_cut_and_are_thrown_away_or_kept_while_the_guest_is_off(
