@@ -22,7 +22,7 @@ from growdisk.qcow2.entries import (
 )
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header_rules import damaged
-from growdisk.qcow2.tables import progression
+from growdisk.qcow2.tables import equal_until, progression
 from growdisk.qcow2.writeback import Metadata
 
 _WORTH_COMPARING = 12  # entries; up to there a loop is faster than building what to compare with
@@ -57,6 +57,8 @@ class Mapping:
             stop = min(end, (l1_index + 1) * coverage)
             table = self._metadata.l2_table(l1_index)
             if table is None:
+                tables = equal_until(self._metadata.l1, l1_index, (end - 1) // coverage + 1)
+                stop = min(end, tables * coverage)
                 yield GuestRun(L2Kind.UNALLOCATED, start, stop, 0)
             else:
                 yield from self.table_runs(table, start, stop)

@@ -71,7 +71,9 @@ class SubclusterMapping(Mapping):
             kind, same = _kind(host, bitmap, number)
             length = ((~same >> number) & -(~same >> number)).bit_length() - 1  # of the run of set bits from `number`
             stop = min(end, base + (number + length << shift))
-            yield GuestRun(kind, start, stop, entry, host + (start & in_cluster) if kind is L2Kind.NORMAL else 0)
+            # What is not allocated in a cluster that is has its place there already.
+            keeps_place = host and kind in (L2Kind.NORMAL, L2Kind.UNALLOCATED)
+            yield GuestRun(kind, start, stop, entry, host + (start & in_cluster) if keeps_place else 0)
             start = stop
 
     def cluster_runs(self, start: int, end: int) -> Iterator[GuestRun]:
@@ -123,7 +125,6 @@ def _continues(run: GuestRun, other: GuestRun) -> bool:
     """Whether `other`, right behind `run`, is more of the same."""
     if run.kind is not other.kind or run.kind is L2Kind.COMPRESSED:
         return False
-    if run.kind is L2Kind.NORMAL:
-        same_flags = not (run.entry ^ other.entry) & ~OFFSET_MASK
-        return same_flags and other.host == run.host + run.end - run.start
-    return True
+    if run.kind is L2Kind.NORMAL and (run.entry ^ other.entry) & ~OFFSET_MASK:
+        return False
+    return other.host == (run.host + run.end - run.start if run.host else 0)

@@ -46,6 +46,18 @@ def progression(first: int, count: int, step: int) -> array[int]:
     return array("Q", lanes.to_bytes(8 * size, "little")[: 8 * count])
 
 
+def equal_until(values: array[int], index: int, limit: int) -> int:
+    """The end, at most `limit`, of the run of equal values at `index`: steps that double, then halve."""
+    value, end, step = values[index], index + 1, 1
+    while end < limit and values[end] == value:
+        piece = values[end : min(end + step, limit)]
+        if piece == array(values.typecode, [value]) * len(piece):
+            end, step = end + len(piece), step * 2
+        else:
+            step = max(step // 2, 1)
+    return end
+
+
 class TableCache:
     """The most recently used tables by key (a host offset or a block index), the changed ones among them.
 

@@ -17,7 +17,7 @@ from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.refcounts import Run
-from growdisk.qcow2.tables import dump_table, progression
+from growdisk.qcow2.tables import dump_table, equal_until, progression
 from growdisk.qcow2.writeback import Metadata
 from growdisk.values import dataclass, field
 
@@ -256,11 +256,11 @@ class RunSplitter:
                 yield index, index + 1
                 index += 1
             elif entry & OFFSET_MASK:
-                end = _equal_until(levelled, index)
+                end = equal_until(levelled, index, size)
                 yield index, end
                 index = end
             else:
-                index = _equal_until(table, index)
+                index = equal_until(table, index, size)
 
 
 def l2_offsets(l1: array[int]) -> Iterator[int]:
@@ -272,16 +272,3 @@ def l2_offsets(l1: array[int]) -> Iterator[int]:
 
 def without_copied(l1: array[int]) -> array[int]:
     return array("Q", [entry & ~(COPIED | L1_RESERVED) for entry in l1])
-
-
-def _equal_until(values: array[int], index: int) -> int:
-    """The end of the run of equal values at `index`: steps that double, then halve."""
-    value, size = values[index], len(values)
-    end, step = index + 1, 1
-    while end < size and values[end] == value:
-        piece = values[end : end + step]
-        if piece == array("Q", [value]) * len(piece):
-            end, step = end + len(piece), step * 2
-        else:
-            step = max(step // 2, 1)
-    return end

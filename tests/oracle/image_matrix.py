@@ -97,6 +97,23 @@ def _raw_data_file(folder: Path) -> Path:
     return path
 
 
+def _subclusters_over_subclusters(folder: Path) -> Path:
+    """Clusters that are in part the overlay's, the base's (which is shorter), and nobody's."""
+    base, top = _written("extended_l2=on")(folder), folder / "top.qcow2"
+    qemu_img("snapshot", "-c", "one", base)
+    qemu_io(base, "write -P 5 100k 3M")
+    options = ("-o", "extended_l2=on,cluster_size=32k", "-b", base.name, "-F", "qcow2")
+    qemu_img("create", "-q", "-f", "qcow2", *options, top, "20M")
+    qemu_io(top, "write -P 5 101k 3k", "write -z 200k 3k", "write -z 17M 1M", "write -P 6 18M 1k", "discard 8M 8k")
+    return top
+
+
+def _no_bytes(folder: Path) -> Path:
+    path = folder / "empty.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", path, "0")
+    return path
+
+
 def _encrypted(folder: Path) -> Path:
     path = folder / "luks.qcow2"
     qemu_img(
@@ -111,8 +128,8 @@ READABLE: dict[str, Callable[[Path], Path]] = {
     "chain": _chain, "snapshots and bitmaps": _snapshots, "leaky": _leaky, "sparse raw": _sparse_raw,
     "odd raw": _odd_raw, "raw with empty tail": _empty_tail_raw,
     "raw data file": _raw_data_file,
+    "extended L2": _written("extended_l2=on"), "extended L2, 16k": _written("extended_l2=on,cluster_size=16k"),
+    "extended L2, 2M": _written("extended_l2=on,cluster_size=2M,compression_type=zstd"),
+    "extended L2 chain": _subclusters_over_subclusters, "no bytes": _no_bytes,
 }  # fmt: skip
-DESCRIBABLE = READABLE | {
-    "extended L2": _written("extended_l2=on"),
-    "encrypted": _encrypted,
-}
+DESCRIBABLE = READABLE | {"encrypted": _encrypted}

@@ -63,8 +63,7 @@ def image_map(path: Path, image_format: ImageFormat | None = None) -> Iterator[M
             if last is not None:
                 yield last
             last = record
-        if last is not None:
-            yield last
+        yield last or MapRecord(0, 0, 0, False, False, False, None, path)  # a disk of no bytes is one record to QEMU
 
 
 def _records(device: BlockDevice, path: Path, depth: int, start: int, end: int) -> Iterator[MapRecord]:
@@ -72,7 +71,7 @@ def _records(device: BlockDevice, path: Path, depth: int, start: int, end: int) 
         preallocated = _has_preallocated_metadata(device)
         for run in device.runs(start, min(end, device.size) - start):
             if run.kind is L2Kind.UNALLOCATED:
-                yield from _below(device, depth, run.start, run.end)
+                yield from _below(device, depth, run)
             else:
                 yield from _run_records(device, run, depth, preallocated=preallocated)
     else:
@@ -80,15 +79,16 @@ def _records(device: BlockDevice, path: Path, depth: int, start: int, end: int) 
             yield MapRecord(first, last - first, depth, True, not is_data, is_data, first, path)
 
 
-def _below(image: Qcow2Image, depth: int, start: int, end: int) -> Iterator[MapRecord]:
+def _below(image: Qcow2Image, depth: int, run: GuestRun) -> Iterator[MapRecord]:
     """What an unallocated range is: the backing file's, and behind its end zeros that nobody has."""
-    backing = image.backing
+    backing, start, end = image.backing, run.start, run.end
     if backing is not None and start < (border := min(end, align_up(backing.size, _SECTOR))):
         path = backing.path if isinstance(backing, (Qcow2Image, RawFile)) else image.path
         yield from _records(backing, path, depth + 1, start, border)
         start = border
     if start < end:
-        yield MapRecord(start, end - start, depth, False, True, False, None, image.path)
+        offset = run.host + start - run.start if run.host and not image.header.crypt_method else None
+        yield MapRecord(start, end - start, depth, False, True, False, offset, image.path)
 
 
 def _run_records(image: Qcow2Image, run: GuestRun, depth: int, *, preallocated: bool) -> Iterator[MapRecord]:
