@@ -113,7 +113,7 @@ class _Writer:
         if step.before == step.after:
             return
         goal = self._goal
-        wishes: _Words = {"grow": list(map(_wish, goal.grow))} if goal.grow else {"partition": str(self._target())}
+        wishes: _Words = {"grow": self._sizes(step)} if goal.grow else {"partition": str(self._target())}
         for name, value in (("swap", goal.swap), ("move", list(goal.move)), ("delete", list(goal.delete))):
             if value and value != "drop":
                 wishes[name] = value
@@ -149,6 +149,12 @@ class _Writer:
                 own = {"system": step.system, "swap": step.policy.value, "swaps": gone}
                 return self._task("repair_guest", step, {**own, **inside})
         raise AssertionError(step)
+
+    def _sizes(self, step: RewritePartitions) -> list[str]:
+        """What shares come to: a share of what is left would be more with each run."""
+        parts = [choose_target(self._facts, wish.partition)[1] for wish in self._goal.grow]
+        grown = [new for part in parts if (new := step.after.by_number(part.number)) is not None]
+        return [f"sda{part.number}={part.size}b" for part in grown]
 
     def _target(self) -> int:
         """The partition that grows, or that the guest's own files are in."""
