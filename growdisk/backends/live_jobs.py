@@ -8,11 +8,13 @@ process finds: one that was left behind by a growdisk that died is waited for, n
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-from growdisk.backends.online import OUR_JOBS, LiveDisk, Machine
+from growdisk.backends.online import OUR_JOBS, CommandRefused, LiveDisk, Machine
 from growdisk.errors import OperationFailed
 from growdisk.values import dataclass
 
@@ -79,8 +81,11 @@ def put_overlay(machine: Machine, key: str, overlay: Path, node: str) -> None:
     )  # fmt: skip
 
 
-def merge_overlays(machine: Machine, key: str, base_node: str) -> None:
-    """Write everything from the overlays down to `base_node`, while the guest runs, and let it go on there."""
+def merge_overlays(machine: Machine, key: str, base_node: str, check: Callable[[], None] = lambda: None) -> None:
+    """Write everything from the overlays down to `base_node`, while the guest runs, and let it go on there.
+
+    When `check` raises, the job is cancelled: the guest stays on its overlays, and a later merge does it all again.
+    """
     job = f"{OUR_JOBS}merge"
     if not _find(machine, job):
         machine.monitor.execute(
@@ -90,7 +95,20 @@ def merge_overlays(machine: Machine, key: str, base_node: str) -> None:
         if found.status == "ready":
             machine.monitor.execute("job-complete", id=job)
         time.sleep(_FIRST_PAUSE)
+        try:
+            check()
+        except BaseException:
+            _cancel(machine, job)
+            raise
     _end(machine, found, "merge the overlays")
+
+
+def _cancel(machine: Machine, name: str) -> None:
+    """Once a job is about to switch over, it ends by itself; what there is to dismiss is the same."""
+    with contextlib.suppress(CommandRefused):
+        machine.monitor.execute("block-job-cancel", device=name, force=True)
+    if ended := _wait(machine, _find(machine, name)):
+        machine.monitor.execute("job-dismiss", id=ended.id)
 
 
 def mark(machine: Machine, name: str) -> None:

@@ -49,6 +49,10 @@ class Inside:
             self._shell = self._open()
         return self._shell
 
+    def check_stop(self) -> None:
+        """Interrupted, if somebody asked for the end of it."""
+        self._stop.check()
+
     def forget(self) -> None:
         """The next use opens a new one."""
         if self._shell is not None:

@@ -59,7 +59,7 @@ class LiveOverlays:
     def settle(self) -> None:
         left = self._present(self._steps)
         if left and not _same(self._context.disk.file, self._context.path):
-            merge_overlays(self._context.machine, self._context.key, self._base_node)
+            merge_overlays(self._context.machine, self._context.key, self._base_node, self._context.inside.check_stop)
         elif left and not is_marked(self._context.machine, self._mark):
             raise WrongImage(self._context.path, file=self._context.disk.file, expected=str(left[-1]))
         self.discard()

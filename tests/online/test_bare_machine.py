@@ -123,6 +123,30 @@ def test_overlays_are_merged_into_the_image_while_the_machine_runs(tmp_path: Pat
     assert told.count("read 65536/65536") == 3 and "failed" not in told, told
 
 
+class Stopped(Exception):
+    """Somebody had enough."""
+
+
+def test_a_merge_that_is_stopped_leaves_the_machine_on_its_overlay_and_can_be_done_again(tmp_path: Path) -> None:
+    with bare(tmp_path, "blk") as (guest, machine):
+        disk, overlay = machine.disks()[0], tmp_path / "overlay.qcow2"
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-b", disk.file, "-F", "qcow2", overlay)
+        put_overlay(machine, disk.key, overlay, "layer")
+        machine.monitor.execute("human-monitor-command", command_line='qemu-io disk "write -P 0x11 0 32M"')
+
+        def stop() -> None:
+            raise Stopped
+
+        with pytest.raises(Stopped):
+            merge_overlays(machine, disk.key, disk.node, stop)
+        assert (machine.disk(disk.key).file, machine.busy(), machine.status()) == (str(overlay), "", "running")
+        assert machine.ask("query-jobs", tuple[dict[str, object], ...]) == ()
+        merge_overlays(machine, disk.key, disk.node)
+        assert machine.disk(disk.key).file == str(guest.image)
+    told = run("qemu-io", "-f", "qcow2", "-c", "read -P 0x11 0 32M", guest.image)
+    assert "failed" not in told
+
+
 def test_a_running_disk_is_never_made_smaller(tmp_path: Path) -> None:
     with bare(tmp_path) as (_, machine), pytest.raises(UnexpectedAnswer):
         machine.resize(machine.disks()[0].key, 32 * MiB)
