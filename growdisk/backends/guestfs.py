@@ -141,8 +141,8 @@ class Appliance:
         """The guest's own files, with `root` as / and /boot where its fstab has one. Unmounted and synced after."""
         guest = MountedEditor(self._shell)
         self._synced &= not writable
-        guest.mount(root, writable=writable)
         try:
+            guest.mount(root, writable=writable)
             yield guest
         finally:
             with guest_call("umount"):

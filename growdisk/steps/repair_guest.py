@@ -11,6 +11,7 @@ from growdisk.backends.backend import Backend
 from growdisk.backends.direct_guest import guest_at_rest
 from growdisk.backends.guest_repair.repair import Change, GuestFiles, left_to_repair, repair_guest
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
+from growdisk.errors import ToolFailed
 from growdisk.filesystems.ext_tree import Unknown
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken
@@ -48,19 +49,19 @@ class RepairGuest:
     def apply(self, context: RunContext) -> Evidence:
         changes: dict[str, Change] = {}
         with _at_work(context) as backend:
-            systems = self._systems(backend)
+            systems, unread = self._systems(backend)
             for device in systems:
                 with backend.mounted_guest(device, writable=True) as guest:
                     found = [change for part, policy in self.fates() for change in repair_guest(guest, part, policy)]
                 changes |= {change.path: change for change in found}
-        return Evidence(_told(list(changes.values()), found=bool(systems)))
+        return Evidence(_told(list(changes.values()), unread, found=bool(systems)))
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         """The repaired files are read again, by our own reader where it can: nothing may be left to repair."""
         if self._is_seen_to_be_repaired(context):
             return
         with _at_work(context) as backend:
-            for device in self._systems(backend):
+            for device in self._systems(backend)[0]:
                 with backend.mounted_guest(device, writable=False) as guest:
                     self._expect_none_left(guest)
 
@@ -80,11 +81,12 @@ class RepairGuest:
             for change in left_to_repair(guest, part, policy):
                 raise PromiseBroken(self.name, found=f"stale lines in {change.path}", expected="a guest without them")
 
-    def _systems(self, backend: Backend) -> list[str]:
-        """Where a guest is: the first is believed where there is no other; else whatever has an fstab."""
+    def _systems(self, backend: Backend) -> tuple[list[str], list[str]]:
+        """Where a guest is (the first where there is no other, else whatever has an fstab), and what cannot be read."""
         if not self.others:
-            return [self.system]
-        return [device for device in (self.system, *self.others) if _has_guest(backend, device)]
+            return [self.system], []
+        found = {device: _has_guest(backend, device) for device in (self.system, *self.others)}
+        return [device for device, has in found.items() if has], [d for d, has in found.items() if has is None]
 
     def fates(self) -> list[tuple[SwapIdentity, SwapPolicy]]:
         swaps = [(swap, SwapPolicy.DROP if number else self.policy) for number, swap in enumerate(self.swaps)]
@@ -97,13 +99,17 @@ def _at_work(context: RunContext) -> Iterator[Backend]:
         yield backend
 
 
-def _has_guest(backend: Backend, device: str) -> bool:
-    with backend.mounted_guest(device, writable=False) as guest:
-        return guest.exists(_FSTAB)
+def _has_guest(backend: Backend, device: str) -> bool | None:
+    """None where it cannot be mounted, which is no reason to fail: it may need other disks, or a newer kernel."""
+    try:
+        with backend.mounted_guest(device, writable=False) as guest:
+            return guest.exists(_FSTAB)
+    except ToolFailed:
+        return None
 
 
-def _told(changes: list[Change], *, found: bool) -> str:
-    if not found:
-        return "no guest was found: no file system that can be read here has an /etc/fstab"
+def _told(changes: list[Change], unread: list[str], *, found: bool) -> str:
     mended = ", ".join(change.path for change in changes if change.mended) or "nothing in the guest names it"
-    return "; ".join([mended, *(f"{change.path} was {change.what}" for change in changes if not change.mended)])
+    words = [mended if found else "no guest was found: no file system that can be read here has an /etc/fstab"]
+    words += [f"{change.path} was {change.what}" for change in changes if not change.mended]
+    return "; ".join([*words, *(f"{device.removeprefix('/dev/')} could not be looked into" for device in unread)])
