@@ -52,7 +52,7 @@ RAW = SmallDisk(size=128 * MiB, swap_size=16 * MiB, image_format="raw")
 BARE = SmallDisk(layout=Layout.NO_TABLE, size=64 * MiB)
 CASES = {
     "classic-hand-recipe": Case(
-        {"one.qcow2": SMALL, "two.raw": RAW}, {"size": "1G"},
+        {"one.qcow2": SMALL}, {"size": "1G"},
         ("resize_image", "rewrite_partitions", "grow_filesystem", "repair_guest"), foreseen=1,
     ),
     "expand-root": Case({"one.qcow2": SMALL, "two.raw": RAW}, {"size": "1G"}, ("expand",)),
@@ -84,9 +84,8 @@ def test_a_shipped_playbook_ends_the_same_under_both(ansible: Ansible, tmp_path:
 
     planned, foreseen = ours.play(playbook, "--check", "--diff"), theirs.play(playbook, "--check", "--diff")
     assert differences(planned[: case.foreseen], foreseen[: case.foreseen]) == []
-    assert planned[0]["state"] == "changed"
-    if short(planned[0]) != "convert":
-        assert "image: " in str(planned[0]["diff"])
+    first = next(task for task in planned if task["state"] == "changed")
+    assert short(first) == case.changed[0] and ("image: " in str(first["diff"]) or short(first) == "convert")
     assert {path: path.read_bytes() for side in (ours, theirs) for path in side.images()} == before
 
     done = ours.play(playbook, "--diff")
