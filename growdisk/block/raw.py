@@ -47,10 +47,17 @@ class RawFile:
                 raise ImageNotReadable(path, reason="it is neither a regular file nor a block device")
             if lock:
                 lock_image(fd, path, writing=writable)
-            return cls(fd, path, writable=writable)
+            return cls._sized(fd, path, writable=writable)
         except BaseException:
             os.close(fd)
             raise
+
+    @classmethod
+    def _sized(cls, fd: int, path: Path, *, writable: bool) -> RawFile:
+        try:
+            return cls(fd, path, writable=writable)
+        except OSError as error:  # some files of /proc
+            raise ImageNotReadable(path, reason="it does not tell its size") from error
 
     @classmethod
     def create(cls, path: Path, size: int = 0, *, lock: bool = True) -> RawFile:

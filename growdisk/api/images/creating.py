@@ -76,6 +76,8 @@ def create_raw(path: Path, size: int, preallocation: Preallocation) -> None:
 def create_overlay(base: Path, path: Path, base_format: ImageFormat | None = None) -> int:
     """An empty image on top of `base`, of its size. The name in it leads from its own directory to the base."""
     name = str(base) if base.is_absolute() else os.path.relpath(base, path.absolute().parent)
+    if ":" in name.partition("/")[0]:
+        name = f"./{name}"  # else it would be a protocol
     return create_qcow2(path, None, CreateOptions(), name, base_format)
 
 

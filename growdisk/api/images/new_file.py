@@ -17,6 +17,8 @@ from growdisk.block.raw import RawFile
 from growdisk.durable import sync_directory
 from growdisk.errors import DestinationExists, ImageError
 
+_NAME_BYTES = 240  # of 255 that a name may have
+
 
 class NewFile:
     """A context manager: make the file at `temporary`, then `publish()` it, or `replace()` what is at its path.
@@ -27,7 +29,7 @@ class NewFile:
     def __init__(self, path: Path, *, replacing: bool = False) -> None:
         self.path, self._replacing = path, replacing
         self.is_device = path.is_block_device()
-        self.temporary = path if self.is_device else path.with_name(f".{path.name}.growdisk-new")
+        self.temporary = path if self.is_device or not path.name else path.with_name(_temporary_name(path.name))
 
     def __enter__(self) -> NewFile:
         if self.is_device:
@@ -75,6 +77,11 @@ class NewFile:
         _sync(self.temporary)
         self.temporary.replace(self.path)
         sync_directory(self.path.absolute().parent)
+
+
+def _temporary_name(name: str) -> str:
+    """A name beside the final one, which may be as long as names can be."""
+    return f".{os.fsdecode(os.fsencode(name)[:_NAME_BYTES])}.growdisk-new"
 
 
 def _sync(path: Path) -> None:

@@ -1,0 +1,64 @@
+"""Names as users have them: long, strange, of folders, of files that are none; and disks of odd sizes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.oracle.qemu import qemu_img
+from tests.oracle.test_image_verbs import image, info
+
+NAMES = ("n" * 255, "ü" * 127, "two words 'and' \"quotes\"", "line\nbreak", os.fsdecode(b"\xff\xfe"), "json:{}.qcow2",
+         "-rf.qcow2", "a,b=c", "%s$(x)")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+def test_any_name_that_a_file_may_have_is_made_changed_and_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / name  # to qemu-img json: and - at the beginning mean something else
+    assert image("create", "--", name, "1M") == 0
+    assert image("snapshot", "create", "--", name, "one") == 0
+    assert image("compact", "--", name) == 0
+    assert image("resize", "--", name, "2M") == 0
+    assert image("overlay", "--", name, "overlay") == 0
+    assert {path.name for path in tmp_path.iterdir()} == {name, "overlay"}
+    assert info(place)["virtual-size"] == 2 << 20
+    qemu_img("check", place)
+    assert image("convert", "--", "overlay", "flat.raw") == 0
+    assert Path("flat.raw").stat().st_size == 2 << 20
+
+
+@pytest.mark.parametrize("place", (".", "/", "", "folder", "folder/"))
+@pytest.mark.parametrize(
+    "verb", ("create {} 1M", "convert there.raw {}", "overlay there.raw {}", "info {}", "compact {}")
+)
+def test_what_is_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, place: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("there.raw").write_bytes(b"x" * 4096)
+    assert image(*(word.replace("{}", place) for word in verb.split())) == 3
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", "there.raw"}
+
+
+@pytest.mark.parametrize("place", ("/proc/self/mem", "/dev/null", "/dev/zero"))
+def test_a_file_without_a_size_is_refused(place: str) -> None:
+    assert image("info", place) == 3
+
+
+@pytest.mark.parametrize("size", (513, 70_001, 1_000_001))
+def test_a_raw_disk_of_an_odd_size_goes_everywhere(tmp_path: Path, size: int) -> None:
+    raw, qcow2, packed, overlay = (tmp_path / name for name in ("odd.raw", "plain.qcow2", "packed.qcow2", "over.qcow2"))
+    raw.write_bytes(os.urandom(size))
+    assert image("convert", raw, qcow2) == 0
+    assert image("convert", "-c", raw, packed) == 0
+    assert image("overlay", raw, overlay) == 0
+    for made in (qcow2, packed, overlay):
+        qemu_img("compare", raw, made)
+        assert info(made)["virtual-size"] == -(-size // 512) * 512
+    assert image("write", overlay, "0", raw) == 0
+    assert image("commit", overlay) == 0
+    qemu_img("compare", raw, qcow2)
