@@ -68,7 +68,7 @@ class MovingTable:
 
         self._headings = headings
         self._console = Console(stderr=True, no_color=plain or None)
-        self._live = Live(console=self._console, auto_refresh=False)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)  # the summary says it again
 
     def __enter__(self) -> MovingTable:
         self._live.start()

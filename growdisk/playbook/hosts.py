@@ -39,7 +39,7 @@ def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
     for written in play.hosts:
         pattern = scope.filled_in(written, play.place)
         for each in pattern if isinstance(pattern, list) else [pattern]:
-            _add(str(each), found, inventory, play.place)
+            _add(str(each), found, inventory, scope, play.place)
     return [host for host in found.values() if _within(host, request.limit)]
 
 
@@ -50,10 +50,12 @@ def refuse_empty_limit(request: Request, hosts: Sequence[Host]) -> None:
         )
 
 
-def _add(pattern: str, found: dict[str, Host], inventory: Inventory, place: Place) -> None:
+def _add(pattern: str, found: dict[str, Host], inventory: Inventory, scope: Scope, place: Place) -> None:
     if pattern.startswith(_DOMAIN):
-        name = pattern.removeprefix(_DOMAIN)
-        found.setdefault(pattern, Host(pattern, {"domain": name}))
+        found.setdefault(pattern, Host(pattern, _machine(pattern.removeprefix(_DOMAIN), scope, place)))
+    elif _is_path(pattern, inventory) and "," in pattern and not Path(pattern).exists():
+        for word in filter(None, (word.strip() for word in pattern.split(","))):
+            _add(word, found, inventory, scope, place)
     elif _is_path(pattern, inventory):
         for path in _images(pattern, place):
             found.setdefault(path, Host(path, {"image": path}))
@@ -61,6 +63,19 @@ def _add(pattern: str, found: dict[str, Host], inventory: Inventory, place: Plac
         for name in _chosen(pattern, inventory, place):
             known = inventory.hosts.get(name, {})
             found.setdefault(name, Host(name, known, tuple(inventory.groups_of(name)) if known else ()))
+
+
+def _machine(name: str, scope: Scope, place: Place) -> dict[str, object]:
+    """Its variables: the name that libvirt knows it by, and its image where it has one disk."""
+    from growdisk import api
+    from growdisk.api.live_target import DiskNotSaid, LiveRequest
+
+    uri = str(scope.filled_in("{{ connect }}", place)) if "connect" in scope else None
+    disk = str(scope.filled_in("{{ disk }}", place)) if "disk" in scope else ""
+    try:
+        return {"domain": name, "image": str(api.image_of(LiveRequest(domain=name, uri=uri, disk=disk)))}
+    except DiskNotSaid:
+        return {"domain": name}
 
 
 def _is_path(pattern: str, inventory: Inventory) -> bool:

@@ -138,7 +138,7 @@ BAD: dict[str, tuple[Document, int]] = {
     "never shrinks a disk": (task("expand", size="64M"), 3),
     "no partition 7": (task("expand", partition=7), 3),
     "sector_size: 512 or 4096": (task("expand", sector_size=1000), 2),
-    "partition 9": (task("rewrite_partitions", delete=[9]), 3),
+    "partition 9": (task("rewrite_partitions", partition=9), 3),
     "no snapshot 'none'": (task("snapshot", name="none", state="applied"), 3),
     "there is a sda1": (task("assert", absent=[1]), 3),
     "cannot open": (task("expand", image="/nowhere/guest.qcow2"), 3),
