@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from growdisk.backends.guest_answers import Answer, Outcome, SavedSectors, parse_answer
+from growdisk.backends.command import COMMAND_LOG
+from growdisk.backends.guest_answers import Answer, Outcome, SavedSectors, clean, parse_answer
 from growdisk.backends.guest_disk import GuestDisk, look_at
 from growdisk.backends.guest_plan import GuestPlan, Phase
 from growdisk.backends.guest_shell import GuestLost, GuestShell, GuestUnreachable
@@ -144,6 +145,8 @@ class LiveContext:
         scripts = render(self.guest)
         text = "; ".join((*self._settings(phase, up_to), *settings)) + f"\n{scripts[phase.file_name]}"
         done = self.inside.shell.run(text, _PHASE_SECONDS)
+        for line in done.stderr.splitlines():
+            COMMAND_LOG.debug("# the guest says: %s", clean(line))
         answer = parse_answer(phase, self.guest.run, done.stdout)
         match answer.result:
             case Outcome.REFUSED:
