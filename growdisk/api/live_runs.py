@@ -148,6 +148,13 @@ def _in_our_words(session: LiveSession, error: GrowdiskError | None) -> Growdisk
     return error
 
 
+def refuse_closed(session: LiveSession) -> None:
+    """After a restart of the guest its containers may be closed, and only the user has the passphrase. GuestRefused."""
+    state, guest = session.engine.state, session.context.guest
+    if guest.layers and not (state.settling or state.keeping or state.going_back):
+        session.context.check()
+
+
 def refuse_forward_without_guest(path: Path, state: RunState) -> None:
     """GuestIsOff, unless all that is left to do is done to the image alone."""
     if not (state.settling or state.keeping or state.going_back):
