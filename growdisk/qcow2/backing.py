@@ -36,6 +36,11 @@ def backing_path(image: Path, name: str, what: str = "backing file") -> Path:
     return image.parent / name
 
 
+def as_local(name: str) -> str:
+    """A file's name so written that QEMU does not take its beginning for a protocol."""
+    return f"./{name}" if ":" in name.partition("/")[0] else name
+
+
 def open_backing(image: Path, header: Header, above: tuple[Path, ...], open_qcow2: OpenQcow2) -> BlockDevice | None:
     """The opened backing file of an image, or None if it has none. `above`: the real paths of the layers on top."""
     if header.backing_file is None:

@@ -34,7 +34,7 @@ def create(
     size: int,
     options: CreateOptions = _PLAIN,
     *,
-    backing: Path | None = None,
+    backing: Path | str | None = None,
     backing_format: str | None = None,
     key: bytes | None = None,
     key_seconds: float = 2.0,
@@ -92,7 +92,7 @@ def _preallocate(file: RawFile, path: Path, header: Header, options: CreateOptio
 
 
 def _plan(
-    path: Path, size: int, options: CreateOptions, backing: Path | None, backing_format: str | None, luks: bytes
+    path: Path, size: int, options: CreateOptions, backing: Path | str | None, backing_format: str | None, luks: bytes
 ) -> Header:
     """The header of the image to be. ImageUnsupported for what the format does not allow."""
     problem = options.problem(size, backed=backing is not None, encrypted=bool(luks))

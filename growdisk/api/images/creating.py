@@ -15,7 +15,7 @@ from growdisk.api.images.opening import open_device, told_no_creation
 from growdisk.api.images.resizing import extend_raw, refuse_raw_preallocation
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, UsageError
-from growdisk.qcow2.backing import backing_path
+from growdisk.qcow2.backing import as_local, backing_path
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.probe import ImageFormat
@@ -49,7 +49,7 @@ def create_qcow2(
     with told_no_creation(path), NewFile(path) as new:
         create(
             new.temporary, size, options,
-            backing=Path(backing) if backing is not None else None, backing_format=backing_format,
+            backing=backing, backing_format=backing_format,
             key=key,
         )  # fmt: skip
         new.publish()
@@ -75,9 +75,7 @@ def create_raw(path: Path, size: int, preallocation: Preallocation) -> None:
 
 def create_overlay(base: Path, path: Path, base_format: ImageFormat | None = None) -> int:
     """An empty image on top of `base`, of its size. The name in it leads from its own directory to the base."""
-    name = str(base) if base.is_absolute() else os.path.relpath(base, path.absolute().parent)
-    if ":" in name.partition("/")[0]:
-        name = f"./{name}"  # else it would be a protocol
+    name = str(base) if base.is_absolute() else as_local(os.path.relpath(base, path.absolute().parent))
     return create_qcow2(path, None, CreateOptions(), name, base_format)
 
 
