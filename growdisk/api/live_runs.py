@@ -149,10 +149,14 @@ def _in_our_words(session: LiveSession, error: GrowdiskError | None) -> Growdisk
 
 
 def refuse_closed(session: LiveSession) -> None:
-    """After a restart of the guest its containers may be closed, and only the user has the passphrase. GuestRefused."""
-    state, guest = session.engine.state, session.context.guest
-    if guest.layers and not (state.settling or state.keeping or state.going_back):
-        session.context.check()
+    """What does not let us in now, a user can open: that is no reason to take the run back. GuestUnreachable; and
+    GuestRefused, where containers are closed since the guest has restarted."""
+    state, context = session.engine.state, session.context
+    if state.settling or state.keeping or state.going_back:
+        return
+    context.ask("true")
+    if context.guest.layers:
+        context.check()
 
 
 def refuse_forward_without_guest(path: Path, state: RunState) -> None:
