@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -35,7 +36,7 @@ class BadOption(UsageError):
 
 
 class Options:
-    """All options of a task; those that were not given have their default. Paths have `~` filled in."""
+    """All options of a task; those that were not given have their default. Paths have `~` and `$HOME` filled in."""
 
     def __init__(self, task: str, values: Mapping[str, object]) -> None:
         self.task, self._values = task, values
@@ -128,12 +129,20 @@ def check_option(spec: TaskSpec, name: str, value: object) -> None:
 
 
 def _checked(spec: TaskSpec, option: OptionSpec, value: object) -> object:
-    found = _converted(spec, option, option.type, value)
+    found = _converted(spec, option, option.type, _choice_again(option, value))
     if option.choices and found not in option.choices:
         near = nearest(str(found), option.choices)
         hint = f"write {near}" if near else f"choose one of {', '.join(option.choices)}"
         raise BadOption(f"{option.name} cannot be '{found}'", hint=hint, task=spec.qualified)
     return found
+
+
+def _choice_again(option: OptionSpec, value: object) -> object:
+    """YAML takes `off` for false; where one choice alone means that, it was meant (as Ansible has it, too)."""
+    if not isinstance(value, bool):
+        return value
+    meant = [choice for choice in option.choices if truth_of(choice) is value]
+    return meant[0] if len(meant) == 1 else value
 
 
 def _converted(spec: TaskSpec, option: OptionSpec, kind: OptionType, value: object) -> object:
@@ -147,7 +156,7 @@ def _converted(spec: TaskSpec, option: OptionSpec, kind: OptionType, value: obje
         case "int", str() if value.strip().isdecimal():
             return int(value)
         case "path", str() | Path() if str(value):
-            return Path(value).expanduser()
+            return Path(os.path.expandvars(value)).expanduser()
         case "list", _:
             return [_converted(spec, option, option.elements or "str", item) for item in _listed(value)]
         case "dict", Mapping():

@@ -71,3 +71,18 @@ def test_an_image_is_not_converted_onto_itself(small_disk: DiskMaker) -> None:
 def test_what_a_disk_has_is_not_a_size_to_grow_by(small_disk: DiskMaker, option: str) -> None:
     outcome = perform("assert", {"image": str(small_disk(disk=SMALL)), option: "+1G"})
     assert outcome.error is not None and outcome.error.exit_code == 2 and f"{option}: 1G" in outcome.message
+
+
+def test_off_is_a_word_where_it_is_a_choice_though_yaml_takes_it_for_false(small_disk: DiskMaker) -> None:
+    image = small_disk(disk=SMALL)
+    assert did(grow(image, size="1G", preallocation=False, check=True)) == "changed"
+    assert grow(image, size="1G", preallocation=True, check=True).failed
+    assert grow(image, size="1G", swap=False, check=True).failed
+
+
+def test_a_path_may_begin_with_a_variable_of_the_environment(
+    small_disk: DiskMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = small_disk(disk=SMALL)
+    monkeypatch.setenv("IMAGES", str(image.parent))
+    assert did(perform("show", {"image": f"$IMAGES/{image.name}"})) == "ok"
