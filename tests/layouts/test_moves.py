@@ -166,7 +166,7 @@ def test_a_table_and_a_move_that_die_at_any_write_are_finished_or_undone(
     grown = tmp_path / f"grown.{kind}"
     run("cp", "--sparse=always", image, grown)
     undone = finished = 0
-    for change in range(12, 1000, 7 if goal.move else 3):
+    for change in range(12, 1000, 7):
         plan = reset()
         if not run_dying(lambda plan=plan: begin(plan), change):
             break
