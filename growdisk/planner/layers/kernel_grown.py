@@ -9,9 +9,11 @@ from growdisk.filesystems.content import BtrfsContent, XfsContent
 from growdisk.filesystems.xfs import group_count, grown_xfs
 from growdisk.planner.layers.file_systems import cannot_grow, grown
 from growdisk.planner.layers.inside import Inside, Room
+from growdisk.units import MiB, format_size
 
 _MANY_GROUPS = 64  # mkfs makes 4 on a disk, 32 on an array; with hundreds, XFS searches long for space
 _EXPLOSION = 4
+_LEAST_BTRFS = 256 * MiB  # Linux fs/btrfs/ioctl.c, btrfs_ioctl_resize
 
 
 def grow_xfs(room: Room) -> Inside:
@@ -37,4 +39,10 @@ def grow_btrfs(room: Room) -> Inside:
             room, f"its btrfs lies on {content.devices} devices, of which this is one",
             "grow it from inside the guest: btrfs filesystem resize DEVICE-ID:max PATH",
         )  # fmt: skip
-    return grown(room, content, grown_btrfs(content, room.size), mountable=True)
+    wanted = grown_btrfs(content, room.size)
+    if (content.size or 0) < wanted < _LEAST_BTRFS:
+        raise cannot_grow(
+            room, f"the kernel resizes no btrfs to less than {format_size(_LEAST_BTRFS)}, and it would have "
+            f"{format_size(wanted)}", f"grow it to at least {format_size(_LEAST_BTRFS)}",
+        )  # fmt: skip
+    return grown(room, content, wanted, mountable=True)
