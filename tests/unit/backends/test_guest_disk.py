@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from growdisk.backends.guest_disk import GuestDisk, SeenPartition
 from growdisk.backends.guest_shell import GuestAnswer, GuestLost
-from growdisk.backends.guest_volumes import GuestVolumes, MappedDevice, volumes_of
+from growdisk.backends.guest_volumes import GuestVolumes, MappedDevice, look_in_guest, volumes_of
+from growdisk.filesystems.content import XfsContent
 from growdisk.units import KiB, MiB
+from tests.guests.tools import ToolFailed, run
 
 
 class ThisMachine:
@@ -76,3 +80,42 @@ def test_mapped_devices_are_known_by_what_the_kernel_calls_them() -> None:
 
 def test_this_machine_can_be_asked() -> None:
     assert isinstance(volumes_of(ThisMachine()), GuestVolumes)
+
+
+@pytest.fixture
+def mounted_xfs(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """An XFS on a loop device, mounted at a place whose name is a trap; then grown, as a running guest's is."""
+    image, place = tmp_path / "xfs", tmp_path / 'a $(touch pwned) \\040 "b"'
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(320 * MiB)
+    run("mkfs.xfs", "-q", image)
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts")
+    try:
+        loop = run("losetup", "--find", "--show", image).strip()
+    except ToolFailed as error:
+        pytest.skip(f"no loop devices here: {error}")
+    try:
+        run("mount", loop, place)
+        try:
+            yield loop, image
+        finally:
+            run("umount", place)
+    finally:
+        run("losetup", "--detach", loop)
+
+
+def test_a_mounted_xfs_is_asked_for_its_size_which_its_device_tells_late(mounted_xfs: tuple[str, Path]) -> None:
+    loop, image = mounted_xfs
+    shell = ThisMachine()
+    volumes = GuestVolumes(shell, ())
+    before = look_in_guest(GuestDisk(shell, loop, 320 * MiB, ()), loop, volumes)
+    assert isinstance(before, XfsContent) and before.size == 320 * MiB
+    os.truncate(image, 640 * MiB)
+    run("losetup", "--set-capacity", loop)
+    run("xfs_growfs", loop)
+    device = GuestDisk(shell, loop, 640 * MiB, ())
+    after = look_in_guest(device, loop, volumes)
+    assert isinstance(after, XfsContent) and after.size == 640 * MiB
+    assert not list(image.parent.rglob("pwned")) and not Path("pwned").exists()
