@@ -14,7 +14,7 @@ from growdisk.errors import UsageError
 from growdisk.playbook.as_playbook import playbook_of, running_playbook
 
 _SAME = ("size", "partition", "swap", "backend", "snapshots", "preallocation", "sector_size", "lv_share", "connect")
-_INSIDE = ("disk", "online", "ssh", "ssh_config", "agent", "guest_disk", "allow_reboot", "domain", "qmp")
+_INSIDE = ("disk", "online", "ssh", "ssh_config", "agent", "guest_disk", "allow_reboot", "domain", "qmp", "to_gpt")
 _LISTS = ("grow", "move", "delete", "lv", "key_file")
 _DEFAULTS = ("auto", "drop", "off", 512, "", None, False)
 
@@ -48,6 +48,8 @@ def _as_given(arguments: argparse.Namespace) -> dict[str, object]:
         value = getattr(arguments, name)
         if value not in _DEFAULTS:
             options[name] = str(value.resolve()) if isinstance(value, Path) else value
+    if arguments.no_guest_repair:
+        options["guest_repair"] = False
     for name in _LISTS:
         if value := getattr(arguments, name):
             options[name] = [str(item.resolve()) if isinstance(item, Path) else item for item in value]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import NothingToGrow, WouldShrink
@@ -42,14 +41,19 @@ def resize_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
     return Proposal((ResizeImage(old, new, goal.preallocation),), after)
 
 
-def rewrite_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
-    """The table as the whole job would have it on the disk as large as it is; what is in the partitions stays.
+def whole_rewrite(facts: Facts, goal: Goal) -> Proposal | AllDone:
+    """The whole job on the disk as large as it is.
 
     A partition that is to be given up and is not there has been given up before.
     """
     there = {part.number for part in facts.table.partitions} if facts.table else set()
     delete = tuple(number for number in goal.delete if number in there)
-    whole = propose(facts, replace(goal, size=None, delete=delete))
+    return propose(facts, replace(goal, size=None, delete=delete))
+
+
+def rewrite_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
+    """The table as the whole job would have it; what is in the partitions stays."""
+    whole = whole_rewrite(facts, goal)
     if isinstance(whole, AllDone):
         return whole
     step = next((step for step in whole.steps if isinstance(step, RewritePartitions)), None)
@@ -101,13 +105,13 @@ def make_swap_file(system: str, size: int, uuid: str) -> Proposer:
     return lambda facts, goal: _in_the_guest(facts, goal, MakeSwapFile(system, size, uuid))
 
 
-def forget_swap(system: str, gone: tuple[SwapIdentity, ...], policy: SwapPolicy) -> Proposer:
-    """The guest on `system` no longer waits for the partitions `gone`."""
+def forget_gone(step: RepairGuest) -> Proposer:
+    """The guest no longer waits for the partitions that are gone."""
 
     def proposed(facts: Facts, goal: Goal) -> Proposal | AllDone:
-        if not gone:
-            return AllDone("no swap partition is gone")
-        return _in_the_guest(facts, goal, RepairGuest(system, gone, policy))
+        if not (step.swaps or step.gone):
+            return AllDone("no partition is gone")
+        return _in_the_guest(facts, goal, step)
 
     return proposed
 

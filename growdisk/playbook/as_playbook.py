@@ -17,6 +17,7 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, Grow, RunOptions
 from growdisk.planner.planner import AllDone, Proposal, propose
 from growdisk.planner.target import choose_target, is_whole_disk
+from growdisk.playbook.deeds.swap_spaces import described
 from growdisk.playbook.specs import NAMESPACE
 from growdisk.playbook.words import ON_FAILURE
 from growdisk.qcow2.probe import ImageFormat
@@ -117,6 +118,8 @@ class _Writer:
         for name, value in (("swap", goal.swap), ("move", list(goal.move)), ("delete", list(goal.delete))):
             if value and value != "drop":
                 wishes[name] = value
+        if goal.to_gpt:
+            wishes["to_gpt"] = True
         yield self._task("rewrite_partitions", step, {**wishes, **self._sectors, **self._keys})
 
     def _grow(self, number: int, step: DiskStep) -> _Words:
@@ -139,14 +142,9 @@ class _Writer:
                 own = {"system": step.system, "size": f"{step.size}b", **_known(uuid=step.uuid)}
                 return self._task("make_swap_file", step, {**own, **inside})
             case RepairGuest():
-                gone = [
-                    {
-                        "number": s.number,
-                        **_known(uuid=s.uuid, label=s.label, partuuid=s.partuuid, partlabel=s.partlabel),
-                    }
-                    for s in step.swaps
-                ]
-                own = {"system": step.system, "swap": step.policy.value, "swaps": gone}
+                gone = [described(part) for part in (*step.swaps, *step.gone)]
+                others: _Words = {"others": list(step.others)} if step.others else {}
+                own = {"system": step.system, **others, "swap": step.policy.value, "swaps": gone}
                 return self._task("repair_guest", step, {**own, **inside})
         raise AssertionError(step)
 

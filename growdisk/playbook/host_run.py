@@ -73,8 +73,9 @@ class HostRun:
         scope = self._setting.scope_of(task, self._facts, self._files)
         self._tell(TaskStarted(self._setting.host.name, position, len(self._tasks), task.name))
         task_run = TaskRun(
-            self._setting.play.name, task, scope, self._deed_of(number), ignoring=self._setting.play.ignore_errors
-        )
+            self._setting.play.name, task, scope, self._deed_of(number), ignoring=self._setting.play.ignore_errors,
+            stopped=lambda: self._stop.requested,
+        )  # fmt: skip
         journal = self._journal
         if journal is not None and (kept := journal.task_done(number)) is not None:
             done = kept

@@ -106,6 +106,8 @@ _TABLE: _Options = (
     ),
     OptionSpec("move", "list", "Numbers of partitions that may be copied to the end of the disk.", elements="int"),
     OptionSpec("delete", "list", "Numbers of partitions that may be given up.", elements="int"),
+    OptionSpec("to_gpt", "bool", "An MBR may become a GPT, on a disk that nothing starts from.", default=False),
+    OptionSpec("guest_repair", "bool", "Bring the guest's own files in line with what is gone.", default=True),
     _SECTOR_SIZE,
 )
 _KEY_FILE = OptionSpec(
@@ -203,6 +205,9 @@ _TASKS = (
             _SYSTEM,
             OptionSpec(
                 "swaps", "list", "What rewrite_partitions returns as gone_swaps.", required=True, elements="dict"
+            ),
+            OptionSpec(
+                "others", "list", "Further file systems in which the guest's files may be as well.", elements="str"
             ),
             OptionSpec("swap", "str", "What became of the first of them.", default="drop", choices=("drop", "file")),
             _PARTITION,

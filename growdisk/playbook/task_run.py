@@ -33,10 +33,14 @@ class Done:
 
 
 class TaskRun:
-    """`deed` does growdisk's own tasks; `ignoring`: what the play says about errors."""
+    """`deed` does growdisk's own tasks; `ignoring`: what the play says about errors; a loop ends early if `stopped`."""
 
-    def __init__(self, play: str, task: Task, scope: Scope, deed: Deed, *, ignoring: object) -> None:
+    def __init__(
+        self, play: str, task: Task, scope: Scope, deed: Deed, *, ignoring: object,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
         self._play, self._task, self._scope, self._deed = play, task, scope, deed
+        self._stopped = stopped
         self._ignoring = task.ignore_errors or ignoring
 
     def run(self) -> Done:
@@ -47,7 +51,11 @@ class TaskRun:
             items = list(self._items())
         except GrowdiskError as error:
             return self.refused(error)
-        ended = [self._item(scope, label, str(number)) for number, (scope, label) in enumerate(items)]
+        ended: list[tuple[TaskReport, dict[str, object]]] = []
+        for number, (scope, label) in enumerate(items):
+            ended.append(self._item(scope, label, str(number)))
+            if self._stopped() and ended[-1][0].error is not None:
+                break
         facts = {name: value for _, registered in ended for name, value in _facts_in(registered).items()}
         return Done(tuple(report for report, _ in ended), _all_of([registered for _, registered in ended]), facts)
 

@@ -79,8 +79,9 @@ def test_a_play_that_died_at_any_record_is_gone_on_with(place: Place, before: bo
         if code != 5:  # all is recorded
             assert record >= 9, record
             break
-        again = place.run(playbook)
-        assert (again.code, "was cut short" in again.json()["error"]["why"]) == (3, True), record
+        if record == 5:
+            again = place.run(playbook)
+            assert (again.code, "was cut short" in again.json()["error"]["why"]) == (3, True)
         ended = place.run(playbook, "--resume")
         assert (ended.code, ended.json()["result"]) == (0, "changed"), (record, ended)
         assert virtual_size(image) == 160 * MiB, record
@@ -92,7 +93,7 @@ def test_a_play_that_died_at_any_record_is_gone_on_with(place: Place, before: bo
 
 def test_a_play_that_died_is_taken_back(place: Place) -> None:
     playbook = place.playbook(PLAY.format(how_far="play"))
-    for record in (3, 5, 8):
+    for record in (5, 8):
         image, original = place.disk(), place.disk("original")
         assert die_at(place, record, playbook, before=True) == 5
         ended = place.run(playbook, "--undo")

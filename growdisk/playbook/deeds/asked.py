@@ -49,6 +49,7 @@ def goal_of(options: Options) -> Goal:
         cast("SwapPolicy", options.text("swap") or "drop"), options.numbers("delete"),
         cast("Preallocation", options.text("preallocation") or "off"), move=options.numbers("move"),
         grow=grown(options.texts("grow")), sector_size=sector_size_of(options),
+        to_gpt=options.flag("to_gpt"), repair=options.text("guest_repair") != "False",
         lv=chosen_volumes(options.texts("lv")), lv_share=percent(options.text("lv_share")),
     )  # fmt: skip
 

@@ -9,11 +9,11 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.plan import decode_plan
 from growdisk.planner.planner import AllDone, Proposal, Proposer
-from growdisk.planner.single import grow_only, reread_only, resize_only, rewrite_only
+from growdisk.planner.single import grow_only, reread_only, resize_only, rewrite_only, whole_rewrite
 from growdisk.playbook.deeds.asked import format_of, goal_of, way_of
 from growdisk.playbook.deeds.foreseeing import planned
 from growdisk.playbook.deeds.growing import outcome_of
-from growdisk.playbook.deeds.swap_spaces import swaps_between
+from growdisk.playbook.deeds.swap_spaces import swaps_between, swaps_in
 from growdisk.playbook.options import Options
 from growdisk.playbook.outcome import Outcome
 from growdisk.playbook.perform import Deed, Manner
@@ -41,15 +41,13 @@ def _reread(options: Options, manner: Manner) -> Outcome:
 
 def _rewrite(options: Options, manner: Manner) -> Outcome:
     """Returns, for the tasks behind, which swap spaces are gone and which were moved."""
-    swaps: dict[str, object] = {"gone_swaps": [], "moved_swaps": []}
+    swaps: dict[str, object] = {"gone_swaps": [], "moved_swaps": [], "guest_systems": []}
 
     def watched(facts: Facts, goal: Goal) -> Proposal | AllDone:
-        proposal = rewrite_only(facts, goal)
-        if isinstance(proposal, Proposal):
-            contents = {number: facts.contents[number] for number in facts.swaps}
-            named = {number: (content.uuid, content.label) for number, content in contents.items()}
-            swaps.update(swaps_between(proposal.steps, named))
-        return proposal
+        whole = whole_rewrite(facts, goal)
+        if isinstance(whole, Proposal):
+            swaps.update(swaps_in(whole.steps))
+        return rewrite_only(facts, goal)
 
     outcome = outcome_of(one_step(options, manner, watched))
     return replace(outcome, result={**outcome.result, **swaps})

@@ -7,18 +7,20 @@ from collections.abc import Mapping
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
 from growdisk.errors import UsageError
 from growdisk.planner.goal import Goal
-from growdisk.planner.single import forget_swap, make_swap_file, remake_swap
+from growdisk.planner.single import forget_gone, make_swap_file, remake_swap
 from growdisk.playbook.deeds.asked import sector_size_of
 from growdisk.playbook.deeds.growing import outcome_of
 from growdisk.playbook.deeds.steps import one_step
-from growdisk.playbook.options import Options, nearest
+from growdisk.playbook.options import Options, nearest, truth_of
 from growdisk.playbook.outcome import Outcome
 from growdisk.playbook.perform import Manner
 from growdisk.steps.remake_swap import SwapSpace
+from growdisk.steps.repair_guest import RepairGuest
 from growdisk.units import parse_size
 from growdisk.values import replace
 
-_IDENTITY = ("number", "uuid", "label", "partuuid", "partlabel")
+_WORDS = ("uuid", "label", "partuuid", "partlabel")
+_IDENTITY = ("number", *_WORDS, "mapped", "is_swap")
 _SPACE = ("number", "start", "size", "uuid", "label")
 
 
@@ -37,9 +39,11 @@ def _make_swap_file(options: Options, manner: Manner) -> Outcome:
 
 def _repair_guest(options: Options, manner: Manner) -> Outcome:
     """Looked for file by file, so a guest that names none of them is unchanged; a plan cannot know that."""
-    gone = tuple(_identity(options, each) for each in options.mappings("swaps"))
-    proposer = forget_swap(options.word("system"), gone, SwapPolicy(options.word("swap")))
-    result = one_step(options, manner, proposer, _goal(options))
+    parts = [_identity(options, each) for each in options.mappings("swaps")]
+    swaps, gone = (tuple(part for part in parts if part.is_swap is kind) for kind in (True, False))
+    policy = SwapPolicy(options.word("swap"))
+    step = RepairGuest(options.word("system"), swaps, policy, gone, options.texts("others"))
+    result = one_step(options, manner, forget_gone(step), _goal(options))
     outcome = outcome_of(result)
     idle = any(step.name == "repair-guest" and step.detail == "nothing in the guest names it" for step in result.steps)
     return replace(outcome, changed=False) if idle else outcome
@@ -52,8 +56,11 @@ def _goal(options: Options) -> Goal:
 
 def _identity(options: Options, given: Mapping[str, object]) -> SwapIdentity:
     _refuse_unknown(options, given, _IDENTITY)
-    words = [str(given[name]) if given.get(name) else None for name in _IDENTITY[1:]]
-    return SwapIdentity(_number(options, given, "number"), *words)
+    words = [str(given[name]) if given.get(name) else None for name in _WORDS]
+    mapped = given.get("mapped")
+    nodes = tuple(str(node) for node in mapped) if isinstance(mapped, list | tuple) else ()
+    is_swap = truth_of(given.get("is_swap", True)) is not False
+    return SwapIdentity(_number(options, given, "number"), *words, mapped=nodes, is_swap=is_swap)
 
 
 def _space(options: Options, given: Mapping[str, object]) -> SwapSpace:

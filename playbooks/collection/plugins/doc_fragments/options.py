@@ -109,6 +109,18 @@ options:
       - What is in them is lost.
     type: list
     elements: int
+  to_gpt:
+    description:
+      - An MBR may become a GPT, on a disk that nothing starts from.
+      - Beyond 2 TiB it has to; what starts a guest is a reason to refuse it.
+    type: bool
+    default: false
+  guest_repair:
+    description:
+      - Bring the guest's own files in line with what is gone.
+      - Without it, what names a partition that is gone is left to the user, and said.
+    type: bool
+    default: true
   sector_size:
     description:
       - "The disk's logical sectors, which no image records: 512 or 4096."

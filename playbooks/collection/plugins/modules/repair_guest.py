@@ -31,6 +31,11 @@ options:
     type: list
     elements: dict
     required: true
+  others:
+    description:
+      - Further file systems in which the guest's files may be as well.
+    type: list
+    elements: str
   swap:
     description:
       - What became of the first of them.

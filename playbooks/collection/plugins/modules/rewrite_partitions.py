@@ -83,6 +83,11 @@ gone_swaps:
   returned: success
   type: list
   elements: dict
+guest_systems:
+  description: The file systems that the guest's own files are looked for in, its root first.
+  returned: success
+  type: list
+  elements: str
 moved_swaps:
   description: The swap spaces that have a new place, as M(growdisk.disk.remake_swap) takes them.
   returned: success
