@@ -85,7 +85,7 @@ def test_a_btrfs_on_several_devices_is_refused(tmp_path: Path) -> None:
     content = facts.contents[1]
     assert isinstance(content, BtrfsContent)
     assert proposed(facts, "+128M").after.contents[1].size == 256 * MiB
-    with pytest.raises(Refused, match="256.0 MiB"):
+    with pytest.raises(Refused, match=r"256\.0 MiB"):
         proposed(facts, "+64M")
     with pytest.raises(Refused, match="2 devices"):
         proposed(with_content(facts, replace(content, devices=2)), "+64M")
