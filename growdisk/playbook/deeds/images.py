@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from growdisk import api
-from growdisk.errors import DestinationExists, ImageDamaged, ImageNotReadable, Refused, UsageError
+from growdisk.errors import (
+    DestinationExists,
+    ImageDamaged,
+    ImageNotReadable,
+    ImageUnsupported,
+    Refused,
+    UsageError,
+    shell_word,
+)
 from growdisk.playbook.deeds.asked import format_of
 from growdisk.playbook.deeds.growing import outcome_of
 from growdisk.playbook.options import Options
@@ -28,7 +36,13 @@ def _snapshot(options: Options, manner: Manner) -> Outcome:
     from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
 
     path, name, state = options.place("image"), options.word("name"), options.word("state")
-    there = name in [snapshot.name for snapshot in image_info(path).snapshots]
+    info = image_info(path)
+    if info.format == "raw" and state != "absent":
+        raise ImageUnsupported(
+            path, reason="a raw image has no snapshots",
+            hint=f"growdisk image convert {shell_word(path)} makes it qcow2",
+        )  # fmt: skip
+    there = name in [snapshot.name for snapshot in info.snapshots]
     result: dict[str, object] = {"snapshot": name, "state": state}
     if state != "applied" and there == (state == "present"):
         return Outcome(changed=False, message=f"snapshot {name} is {state} already", result=result)
@@ -94,6 +108,7 @@ def _convert(options: Options, manner: Manner) -> Outcome:
         if made.format != to or made.virtual_size < source.virtual_size:
             raise DestinationExists(dest)
         return Outcome(False, f"{dest.name} is there already, {to}, {format_size(made.virtual_size)}", made.as_json())
+    _refuse_no_folder(dest)
     if manner.check:
         planned = {"result": "planned", "filename": str(dest), "virtual-size": source.virtual_size}
         return Outcome(True, f"{path.name} would be converted to {dest.name} ({to})", planned)
@@ -196,19 +211,19 @@ def _created(options: Options, manner: Manner, size: SizeSpec | None) -> Outcome
     image_format = options.text("format") or _BY_NAME.get(path.suffix.lower(), "qcow2")
     if image_format == "raw" and (size is None or backing is not None):
         raise UsageError(f"{options.task}: a raw image has a size and no backing file", hint="format: qcow2")
-    if manner.check:
-        return Outcome(True, f"{path.name} would be created ({image_format})", {"result": "planned"})
     _refuse_no_folder(path)
     preallocation = options.word("preallocation")
+    words = ",".join(word for word in (_create_options(options), f"preallocation={preallocation}") if word)
+    chosen = CreateOptions.parse(words if image_format == "qcow2" else "")
+    if manner.check:
+        return Outcome(True, f"{path.name} would be created ({image_format})", {"result": "planned"})
     if image_format == "raw":
         assert size is not None
         create_raw(path, size.bytes, cast("Preallocation", preallocation))
     else:
-        words = ",".join(word for word in (_create_options(options), f"preallocation={preallocation}") if word)
         backing_format = cast("ImageFormat | None", options.text("backing_format"))
         create_qcow2(
-            path, size.bytes if size else None, CreateOptions.parse(words), str(backing) if backing else None,
-            backing_format,
+            path, size.bytes if size else None, chosen, str(backing) if backing else None, backing_format,
         )  # fmt: skip
     return Outcome(True, f"{path.name} created, {image_format}", image_info(path).as_json())
 

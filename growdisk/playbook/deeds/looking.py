@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 from growdisk import api
@@ -44,12 +45,13 @@ def _script(options: Options, manner: Manner) -> Outcome:
     folder = options.place("dest")
     if (folder / "README.md").is_file():
         return Outcome(changed=False, message=f"{folder} has its scripts already", result={"folder": str(folder)})
-    target, goal = target_of(options), goal_of(options)
-    if manner.check:
-        return Outcome(changed=True, message=f"scripts would be written to {folder}", result={"result": "planned"})
-    written = api.write_scripts(target, goal, folder, format_of(options))
+    with TemporaryDirectory() as elsewhere:  # in check mode all is done but in the folder that is meant
+        place = Path(elsewhere) / "scripts" if manner.check else folder
+        written = api.write_scripts(target_of(options), goal_of(options), place, format_of(options))
     if written.plan is None:
         return Outcome(changed=False, message=f"nothing to do: {written.reason}", result={"result": "nochange"})
+    if manner.check:
+        return Outcome(changed=True, message=f"scripts would be written to {folder}", result={"result": "planned"})
     result = {"result": "written", "folder": str(folder), "files": list(written.files)}
     return Outcome(changed=True, message=f"{len(written.files)} files in {folder}", result=result)
 

@@ -86,3 +86,33 @@ def test_a_path_may_begin_with_a_variable_of_the_environment(
     image = small_disk(disk=SMALL)
     monkeypatch.setenv("IMAGES", str(image.parent))
     assert did(perform("show", {"image": f"$IMAGES/{image.name}"})) == "ok"
+
+
+FALSE_PROMISES: list[tuple[str, dict[str, object]]] = [
+    ("snapshot", {"name": "x"}),
+    ("snapshot", {"name": "x", "state": "applied"}),
+    ("convert", {"dest": "/nowhere/copy.qcow2"}),
+    ("convert", {"dest": "copy.qcow2", "options": {"cluster_sise": "4k"}}),
+    ("image", {"image": "new.qcow2", "size": "1G", "options": {"cluster_sise": "4k"}}),
+    ("image", {"image": "/nowhere/new.qcow2", "size": "1G"}),
+]
+
+
+@pytest.mark.parametrize(("task", "options"), FALSE_PROMISES)
+def test_check_mode_refuses_what_would_fail(
+    small_disk: DiskMaker, monkeypatch: pytest.MonkeyPatch, task: str, options: dict[str, object]
+) -> None:
+    image = small_disk("guest.raw", SmallDisk(size=128 * MiB, swap_size=16 * MiB, image_format="raw"))
+    monkeypatch.chdir(image.parent)
+    planned, done = (perform(task, {"image": str(image), **options}, check=check) for check in (True, False))
+    assert planned.failed and planned.message == done.message
+    assert [path.name for path in image.parent.iterdir()] == ["guest.raw"]
+
+
+def test_scripts_are_foreseen_only_where_there_is_something_to_do(small_disk: DiskMaker) -> None:
+    image = small_disk(disk=SMALL)
+    options: dict[str, object] = {"image": str(image), "dest": str(image.with_name("scripts"))}
+    assert did(perform("script", {**options, "size": "1G"}, check=True)) == "changed"
+    assert not image.with_name("scripts").exists()
+    grow(image, size="1G")
+    assert did(perform("script", options, check=True)) == did(perform("script", options)) == "ok"
