@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +18,14 @@ from growdisk.backends.guest_repair.initrd import forgetting_block
 from growdisk.backends.guest_repair.resume import resume_none, without_resume_option
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
 from growdisk.backends.scripts import render, shell_value
+from growdisk.block.raw import RawFile
 from growdisk.errors import Refused
+from growdisk.filesystems.content import ExtContent
+from growdisk.filesystems.ext_growth import descriptor_blocks_missing
+from growdisk.filesystems.identify import identify
 from growdisk.planner.guest_plan import guest_plan
 from growdisk.planner.planner import Proposal, propose
+from growdisk.units import MiB
 from tests.golden.situations import read
 from tests.guests.tools import run
 
@@ -196,3 +203,57 @@ def test_an_initrd_gets_the_same_block_as_offline(shell: list[str]) -> None:
     maker = part_of(script, "forgetting_5() {", "# forget FILE")
     said = subprocess.run([*shell, "-c", f"{maker}\nforgetting_5"], capture_output=True, check=True).stdout
     assert said == forgetting_block(IDENTITY)
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_an_ext_superblock_is_read_as_our_own_reader_does(shell: list[str], tmp_path: Path) -> None:
+    image = tmp_path / "ext4"
+    with image.open("wb") as file:
+        file.truncate(700 * MiB)
+    run("mkfs.ext4", "-q", "-F", "-O", "^resize_inode", image)
+    with closing(RawFile.open(image)) as device:
+        content = identify(device)
+    assert isinstance(content, ExtContent)
+    script = render(planned("classic-drop"))[Phase.PREPARE.file_name]
+    functions = part_of(script, "piece() {", "# The id of the table") + part_of(
+        script, "# Bytes of the file", "\nfind_mount"
+    )
+    functions = functions.replace("/sys/fs/ext4/features/meta_bg_resize", "/nowhere")
+    given = f"set -eu\nfs_kind=ext4 fs_device={image} mount_point=/x fs_new_size=$1\n"
+    asked = "fs_size; block_size; if ext_can_follow; then echo it can; else echo $reach; fi\n"
+    asked += "if is_grown_enough; then echo grown; else echo not grown; fi"
+
+    def told(wanted: int) -> list[str]:
+        return in_shell(shell, f"set -- {wanted}\n{functions}{given}{asked}").splitlines()
+
+    descriptors = content.block_size // content.descriptor_size * 128 * MiB
+    sizes = [str(content.size), str(content.block_size)]
+    assert told(700 * MiB) == [*sizes, "it can", "grown"]
+    assert told(820 * MiB) == [*sizes, "it can", "grown"]  # a last group less than planned
+    assert told(descriptors) == [*sizes, "it can", "not grown"]
+    assert told(descriptors + MiB) == [*sizes, str(descriptors), "not grown"]
+    assert descriptor_blocks_missing(content, descriptors) == 0
+    assert descriptor_blocks_missing(content, descriptors + 1) == 1
+
+
+@pytest.mark.parametrize("shell", [["dash"], ["busybox", "sh"]], ids=lambda shell: shell[0])
+@pytest.mark.parametrize("has_flock", [True, False])
+def test_what_is_still_at_work_is_waited_for_when_asked_to(shell: list[str], has_flock: bool, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("the scripts want root")
+    script = render(planned("classic-drop"))[Phase.INSPECT.file_name]
+    base = part_of(script, "set -eu", "# -- The disk")
+    for folder in ("/var/log", "/var/lib", "/run"):
+        base = base.replace(f"{folder}/growdisk", f"{tmp_path}{folder}/growdisk")
+        (tmp_path / folder[1:]).mkdir(parents=True)
+    if not has_flock:
+        base = base.replace("have flock", "have no-such-program")
+    held = subprocess.Popen(
+        [*shell, "-c", f"{base}\necho ready >&3; sleep 3; answer already x"], stdout=subprocess.PIPE
+    )
+    assert held.stdout is not None and held.stdout.readline() == b"ready\n"
+    refused = subprocess.run([*shell, "-c", f"{base}\nanswer already x"], capture_output=True)
+    assert (refused.returncode, b"another growdisk script" in refused.stdout) == (3, True), refused
+    patient = subprocess.run([*shell, "-c", f"GROWDISK_PATIENCE=60\n{base}\nanswer already x"], capture_output=True)
+    assert patient.returncode == 0, patient
+    held.communicate()
