@@ -17,6 +17,7 @@ from growdisk.playbook.options import check_option, nearest
 from growdisk.playbook.plays import Task
 from growdisk.playbook.scopes import Setting
 from growdisk.playbook.specs import NAMESPACE, TASKS
+from growdisk.playbook.words import ON_FAILURE
 from growdisk.values import dataclass
 
 _MADE_BY = {"convert": ("dest",), "provision": ("dest",), "image": ("image",)}
@@ -70,13 +71,15 @@ class _Look:
         self._spared = {name for task in tasks for _, spared in _names(task) for name in spared}
 
     def run(self) -> Looked:
-        self._setting.how_far_back(self._setting.scope(self._facts))
+        whole = self._setting.how_far_back(self._setting.scope(self._facts)) == "play"
         images: dict[Path, None] = {}
         for task in self._tasks:
             scope = self._setting.scope_of(task, self._facts, self._files)
             loop = self._loop_names(task)
             self._refuse_unknown(task, scope, loop)
             if not self._is_skipped(task, scope, loop):
+                if whole:
+                    self._refuse_running(task, scope)
                 images.update(dict.fromkeys(self._options(task, scope, loop)))
         return Looked(tuple(images))
 
@@ -111,6 +114,15 @@ class _Look:
         except GrowdiskError as error:
             place = task.place_of(option)
             raise BadFile(error.what, place=place, reason=error.why, hint=error.what_to_do) from error
+
+    def _refuse_running(self, task: Task, scope: Scope) -> None:
+        """The image of a running guest has no snapshot of ours before the play."""
+        for option in {"domain", "qmp"} & task.options.keys() if task.action.startswith(f"{NAMESPACE}.expand") else ():
+            if scope.filled_in(task.options[option], task.place_of(option)) is not OMIT:
+                raise BadFile(
+                    "a play on a running guest cannot be taken back whole", place=task.place_of(option),
+                    reason=f"{ON_FAILURE} is play", hint=f"{ON_FAILURE}: task takes back what a failed task did",
+                )  # fmt: skip
 
     def _touched(self, name: str, task: Task, option: str, value: object) -> Iterator[Path]:
         path = Path(str(value)).expanduser().resolve() if option in (*_READ, "dest") and value else None

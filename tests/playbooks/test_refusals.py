@@ -45,6 +45,13 @@ MISTAKES = [
     ("vars: {more: 10GB}", IMAGE + 'size: "{{ more }}"}', "10:58", "size '10GB'", ""),
     ("vars: {a: '{{ b }}', b: '{{ a }}'}", 'ansible.builtin.debug: {msg: "{{ a }}"}', "10:", "made of itself", ""),
     (NO_FACTS, f"{FINE}\n      growdisk.disk.facts: {{image: a}}", "11:7", "does two things", ""),
+    (
+        "vars: {growdisk_on_failure: play}",
+        "growdisk.disk.expand_online: {domain: web01}",
+        "10:45",
+        "cannot be taken back whole",
+        "growdisk_on_failure: task",
+    ),
     ("name: again", FINE, "3:3", "'name' stands here a second time", ""),
     ("tags: [", FINE, "5:5", "", ""),
 ]
