@@ -10,11 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
+from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.copied_flags import check_copied_flags
 from growdisk.qcow2.findings import Findings
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.recount import Recount
 from growdisk.qcow2.stored_refcounts import StoredRefcounts
+from growdisk.qcow2.tally import TooScattered
 from growdisk.values import dataclass, replace
 
 
@@ -94,6 +96,16 @@ def check(file: BlockDevice, path: Path) -> CheckReport:
 
 def analyse(file: BlockDevice, path: Path) -> Analysis:
     """Recount and compare."""
+    try:
+        return _analyse(file, path)
+    except TooScattered as error:
+        raise ImageUnsupported(
+            path, reason=f"what it refers to is scattered over a file of {file.size} bytes, too widely to be counted",
+            hint="convert it, if it can be read; nothing was changed",
+        ) from error  # fmt: skip
+
+
+def _analyse(file: BlockDevice, path: Path) -> Analysis:
     header, findings = read_header(file, path), Findings()
     stored = StoredRefcounts(file, header)
     recount = Recount(file, header, stored, findings)

@@ -17,7 +17,7 @@ from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.findings import Findings
 from growdisk.qcow2.header import Extension, Header
 from growdisk.qcow2.scattered import ScatteredTables
-from growdisk.qcow2.stored_refcounts import StoredRefcounts, read_padded
+from growdisk.qcow2.stored_refcounts import StoredRefcounts, read_padded, tally_for
 from growdisk.qcow2.table_lists import BITMAP_RESERVED, bitmap_tables, snapshot_tables
 from growdisk.qcow2.tally import ClusterTally
 from growdisk.values import dataclass
@@ -43,7 +43,7 @@ class Recount:
         self._clusters_in_file = -(-file.size // self._cluster_size)
         self._scattered = ScatteredTables(header.cluster_bits, self._clusters_in_file)
         self.end_cluster = self._clusters_in_file  # or behind, where compressed data reach over the end of the file
-        self.counted = ClusterTally()
+        self.counted = tally_for(file)
         self.fragmentation = Fragmentation()
         self.l2_tables: Counter[int] = Counter()  # offset: references from all L1 tables
         self.tables: list[tuple[str, range]] = []  # clusters that may have one reference only

@@ -10,9 +10,10 @@ import struct
 from collections.abc import Sequence
 
 from growdisk.block.device import BlockDevice
+from growdisk.block.raw import RawFile
 from growdisk.qcow2.entries import REFTABLE_RESERVED
 from growdisk.qcow2.header import Header
-from growdisk.qcow2.tally import ClusterTally
+from growdisk.qcow2.tally import MAX_SEGMENTS, ClusterTally
 
 _MAX_REPEATED = 256
 _CODES = {4: "H", 5: "I", 6: "Q"}
@@ -27,7 +28,7 @@ class StoredRefcounts:
         table = read_padded(file, header.reftable_offset, header.reftable_clusters * header.cluster_size)
         entries = -(-used_length(table) // 8)
         self.table: tuple[int, ...] = struct.unpack_from(f">{entries}Q", table)  # without the empty end
-        self.tally = ClusterTally()
+        self.tally = tally_for(file)
         seen: set[int] = set()
         repeated = 0  # reading a block for each of a million entries that name it would have no end
         for index, entry in enumerate(self.table):
@@ -37,6 +38,14 @@ class StoredRefcounts:
                 seen.add(offset)
                 block = read_padded(file, offset, self.cluster_size)
                 self.tally.put(index * self.per_block, decode(block, self.order))
+
+
+def tally_for(file: BlockDevice) -> ClusterTally:
+    """An empty tally, as large as an image may need: 512 bytes of refcounts on the host tell of one segment."""
+    if not isinstance(file, RawFile):
+        return ClusterTally()
+    real = file.size if file.is_block_device else file.path.stat().st_blocks * 512
+    return ClusterTally(max(MAX_SEGMENTS, real // 512))
 
 
 def read_padded(file: BlockDevice, offset: int, length: int) -> bytes:

@@ -1,7 +1,8 @@
 """A number for every cluster of a file: how often it is referenced, or what its refcount says.
 
 Sparse, in segments, one byte a cluster: 1 TiB of 64 KiB clusters takes 16 MiB. A segment in which a number gets too
-large for a byte becomes one of 64-bit numbers, so nothing is ever cut off.
+large for a byte becomes one of 64-bit numbers, so nothing is ever cut off. Numbers that are scattered over a file of
+2^60 bytes would need a segment each: then there is a limit.
 """
 
 from __future__ import annotations
@@ -10,19 +11,26 @@ from array import array
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
 
-SEGMENT_BITS = 16
+SEGMENT_BITS = 12
 SEGMENT = 1 << SEGMENT_BITS
 _FULL = 255  # what a byte cannot tell from "more"; a segment that reaches it is widened
 _ZEROS = bytes(SEGMENT)
-_FLAT_SEGMENTS = 64  # 4 MiB: what may be copied for the clusters of one table
+_FLAT_SEGMENTS = 1024  # 4 MiB: what may be copied for the clusters of one table
+_LEAF = 256  # clusters that are compared one by one
+MAX_SEGMENTS = 1 << 16  # 256 MiB, enough for 16 TiB of 64 KiB clusters wherever they lie
 Run = tuple[int, int]
+
+
+class TooScattered(Exception):
+    """More segments would be needed than are allowed."""
 
 
 class ClusterTally:
     """Numbers by cluster index, all zero at first."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_segments: int = MAX_SEGMENTS) -> None:
         self._segments: dict[int, bytearray | array[int]] = {}
+        self._max_segments = max_segments
         self._plus: dict[int, bytes] = {}
 
     def __getitem__(self, cluster: int) -> int:
@@ -67,7 +75,7 @@ class ClusterTally:
                 self.add(cluster, times)
             return
         for number in range(first, last + 1):
-            part = flat[(number - first) << SEGMENT_BITS :][:SEGMENT]
+            part = flat[(number - first) << SEGMENT_BITS : (number + 1 - first) << SEGMENT_BITS]
             if number in self._segments or any(part):
                 self._segments[number] = part
 
@@ -114,9 +122,11 @@ class ClusterTally:
             mine, theirs = self._part(number, 0, high), other._part(number, 0, high)
             if mine == theirs:
                 continue
-            for cluster, own, its in zip(range(base, base + high), mine, theirs, strict=True):
-                if own != its:
-                    yield cluster, own, its
+            for low in range(0, high, _LEAF):
+                if mine[low : low + _LEAF] == theirs[low : low + _LEAF]:
+                    continue
+                pairs = zip(mine[low : low + _LEAF], theirs[low : low + _LEAF], strict=True)
+                yield from ((place, *pair) for place, pair in enumerate(pairs, base + low) if pair[0] != pair[1])
 
     def segments(self) -> list[Run]:
         """(first cluster, number of clusters) of all areas outside which every number is zero, in order."""
@@ -155,10 +165,13 @@ class ClusterTally:
     def _segment(self, number: int) -> bytearray | array[int]:
         segment = self._segments.get(number)
         if segment is None:
+            if len(self._segments) >= self._max_segments:
+                raise TooScattered
             segment = self._segments[number] = bytearray(SEGMENT)
         return segment
 
     def _widen(self, number: int) -> array[int]:
+        self._max_segments -= 7  # it takes the room of eight
         wide = self._segments[number] = array("Q", list(self._segments[number]))
         return wide
 
