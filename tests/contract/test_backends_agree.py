@@ -46,7 +46,6 @@ ZOO = {
     "ext4": ("-t", "ext4"),
     "ext4 with blocks of 1 KiB": ("-t", "ext4", "-b", "1024"),
     "ext4 as of old": ("-t", "ext4", "-O", "^metadata_csum,^64bit,^flex_bg"),
-    "ext4 with all that is new": ("-t", "ext4", "-O", "ea_inode,large_dir,stable_inodes,verity,encrypt"),
     "ext4 that counts": ("-t", "ext4", "-O", "quota,project"),
     "ext4 without room for descriptors": ("-t", "ext4", "-O", "^resize_inode"),
     "ext4 in clusters": ("-t", "ext4", "-O", "bigalloc", "-C", "65536"),
