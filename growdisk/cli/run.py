@@ -58,7 +58,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         output.lines(lines(output.width))
         return 0
     if arguments.playbook is None:
-        raise UsageError("no playbook is named", hint=f"name a file, or one of {', '.join(_shipped())}")
+        shipped = f", or one of {', '.join(_shipped())}" if _shipped() else ""
+        raise UsageError("no playbook is named", hint=f"name a file{shipped}")
     if arguments.jobs < 1:
         raise UsageError("-j takes a number of images from 1 on", hint="-j 4")
     path = _found(arguments.playbook)
@@ -104,4 +105,5 @@ def _found(name: str) -> Path:
 
 
 def _shipped() -> list[str]:
-    return sorted(path.stem for path in _SHIPPED.glob("*.yml"))
+    """None where growdisk is installed without them."""
+    return sorted(path.stem for path in _SHIPPED.glob("*.yml") if "." not in path.stem)

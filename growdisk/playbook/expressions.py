@@ -58,10 +58,6 @@ class Scope:
     def with_final(self, values: Mapping[str, object]) -> Scope:
         return Scope(self._layers, {**self._final, **values})
 
-    def with_layer(self, layer: Mapping[str, object]) -> Scope:
-        """Above all others but the final values."""
-        return Scope((*self._layers, layer), self._final)
-
     def filled_in(self, value: object, place: Place | str) -> object:
         """`value` with every expression in it worked out. TemplateFailed."""
         if isinstance(value, str):

@@ -14,12 +14,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from growdisk.durable import replace_file, sync_directory
-from growdisk.errors import Refused, shell_word
+from growdisk.errors import Refused
 from growdisk.values import dataclass
 
 
@@ -142,12 +142,3 @@ class Claims:
                 place.unlink(missing_ok=True)
             os.close(fd)
         self._held.clear()
-
-
-def playbooks_unfinished() -> Iterator[str]:
-    """What could be resumed, for messages."""
-    folder = state_home() / "plays"
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        run = RunFolder(path.name)
-        if run.is_unfinished:
-            yield f"{path.name}: {shell_word(Path(str(run.description().get('playbook'))))}"

@@ -63,10 +63,6 @@ def full_name(word: str) -> str:
     return builtin if builtin in task_names() else ""
 
 
-def is_namespaced(word: str) -> bool:
-    return "." in word
-
-
 def unknown_play_word(word: str, place: Place) -> BadFile:
     return _unknown(word, place, "play", PLAY_WORDS, _ANSIBLE_PLAY)
 
