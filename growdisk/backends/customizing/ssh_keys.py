@@ -26,6 +26,8 @@ ConditionPathExistsGlob=!/etc/ssh/ssh_host_*_key
 
 [Service]
 Type=oneshot
+# Seconds of work, for which nobody but sshd has to wait.
+Nice=19
 ExecStart=/usr/bin/ssh-keygen -A
 
 [Install]
