@@ -53,6 +53,7 @@ RECIPES = {
     "raw-data-file": Recipe("cluster_size=4k,data_file=data.raw,data_file_raw=on", _DATA),
     "lazy": Recipe("cluster_size=64k,lazy_refcounts=on", _DATA),
     "luks": Recipe("cluster_size=4k", ("write -P 1 0 24k", "snapshot one"), encrypted=True),
+    "luks-data-file": Recipe("cluster_size=4k,data_file=data.raw", _DATA[:2], encrypted=True),
     "legacy-aes": Recipe("cluster_size=4k,encrypt.format=aes", ("write -P 1 0 24k",), encrypted=True),
 }  # fmt: skip
 

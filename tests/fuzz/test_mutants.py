@@ -22,7 +22,7 @@ from tests.fuzz.seeds import RECIPES, Seed, make_seed
 from tests.fuzz.verbs import Bench
 
 MEMORY = 400 << 20  # what a verb may take, whatever an image says
-SLOW = {"luks": 8}  # a file of 2 MiB, and a passphrase to be tried at each opening
+SLOW = {"luks": 8, "luks-data-file": 8}  # a file of 2 MiB, and a passphrase to be tried at each opening
 
 COUNT = int(os.environ.get("MUTANTS", "120"))
 ORDER = int(os.environ.get("MUTANTS_FROM", "0"))
