@@ -13,7 +13,7 @@ from tests.guests.classic import DISK_SIZE
 from tests.online.inside import boot_id, sizes
 from tests.online.machine import started, wake_copy
 
-pytestmark = [pytest.mark.boot, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def test_expand_online_grows_a_running_guest_that_is_named_by_its_image(ansible: Ansible, tmp_path: Path) -> None:
