@@ -12,66 +12,40 @@ import platform
 import sys
 from datetime import UTC, datetime
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-from benchmarks import plot
+from benchmarks import readme
 
-RESULTS = Path(__file__).parent / "results"
-README = Path(__file__).parent.parent / "README.md"
-NAMES = ("expand", "fleet", "flat", "layouts", "engine", "start_up")
-BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
 USUAL = 5
 
 
 def main(words: list[str]) -> int:
     numbers = [int(word) for word in words if word.isdigit()]
-    asked = [word for word in words if not word.isdigit()]
-    RESULTS.mkdir(exist_ok=True)
-    for word in asked or NAMES:
+    asked = [word for word in words if not word.isdigit()] or readme.NAMES
+    readme.RESULTS.mkdir(exist_ok=True)
+    for word in asked:
         name, _, only = word.partition(":")
         if name != "readme":
-            _keep(name, only, numbers[0] if numbers else USUAL)
-    _write_readme()
+            _measure(name, only, numbers[0] if numbers else USUAL)
+            readme.write()  # after each: an interrupted run has not been for nothing
+    readme.write()
     return 0
 
 
-def _keep(name: str, only: str, repeats: int) -> None:
-    if name not in NAMES:
-        raise SystemExit(f"benchmarks: no '{name}'; there are: {', '.join(NAMES)}, readme")
-    compare = import_module(f"benchmarks.{name}").compare
+def _measure(name: str, only: str, repeats: int) -> None:
+    if name not in readme.NAMES:
+        raise SystemExit(f"benchmarks: no '{name}'; there are: {', '.join(readme.NAMES)}, readme")
+    module = import_module(f"benchmarks.{name}")
     load = os.getloadavg()[0]
-    result: dict[str, Any] = compare(repeats, only) if only else compare(repeats)
-    if only and (RESULTS / f"{name}.json").exists():
-        before = json.loads((RESULTS / f"{name}.json").read_text())
-        result = {**result, "images": {**before.get("images", {}), **result["images"]}}
+    result: dict[str, Any] = module.compare(repeats, only) if only else module.compare(repeats)
+    if only:
+        result["images"] = {**(readme.kept(name) or {"images": {}})["images"], **result["images"]}
     machine = {
         "system": platform.platform(), "processors": os.cpu_count(), "load before": load,
-        "load after": os.getloadavg()[0],
-        "at": datetime.now(UTC).isoformat(timespec="minutes"),
+        "load after": os.getloadavg()[0], "at": datetime.now(UTC).isoformat(timespec="minutes"),
     }  # fmt: skip
-    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": machine, **result}, indent=1) + "\n")
-    print("\n".join(import_module(f"benchmarks.{name}").rows(result)), flush=True)
-
-
-def _write_readme() -> None:
-    """What stands between the two marks, from the kept numbers."""
-    parts = []
-    for name in NAMES:
-        kept = RESULTS / f"{name}.json"
-        if kept.exists():
-            result, module = json.loads(kept.read_text()), import_module(f"benchmarks.{name}")
-            parts.append("\n".join(getattr(module, "summary", module.rows)(result)).strip())
-            if hasattr(module, "summary"):
-                (RESULTS / f"{name}.md").write_text("\n".join(module.rows(result)))
-            if name == "expand":
-                (RESULTS / "expand.svg").write_text(plot.drawn(result))
-                parts.append("![Seconds by tool, and by step of a run](benchmarks/results/expand.svg)")
-    text = README.read_text()
-    before, found, rest = text.partition(BEGIN)
-    if not found or END not in rest:
-        raise SystemExit(f"benchmarks: the README has lost its mark {BEGIN}")
-    README.write_text(before + BEGIN + "\n\n" + "\n\n".join(parts) + "\n\n" + END + rest.partition(END)[2])
+    (readme.RESULTS / f"{name}.json").write_text(json.dumps({"machine": machine, **result}, indent=1) + "\n")
+    print("\n".join(module.rows(result)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,25 @@
 """`python -m vagrant.box`: a vagrant box (libvirt) of the Debian guest in the classic layout; prints where it is.
 
 What vagrant expects of a box (user vagrant with its well-known key, sudo without a password) comes into a copy of the
-guest by `provisioned`; the box itself is a tar of the image, its metadata and a Vagrantfile.
+guest by growdisk provision (box.yml); the box itself is a tar of the image, its metadata and a Vagrantfile.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
+import sys
 import tarfile
 import tempfile
 from pathlib import Path
 
-from growdisk.backends.accelerator import accelerator
 from growdisk.units import GiB
 from tests.guests.cache import cached, recipe_hash
 from tests.guests.classic import DISK_SIZE, classic_guest
 from tests.guests.tools import run
 
 NAME = "growdisk/classic"
+GROWDISK = Path(sys.executable).with_name("growdisk")
+_RECIPE = Path(__file__).with_name("box.yml")
 _GEMS = Path("/usr/share/rubygems-integration/all/gems")
 _DEFAULTS = """\
 Vagrant.configure("2") do |config|
@@ -31,7 +30,7 @@ end
 
 def box() -> Path:
     """The box, built now if there is none of this recipe and this guest."""
-    key = recipe_hash([Path(__file__)], classic_guest().image.parent.name)[:32]
+    key = recipe_hash([Path(__file__), _RECIPE], classic_guest().image.parent.name)[:32]
     return cached(f"vagrant-{key}", build) / "classic.box"
 
 
@@ -49,20 +48,7 @@ def build(folder: Path) -> None:
 
 def provisioned(base: Path, image: Path) -> None:
     """A copy of `base` that vagrant can log in to."""
-    shutil.copyfile(base, image)
-    settings = {} if accelerator().has_kvm else {"LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"}
-    with tempfile.TemporaryDirectory(prefix="growdisk-box-") as scratch:
-        sudo = Path(scratch) / "vagrant"
-        sudo.write_text("vagrant ALL=(ALL) NOPASSWD: ALL\n")
-        subprocess.run(
-            [
-                "virt-customize", "--quiet", "--format", "qcow2", "-a", image, "--no-network",
-                "--run-command", "useradd --create-home --shell /bin/bash --password '*' vagrant",
-                "--ssh-inject", f"vagrant:file:{_public_key()}",
-                "--upload", f"{sudo}:/etc/sudoers.d/vagrant", "--chmod", "0440:/etc/sudoers.d/vagrant",
-            ],
-            check=True, env={**os.environ, "LIBGUESTFS_BACKEND": "direct", **settings},
-        )  # fmt: skip
+    run(GROWDISK, "provision", base, image, "--recipe", _RECIPE, "--copy", f"{_public_key()}:/etc/vagrant.pub:0644")
     run("qemu-img", "check", "-q", image)
 
 
