@@ -1,7 +1,7 @@
 """python -m benchmarks [NAME...] [REPEATS]: measures, keeps the raw numbers, and writes the README's figures from them.
 
 NAME: expand, fleet, flat, layouts, engine, start_up (all of them without one); `readme` writes the figures anew from
-what was kept. `engine:WORD` measures the images with WORD in their name, and keeps the others' numbers.
+what was kept. `engine:WORD` and `layouts:WORD` measure what has WORD in its name, and keep the other rows.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def _measure(name: str, only: str, repeats: int) -> None:
     load = os.getloadavg()[0]
     result: dict[str, Any] = module.compare(repeats, only) if only else module.compare(repeats)
     if only:
-        result["images"] = {**(readme.kept(name) or {"images": {}})["images"], **result["images"]}
+        rows = (readme.kept(name) or {}).get(module.ROWS, {}) | result[module.ROWS]
+        result[module.ROWS] = {row: rows[row] for row in module.names() if row in rows}
     machine = {
         "system": platform.platform(), "processors": os.cpu_count(), "load before": load,
         "load after": os.getloadavg()[0], "at": datetime.now(UTC).isoformat(timespec="minutes"),

@@ -14,6 +14,7 @@ from benchmarks import engine_images
 from benchmarks.guests import settle
 from benchmarks.measure import GROWDISK, Sample, figure, say, seconds, take_small, times
 
+ROWS = "images"
 CACHES = "l2-cache-size=256M,refcount-cache-size=64M"
 
 
@@ -75,6 +76,10 @@ CASES = {
     ),
     "512 MiB raw, full of files": Case(engine_images.filled, _FILLED),
 }
+
+
+def names() -> list[str]:
+    return list(CASES)
 
 
 def compare(repeats: int, only: str = "") -> dict[str, Any]:
