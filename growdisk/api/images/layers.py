@@ -24,7 +24,7 @@ from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.image import Qcow2Image, opened_as_backing
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.qcow2.usable import Passphrase
-from growdisk.units import align_down, align_up, split_range
+from growdisk.units import GiB, align_down, align_up, split_range
 
 _NOUN = "backing file"
 _RAW_NAMES = ("raw", "file", "host_device")
@@ -42,7 +42,8 @@ def commit_overlay(path: Path, progress: Progress, key: Passphrase | None = None
             require_keys(base)
             overlay.check_make_empty()
             if isinstance(base, Qcow2Image):
-                base.check_change(0, min(base.size, overlay.size))
+                for start, end in _own_stretches(overlay, min(base.size, overlay.size)):
+                    base.check_change(start, end - start)
             if base.size < overlay.size:
                 if isinstance(base, RawFile):
                     refuse_small_device(base, overlay.size)
@@ -110,6 +111,22 @@ def _own_ranges(overlay: Qcow2Image) -> Iterator[tuple[int, int, bool]]:
     for run in overlay.runs(0, overlay.size):
         if run.kind is not L2Kind.UNALLOCATED:
             yield run.start, run.end, run.kind in (L2Kind.ZERO_PLAIN, L2Kind.ZERO_ALLOCATED)
+
+
+def _own_stretches(overlay: Qcow2Image, limit: int) -> Iterator[tuple[int, int]]:
+    """Where the overlay has something below `limit`; what lies less than a GiB apart is one stretch."""
+    first = last = 0
+    for start, end, _ in _own_ranges(overlay):
+        if start >= limit:
+            break
+        if start - last > GiB and last > first:
+            yield first, last
+            first = start
+        elif last == first:
+            first = start
+        last = min(end, limit)
+    if last > first:
+        yield first, last
 
 
 def _copy(source: BlockDevice, target: ResizableDevice, start: int, end: int) -> None:
