@@ -42,8 +42,9 @@ def _measure(name: str, only: str, repeats: int) -> None:
         rows = (readme.kept(name) or {}).get(module.ROWS, {}) | result[module.ROWS]
         result[module.ROWS] = {row: rows[row] for row in module.names() if row in rows}
     machine = {
-        "system": platform.platform(), "processors": os.cpu_count(), "load before": load,
-        "load after": os.getloadavg()[0], "at": datetime.now(UTC).isoformat(timespec="minutes"),
+        "system": platform.platform(), "processors": os.cpu_count(),
+        "at": datetime.now(UTC).isoformat(timespec="minutes"),
+        "load before": load, "load after": os.getloadavg()[0], "nice": os.getpriority(os.PRIO_PROCESS, 0),
     }  # fmt: skip
     (readme.RESULTS / f"{name}.json").write_text(json.dumps({"machine": machine, **result}, indent=1) + "\n")
     print("\n".join(module.rows(result)), flush=True)

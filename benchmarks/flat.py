@@ -31,7 +31,7 @@ def compare(repeats: int, sizes: Mapping[str, int] = SIZES) -> dict[str, Any]:
             for size in sizes for fill in FILLS
         }  # fmt: skip
         contenders = {name: lambda base=base: _expand(base) for name, base in bases.items()}
-        samples = in_turn(contenders, {name: repeats if "GiB" in name else min(repeats, 3) for name in contenders})
+        samples = in_turn(contenders, {name: repeats if "GiB" in name else min(repeats, 2) for name in contenders})
     return {"growth": "+10G", "disks": {name: figure(taken) for name, taken in samples.items()}}
 
 
