@@ -10,7 +10,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from growdisk.cli.pen import pen_for
@@ -55,7 +55,7 @@ class Output:
             for line in lines:
                 _answer(pen.line(line))
 
-    def document(self, value: Mapping[str, object] | Sequence[object]) -> None:
+    def document(self, value: Mapping[str, object] | Sequence[object] | Iterator[object]) -> None:
         """The command's result, for scripts: nothing without --json. ASCII only, so that no encoding can break it."""
         if not self.json_mode:
             return

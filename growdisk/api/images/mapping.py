@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from growdisk.api.images.opening import opened
 from growdisk.block.device import BlockDevice, ExtentKind
@@ -17,13 +18,11 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.mapping import GuestRun
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import align_up
-from growdisk.values import dataclass, replace
 
 _SECTOR = 512
 
 
-@dataclass(frozen=True)
-class MapRecord:
+class MapRecord(NamedTuple):
     """Guest bytes [start, start+length). `offset`: in the file of the layer `depth`; None where they are nowhere."""
 
     start: int
@@ -58,7 +57,7 @@ def image_map(path: Path, image_format: ImageFormat | None = None) -> Iterator[M
         last: MapRecord | None = None
         for record in _records(device, path, 0, 0, align_up(device.size, _SECTOR)):
             if last is not None and last.continued_by(record):
-                last = replace(last, length=last.length + record.length)
+                last = last._replace(length=last.length + record.length)
                 continue
             if last is not None:
                 yield last
@@ -101,7 +100,7 @@ def _run_records(image: Qcow2Image, run: GuestRun, depth: int, *, preallocated: 
         return
     for first, last, is_data in _host_extents(image.host_file, record.offset, record.offset + record.length):
         start = run.start + first - record.offset
-        yield replace(record, start=start, length=last - first, zero=not is_data, offset=first)
+        yield MapRecord(start, last - first, depth, True, not is_data, True, first, image.path)
 
 
 def _host_offset(image: Qcow2Image, run: GuestRun) -> int | None:

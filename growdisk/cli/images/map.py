@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     records = image_map(arguments.path, arguments.format)
     if output.json_mode:
-        output.document([record.as_json() for record in records])
+        output.document(record.as_json() for record in records)
     else:
         output.lines(_lines(records))
     return 0
