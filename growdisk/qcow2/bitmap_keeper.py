@@ -82,7 +82,7 @@ class BitmapKeeper:
         self._marks.clear()
         self._write_flags(self._open, in_use=False)
         self._open = set()
-        self.metadata.close_cleanly()
+        self.metadata.flush()
 
     # --- another size -----------------------------------------------------------------------------
 

@@ -88,7 +88,7 @@ def _preallocate(file: RawFile, path: Path, header: Header, options: CreateOptio
     Preallocator(metadata, mapping).fill(
         0, header.size, "metadata" if options.preallocation == "off" else options.preallocation
     )
-    metadata.close_cleanly()
+    metadata.flush()
 
 
 def _plan(

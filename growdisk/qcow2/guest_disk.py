@@ -127,7 +127,7 @@ class GuestDisk:
         self._closed = True
         try:
             if self._gate.has_begun:
-                self._metadata.close_cleanly()
+                self._metadata.flush()
             if self._gate.bitmaps is not None:
                 self._gate.bitmaps.store()
         finally:

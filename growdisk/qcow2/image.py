@@ -166,7 +166,7 @@ class Qcow2Image(GuestDisk):
 
     def _begin_and_flush(self) -> None:
         self._gate.begin_change()
-        self._metadata.close_cleanly()
+        self._metadata.flush()
 
     def _take_header(self, header: Header) -> None:
         """Go on with tables that have been replaced in the file; there must be nothing unwritten."""
@@ -182,7 +182,7 @@ class Qcow2Image(GuestDisk):
         from growdisk.qcow2.upgrade import refuse_upgrade, write_version_3
 
         refuse_upgrade(self._metadata)
-        self._metadata.close_cleanly()
+        self._metadata.flush()
         for l1 in self._all_l1():
             self._parts.walker.references(l1)  # what version 2 reserves may mean something to version 3
         self._parts.snapshots.complete(self._gate.begin_change)
@@ -206,13 +206,13 @@ class Qcow2Image(GuestDisk):
         self.check_make_empty()
         self._gate.begin_change()
         self._parts.resizer.drop_tables_behind(0)
-        self._metadata.close_cleanly()
+        self._metadata.flush()
         self._metadata.sync()
         self._metadata.allocator.trim_file()
 
     def compact_into(self, file: ResizableDevice) -> None:
         """Write this image, snapshots and all, into an empty file, without its unused clusters. Nothing is synced."""
-        self._metadata.close_cleanly()
+        self._metadata.flush()
         keeper = self._parts.snapshots
         snapshots = [(entry, keeper.l1_of(entry)) for entry in keeper.entries]
         from growdisk.qcow2.compact import Compactor
@@ -243,7 +243,7 @@ class Qcow2Image(GuestDisk):
         """Take over the bitmaps of another image of the same size: for a new image without any."""
         from growdisk.qcow2.bitmap_copy import add_bitmaps
 
-        self._metadata.close_cleanly()
+        self._metadata.flush()
         add_bitmaps(self._metadata, source)
 
     # --- an unfinished run ------------------------------------------------------------------------

@@ -186,10 +186,6 @@ class Refcounts:
         self.table_offset = offset
         self._unlinked.clear()
 
-    @property
-    def is_dirty(self) -> bool:
-        return self._cache.is_dirty or bool(self._unlinked)
-
     def _pieces(self, first: int, count: int) -> Iterator[tuple[int, int, int]]:
         """A run cut at block borders: (block index, first entry, entries)."""
         per_block = self.geometry.refblock_entries

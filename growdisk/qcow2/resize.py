@@ -78,7 +78,7 @@ class Resizer:
             self._publish(size)
             self.drop_tables_behind(size)
             self._drop_clusters_behind(size)
-            self._metadata.close_cleanly()
+            self._metadata.flush()
             if self._metadata.data_file is not None:
                 self._metadata.data_file.resize(size)
                 self._metadata.sync()
@@ -101,7 +101,7 @@ class Resizer:
             self._writer.write_zeros(old, zero_end)
         self._metadata.flush()
         self._publish(size)
-        self._metadata.close_cleanly()
+        self._metadata.flush()
 
     def _preallocate(self, old: int, start: int, end: int, mode: Preallocation) -> None:
         """Map [old, end) before the size is published; on a full disk give everything behind the old end back.
@@ -118,7 +118,7 @@ class Resizer:
             with suppress(OSError):
                 self.drop_tables_behind(old)
                 self._drop_clusters_behind(old)
-                self._metadata.close_cleanly()
+                self._metadata.flush()
             raise
 
     def _check_key_not_needed(self, old: int) -> None:

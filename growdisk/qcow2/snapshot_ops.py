@@ -85,7 +85,7 @@ class SnapshotKeeper:
         """
         if like is None:
             self.check_new_name(name)
-        self._metadata.close_cleanly()
+        self._metadata.flush()
         active = self._metadata.l1
         references = self._walker.references(active)
         self._walker.check_counts(references, up=True)
@@ -137,7 +137,7 @@ class SnapshotKeeper:
     def apply(self, name: str, begin: Begin, *, by_id: bool = False) -> None:
         """Make the image what it was when the snapshot was taken, size included; the snapshot stays."""
         entry, l1 = self.load(name, by_id=by_id)
-        self._metadata.close_cleanly()
+        self._metadata.flush()
         size = entry.disk_size(self._metadata.header.size)
         wanted = self._guest_part(l1, size)
         gained, lost = self._walker.references(wanted), self._walker.references(self._metadata.l1)
@@ -157,7 +157,7 @@ class SnapshotKeeper:
                 self._write_counts()
             old = self._switch_l1(wanted, l1_run[0], size)
             self._metadata.release([*lost.runs(), old])
-            self._metadata.close_cleanly()
+            self._metadata.flush()
 
     def _guest_part(self, l1: array[int], size: int) -> array[int]:
         """The entries for a disk of `size` bytes: VM state behind it stays with the snapshot alone."""
@@ -179,7 +179,7 @@ class SnapshotKeeper:
     def delete(self, name: str, begin: Begin, *, by_id: bool = False) -> None:
         """Forget a snapshot and free what only it needed."""
         entry = self.find(name, by_id=by_id)
-        self._metadata.close_cleanly()
+        self._metadata.flush()
         l1 = self.l1_of(entry)
         references = self._walker.references(l1)
         self._walker.check_counts(references, up=False)
@@ -188,10 +188,10 @@ class SnapshotKeeper:
         with self._counting():
             self._switch_table(tuple(other for other in self.entries if other is not entry), counted=[])
             self._metadata.release([*references.runs(), self._table_run(entry.l1_offset, 8 * entry.l1_size)])
-            self._metadata.close_cleanly()
+            self._metadata.flush()
             self._metadata.forget_l2()
             self._walker.restore_copied(l1)
-            self._metadata.close_cleanly()
+            self._metadata.flush()
 
     # --- complete ---------------------------------------------------------------------------------
 
@@ -200,12 +200,12 @@ class SnapshotKeeper:
         entries = tuple(entry.completed(self._metadata.header.size) for entry in self.entries)
         if entries == self.entries:
             return
-        self._metadata.close_cleanly()
+        self._metadata.flush()
         self._check_tables(self._walker.references(self._metadata.l1))
         begin()
         with self._counting():
             self._switch_table(entries, counted=[])
-            self._metadata.close_cleanly()
+            self._metadata.flush()
 
     # --- shared -----------------------------------------------------------------------------------
 
@@ -281,10 +281,10 @@ class SnapshotKeeper:
 
     def _mend(self) -> None:
         """After a failure before the switch: write the counts taken back, and set COPIED again."""
-        self._metadata.close_cleanly()
+        self._metadata.flush()
         self._metadata.forget_l2()
         self._walker.restore_copied(self._metadata.l1)
-        self._metadata.close_cleanly()
+        self._metadata.flush()
         self._metadata.set_dirty_bit(dirty=False)
 
     @contextmanager

@@ -172,8 +172,10 @@ class Metadata:
             self._write_l1()
             self.sync()
             self._dirty_l1.clear()
-        pending, self._pending = self._pending, []
-        self.release(pending)
+        if pending := self._pending:
+            self._pending = []
+            self.release(pending)
+            self.refcounts.write_blocks()  # who flushed may never close: what is not counted down on disk is leaked
 
     def release(self, runs: list[Run]) -> None:
         """Count clusters down that nothing durable points to any more."""
@@ -189,12 +191,6 @@ class Metadata:
     def forget_l2(self) -> None:
         """L2 tables have been changed on disk behind the cache; there must be nothing unwritten."""
         self._l2.clear()
-
-    def close_cleanly(self) -> None:
-        """Flush, then write the counts that the flush took down."""
-        self.flush()
-        if self.refcounts.is_dirty:
-            self.refcounts.write_blocks()
 
     def _require_sound(self) -> None:
         if self._broken:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged, ImageUnsupported, Refused
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
@@ -250,3 +252,15 @@ def test_qemu_keeps_us_out_of_an_image_in_use_and_we_keep_qemu_out(tmp_path: Pat
     with pytest.raises(Refused):
         Qcow2Image.open(path, writable=True)
     guest.communicate("quit\n")
+
+
+def test_what_was_flushed_leaks_nothing_when_nobody_closes_the_image(tmp_path: Path) -> None:
+    """As when a run's overlays become part of an image that has snapshots: the image is not closed, its file is."""
+    path = make(tmp_path / "image.qcow2")
+    qemu_io(path, "write -P 1 0 1M")
+    qemu("qemu-img", "snapshot", "-c", "theirs", path)
+    with closing(RawFile.open(path, writable=True)) as file:
+        image = Qcow2Image.over(file, path, writable=True)
+        image.write(0, b"\2" * MIB)
+        image.flush()
+    qemu("qemu-img", "check", path)
