@@ -67,6 +67,15 @@ def require_appliance() -> None:
         raise ToolMissing("libguestfs from Python", _NEEDED_MODULES["guestfs"])
 
 
+def has_appliance() -> bool:
+    """Whether all that the appliance needs is installed."""
+    try:
+        require_appliance()
+    except ToolMissing:
+        return False
+    return True
+
+
 def tool_finding(tool: str) -> Finding:
     """Whether a program is there, and its version."""
     try:

@@ -32,6 +32,7 @@ from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.units import format_size
 
 _SERVED = (
     ResizeImage, RewritePartitions, RereadPartitions, GrowFilesystem, RemakeSwap, MakeSwapFile, RepairGuest,
@@ -39,6 +40,7 @@ _SERVED = (
 _PARTITION = re.compile(r"/dev/(sda\d*)")
 _SECTOR = 512
 _BIGALLOC = 0x200
+_LARGE = 2 << 40  # resize2fs goes through all of a file system: longer than an appliance takes to start
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ def choose_backend(facts: Facts, proposal: Proposal, options: RunOptions, device
     if options.backend == "guestfs":
         return GUESTFS
     reason = _why_not(facts, proposal.steps, device)
+    if not reason and options.backend == "auto":
+        reason = _why_slower(proposal.steps)
     if not reason:
         return Choice("direct", "this machine's own tools can do all of it")
     if options.backend == "direct":
@@ -77,6 +81,20 @@ def _why_not(facts: Facts, steps: tuple[DiskStep, ...], device: BlockDevice) -> 
     from growdisk.backends.direct_machine import obstacle
 
     return _missing_tools(steps) or str(obstacle() or "")
+
+
+def _why_slower(steps: tuple[DiskStep, ...]) -> str:
+    grown = [step for step in steps if isinstance(step, GrowFilesystem) and not isinstance(step, GrowFilesystemAt)]
+    large = next((step for step in grown if step.new_size > _LARGE), None)
+    if large is None:
+        return ""
+    from growdisk.backends.machine import has_appliance
+
+    return (
+        ""
+        if not has_appliance()
+        else f"a kernel grows a file system of {format_size(large.new_size)} sooner than resize2fs alone"
+    )
 
 
 def _is_served(step: DiskStep) -> bool:

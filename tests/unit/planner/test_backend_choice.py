@@ -74,3 +74,16 @@ def test_a_guest_that_was_not_shut_down_cleanly_is_for_libguestfs(tmp_path: Path
 def test_who_asks_for_libguestfs_gets_it(tmp_path: Path) -> None:
     plan = in_process("plan", disk_with(tmp_path, ()), "+32M", "--json", "--backend", "guestfs").json()
     assert (plan["backend"], plan["backend_reason"]) == ("guestfs", "as asked")
+
+
+@pytest.mark.parametrize(("size", "backend"), [("1T", "direct"), ("3T", "guestfs")])
+def test_a_file_system_of_terabytes_is_for_a_kernel_which_goes_not_through_all_of_it(
+    tmp_path: Path, size: str, backend: str
+) -> None:
+    need_direct()
+    image = tmp_path / "disk.raw"
+    run("mke2fs", "-q", "-F", "-t", "ext4", image, "64m")
+    run("truncate", "-s", size, image)
+    plan = in_process("plan", image, "--json").json()
+    assert plan["backend"] == backend, plan["backend_reason"]
+    assert in_process("plan", image, "--json", "--backend", "direct").json()["backend"] == "direct"
