@@ -44,7 +44,7 @@ def test_an_unreachable_libvirt_is_refused(host: Host) -> None:
 
 def test_a_machine_that_is_off_goes_the_offline_way(small: Domain, host: Host) -> None:
     plan = host.growdisk("plan", "-d", small.name, "+1G").document
-    assert (plan["result"], plan["backend"]) == ("planned", "guestfs")
+    assert plan["result"] == "planned" and plan["backend"] != "online", plan
     assert host.growdisk("show", "-d", small.name, "--disk", "vda").document["image"]["path"] == str(small.image)
     assert host.growdisk("show", "-d", small.name, "--disk", "vdz").code == 3
     assert host.growdisk("status", "-d", small.name).document["state"] == "none"
