@@ -117,9 +117,7 @@ _VOLUMES: _Options = (
     OptionSpec(
         "lv", "list", "Which logical volumes grow, and by what of the free space: vg/root, vg/home=60%.", elements="str"
     ),
-    OptionSpec(
-        "lv_share", "str", "Grow into this percentage of what is free in the volume group by then, such as 60%."
-    ),
+    OptionSpec("lv_share", "str", "Grow into this percentage of what is free in the volume group, such as 60%."),
     _KEY_FILE,
 )
 _BACKEND = OptionSpec(

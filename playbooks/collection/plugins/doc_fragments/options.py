@@ -137,7 +137,7 @@ options:
     elements: str
   lv_share:
     description:
-      - Grow into this percentage of what is free in the volume group by then, such as 60%.
+      - Grow into this percentage of what is free in the volume group, such as 60%.
     type: str
 """
 
