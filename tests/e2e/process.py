@@ -92,7 +92,8 @@ class Host:
     def start(self, *words: str | Path) -> Command:
         if self.backend == "direct":
             need_direct()
-        chosen = ("--backend", self.backend) if {"expand", "plan"} & set(words) else ()
+        asked = {"expand", "plan"} & set(words) and "--backend" not in words
+        chosen = ("--backend", self.backend) if asked else ()
         self.started.append(Command(self, (*words, *chosen)))
         return self.started[-1]
 
