@@ -136,7 +136,8 @@ class DirectTools:
         """What debugfs wrote: it knows little of what it is told to do."""
         done = self._run(["e2fsck", "-f", "-n", SHOWN], name, writable=False, accept=range(_COULD_NOT_WORK))
         if done.status:
-            raise ToolFailed("e2fsck", done.status, f"after the repair it finds: {last_lines(done.stdout)}")
+            found = last_lines(done.stderr + done.stdout)  # its banner goes to stderr
+            raise ToolFailed("e2fsck", done.status, f"after the repair it finds: {found}")
 
     def _replay(self, tree: ExtTree) -> None:
         """Our reader knows nothing of what only a journal knows."""
