@@ -125,10 +125,10 @@ class DirectGuest:
             raise ToolFailed("debugfs", 1, f"inode {number} has no room for {len(content)} bytes")
 
 
-def guest_at_rest(disk: BlockDevice, path: Path, device: str) -> DirectGuest | None:
+def guest_at_rest(disk: BlockDevice, path: Path, device: str, sector_size: int) -> DirectGuest | None:
     """The guest on `device` (/dev/sda1), to look at with no tool. None where our reader cannot, or only a journal
     knows what its files are."""
-    name, devices = device.removeprefix("/dev/"), devices_of(disk, path)
+    name, devices = device.removeprefix("/dev/"), devices_of(disk, path, sector_size)
     try:
         paths = guest_paths(devices, name) if name in devices else None
     except Unknown:

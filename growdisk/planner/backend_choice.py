@@ -16,10 +16,8 @@ from growdisk.backends.ext_paths import ExtPaths
 from growdisk.backends.filesystem_growth import UNMOUNTED
 from growdisk.backends.guest_repair.repair import left_to_repair
 from growdisk.block.device import BlockDevice
-from growdisk.block.window import Window
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_tree import Unknown
-from growdisk.filesystems.identify import identify
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import RunOptions
@@ -111,7 +109,7 @@ def _missing_tools(steps: tuple[DiskStep, ...]) -> str:
 
 def _why_not_inside(facts: Facts, step: DiskStep, device: BlockDevice) -> str:
     if isinstance(step, GrowFilesystem) and not isinstance(step, GrowFilesystemAt):
-        content = identify(Window(device, step.start, min(step.old_size, device.size - step.start)))
+        content = facts.contents.get(step.number)
         clustered = isinstance(content, ExtContent) and content.ro_compat & _BIGALLOC
         return "resize2fs does not trust itself with a file system in clusters (bigalloc)" if clustered else ""
     if not isinstance(step, RepairGuest | MakeSwapFile):

@@ -39,7 +39,7 @@ class Hands:
         """`places` are those that the run's steps work in, which `keyring` opens."""
         self._direct = direct
         self._tools: DirectTools | None = None
-        self._disk, self._stop, self._sector_size = disk, stop, sector_size
+        self._disk, self._stop, self.sector_size = disk, stop, sector_size
         self.keyring = keyring or Keyring()
         self._places, self._opened = places, False
         self._resources = ExitStack()
@@ -122,7 +122,7 @@ class Hands:
         self._server = self._resources.enter_context(serve(self._disk))
         launch = partial(
             Appliance.launch, self._server.socket_path, accelerator=accelerator(),
-            cancelled=lambda: self._stop.requested, sector_size=self._sector_size,
+            cancelled=lambda: self._stop.requested, sector_size=self.sector_size,
         )  # fmt: skip
         try:
             self._appliance = launch(timeout=_FIRST_PATIENCE)

@@ -67,7 +67,8 @@ class RepairGuest:
 
     def _is_seen_to_be_repaired(self, context: RunContext) -> bool:
         """False where only a mount can tell."""
-        guest = None if self.others else guest_at_rest(context.disk, context.path, self.system)
+        size = context.hands.sector_size
+        guest = None if self.others else guest_at_rest(context.disk, context.path, self.system, size)
         if guest is None:
             return False
         try:

@@ -54,9 +54,9 @@ SETTLING = Death("settling", None, _STEPS_TAKE)
 AT_WORK = {
     "guestfs": (
         Death("applying", "reread-partitions", 4.0),  # the launch
-        Death("applying", "grow-filesystem", 1.0),  # e2fsck
-        Death("applying", "grow-filesystem", 4.0),  # resize2fs
-        Death("applying", "repair-guest", 1.5),
+        Death("applying", "grow-filesystem", 0.4),  # e2fsck
+        Death("applying", "grow-filesystem", 1.0),  # resize2fs
+        Death("applying", "repair-guest", 0.5),
     ),
     "direct": (
         Death("applying", "reread-partitions", 0.05),  # the mount, sfdisk

@@ -32,8 +32,9 @@ exec mke2fs -q -F -t ext4 -d "$root" $options
 
 
 def make_ext4(
-    disk: Path, place: ByteRange, tars: Sequence[Path], *, uuid: str, label: str = "", xattrs: Xattrs | None = None
-) -> None:
+    disk: Path, place: ByteRange, tars: Sequence[Path], *, uuid: str, label: str = "", xattrs: Xattrs | None = None,
+    block_size: int | None = None,
+) -> None:  # fmt: skip
     """Fill bytes `place` of the raw image `disk` with an ext4 holding the tars' files. Stays sparse."""
     lazy = f"lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0,offset={place.start}"
     options: list[str | Path] = [
@@ -42,6 +43,7 @@ def make_ext4(
         "-E",
         lazy,
         *(["-L", label] if label else []),
+        *(["-b", str(block_size)] if block_size else []),
         disk,
         f"{place.length // 1024}k",
     ]
