@@ -60,11 +60,11 @@ AT_WORK = {
     ),
     "direct": (
         Death("applying", "reread-partitions", 0.05),  # the mount, sfdisk
-        Death("applying", "grow-filesystem", 0.1),  # e2fsck
-        Death("applying", "grow-filesystem", 0.3),  # resize2fs
+        Death("applying", "grow-filesystem", 0.03),  # e2fsck
+        Death("applying", "grow-filesystem", 0.08),  # resize2fs
         Death("applied", "grow-filesystem", 0.02),
-        Death("applying", "repair-guest", 0.1),  # debugfs
-        Death("applying", "repair-guest", 0.3),
+        Death("applying", "repair-guest", 0.05),  # debugfs
+        Death("applying", "repair-guest", 0.1),
     ),
 }
 
@@ -94,7 +94,10 @@ def test_a_run_killed_again_and_again_is_finished_by_resume(
     host.backend = backend
     die(host, image, EARLY[0], "expand", image, "+1G")
     at_work = AT_WORK[backend] if backend == "direct" else AT_WORK[backend][::2]
-    for death in (*EARLY[1:], *at_work, SETTLING):
+    for number, death in enumerate((*EARLY[1:], *at_work, SETTLING)):
+        if host.growdisk("status", image).document["state"] != "unfinished":
+            assert number >= len(EARLY)
+            break  # on a quick machine: the last death came when all was over
         die(host, image, death, "resume", image)
     answer = host.growdisk("resume", image)
     assert (answer.code, answer.result) in ((0, "changed"), (0, "nochange")), answer
