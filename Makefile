@@ -29,7 +29,7 @@ check: setup-test
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	shellcheck setup/*.sh vagrant/*.sh .ci/run
-	$(PYTHON) -m pytest -n 2 -m "not appliance and not boot" tests/test_architecture.py tests/unit
+	$(PYTHON) -m pytest -n 2 -m "not appliance and not boot and not slow" tests/test_architecture.py tests/unit
 
 # Looks for images that make the engine stumble; what it has learned stays in the corpus, outside the repository.
 FUZZ_SECONDS ?= 60
