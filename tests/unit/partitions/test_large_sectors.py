@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -22,8 +23,14 @@ _ENVIRONMENT = {**os.environ, "PARTED_SECTOR_SIZE": str(SECTOR), "LC_ALL": "C", 
 
 
 def parted(disk: Path, *words: str) -> str:
+    """Asked again where it crashes, as it does now and then when it makes an extended partition of large sectors."""
     command = ["parted", "-s", "-m", disk, "unit", "b", *words]
-    return subprocess.run(command, env=_ENVIRONMENT, check=True, capture_output=True, text=True).stdout
+    for _ in range(20):
+        done = subprocess.run(command, env=_ENVIRONMENT, check=False, capture_output=True, text=True)
+        if done.returncode != -signal.SIGSEGV:
+            break
+    done.check_returncode()
+    return done.stdout
 
 
 def places(disk: Path) -> dict[int, tuple[int, int]]:
