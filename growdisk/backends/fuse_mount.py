@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import secrets
 import shutil
 import socket
 import subprocess
@@ -23,10 +24,12 @@ from growdisk.errors import ToolFailed
 
 TOOL = "fusermount3"
 _OPTIONS = f"rootmode=40000,default_permissions,nosuid,nodev,max_read={MAX_WRITE},fsname=growdisk"
-# $1 fusermount3, $2 options, $3 the folder, $4 what it lies in. The end is lazy: a tool may still have a file open.
+# $1 fusermount3, $2 options, $3 the folder, $4 what it lies in. The keeper makes both, as growdisk may be killed at any
+# instant, and removes both. The end is lazy: a tool may still have a file open.
 # fusermount3 also fails when growdisk was killed before it took the descriptor: then all is mounted.
 _KEEPER = """
 trap '' HUP INT TERM PIPE
+mkdir -m 700 -- "$4" "$3" || exit
 status=0
 "$1" -o "$2" -- "$3" </dev/null || status=$?
 exec 2>/dev/null
@@ -44,12 +47,10 @@ def mounted(devices: Mapping[str, BlockDevice]) -> Iterator[tuple[Path, FuseFold
     """The folder where `devices` are files until the block is left. ToolMissing; ToolFailed where it is not allowed."""
     tool = require(TOOL)
     _sweep(tool)
-    scratch = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    scratch = Path(tempfile.gettempdir()) / f"{_PREFIX}{secrets.token_hex(8)}"
     place = scratch / _FOLDER
-    place.mkdir()
     ours, theirs = socket.socketpair()
-    with ours, theirs, (scratch / _ALIVE).open("w") as alive:
-        fcntl.flock(alive, fcntl.LOCK_EX)
+    with ours, theirs:
         words: list[str | Path] = ["sh", "-c", _KEEPER, "growdisk-keeper", tool, _OPTIONS, place, scratch]
         end = theirs.fileno()
         keeper = start(words, pass_fds=(end,), env={"_FUSE_COMMFD": str(end)}, shown=[TOOL, "-o", _OPTIONS, place])
@@ -57,7 +58,9 @@ def mounted(devices: Mapping[str, BlockDevice]) -> Iterator[tuple[Path, FuseFold
         try:
             folder = FuseFolder(devices, _kernels_end(ours, keeper))
             try:
-                yield place, folder
+                with (scratch / _ALIVE).open("w") as alive:
+                    fcntl.flock(alive, fcntl.LOCK_EX)
+                    yield place, folder
             finally:
                 folder.close()
         finally:

@@ -17,7 +17,7 @@ import pytest
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
 from tests.e2e.judges import Before, assert_grown, assert_unchanged
-from tests.e2e.process import Host, wait_for
+from tests.e2e.process import Host, await_true, wait_for
 from tests.guests.small import SmallDisk
 from tests.guests.tools import run
 
@@ -75,6 +75,6 @@ def test_a_killed_run_of_an_ordinary_user_leaves_nothing_mounted(
     wait_for(command, image, "applying", step)
     command.kill()
     ordinary.assert_quiet()
-    assert ordinary.left_files() == []
+    await_true(lambda: not ordinary.left_files(), 10, "no file is left")
     assert ordinary.growdisk("rollback", image).result == "restored"
     assert_unchanged(image, before)
