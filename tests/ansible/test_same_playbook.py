@@ -17,16 +17,19 @@ from typing import cast
 import pytest
 import yaml
 
-from growdisk.units import MiB
+from growdisk.units import GiB, MiB
 from tests.ansible.playing import SHIPPED, Ansible, Document
 from tests.ansible.twins import assert_same_disk
 from tests.e2e.judges import assert_sound
 from tests.guests.appliance import bench
 from tests.guests.debian_files import debian_files
+from tests.guests.classic import DISK_SIZE
 from tests.guests.layered import layered_guests
 from tests.guests.layouts import Layout
 from tests.guests.small import SmallDisk, make_disk
 from tests.guests.tools import run
+from tests.online.inside import boot_id, sizes
+from tests.online.machine import started, wake_copy
 
 _OF_THE_RUN = {"run", "seconds", "actual_size", "actual-size", "backend_reason", "date-sec", "date-nsec"}
 """What two runs may tell differently: their names, how long they took, and how much they take on the host.
@@ -128,6 +131,28 @@ def test_logical_volumes_grow_the_same_under_both(ansible: Ansible, tmp_path: Pa
     for side in (ours, theirs):
         (again, _) = side.play(SHIPPED / "expand-lvm.yml")
         assert again["state"] == "ok"
+
+
+@pytest.mark.slow
+@pytest.mark.boot
+@pytest.mark.timeout(3600)
+def test_a_running_guest_grows_the_same_under_both(ansible: Ansible, tmp_path: Path) -> None:
+    """By the shipped playbook, without a restart; a second play finds nothing to do."""
+    grown = DISK_SIZE + 10 * GiB
+    case = Case({"guest.qcow2": SMALL}, {"size": f"{grown // GiB}G"}, ("expand_online",), group="running")
+    told: list[list[list[Document]]] = []
+    for side in sides(ansible, tmp_path, case, lambda path, _: wake_copy("scsi", path.parent)):
+        with started(*side.images(), disk="scsi", woken=True) as guest:
+            first, playbook = boot_id(guest), SHIPPED / "online-expand.yml"
+            planned = side.play(playbook, "--check", "--diff")
+            assert sizes(guest)["sda"] == DISK_SIZE
+            done, again = side.play(playbook, "--diff"), side.play(playbook)
+            assert [task["state"] for task in planned + done + again] == ["changed", "changed", "ok"]
+            assert cast("Document", done[0]["result"])["backend"] == "online"
+            assert sizes(guest)["sda"] == grown and sizes(guest)["/"] > 12 * GiB
+            assert boot_id(guest) == first
+        told.append([planned, done, again])
+    assert differences(*told) == []
 
 
 def volumes(side: Side) -> str:
