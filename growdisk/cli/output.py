@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from growdisk.cli.progress import Bar, MovingTable, StepLines
 
+_AT_ONCE = 4096  # lines
 _PLAIN_WIDTH, _MAX_WIDTH, _MIN_WIDTH = 80, 120, 20
 
 
@@ -65,6 +66,15 @@ class Output:
             _answer(json.dumps(value, indent=2))
         else:  # a list may be long: a record a line, which the fast encoder can do
             _answer("[" + ",\n".join(map(json.dumps, value)) + "]")
+
+    def records(self, parts: Sequence[str]) -> None:
+        """The same for a list whose items are JSON already, of which there may be millions."""
+        if self.json_mode:
+            before = "["
+            for start in range(0, len(parts), _AT_ONCE):
+                _answer(before + ",\n".join(parts[start : start + _AT_ONCE]), end="")
+                before = ",\n"
+            _answer("]" if parts else "[]")
 
     def finish(self) -> None:
         """The last of the answer leaves this process. AnswerLost where it cannot."""

@@ -17,6 +17,7 @@ from growdisk.qcow2.parts import Parts
 from growdisk.qcow2.writeback import Metadata
 
 if TYPE_CHECKING:
+    from growdisk.qcow2.apart import Apart
     from growdisk.qcow2.compress import CompressedCluster
     from growdisk.qcow2.mapping import GuestRun
 
@@ -116,6 +117,11 @@ class GuestDisk:
         """The range as this layer alone has it: adjacent runs of one kind, with where they lie in the file."""
         check_range(self.size, offset, length)
         return self._parts.mapping.runs(offset, offset + length)
+
+    def pieces(self, offset: int, length: int, *, holes: bool) -> Iterator[GuestRun | Apart]:
+        """The same, with tables that are no runs whole; `holes`: these then tell what the host has of each cluster."""
+        check_range(self.size, offset, length)
+        return self._parts.mapping.pieces(offset, offset + length, holes=holes)
 
     def used_clusters(self, limit: int) -> int:
         """How many clusters of the file are counted as used; counting ends at `limit`."""

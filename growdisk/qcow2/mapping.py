@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from growdisk.qcow2.apart import Apart, ApartTables
 from growdisk.qcow2.entries import (
     COMPRESSED,
     COPIED,
@@ -51,6 +52,35 @@ class Mapping:
 
     def runs(self, start: int, end: int) -> Iterator[GuestRun]:
         """The range [start, end) as adjacent runs, in order. It may lie behind the disk's end, if the L1 reaches."""
+        for first, stop, table in self._tables(start, end):
+            if table is None:
+                yield GuestRun(L2Kind.UNALLOCATED, first, stop, 0)
+            else:
+                yield from self.table_runs(table, first, stop)
+
+    def pieces(self, start: int, end: int, *, holes: bool) -> Iterator[GuestRun | Apart]:
+        """The same, with tables that are no runs whole. `holes`: these then tell what the host has of each cluster."""
+        bits, apart = self._geometry.cluster_bits, None
+        for first, stop, table in self._tables(start, end):
+            if table is None:
+                yield GuestRun(L2Kind.UNALLOCATED, first, stop, 0)
+                continue
+            apart = apart or self._apart_tables(holes=holes)
+            index = first >> bits & self._geometry.l2_entries - 1
+            whole = first % self._geometry.cluster_size == stop % self._geometry.cluster_size == 0
+            found = apart.of(table, first, index, index + (stop - first >> bits)) if apart and whole else None
+            if found is None:
+                yield from self.table_runs(table, first, stop)
+            else:
+                yield found
+
+    def _apart_tables(self, *, holes: bool) -> ApartTables | None:
+        if self._elsewhere or self._geometry.extended_l2:
+            return None
+        return ApartTables(self._metadata.file, self._geometry, holes=holes)
+
+    def _tables(self, start: int, end: int) -> Iterator[tuple[int, int, array[int] | None]]:
+        """The range cut at L2 tables' borders, with these; stretches without any are one."""
         coverage = self._geometry.l2_coverage
         while start < end:
             l1_index = start // coverage
@@ -59,9 +89,7 @@ class Mapping:
             if table is None:
                 tables = equal_until(self._metadata.l1, l1_index, (end - 1) // coverage + 1)
                 stop = min(end, tables * coverage)
-                yield GuestRun(L2Kind.UNALLOCATED, start, stop, 0)
-            else:
-                yield from self.table_runs(table, start, stop)
+            yield start, stop, table
             start = stop
 
     def table_runs(self, table: array[int], start: int, end: int) -> Iterator[GuestRun]:

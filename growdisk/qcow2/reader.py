@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice, Extent, ExtentKind
+from growdisk.qcow2.apart import HOLE, NOWHERE, Apart
 from growdisk.qcow2.compress import Decompressor, decompressor
 from growdisk.qcow2.entries import CompressedRange, L2Kind
 from growdisk.qcow2.header_rules import damaged
@@ -104,8 +105,10 @@ class Reader:
 
     def _raw_extents(self, start: int, end: int) -> Iterator[Extent]:
         has_holes = self._has_holes()
-        for run in self._mapping.runs(start, end):
-            if has_holes and run.kind is L2Kind.NORMAL:
+        for run in self._mapping.pieces(start, end, holes=has_holes):
+            if isinstance(run, Apart):
+                yield from self._apart_extents(run)
+            elif has_holes and run.kind is L2Kind.NORMAL:
                 yield from self._host_extents(run)
             elif run.kind in (L2Kind.NORMAL, L2Kind.COMPRESSED):
                 yield Extent(run.start, run.end, ExtentKind.DATA)
@@ -113,6 +116,16 @@ class Reader:
                 yield Extent(run.start, run.end, ExtentKind.ZERO)
             else:
                 yield from self._backing_extents(run.start, run.end)
+
+    def _apart_extents(self, apart: Apart) -> Iterator[Extent]:
+        """A cluster of which the host has a part only counts as data."""
+        bits = self._geometry.cluster_bits
+        for mark, first, last in apart.stretches():
+            start, end = apart.start + (first << bits), apart.start + (last << bits)
+            if mark == NOWHERE:
+                yield from self._backing_extents(start, end)
+            else:
+                yield Extent(start, end, ExtentKind.ZERO if mark == HOLE else ExtentKind.DATA)
 
     def _has_holes(self) -> bool:
         """Whether much of the file is not on the host: preallocated clusters that nobody has written to."""

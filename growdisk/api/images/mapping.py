@@ -7,12 +7,14 @@ metadata that was preallocated is data *and* zero. Only then is the host asked f
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, product, repeat
 from pathlib import Path
 from typing import NamedTuple
 
 from growdisk.api.images.opening import opened
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.raw import RawFile
+from growdisk.qcow2.apart import BOTH, HOLE, NOWHERE, Apart
 from growdisk.qcow2.entries import OFFSET_MASK, L2Kind
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.mapping import GuestRun
@@ -20,6 +22,11 @@ from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import align_up
 
 _SECTOR = 512
+_WORDS = ("false", "true")
+_FLAGS = {
+    (bool(present), bool(zero), bool(data)): f'"present": {_WORDS[present]}, "zero": {_WORDS[zero]}, "data": {_WORDS[data]}'
+    for present, zero, data in product(range(2), repeat=3)
+}
 
 
 class MapRecord(NamedTuple):
@@ -42,6 +49,12 @@ class MapRecord(NamedTuple):
         }  # fmt: skip
         return record if self.offset is None else record | {"offset": self.offset}
 
+    def json_text(self) -> str:
+        """The same as JSON, without the time that a general encoder takes: there may be millions."""
+        start, length, depth, present, zero, data, offset, _ = self
+        place = "" if offset is None else f', "offset": {offset}'
+        return f'{{"start": {start}, "length": {length}, "depth": {depth}, {_FLAGS[present, zero, data]}{place}}}'
+
     def continued_by(self, other: MapRecord) -> bool:
         """Whether both can be told as one."""
         if (self.depth, self.present, self.zero, self.data) != (other.depth, other.present, other.zero, other.data):
@@ -53,54 +66,82 @@ class MapRecord(NamedTuple):
 
 def image_map(path: Path, image_format: ImageFormat | None = None) -> Iterator[MapRecord]:
     """The records of an image, in order, covering it; the file is open as long as the iterator runs."""
+    return chain.from_iterable(image_map_lists(path, image_format))
+
+
+def image_map_lists(path: Path, image_format: ImageFormat | None = None) -> Iterator[list[MapRecord]]:
+    """The same in lists, as they are found: there may be millions of records."""
     with opened(path, image_format) as device:
         last: MapRecord | None = None
-        for record in _records(device, path, 0, 0, align_up(device.size, _SECTOR)):
-            if last is not None and last.continued_by(record):
-                last = last._replace(length=last.length + record.length)
-                continue
-            if last is not None:
-                yield last
-            last = record
-        yield last or MapRecord(0, 0, 0, False, False, False, None, path)  # a disk of no bytes is one record to QEMU
+        for records in _batches(device, path, 0, 0, align_up(device.size, _SECTOR)):
+            if last is not None and last.continued_by(records[0]):
+                length = last.length + records[0].length
+                records[0] = records[0]._replace(start=last.start, length=length, offset=last.offset)
+            elif last is not None:
+                records.insert(0, last)
+            last = records.pop()
+            yield records
+        yield [last or MapRecord(0, 0, 0, False, False, False, None, path)]  # a disk of no bytes is one record to QEMU
 
 
-def _records(device: BlockDevice, path: Path, depth: int, start: int, end: int) -> Iterator[MapRecord]:
+def _batches(device: BlockDevice, path: Path, depth: int, start: int, end: int) -> Iterator[list[MapRecord]]:
+    """The records, some at once, which are then no longer to be joined; never none."""
     if isinstance(device, Qcow2Image):
         preallocated = _has_preallocated_metadata(device)
-        for run in device.runs(start, min(end, device.size) - start):
-            if run.kind is L2Kind.UNALLOCATED:
+        for run in device.pieces(start, min(end, device.size) - start, holes=preallocated):
+            if isinstance(run, Apart):
+                yield from _apart_records(device, run, depth, preallocated=preallocated)
+            elif run.kind is L2Kind.UNALLOCATED:
                 yield from _below(device, depth, run)
             else:
                 yield from _run_records(device, run, depth, preallocated=preallocated)
     else:
         for first, last, is_data in _host_extents(device, start, end):
-            yield MapRecord(first, last - first, depth, True, not is_data, is_data, first, path)
+            yield [MapRecord(first, last - first, depth, True, not is_data, is_data, first, path)]
 
 
-def _below(image: Qcow2Image, depth: int, run: GuestRun) -> Iterator[MapRecord]:
+def _apart_records(image: Qcow2Image, apart: Apart, depth: int, *, preallocated: bool) -> Iterator[list[MapRecord]]:
+    """A whole table; where the host has parts of a cluster, or what is nowhere needs a look below, run by run."""
+    bits = image.header.cluster_bits
+    if BOTH in apart.marks or NOWHERE in apart.marks or image.header.crypt_method:
+        for run in image.runs(apart.start, len(apart.marks) << bits):
+            if run.kind is L2Kind.UNALLOCATED:
+                yield from _below(image, depth, run)
+            else:
+                yield from _run_records(image, run, depth, preallocated=preallocated)
+        return
+    firsts, counts = apart.runs()
+    starts = [apart.start + (first << bits) for first in firsts]
+    lengths = [count << bits for count in counts]
+    zeros = [apart.marks[first] == HOLE for first in firsts]
+    offsets = [apart.clusters[first] << bits for first in firsts]
+    columns = zip(starts, lengths, repeat(depth), repeat(True), zeros, repeat(True), offsets, repeat(image.path))
+    yield list(map(MapRecord._make, columns))
+
+
+def _below(image: Qcow2Image, depth: int, run: GuestRun) -> Iterator[list[MapRecord]]:
     """What an unallocated range is: the backing file's, and behind its end zeros that nobody has."""
     backing, start, end = image.backing, run.start, run.end
     if backing is not None and start < (border := min(end, align_up(backing.size, _SECTOR))):
         path = backing.path if isinstance(backing, (Qcow2Image, RawFile)) else image.path
-        yield from _records(backing, path, depth + 1, start, border)
+        yield from _batches(backing, path, depth + 1, start, border)
         start = border
     if start < end:
         offset = run.host + start - run.start if run.host and not image.header.crypt_method else None
-        yield MapRecord(start, end - start, depth, False, True, False, offset, image.path)
+        yield [MapRecord(start, end - start, depth, False, True, False, offset, image.path)]
 
 
-def _run_records(image: Qcow2Image, run: GuestRun, depth: int, *, preallocated: bool) -> Iterator[MapRecord]:
+def _run_records(image: Qcow2Image, run: GuestRun, depth: int, *, preallocated: bool) -> Iterator[list[MapRecord]]:
     zero = run.kind in (L2Kind.ZERO_PLAIN, L2Kind.ZERO_ALLOCATED)
     record = MapRecord(
         run.start, run.end - run.start, depth, True, zero, not zero, _host_offset(image, run), image.path
     )
     if not preallocated or record.offset is None or zero:
-        yield record
+        yield [record]
         return
     for first, last, is_data in _host_extents(image.host_file, record.offset, record.offset + record.length):
         start = run.start + first - record.offset
-        yield MapRecord(start, last - first, depth, True, not is_data, True, first, image.path)
+        yield [MapRecord(start, last - first, depth, True, not is_data, True, first, image.path)]
 
 
 def _host_offset(image: Qcow2Image, run: GuestRun) -> int | None:

@@ -20,13 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    from growdisk.api.images.mapping import image_map
+    from growdisk.api.images.mapping import image_map, image_map_lists
 
-    records = image_map(arguments.path, arguments.format)
     if output.json_mode:
-        output.document(record.as_json() for record in records)
+        lists = image_map_lists(arguments.path, arguments.format)
+        output.records([record.json_text() for records in lists for record in records])
     else:
-        output.lines(_lines(records))
+        output.lines(_lines(image_map(arguments.path, arguments.format)))
     return 0
 
 
