@@ -15,11 +15,13 @@ The exit code says how the disk stands, not what kind of thing went wrong.
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import ClassVar
 
 from growdisk.values import dataclass
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 
 @dataclass(eq=False)
@@ -68,6 +70,8 @@ def error_document(error: GrowdiskError) -> dict[str, object]:
 
 def shell_word(path: Path) -> str:
     """A path as it can be pasted behind a command."""
+    import shlex
+
     return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
 
 

@@ -17,7 +17,7 @@ GiB = 1 << 30
 TiB = 1 << 40
 
 SUFFIXES = "bkMGTPE"
-_SIZE = re.compile(r"(?P<sign>[+-]?)(?P<number>\d+(?:\.\d*)?|\.\d+)(?P<suffix>[A-Za-z]*)")
+_SIZE = r"(?P<sign>[+-]?)(?P<number>\d+(?:\.\d*)?|\.\d+)(?P<suffix>[A-Za-z]*)"
 MAX_SIZE = (1 << 63) - 1
 _MAX_DIGITS = 100
 
@@ -74,7 +74,7 @@ def split_range(start: int, end: int, unit: int) -> Iterator[tuple[int, int]]:
 
 def parse_size(text: str) -> SizeSpec:
     """`+10G`, `40G`, `1.5T`, `10GiB`, `512b` as a SizeSpec; BadSize for everything else."""
-    match = _SIZE.fullmatch(text.strip())
+    match = re.fullmatch(_SIZE, text.strip())
     if match is None:
         raise BadSize(text, reason="it is not a number with a unit")
     if match["sign"] == "-":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 _NAMES = "__value_names__"
 _MISSING = object()
@@ -139,6 +138,7 @@ class _Asked:
         return cls.__dict__[self._name]
 
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
     from dataclasses import field as field

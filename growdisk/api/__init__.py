@@ -8,8 +8,8 @@ this room may have the name of a function.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.api.calls import expand, image_of, inspect, plan
     from growdisk.api.provisioning.document import provision_document

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import Protocol
 
 from growdisk.values import dataclass
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 
 class ExtentKind(Enum):
@@ -52,31 +57,24 @@ class BlockDevice(Protocol):
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes from `offset`."""
-        ...
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Store `data` at `offset`. Durable only after flush()."""
-        ...
 
     def write_zeros(self, offset: int, length: int) -> None:
         """Make a range read as zeros, cheaply where the device can."""
-        ...
 
     def discard(self, offset: int, length: int) -> None:
         """The range's content is no longer needed; it reads as the old bytes or as zeros. May do nothing."""
-        ...
 
     def flush(self) -> None:
         """When this returns, everything written before is durable."""
-        ...
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """The range as adjacent extents, in order, covering it exactly."""
-        ...
 
     def close(self) -> None:
         """Flush what is buffered and let go. Closing twice is harmless."""
-        ...
 
 
 class ResizableDevice(BlockDevice, Protocol):
@@ -84,7 +82,6 @@ class ResizableDevice(BlockDevice, Protocol):
 
     def resize(self, size: int) -> None:
         """Cut off, or extend with zeros, to `size` bytes."""
-        ...
 
 
 def check_range(device_size: int, offset: int, length: int) -> None:

@@ -21,7 +21,7 @@ _USED, _FORBIDDEN = 100, 200
 _WRITER_USES = (CONSISTENT_READ, WRITE, RESIZE)
 _READER_USES = (CONSISTENT_READ,)
 _FORBIDS = (WRITE, RESIZE)  # what neither a writer nor a reader lets others do
-_LOCK = re.compile(r"^lock:\s.*OFDLCK.* (\d+) (\d+)$", re.MULTILINE)  # a line of /proc/PID/fdinfo/FD
+_LOCK = r"(?m)^lock:\s.*OFDLCK.* (\d+) (\d+)$"  # a line of /proc/PID/fdinfo/FD
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of x86-64 and arm64 Linux
 
 
@@ -91,7 +91,7 @@ def _holds_lock(process: Path, status: os.stat_result, lock_bytes: frozenset[int
         for link in (process / "fd").iterdir():
             other = link.stat()
             if (other.st_dev, other.st_ino) == (status.st_dev, status.st_ino):
-                locks = _LOCK.findall((process / "fdinfo" / link.name).read_text())
+                locks = re.findall(_LOCK, (process / "fdinfo" / link.name).read_text())
                 if any(int(first) <= byte <= int(last) for first, last in locks for byte in lock_bytes):
                     return True
     except OSError:  # another user's process, or one that has just ended

@@ -8,12 +8,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import NoReturn
 
 from growdisk import __version__
 from growdisk.cli.common_options import add_common
 from growdisk.cli.output import AnswerLost, Output, error_document, forget, help_width, prepare_streams
 from growdisk.errors import GrowdiskError, Refused, UsageError
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _VERBS = (
     "expand", "plan", "show", "status", "resume", "rollback", "commit", "script", "run", "provision", "image", "doctor",

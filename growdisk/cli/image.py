@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from growdisk.cli.common_options import add_common
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -11,12 +11,12 @@ import io
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from growdisk.cli.pen import pen_for
 from growdisk.errors import GrowdiskError
 from growdisk.errors import error_document as error_document
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from typing import TextIO
 

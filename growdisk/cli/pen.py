@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TextIO
 
 from growdisk.values import dataclass
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from typing import TextIO
 
 USED, UNUSED, OPAQUE = "█", "▒", "░"
 _BOXES = "┌┬┐└┴┘─│" + USED + UNUSED + OPAQUE

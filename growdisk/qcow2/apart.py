@@ -62,7 +62,7 @@ class ApartTables:
         self._offsets, self._bad = ones * offsets, ones * (_ALL & ~(COPIED | offsets))
 
     def of(self, table: array[int], start: int, first: int, end: int) -> Apart | None:
-        """Entries [first, end) of a standard L2 table as guest clusters from `start` on; None if it is none of those."""
+        """Entries [first, end) of a standard L2 table as guest clusters from `start` on; None for any other."""
         if end - first < _MIN_ENTRIES or self._end > _MAX_CLUSTERS or not self._is_apart(table, first, end):
             return None
         whole = int.from_bytes(table.tobytes(), "little")

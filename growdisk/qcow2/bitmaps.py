@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from growdisk.block.device import BlockDevice
 from growdisk.qcow2.entries import OFFSET_MASK
@@ -18,6 +17,7 @@ from growdisk.qcow2.header import Extension, Header
 from growdisk.qcow2.tables import load_table
 from growdisk.values import dataclass
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.qcow2.refcounts import Run
 

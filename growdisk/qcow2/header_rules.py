@@ -7,11 +7,11 @@ cut-off table for an empty one.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from growdisk.errors import ImageDamaged, ImageUnsupported
 from growdisk.qcow2.features import Incompatible
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.qcow2.header import Header
 

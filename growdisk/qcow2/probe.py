@@ -7,11 +7,16 @@ other format's magic is raw.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from growdisk.errors import ImageNotReadable, ImageUnsupported
 
-ImageFormat = Literal["qcow2", "raw"]
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from typing import Literal
+
+    ImageFormat = Literal["qcow2", "raw"]
+else:
+    ImageFormat = str
 
 _SMALLEST_DISK = 512
 _OTHERS = (

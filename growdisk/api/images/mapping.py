@@ -24,8 +24,8 @@ from growdisk.units import align_up
 _SECTOR = 512
 _WORDS = ("false", "true")
 _FLAGS = {
-    (bool(present), bool(zero), bool(data)): f'"present": {_WORDS[present]}, "zero": {_WORDS[zero]}, "data": {_WORDS[data]}'
-    for present, zero, data in product(range(2), repeat=3)
+    (bool(p), bool(z), bool(d)): f'"present": {_WORDS[p]}, "zero": {_WORDS[z]}, "data": {_WORDS[d]}'
+    for p, z, d in product(range(2), repeat=3)
 }
 
 

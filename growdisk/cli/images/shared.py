@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import re
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import frexp
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from growdisk.errors import BadSize
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.units import SizeSpec
 
-_ZERO = re.compile(r"0+(b|B|[kKMGTPE](iB)?)?")
+_ZERO = r"0+(b|B|[kKMGTPE](iB)?)?"
 
 
 def add_path(parser: argparse.ArgumentParser, name: str = "path", *, metavar: str = "IMAGE") -> None:
@@ -29,7 +28,7 @@ def add_format(parser: argparse.ArgumentParser) -> None:
 
 def position_of(text: str) -> int:
     """An OFFSET or a LENGTH in bytes: a SIZE that may also be 0."""
-    if _ZERO.fullmatch(text):
+    if re.fullmatch(_ZERO, text):
         return 0
     size = size_of(text)
     if size.relative:
@@ -57,6 +56,8 @@ def printable(text: str) -> str:
 @contextmanager
 def ended_like_ctrl_c() -> Iterator[None]:
     """Inside this SIGTERM and SIGHUP end a deed as Ctrl-C does: what was half made is removed."""
+    import signal
+
     ends = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, signal.default_int_handler) for number in ends]
     try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from growdisk.cli.images.shared import add_path, human_size, printable
 from growdisk.cli.output import Output
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.api.images.snapshots import Selector
     from growdisk.qcow2.snapshots import SnapshotEntry
