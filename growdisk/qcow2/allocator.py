@@ -12,7 +12,6 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
 
 from growdisk.block.device import ResizableDevice
 from growdisk.errors import ImageUnsupported
@@ -21,6 +20,12 @@ from growdisk.qcow2.header_rules import MAX_REFTABLE_BYTES, damaged
 from growdisk.qcow2.refblock import last_used, zero_runs
 from growdisk.qcow2.refcounts import Refcounts, Run
 from growdisk.values import replace
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 _HOLES_LOOKED_AT = 64  # when a table needs contiguous clusters
 _BLOCKS_TRIMMED = 256
@@ -33,15 +38,12 @@ class HeaderKeeper(Protocol):
 
     def switch(self, header: Header, offset: int, field_bytes: bytes) -> None:
         """Write these bytes at `offset`, durably, and take `header` as the new one."""
-        ...
 
     def sync(self) -> None:
         """Make what has been written durable."""
-        ...
 
     def metadata_clusters(self) -> list[int]:
         """Indices of clusters that certainly are in use, in order."""
-        ...
 
 
 class Allocator:

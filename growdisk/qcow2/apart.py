@@ -10,12 +10,12 @@ from array import array
 from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter, sub
-from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.qcow2.entries import COPIED, OFFSET_MASK
 from growdisk.qcow2.geometry import Geometry
 from growdisk.units import align_down, align_up
+from growdisk.values import NamedTuple
 
 HOLE, DATA, BOTH, NOWHERE = range(4)  # of a cluster: BOTH has holes in it, NOWHERE is not allocated
 _MAX_CLUSTERS = 1 << 25  # 32 MiB of marks

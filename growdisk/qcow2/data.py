@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Protocol
 
 from growdisk.block.device import ResizableDevice
 from growdisk.block.raw import RawFile
@@ -13,6 +12,12 @@ from growdisk.qcow2.backing import backing_path
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Extension, Header
 from growdisk.qcow2.header_rules import damaged
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 
 def open_data_file(image: Path, header: Header, *, writable: bool) -> RawFile | None:

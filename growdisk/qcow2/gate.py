@@ -6,8 +6,6 @@ the specification asks of all autoclear data that a writer does not know.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from growdisk.errors import ImageUnsupported, KeyNeeded
 from growdisk.qcow2.bitmaps import bitmap_runs
 from growdisk.qcow2.features import Autoclear
@@ -15,6 +13,7 @@ from growdisk.qcow2.header import FEATURES_OFFSET, LEGACY_AES
 from growdisk.qcow2.writeback import Metadata
 from growdisk.values import replace
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.qcow2.bitmap_keeper import BitmapKeeper
 

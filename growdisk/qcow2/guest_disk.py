@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
 
 from growdisk.block.device import BlockDevice, Extent, ResizableDevice, check_range
 from growdisk.qcow2.data import DataFile
@@ -16,7 +15,10 @@ from growdisk.qcow2.header import Header
 from growdisk.qcow2.parts import Parts
 from growdisk.qcow2.writeback import Metadata
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
+    from typing import Self
+
     from growdisk.qcow2.apart import Apart
     from growdisk.qcow2.compress import CompressedCluster
     from growdisk.qcow2.mapping import GuestRun

@@ -10,7 +10,6 @@ from array import array
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 from growdisk.block.device import BlockDevice, ResizableDevice
 from growdisk.block.raw import RawFile
@@ -25,13 +24,16 @@ from growdisk.qcow2.usable import refuse_data_file, refuse_unusable, repaired, u
 from growdisk.qcow2.writeback import Metadata
 from growdisk.values import replace
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from growdisk.qcow2.bitmap_copy import BitmapSource
     from growdisk.qcow2.create_options import Preallocation
     from growdisk.qcow2.snapshots import SnapshotInfo
     from growdisk.qcow2.usable import Passphrase
 
-Result = TypeVar("Result")
+    Result = TypeVar("Result")
 
 
 class Qcow2Image(GuestDisk):

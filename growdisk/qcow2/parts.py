@@ -6,10 +6,10 @@ A command that only lists snapshots never loads what writes guest data: loading 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from growdisk.qcow2.features import Incompatible
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.block.device import BlockDevice
     from growdisk.qcow2.mapping import Mapping

@@ -7,9 +7,9 @@ look at each entry.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 from growdisk.qcow2.entries import COPIED, OFFSET_MASK, ZERO
+from growdisk.values import NamedTuple
 
 _PROBES = 8
 

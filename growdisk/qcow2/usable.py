@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from growdisk.block.device import ResizableDevice
 from growdisk.errors import ImageUnsupported
@@ -11,6 +10,7 @@ from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_rules import damaged
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.qcow2.data import DataFile
 

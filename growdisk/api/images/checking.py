@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from growdisk.api.images.host import format_of, told_failures
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.check import CheckReport, check
 from growdisk.qcow2.probe import ImageFormat
 
-Repair = Literal["leaks", "all"]
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Repair = Literal["leaks", "all"]
+else:
+    Repair = str
 
 
 def check_image(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain, product, repeat
 from pathlib import Path
-from typing import NamedTuple
 
 from growdisk.api.images.opening import opened
 from growdisk.block.device import BlockDevice, ExtentKind
@@ -20,6 +19,7 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.mapping import GuestRun
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import align_up
+from growdisk.values import NamedTuple
 
 _SECTOR = 512
 _WORDS = ("false", "true")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from growdisk.api.images.opening import opened_qcow2
 from growdisk.errors import SnapshotIdOrName, SnapshotNotFound
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.snapshots import SnapshotInfo
 
-Selector = Literal["id", "name"]
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Selector = Literal["id", "name"]
+else:
+    Selector = str
 _NOUN = "snapshots"
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from growdisk.cli.images.shared import add_format, add_path
 from growdisk.cli.output import Output, error_document
 from growdisk.errors import GrowdiskError
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.qcow2.check import CheckReport
 

@@ -9,11 +9,15 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from growdisk.errors import KeyNeeded, UsageError, WrongKey
 
-Answer = TypeVar("Answer")
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Answer = TypeVar("Answer")
+
 _TEXT = "a passphrase (all bytes of FILE); may be given several times: each encrypted image takes the one that opens it"
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from growdisk.cli.images.shared import add_format, add_path, printable
 from growdisk.cli.output import Output
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.api.images.mapping import MapRecord
 
