@@ -47,10 +47,6 @@ class _Version(argparse.Action):
         raise _TextAsked(f"growdisk {__version__}\n")
 
 
-# argparse looks for translations of its own few words, for 1 ms; the rest of what growdisk says has none.
-argparse._ = str  # type: ignore[attr-defined]
-
-
 def dispatch(words: Sequence[str]) -> int:
     """Run the command in `words`; every error becomes a message, with --json a document, and an exit code."""
     prepare_streams()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from importlib import import_module
 
 from growdisk.cli.common_options import add_common
@@ -10,6 +11,7 @@ from growdisk.cli.common_options import add_common
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from growdisk.cli.output import Output
 
@@ -36,7 +38,8 @@ _VERBS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(prog=parser.prog, metavar="VERB", required=True, parser_class=_later(type(parser)))
+    later = partial(_Later, type(parser))
+    verbs = parser.add_subparsers(prog=parser.prog, metavar="VERB", required=True, parser_class=later)  # type: ignore[call-overload]
     for name, text in _VERBS:
         verbs.add_parser(name, help=text, description=f"{text}.", allow_abbrev=False)
 
@@ -45,18 +48,18 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     raise AssertionError("every verb has its own run()")
 
 
-def _later(parser_class: type[argparse.ArgumentParser]) -> type[argparse.ArgumentParser]:
-    """Parsers that learn their arguments, from the file of their verb, when they are to parse."""
+class _Later:
+    """A verb's parser, made when it is to parse; its arguments are learned from the file of the verb."""
 
-    class Later(parser_class):  # type: ignore[misc, valid-type]
-        def parse_known_args(
-            self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-        ) -> tuple[argparse.Namespace, list[str]]:
-            verb = import_module(f"growdisk.cli.images.{self.prog.rsplit(' ', 1)[-1]}")
-            add_common(self, top=False)
-            verb.add_arguments(self)
-            self.set_defaults(run=verb.run)
-            parsed: tuple[argparse.Namespace, list[str]] = super().parse_known_args(args, namespace)
-            return parsed
+    def __init__(self, parser_class: type[argparse.ArgumentParser], **options: Any) -> None:
+        self._class, self._options = parser_class, options
 
-    return Later
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        parser = self._class(**self._options)
+        verb = import_module(f"growdisk.cli.images.{parser.prog.rsplit(' ', 1)[-1]}")
+        add_common(parser, top=False)
+        verb.add_arguments(parser)
+        parser.set_defaults(run=verb.run)
+        return parser.parse_known_args(args, namespace)
