@@ -22,8 +22,8 @@ from tests.ansible.playing import SHIPPED, Ansible, Document
 from tests.ansible.twins import assert_same_disk
 from tests.e2e.judges import assert_sound
 from tests.guests.appliance import bench
-from tests.guests.debian_files import debian_files
 from tests.guests.classic import DISK_SIZE
+from tests.guests.debian_files import debian_files
 from tests.guests.layered import layered_guests
 from tests.guests.layouts import Layout
 from tests.guests.small import SmallDisk, make_disk
