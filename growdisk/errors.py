@@ -298,12 +298,13 @@ class ToolTimedOut(OperationFailed):
 class ApplianceFailed(OperationFailed):
     """The small Linux that works on a guest's file systems could not be started, or was lost."""
 
-    WHAT: ClassVar[str] = "the libguestfs appliance {failed}"
+    WHAT: ClassVar[str] = "{name} {failed}"
     WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = "{hint}"
     reason: str
     hint: str = "growdisk doctor says what is missing on this machine"
     failed: str = "did not start"
+    name: str = "the libguestfs appliance"
 
 
 @dataclass(eq=False)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from growdisk.backends.backend import Kind
 from growdisk.backends.volumes.keyring import Keyring
 from growdisk.errors import KeyNeeded
 from growdisk.planner.plan import Plan, encode_plan
@@ -86,7 +87,7 @@ class Session:
         cls, path: Path, plan: Plan, disk: Disk, directory: RunDirectory, journal: Journal, observer: Observer,
         stop: StopRequest, keyring: Keyring,
     ) -> Session:  # fmt: skip
-        hands = Hands(disk, stop, plan.sector_size, keyring, _places(plan), direct=plan.backend == "direct")
+        hands = Hands(disk, stop, plan.sector_size, keyring, _places(plan), kind=_hands(plan))
         store = QuietSnapshots(_snapshots(plan, disk, directory), hands)
         # A running guest's steps are only ever undone here, when it is off: of those the names are enough.
         steps = cast("tuple[Step[RunContext], ...]", plan.steps)
@@ -95,6 +96,11 @@ class Session:
             keep=plan.keep, stop=stop, make_room=directory.make_room,
         )  # fmt: skip
         return cls(path, plan, disk, directory, store, engine, keyring)
+
+
+def _hands(plan: Plan) -> Kind:
+    """What is undone of a running guest's steps, when it is off, needs none."""
+    return "guestfs" if plan.backend == "online" else plan.backend
 
 
 def _places(plan: Plan) -> list[Place]:

@@ -8,17 +8,15 @@ sector, then a Linux kernel of this machine up to where it looks for its root fi
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import platform
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from growdisk.backends.command import CompletedCommand, last_lines, require, run
-from growdisk.durable import replace_file
+from growdisk.backends.trials import Trial, file_facts
 from growdisk.errors import ToolTimedOut
 
 _KVM = Path("/dev/kvm")
@@ -65,11 +63,11 @@ def accelerator(*, fresh: bool = False) -> Accelerator:
         return Accelerator(KvmState.ABSENT, "this machine has no /dev/kvm")
     if not os.access(_KVM, os.R_OK | os.W_OK):
         return Accelerator(KvmState.FORBIDDEN, "this user may not open /dev/kvm (it belongs to the group kvm)")
-    cache = cache_directory() / f"kvm-{_identity()}.json"
-    known = None if fresh else _recall(cache)
+    trial = _trial()
+    known = None if fresh else _recalled(trial)
     if known is None:
         known = try_kvm()
-        _remember(cache, known)
+        trial.remember({"kvm": known.kvm.value, "reason": known.reason})
     return known
 
 
@@ -84,12 +82,6 @@ def try_kvm() -> Accelerator:
             return Accelerator(KvmState.BROKEN, f"a trial guest had not started after {_TRIAL_SECONDS:.0f} s")
         kernel = _readable_kernel()
         return _try_kernel(kernel, Path(directory)) if found.has_kvm and kernel else found
-
-
-def cache_directory() -> Path:
-    """Where growdisk keeps what it can find out again."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "growdisk"
 
 
 def _readable_kernel() -> Path | None:
@@ -141,30 +133,18 @@ def _complaint(guest: CompletedCommand) -> str:
     return last_lines(guest.stderr).removeprefix(f"{_QEMU}: ").removeprefix("error: ").partition("; ")[0]
 
 
-def _identity() -> str:
-    """A name for all that the answer depends on: the trial, this boot, the kernels, QEMU's binary, the device node."""
-    qemu, node = Path(require(_QEMU)).stat(), _KVM.stat()
-    facts = (
-        "boot sector, kernel", str(_readable_kernel()), Path("/proc/sys/kernel/random/boot_id").read_text(),
-        platform.release(), platform.machine(),
-        qemu.st_ino, qemu.st_size, qemu.st_mtime_ns, node.st_ino, node.st_rdev, node.st_ctime_ns,
+def _trial() -> Trial:
+    """The answer depends on the trial itself, the kernels, QEMU's binary, the device node."""
+    node = _KVM.stat()
+    return Trial(
+        "kvm", "boot sector, kernel", str(_readable_kernel()), platform.release(), platform.machine(),
+        file_facts(Path(require(_QEMU))), node.st_ino, node.st_rdev, node.st_ctime_ns,
     )  # fmt: skip
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
-def _recall(cache: Path) -> Accelerator | None:
+def _recalled(trial: Trial) -> Accelerator | None:
     try:
-        record = json.loads(cache.read_text())
-        return Accelerator(KvmState(record["kvm"]), str(record["reason"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        record = trial.recall() or {}
+        return Accelerator(KvmState(record["kvm"]), record["reason"])
+    except (ValueError, KeyError):
         return None
-
-
-def _remember(cache: Path, found: Accelerator) -> None:
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        for outdated in cache.parent.glob("kvm-*.json"):
-            outdated.unlink()
-        replace_file(cache, json.dumps({**asdict(found), "kvm": found.kvm.value}).encode())
-    except OSError:  # a read-only home costs the trial each time, nothing else
-        return

@@ -6,10 +6,13 @@ Devices are named as a kernel with this one disk names them: /dev/sda1, /dev/sda
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Literal, Protocol
 
 from growdisk.backends.appliance_values import FilesystemCheck, KernelPartition
 from growdisk.backends.customizing.orders import GuestEditor
+
+Kind = Literal["guestfs", "uml", "direct"]
+"""libguestfs's appliance, a kernel that runs as a program, host tools."""
 
 
 class GuestSystem(GuestEditor, Protocol):

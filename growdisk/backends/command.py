@@ -18,6 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import IO
 
 from growdisk.errors import ToolFailed, ToolMissing, ToolTimedOut
 
@@ -50,6 +51,9 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
         "ntfsresize": "ntfs-3g",
         "fsck.f2fs": "f2fs-tools",
         "resize.f2fs": "f2fs-tools",
+        "lvm": "lvm2",
+        "btrfs": "btrfs-progs",
+        "linux.uml": "user-mode-linux",
     }
 )
 
@@ -103,17 +107,18 @@ def run(
 
 
 def start(
-    argv: Sequence[str | Path], *, pass_fds: Sequence[int], env: Mapping[str, str], shown: Sequence[str | Path]
-) -> subprocess.Popen[str]:
+    argv: Sequence[str | Path], *, pass_fds: Sequence[int], env: Mapping[str, str], shown: Sequence[str | Path],
+    console: IO[bytes] | None = None,
+) -> subprocess.Popen[str]:  # fmt: skip
     """Start a helper; its stdin and stderr are pipes. The former ends when growdisk does, in whatever way.
 
-    `shown` is the command that matters in it, for the log.
+    `shown` is the command that matters in it, for the log. All that it says goes to `console` where that is given.
     """
     words = tuple(os.fspath(word) for word in argv)
     COMMAND_LOG.debug("%s", shlex.join(os.fspath(word) for word in shown))
     return subprocess.Popen(
-        words, executable=require(words[0]), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, start_new_session=True, pass_fds=tuple(pass_fds),
+        words, executable=require(words[0]), stdin=subprocess.PIPE, stdout=console or subprocess.DEVNULL,
+        stderr=console or subprocess.PIPE, start_new_session=True, pass_fds=tuple(pass_fds),
         env={**os.environ, **env, "LC_ALL": "C"}, text=True, errors="replace",
     )  # fmt: skip
 

@@ -43,8 +43,11 @@ _PREFIX, _FOLDER, _ALIVE = "growdisk-", "disk", "alive"
 
 
 @contextmanager
-def mounted(devices: Mapping[str, BlockDevice]) -> Iterator[tuple[Path, FuseFolder]]:
-    """The folder where `devices` are files until the block is left. ToolMissing; ToolFailed where it is not allowed."""
+def mounted(devices: Mapping[str, BlockDevice], *, cached: bool = True) -> Iterator[tuple[Path, FuseFolder]]:
+    """The folder where `devices` are files until the block is left. ToolMissing; ToolFailed where it is not allowed.
+
+    What lies beside the folder, in the one around it, goes when it goes.
+    """
     tool = require(TOOL)
     _sweep(tool)
     scratch = Path(tempfile.gettempdir()) / f"{_PREFIX}{secrets.token_hex(8)}"
@@ -56,7 +59,7 @@ def mounted(devices: Mapping[str, BlockDevice]) -> Iterator[tuple[Path, FuseFold
         keeper = start(words, pass_fds=(end,), env={"_FUSE_COMMFD": str(end)}, shown=[TOOL, "-o", _OPTIONS, place])
         theirs.close()
         try:
-            folder = FuseFolder(devices, _kernels_end(ours, keeper))
+            folder = FuseFolder(devices, _kernels_end(ours, keeper), cached=cached)
             try:
                 with (scratch / _ALIVE).open("w") as alive:
                     fcntl.flock(alive, fcntl.LOCK_EX)

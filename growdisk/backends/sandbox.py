@@ -18,6 +18,7 @@ TOOLS = ("bwrap", "prlimit")
 DISK = "/disk"  # the file, as the tool sees it
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64")
 _MEMORY = 4 << 30
+_ROOM = 64 << 20  # beside its memory, a kernel keeps a socket there
 _SECONDS = 3600
 _WORK = 300
 _OUT_OF_WORK = (128 + signal.SIGXCPU, 128 + signal.SIGKILL)
@@ -43,13 +44,36 @@ def run_confined(
         raise ToolTimedOut(argv[0], work, "it worked without an end: is the file system made to do that?") from error
 
 
-def _walls(disk: Path, *, writable: bool) -> list[str]:
+def confined_kernel(
+    argv: Sequence[str], disk: Path, exchange: Path, modules: Path, *, memory: int, work: int = _WORK
+) -> list[str]:
+    """The command that runs a kernel as a program on the file `disk` within the same walls.
+
+    It may also write to the folder `exchange`, and keeps its `memory`, in bytes, in a file that nobody sees. Each of
+    its processes may take `work` seconds of the processor.
+    """
+    walls = [*_system(), "--proc", "/proc", "--dev", "/dev", "--size", str(memory + _ROOM), "--tmpfs", "/tmp"]
+    for place in ("/run", "/sys", "/etc", "/sysroot", "/uml/lib"):
+        walls += ["--dir", place]
+    walls += ["--ro-bind", str(modules), "/uml/lib/modules", "--bind", str(exchange), "/exchange"]
+    walls += ["--bind", str(disk), DISK, "--remount-ro", "/", "--chdir", "/", "--clearenv"]
+    for name, value in {**_ENVIRONMENT, "HOME": "/tmp", "TMPDIR": "/tmp"}.items():
+        walls += ["--setenv", name, value]
+    return ["bwrap", *walls, "--", "prlimit", f"--cpu={work}", "--core=0", "--", *argv]
+
+
+def _system() -> list[str]:
     words = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--ro-bind", "/usr", "/usr"]
     for name in _MERGED:
         if Path(f"/{name}").is_symlink():
             words += ["--symlink", f"usr/{name}", f"/{name}"]
         elif Path(f"/{name}").is_dir():
             words += ["--ro-bind", f"/{name}", f"/{name}"]
+    return words
+
+
+def _walls(disk: Path, *, writable: bool) -> list[str]:
+    words = _system()
     # Without an mtab, resize2fs does not know whether the disk is mounted, and refuses.
     mtab = disk.parent.parent / "mtab"
     mtab.touch()

@@ -49,6 +49,7 @@ _STATFS = struct.Struct("<QQQQQIIII24x")
 
 _ASYNC_READ, _BIG_WRITES, _MAX_PAGES = 1 << 0, 1 << 5, 1 << 22
 _SET_SIZE = 1 << 3
+_DIRECT_IO = 1 << 0
 _PUNCH_HOLE, _ZERO_RANGE = 2, 16
 
 
@@ -92,7 +93,9 @@ class _Request(NamedTuple):
 class FuseFolder:
     """A folder with a file for each of `devices`: answers the kernel on `descriptor`, its own, until close()."""
 
-    def __init__(self, devices: Mapping[str, BlockDevice], descriptor: int) -> None:
+    def __init__(self, devices: Mapping[str, BlockDevice], descriptor: int, *, cached: bool = True) -> None:
+        """Not `cached`: every access of a tool comes here, and none is answered from what was read before."""
+        self._opened = _OPENED.pack(0, 0 if cached else _DIRECT_IO, 0)
         self.failure: Exception | None = None  # the first error of a device that a tool was told of
         self._names = {name: node for node, name in enumerate(devices, _ROOT + 1)}
         self._devices = {self._names[name]: device for name, device in devices.items()}
@@ -144,7 +147,7 @@ class FuseFolder:
             case _Opcode.GETATTR:
                 return _VALID.pack(_FOREVER, 0, 0) + self._attributes(request.node)
             case _Opcode.OPEN | _Opcode.OPENDIR:
-                return _OPENED.pack(0, 0, 0)
+                return self._opened
             case _Opcode.STATFS:
                 return _STATFS.pack(0, 0, 0, 1, 0, 4096, 255, 4096, 0)
         if request.opcode in _WITHOUT_EFFECT:

@@ -10,7 +10,7 @@ from growdisk.cli.layout_options import add_layout_options
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.cli.volume_options import add_volume_options, keys_of
 from growdisk.errors import UsageError
-from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.goal import BACKENDS, Goal, RunOptions
 from growdisk.planner.wishes import chosen_volumes, grown, percent
 from growdisk.units import parse_size
 
@@ -39,8 +39,9 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
     add_layout_options(parser)
     add_volume_options(parser)
     parser.add_argument(
-        "--backend", choices=("auto", "guestfs", "direct"), default="auto",
-        help="who works on the guest's file systems: this machine's tools (direct), where they can, or libguestfs",
+        "--backend", choices=BACKENDS, default="auto",
+        help="who works on the guest's file systems: this machine's tools (direct) where they can, a kernel that runs "
+        "as a program (uml), or libguestfs",
     )  # fmt: skip
     parser.add_argument(
         "--snapshots", choices=("auto", "internal", "overlay", "none"), default="auto",

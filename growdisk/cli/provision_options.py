@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from growdisk.cli.images.keys import add_key, read_key
 from growdisk.errors import UsageError
+from growdisk.planner.goal import BACKENDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,7 @@ def add_making(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--partition", metavar="N", help="which partition grows (default: the root)")
     parser.add_argument("--swap", choices=("drop", "move", "file"), help="what becomes of swap in the way (drop)")
     add_key(parser, "a passphrase of what is encrypted in BASE and grows (all bytes of FILE)")
-    parser.add_argument("--backend", choices=("auto", "guestfs", "direct"), help="who works inside (default: auto)")
+    parser.add_argument("--backend", choices=BACKENDS, help="who works inside (default: auto)")
     parser.add_argument(
         "--reproducible", action="store_true",
         help="the same inputs give the same bytes, at the time of SOURCE_DATE_EPOCH, or that of the base",

@@ -1,4 +1,6 @@
-"""Who works on the guest's file systems: host tools (direct) where they can do all of it right, else libguestfs.
+"""Who works on the guest's file systems: host tools (direct) where they can do all of it right, else a kernel.
+
+That is one that runs as a program (uml) where this machine lets it, else that of libguestfs's appliance.
 
 The guest is looked through beforehand, so that a run never finds half-way that a file cannot be rewritten in place.
 """
@@ -7,8 +9,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
 
+from growdisk.backends.backend import Kind
 from growdisk.backends.command import PACKAGES, is_here
 from growdisk.backends.direct_guest import DirectGuest, unfit, unfit_for_swap_file
 from growdisk.backends.direct_layout import devices_of, guest_paths
@@ -24,6 +26,10 @@ from growdisk.planner.goal import RunOptions
 from growdisk.planner.planner import Proposal
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
+from growdisk.steps.grow_luks import GrowLuks
+from growdisk.steps.grow_lv import GrowLogicalVolume
+from growdisk.steps.grow_pv import GrowPhysicalVolume
+from growdisk.steps.place import Place
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
 from growdisk.steps.repair_guest import RepairGuest
@@ -38,36 +44,44 @@ _SERVED = (
 _PARTITION = re.compile(r"/dev/(sda\d*)")
 _SECTOR = 512
 _BIGALLOC = 0x200
-_LARGE = 2 << 40  # resize2fs goes through all of a file system: longer than an appliance takes to start
+# resize2fs goes through all of a file system, a kernel does not: longer than the one or the other takes to start.
+_LARGE, _LARGE_FOR_APPLIANCE = 512 << 30, 2 << 40
 
 
 @dataclass(frozen=True)
 class Choice:
-    backend: Literal["guestfs", "direct"]
+    backend: Kind
     reason: str
 
 
 GUESTFS = Choice("guestfs", "as asked")
+DIRECT = Choice("direct", "this machine's own tools can do all of it")
+_LEAVE_OUT = "leave the option out: another one does it then"
+_OPENERS = {"luks": "cryptsetup", "lv": "lvm"}
+_TOOLS = {"xfs": "xfs_growfs", "btrfs": "btrfs", "ext2": "resize2fs", "ext3": "resize2fs", "ext4": "resize2fs"}
 
 
 def choose_backend(facts: Facts, proposal: Proposal, options: RunOptions, device: BlockDevice) -> Choice:
     """`device` is the disk, to be looked into. OptionUnsupported where --backend direct cannot be had."""
     if options.backend == "guestfs":
         return GUESTFS
+    if options.backend == "uml":
+        if not (reason := _why_no_kernel(facts, proposal.steps)):
+            return Choice("uml", "as asked")
+        raise OptionUnsupported(facts.image.path, option="--backend uml", reason=reason, hint=_LEAVE_OUT)
     reason = _why_not(facts, proposal.steps, device)
-    if not reason and options.backend == "auto":
-        reason = _why_slower(proposal.steps)
-    if not reason:
-        return Choice("direct", "this machine's own tools can do all of it")
     if options.backend == "direct":
-        hint = "leave the option out: libguestfs does it then"
-        raise OptionUnsupported(facts.image.path, option="--backend direct", reason=reason, hint=hint)
-    return Choice("guestfs", reason)
+        if reason:
+            raise OptionUnsupported(facts.image.path, option="--backend direct", reason=reason, hint=_LEAVE_OUT)
+        return DIRECT
+    if not reason and not (reason := _why_slower(proposal.steps)):
+        return DIRECT
+    return Choice("guestfs" if _why_no_kernel(facts, proposal.steps) else "uml", reason)
 
 
 def _why_not(facts: Facts, steps: tuple[DiskStep, ...], device: BlockDevice) -> str:
     if other := [step.name for step in steps if not _is_served(step)]:
-        return f"{other[0]} needs libguestfs"
+        return f"{other[0]} needs a kernel"
     if facts.table is not None and facts.table.sector_size != _SECTOR:
         return f"sfdisk cannot be told of sectors of {facts.table.sector_size} bytes"
     try:
@@ -83,16 +97,42 @@ def _why_not(facts: Facts, steps: tuple[DiskStep, ...], device: BlockDevice) -> 
 
 def _why_slower(steps: tuple[DiskStep, ...]) -> str:
     grown = [step for step in steps if isinstance(step, GrowFilesystem) and not isinstance(step, GrowFilesystemAt)]
-    large = next((step for step in grown if step.new_size > _LARGE), None)
-    if large is None:
+    largest = max((step.new_size for step in grown), default=0)
+    if largest <= _LARGE:
         return ""
     from growdisk.backends.machine import has_appliance
+    from growdisk.backends.uml_machine import obstacle
 
-    return (
-        ""
-        if not has_appliance()
-        else f"a kernel grows a file system of {format_size(large.new_size)} sooner than resize2fs alone"
-    )
+    if obstacle() and not (largest > _LARGE_FOR_APPLIANCE and has_appliance()):
+        return ""
+    return f"a kernel grows a file system of {format_size(largest)} sooner than resize2fs alone"
+
+
+def _why_no_kernel(facts: Facts, steps: tuple[DiskStep, ...]) -> str:
+    """Why a kernel that runs as a program cannot do it, with this machine's tools; "" where it can."""
+    if facts.table is not None and facts.table.sector_size != _SECTOR:
+        return f"its disks have sectors of {_SECTOR} bytes"
+    from growdisk.backends.uml_machine import obstacle
+
+    missing = [tool for step in steps for tool in _kernel_tools(step) if not is_here(tool)]
+    if missing:
+        return f"{missing[0]} is not installed: sudo apt-get install {PACKAGES[missing[0]]}"
+    return str(obstacle() or "")
+
+
+def _kernel_tools(step: DiskStep) -> list[str]:
+    if isinstance(step, GrowPhysicalVolume | GrowLogicalVolume):
+        return ["lvm", *_openers(step.place)]
+    if isinstance(step, GrowLuks):
+        return _openers(step.place)
+    if isinstance(step, GrowFilesystemAt):
+        growing = [command[0] for command in UNMOUNTED[step.kind]] if step.kind in UNMOUNTED else [_TOOLS[step.kind]]
+        return [*growing, *_openers(step.place)]
+    return []
+
+
+def _openers(place: Place) -> list[str]:
+    return [_OPENERS[layer.partition(":")[0]] for layer in place.layers]
 
 
 def _is_served(step: DiskStep) -> bool:
@@ -116,7 +156,7 @@ def _why_not_inside(facts: Facts, step: DiskStep, device: BlockDevice) -> str:
         return ""
     match = _PARTITION.fullmatch(step.system)
     if match is None:
-        return f"the guest's files are in {step.system.removeprefix('/dev/')}, which only libguestfs opens"
+        return f"the guest's files are in {step.system.removeprefix('/dev/')}, which only a kernel opens"
     if isinstance(step, RepairGuest) and step.others:
         return "the guest's files are looked for in several file systems"
     paths = guest_paths(devices_of(device, facts.image.path), match[1])

@@ -45,11 +45,15 @@ class Goal:
     repair: bool = True
 
 
+Backend = Literal["auto", "guestfs", "uml", "direct"]
+BACKENDS: tuple[Backend, ...] = ("auto", "guestfs", "uml", "direct")
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """How a plan is carried out. `keys` are passphrases of what is encrypted inside: never written anywhere."""
 
-    backend: Literal["auto", "guestfs", "direct"] = "auto"
+    backend: Backend = "auto"
     snapshots: Literal["auto", "internal", "overlay", "none"] = "auto"
     keep: bool = False
     keys: tuple[bytes, ...] = field(default=(), repr=False)

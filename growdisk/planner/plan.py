@@ -29,7 +29,7 @@ class Plan:
     """One run, from beginning to end. Of a running guest: `way` says how it is reached."""
 
     run: str
-    backend: Literal["guestfs", "direct", "online"]
+    backend: Literal["guestfs", "uml", "direct", "online"]
     snapshots: SnapshotMode
     keep: bool
     before: Layout
@@ -56,7 +56,7 @@ class _WrittenStep:
 @dataclass(frozen=True)
 class _WrittenPlan:
     run: str
-    backend: Literal["guestfs", "direct", "online"]
+    backend: Literal["guestfs", "uml", "direct", "online"]
     snapshots: SnapshotMode
     keep: bool
     before: Layout

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
+from growdisk.planner.goal import BACKENDS
 from growdisk.values import dataclass
 
 OptionType = Literal["str", "bool", "int", "list", "dict", "path"]
@@ -120,9 +121,7 @@ _VOLUMES: _Options = (
     OptionSpec("lv_share", "str", "Grow into this percentage of what is free in the volume group, such as 60%."),
     _KEY_FILE,
 )
-_BACKEND = OptionSpec(
-    "backend", "str", "Who works on the guest's file systems.", default="auto", choices=("auto", "guestfs", "direct")
-)
+_BACKEND = OptionSpec("backend", "str", "Who works on the guest's file systems.", default="auto", choices=BACKENDS)
 _SNAPSHOTS = OptionSpec(
     "snapshots", "str", "How each step can be undone.", default="auto", choices=("auto", "internal", "overlay", "none")
 )

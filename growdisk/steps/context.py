@@ -1,7 +1,7 @@
 """What a step works with: the disk, and hands that reach into the guest's file systems.
 
-Those are this machine's tools where the plan says `direct`, else the appliance: launched when the first step needs it,
-once a run. The disk is served to both by this process, over FUSE or NBD.
+Those are this machine's tools where the plan says `direct`, else an appliance, launched when the first step needs it,
+once a run: a kernel that runs as a program (`uml`), or libguestfs's. The disk is served to all by this process.
 """
 
 from __future__ import annotations
@@ -21,29 +21,31 @@ from growdisk.steps.place import Place, open_inside
 from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:  # what only a run needs is loaded when it launches: guestfs costs more than all of `growdisk plan`
-    from growdisk.backends.backend import Backend
+    from growdisk.backends.appliance import Appliance
+    from growdisk.backends.backend import Backend, Kind
     from growdisk.backends.direct import DirectTools
-    from growdisk.backends.guestfs import Appliance
+    from growdisk.block.fuse import FuseFolder
     from growdisk.block.nbd import NbdServer
 
+_NAME = "disk"
 _FIRST_PATIENCE = 90.0  # seconds: a launch takes 6 to 15, and half a minute more where the appliance is built first
 
 
 class Hands:
-    """The libguestfs appliance on a disk, launched at first use."""
+    """Who works on a disk's file systems; an appliance is launched at first use."""
 
     def __init__(
         self, disk: Disk, stop: StopRequest, sector_size: int = 512, keyring: Keyring | None = None,
-        places: Collection[Place] = (), *, direct: bool = False,
+        places: Collection[Place] = (), *, kind: Kind = "guestfs",
     ) -> None:  # fmt: skip
         """`places` are those that the run's steps work in, which `keyring` opens."""
-        self._direct = direct
+        self._kind = kind
         self._tools: DirectTools | None = None
         self._disk, self._stop, self.sector_size = disk, stop, sector_size
         self.keyring = keyring or Keyring()
         self._places, self._opened = places, False
         self._resources = ExitStack()
-        self._server: NbdServer | None = None
+        self._server: NbdServer | FuseFolder | None = None
         self._appliance: Appliance | None = None
 
     @contextmanager
@@ -55,7 +57,7 @@ class Hands:
     @contextmanager
     def backend(self, activity: str, *, inside: bool = False) -> Iterator[Backend]:
         """Whoever the plan says; with `inside`, containers and logical volumes are open where the run has any."""
-        if self._direct:
+        if self._kind == "direct":
             with self._naming_failures(activity):
                 yield self._tools or self._take_tools()
         else:
@@ -114,24 +116,34 @@ class Hands:
         return self._tools
 
     def _launch(self) -> Appliance:
-        from growdisk.backends.accelerator import accelerator
-        from growdisk.backends.guestfs import Appliance
-        from growdisk.block.nbd import serve
-
         self._stop.check()
-        self._server = self._resources.enter_context(serve(self._disk))
-        launch = partial(
-            Appliance.launch, self._server.socket_path, accelerator=accelerator(),
-            cancelled=lambda: self._stop.requested, sector_size=self.sector_size,
-        )  # fmt: skip
-        try:
-            self._appliance = launch(timeout=_FIRST_PATIENCE)
-        except ApplianceHangs:
-            self._stop.check()
-            self._appliance = launch()
+        self._appliance = self._launch_kernel() if self._kind == "uml" else self._launch_machine()
         self._stop.callbacks.append(self._appliance.kill)
         self._stop.check()  # a request that came too late for the launch and too early for the callback
         return self._appliance
+
+    def _launch_kernel(self) -> Appliance:
+        from growdisk.backends.fuse_mount import mounted
+        from growdisk.backends.uml import launch
+
+        place, self._server = self._resources.enter_context(mounted({_NAME: self._disk}, cached=False))
+        return launch(place / _NAME, cancelled=lambda: self._stop.requested)
+
+    def _launch_machine(self) -> Appliance:
+        from growdisk.backends.accelerator import accelerator
+        from growdisk.backends.guestfs import launch
+        from growdisk.block.nbd import serve
+
+        self._server = server = self._resources.enter_context(serve(self._disk))
+        begin = partial(
+            launch, server.socket_path, accelerator=accelerator(), cancelled=lambda: self._stop.requested,
+            sector_size=self.sector_size,
+        )  # fmt: skip
+        try:
+            return begin(timeout=_FIRST_PATIENCE)
+        except ApplianceHangs:
+            self._stop.check()
+            return begin()
 
     def _release(self) -> None:
         self._stop.callbacks.clear()

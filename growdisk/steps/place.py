@@ -18,7 +18,7 @@ from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
 from growdisk.steps.failures import PlaceClosed
 
 if TYPE_CHECKING:
-    from growdisk.backends.guestfs import Appliance
+    from growdisk.backends.appliance import Appliance
     from growdisk.steps.disk import Disk
 
 _LUKS, _VOLUME = "luks:", "lv:"

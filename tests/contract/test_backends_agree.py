@@ -21,7 +21,7 @@ from growdisk.backends.backend import Backend
 from growdisk.backends.direct import DirectTools
 from growdisk.backends.guest_repair.repair import repair_guest
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
-from growdisk.backends.guestfs import Appliance
+from growdisk.backends.guestfs import launch
 from growdisk.block.nbd import serve
 from growdisk.block.raw import RawFile
 from growdisk.errors import ToolFailed
@@ -110,7 +110,7 @@ def hands(name: str, device: RawFile, path: Path) -> Iterator[Backend]:
         finally:
             tools.close()
     else:
-        with serve(device) as server, Appliance.launch(server.socket_path, accelerator=accelerator()) as appliance:
+        with serve(device) as server, launch(server.socket_path, accelerator=accelerator()) as appliance:
             yield appliance
 
 

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from growdisk.backends.accelerator import accelerator
+from growdisk.backends.appliance import Appliance
 from growdisk.backends.appliance_values import CheckState
 from growdisk.backends.ext_growth import read_superblock
 from growdisk.backends.guest_repair.repair import repair_guest
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
-from growdisk.backends.guestfs import Appliance
+from growdisk.backends.guestfs import launch
 from growdisk.block.nbd import NbdServer, serve
 from growdisk.block.raw import RawFile
 from growdisk.errors import ApplianceFailed, OperationFailed, ToolFailed
@@ -82,7 +83,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def rig(image: Path) -> Iterator[Rig]:
     device = RawFile.open(image, writable=True)
-    with serve(device) as server, Appliance.launch(server.socket_path, accelerator=accelerator()) as appliance:
+    with serve(device) as server, launch(server.socket_path, accelerator=accelerator()) as appliance:
         yield Rig(image, device, server, appliance)
     device.close()
 
@@ -196,7 +197,7 @@ def test_a_full_host_disk_fails_the_work_instead_of_stopping_the_appliance(tmp_p
     FullDisk.create(path, 64 * MiB).close()
     device = FullDisk.open(path, writable=True)
     with serve(device) as server:
-        appliance = Appliance.launch(server.socket_path, accelerator=accelerator())
+        appliance = launch(server.socket_path, accelerator=accelerator())
         device.full = True
         with pytest.raises(OperationFailed):
             appliance.make_swap("/dev/sda")
@@ -222,7 +223,7 @@ def test_an_appliance_that_does_not_start_says_what_qemu_said(tmp_path: Path, mo
     hypervisor(tmp_path, monkeypatch, "echo 'qemu-system-x86_64: cannot allocate memory' >&2; exit 1")
     device = RawFile.create(tmp_path / "disk.raw", MiB)
     with serve(device) as server, pytest.raises(ApplianceFailed, match="cannot allocate memory"):
-        Appliance.launch(server.socket_path, accelerator=accelerator())
+        launch(server.socket_path, accelerator=accelerator())
     device.close()
 
 
@@ -231,6 +232,6 @@ def test_an_appliance_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest
     device = RawFile.create(tmp_path / "disk.raw", MiB)
     started = time.monotonic()
     with serve(device) as server, pytest.raises(ApplianceFailed, match="not up after 4 s"):
-        Appliance.launch(server.socket_path, accelerator=accelerator(), timeout=4)
+        launch(server.socket_path, accelerator=accelerator(), timeout=4)
     assert time.monotonic() - started < 20
     device.close()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from growdisk.backends.backend import Backend
+from growdisk.backends.backend import Backend, Kind
 from growdisk.backends.customizing.customize import customize
 from growdisk.backends.customizing.failures import CannotCustomize
 from growdisk.backends.customizing.orders import Orders
@@ -25,16 +25,16 @@ _MARK = "/etc/passwd"  # what only a root has
 
 
 def customize_guest(
-    path: Path, image_format: ImageFormat, orders: Orders, *, direct: bool, stop: StopRequest
+    path: Path, image_format: ImageFormat, orders: Orders, *, kind: Kind, stop: StopRequest
 ) -> tuple[str, ...]:
     """What was done, a line each. Raises what stands against it; the image is then not to be used."""
     with closing(Disk.open(path, image_format)) as disk:
         disk.activate(disk.base(writable=True))
         facts = inspect_device(disk, image_facts(disk.active, path))
-        hands = Hands(disk, stop, direct=direct)
+        hands = Hands(disk, stop, kind=kind)
         try:
             with hands.backend("changing the guest") as backend:
-                root = _root(backend, facts, direct=direct)
+                root = _root(backend, facts, direct=kind == "direct")
                 with backend.mounted_guest(root) as guest:
                     lines = tuple(customize(guest, orders))
             hands.close()
@@ -54,6 +54,13 @@ def why_not_direct(facts: Facts, orders: Orders) -> str:
     if not any(content.kind in _EXT for content in facts.contents.values()):
         return "the guest has no ext file system right in a partition"
     return str(obstacle() or "")
+
+
+def kernel_kind() -> Kind:
+    """Whose kernel does what host tools cannot."""
+    from growdisk.backends.uml_machine import obstacle
+
+    return "guestfs" if obstacle() else "uml"
 
 
 def _root(backend: Backend, facts: Facts, *, direct: bool) -> str:

@@ -16,18 +16,19 @@ from growdisk.api.planning import plan
 from growdisk.api.provisioning.failures import NotProvisioned, ProvisioningFailed
 from growdisk.api.provisioning.filling_in import Values, orders_for, values_for
 from growdisk.api.provisioning.growpart import left_for_growpart
-from growdisk.api.provisioning.guest import customize_guest, why_not_direct
+from growdisk.api.provisioning.guest import customize_guest, kernel_kind, why_not_direct
 from growdisk.api.provisioning.making import Making
 from growdisk.api.provisioning.places import refuse_place
-from growdisk.api.provisioning.recipe import Backend, Output, Recipe
+from growdisk.api.provisioning.recipe import Output, Recipe
 from growdisk.api.provisioning.result import Provisioned
 from growdisk.api.provisioning.rewriting import HiddenFile
 from growdisk.api.provisioning.seeding import seed_image, seed_place
 from growdisk.api.result import Result
 from growdisk.api.runs import expand
 from growdisk.backends import clock
+from growdisk.backends.backend import Kind
 from growdisk.errors import GrowdiskError, OperationFailed
-from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.goal import Backend, Goal, RunOptions
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.workflow.stopping import StopRequest
@@ -124,11 +125,13 @@ class OneOutput:
     def _customize(self, hidden: Path, hidden_format: ImageFormat, backend: Backend) -> tuple[str, ...]:
         if not self._orders.any:
             return ()
-        reason = why_not_direct(inspect(hidden, hidden_format), self._orders) if backend != "guestfs" else "as asked"
-        if reason and backend == "direct":
-            hint = "leave --reproducible and --backend out: libguestfs does it then"
-            raise NotProvisioned(self.path, reason=f"host tools alone cannot do it: {reason}", hint=hint)
-        return customize_guest(hidden, hidden_format, self._orders, direct=not reason, stop=self._batch.stop)
+        kind: Kind = "direct" if backend == "auto" else backend
+        if kind == "direct" and (reason := why_not_direct(inspect(hidden, hidden_format), self._orders)):
+            if backend == "direct":
+                hint = "leave --reproducible and --backend out: a kernel does it then"
+                raise NotProvisioned(self.path, reason=f"host tools alone cannot do it: {reason}", hint=hint)
+            kind = kernel_kind()
+        return customize_guest(hidden, hidden_format, self._orders, kind=kind, stop=self._batch.stop)
 
     def _put(self, seed: HiddenFile) -> None:
         """An image without its seed is half an output."""

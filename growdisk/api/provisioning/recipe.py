@@ -8,11 +8,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from growdisk.planner.goal import SwapPolicy
+from growdisk.planner.goal import Backend, SwapPolicy
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import SizeSpec
 
-Backend = Literal["auto", "guestfs", "direct"]
 Compression = Literal["zlib", "zstd"]
 
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from growdisk.api.provisioning.recipe import Backend, Compression, FileInto, KeysFor, Output, PasswordFor, Recipe, Seed
+from growdisk.api.provisioning.recipe import Compression, FileInto, KeysFor, Output, PasswordFor, Recipe, Seed
 from growdisk.api.provisioning.secret_files import password_in, text_in
 from growdisk.api.provisioning.yaml_fields import Fields, plain_text
 from growdisk.backends.yaml_values import BadFile, Located, read_yaml
-from growdisk.planner.goal import SwapPolicy
+from growdisk.planner.goal import BACKENDS, Backend, SwapPolicy
 from growdisk.qcow2.probe import ImageFormat
 
 WORDS = (
@@ -23,7 +23,7 @@ WORDS = (
     "authorized_keys", "passwords", "files", "commands", "seed", "variables", "outputs",
 )  # fmt: skip
 _FORMATS, _COMPRESSIONS = ("qcow2", "raw"), ("zlib", "zstd")
-_SWAP, _BACKENDS = ("drop", "move", "file"), ("auto", "guestfs", "direct")
+_SWAP = ("drop", "move", "file")
 OUTPUT_WORDS = ("name", "size", "variables")
 
 
@@ -49,7 +49,7 @@ def load_recipe(path: Path) -> RecipeFile:
         compression=cast("Compression | None", fields.choice("compression", _COMPRESSIONS)),
         base_format=cast("ImageFormat | None", fields.choice("base_format", _FORMATS)),
         partition=fields.text("partition", "auto"), swap=cast("SwapPolicy", fields.choice("swap", _SWAP) or "drop"),
-        backend=cast("Backend", fields.choice("backend", _BACKENDS) or "auto"),
+        backend=cast("Backend", fields.choice("backend", BACKENDS) or "auto"),
         reproducible=fields.flag("reproducible"), epoch=fields.number("epoch"),
         hostname=fields.text("hostname"), reset_machine_id=fields.flag("reset_machine_id"),
         remove_ssh_host_keys=fields.flag("remove_ssh_host_keys"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from growdisk.errors import UsageError
-from growdisk.planner.goal import Goal, Preallocation, RunOptions, SwapPolicy
+from growdisk.planner.goal import Backend, Goal, Preallocation, RunOptions, SwapPolicy
 from growdisk.planner.wishes import chosen_volumes, grown, percent
 from growdisk.playbook.options import Options
 from growdisk.units import parse_size
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _INSIDE = ("ssh", "ssh_config", "agent", "guest_disk", "allow_reboot")
 Snapshots = Literal["auto", "internal", "overlay", "none"]
-Backend = Literal["auto", "guestfs", "direct"]
 
 
 def target_of(options: Options, *, running: bool = False) -> Path | LiveRequest:

@@ -191,10 +191,11 @@ options:
   backend:
     description:
       - Who works on the guest's file systems.
-      - C(direct) uses the tools of this machine, C(guestfs) the libguestfs appliance.
+      - C(direct) uses the tools of this machine, C(uml) a kernel that runs as a program.
+      - C(guestfs) uses the libguestfs appliance.
     type: str
     default: auto
-    choices: [auto, guestfs, direct]
+    choices: [auto, guestfs, uml, direct]
   snapshots:
     description:
       - How each step can be undone.

@@ -1,0 +1,155 @@
+"""A small Linux with the disk in it, in which guests are checked, grown and repaired.
+
+It is libguestfs's, in a virtual machine (guestfs.py), or a kernel that runs as a program (uml.py). Device names here
+are /dev/sda, /dev/sda1, ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+
+from growdisk.backends import ext_growth
+from growdisk.backends.appliance_values import FilesystemCheck, KernelPartition
+from growdisk.backends.appliance_volumes import ApplianceVolumes
+from growdisk.backends.command import last_lines
+from growdisk.backends.guest_editor import MountedEditor
+from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
+from growdisk.backends.watchdog import kill_children, time_limit
+from growdisk.errors import ApplianceFailed, ToolFailed
+
+_SECTOR = 512
+_REREAD_TRIES = 25
+_CLOSE_SECONDS = 60.0
+
+
+class Appliance:
+    """A running appliance. As a context manager it is closed at the end, and killed when the block fails."""
+
+    table_reader = "the kernel"
+
+    def __init__(self, handle: Handle, tag: str, disk: str, name: str) -> None:
+        """`tag` is in the command line of its process; `disk` is what its kernel calls the disk; `name` for people."""
+        self._handle, self._tag, self._name = handle, tag, name
+        self._shell = Shell(handle, disk)
+        self._owner = threading.get_ident()
+        self._open, self._synced = True, True
+        self._superblocks: dict[str, ext_growth.Superblock] = {}  # of what was checked: each look costs 0.2 s
+
+    def __enter__(self) -> Appliance:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.kill()
+
+    def kernel_partitions(self) -> list[KernelPartition]:
+        """What the appliance's kernel made of the partition table, in the order of the numbers."""
+        name = self._shell.disk.removeprefix("/dev/")
+        script = f"for p in /sys/block/{name}/{name}[0-9]*; do echo $(cat $p/partition $p/start $p/size); done"
+        _, answer = self._shell.run("sh", "-c", script)
+        rows = sorted([int(field) for field in line.split()] for line in answer.splitlines() if line[0].isdigit())
+        return [KernelPartition(f"sda{number}", start * _SECTOR, size * _SECTOR) for number, start, size in rows]
+
+    def disk_size(self) -> int:
+        _, answer = self._shell.run("blockdev", "--getsize64", DISK)
+        return int(answer)
+
+    def reread(self) -> None:
+        """Make the kernel read the table anew, from our engine and not from its cache.
+
+        Tried for a while: as long as anything inside looks at a partition (udev does at any change) it is busy.
+        """
+        self._shell.run("blockdev", "--flushbufs", DISK)
+        # Logical volumes, which the appliance activates when it starts, would keep their partition busy.
+        self._shell.run("sh", "-c", "test ! -e /sys/block/dm-0 || lvm vgchange -an; true")
+        reread = f"udevadm settle; blockdev --rereadpt {self._shell.disk}"
+        self._shell.run("sh", "-c", f"for n in $(seq {_REREAD_TRIES}); do {reread} && exit; sleep 0.2; done; exit 1")
+        self._shell.run("udevadm", "settle")
+
+    def check_ext(self, device: str, *, repair: bool = False) -> FilesystemCheck:
+        """e2fsck: mends what is safe without asking; everything with `repair`. Damage that stays is a value."""
+        self._synced = False
+        superblock = self._superblocks[device] = ext_growth.read_superblock(self._shell, device)
+        return ext_growth.check(self._shell, device, superblock, repair=repair)
+
+    def resize_ext(self, device: str, size: int | None = None) -> str:
+        """Grow an ext2/3/4, after check_ext(), to `size` bytes or to its device. Returns what resize2fs said."""
+        self._synced = False
+        superblock = self._superblocks.pop(device, None) or ext_growth.read_superblock(self._shell, device)
+        return ext_growth.grow(self._shell, device, superblock, size)
+
+    def grow_filesystem(self, kind: str, device: str, device_id: int = 1) -> str:
+        return self.volumes.grow_filesystem(kind, device, device_id)
+
+    @property
+    def volumes(self) -> ApplianceVolumes:
+        """LUKS, LVM, and the file systems that are not ext. What is asked of it may write."""
+        self._synced = False
+        return ApplianceVolumes(self._shell)
+
+    def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None:
+        self._synced = False
+        identity = [*(["-U", uuid] if uuid else []), *(["-L", label] if label else [])]
+        self._shell.run("mkswap", *identity, device)
+
+    @contextlib.contextmanager
+    def mounted_guest(self, root: str, *, writable: bool = True) -> Iterator[MountedEditor]:
+        """The guest's own files, with `root` as / and /boot where its fstab has one. Unmounted and synced after."""
+        guest = MountedEditor(self._shell)
+        self._synced &= not writable
+        try:
+            guest.mount(root, writable=writable)
+            yield guest
+        finally:
+            with guest_call("umount"):
+                self._handle.umount_all()
+        self.sync()
+
+    def logical_volumes(self) -> list[str]:
+        """/dev/GROUP/VOLUME of all that are active."""
+        with guest_call("lvs"):
+            return self._handle.lvs()
+
+    def sync(self) -> None:
+        """After this, all that was written inside is in our engine, flushed."""
+        if self._synced:  # a sync costs a fifth of a second under emulation
+            return
+        with guest_call("sync"):
+            self._handle.sync()
+        self._shell.run("blockdev", "--flushbufs", DISK)
+        self._synced = True
+
+    def close(self) -> None:
+        """Unmount and sync; ApplianceFailed if it does not obey within a minute. Then there is nothing to shut down."""
+        if not self._open:
+            return
+        try:
+            with time_limit(_CLOSE_SECONDS, self._tag) as limit:
+                self._handle.umount_all()
+                self.sync()
+        except (RuntimeError, ToolFailed) as error:
+            self.kill()
+            reason = f"it had not ended after {_CLOSE_SECONDS:.0f} s" if limit.overrun else last_lines(str(error))
+            raise ApplianceFailed(reason, failed="did not shut down properly", name=self._name) from error
+        self.kill()
+
+    def kill(self) -> None:
+        """End it at once; what it had not yet written is lost. Harmless after close().
+
+        May be called from another thread to end a call that hangs: the call fails, and its thread calls kill() again.
+        """
+        kill_children((self._tag,))
+        if threading.get_ident() == self._owner:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._open:
+            self._open = False
+            self._handle.close()

@@ -1,0 +1,48 @@
+"""What was found out about this machine by trying it: remembered until something that it depends on changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from growdisk.durable import replace_file
+
+
+def cache_directory() -> Path:
+    """Where growdisk keeps what it can find out again."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "growdisk"
+
+
+class Trial:
+    """The record of trial `name`; `facts` are all that its outcome depends on, beside this boot."""
+
+    def __init__(self, name: str, *facts: object) -> None:
+        self._name = name
+        told = repr((Path("/proc/sys/kernel/random/boot_id").read_text(), *facts))
+        self._file = cache_directory() / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.json"
+
+    def recall(self) -> dict[str, str] | None:
+        try:
+            record = json.loads(self._file.read_text())
+            return {str(key): str(value) for key, value in record.items()}
+        except (OSError, ValueError, AttributeError):
+            return None
+
+    def remember(self, record: Mapping[str, str]) -> None:
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            for outdated in self._file.parent.glob(f"{self._name}-*.json"):
+                outdated.unlink()
+            replace_file(self._file, json.dumps(dict(record)).encode())
+        except OSError:  # a read-only home costs the trial each time, nothing else
+            return
+
+
+def file_facts(path: Path) -> tuple[int, int, int]:
+    """What changes when another file is put in its place."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,0 +1,242 @@
+"""A Linux kernel that runs as a program (User-Mode Linux), with the disk in it: an appliance that is up in a second.
+
+It needs neither KVM nor an emulated machine: what a guest's file system asks of a kernel runs at the processor's own
+speed. It sees a read-only /usr of this machine, whose tools do the work, the disk through FUSE, and nothing else: it is
+confined like the tools of the direct backend (sandbox.py), so a hostile file system that takes the kernel over is still
+within the same walls. uml_agent.py inside it answers what is asked through a line and a folder of files.
+Spec: Linux Documentation/virt/uml/user_mode_linux_howto_v2.rst.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from growdisk.backends import uml_agent
+from growdisk.backends.appliance import Appliance
+from growdisk.backends.command import last_lines, start
+from growdisk.backends.guest_handle import DISK
+from growdisk.backends.sandbox import confined_kernel
+from growdisk.errors import ApplianceFailed
+
+TOOL = "linux.uml"
+MODULES = Path("/usr/lib/uml/modules")
+_DISK = "/dev/ubda"
+_MEMORY_MIB = 768
+_LAUNCH_SECONDS = 90.0
+_POLL_SECONDS = 0.5
+_END_SECONDS = 10.0
+_NAME = "the user-mode kernel"
+_HINT = "--backend guestfs does without it; growdisk doctor says what works on this machine"
+# Its own root is what bwrap shows it. Modules come from where its package puts them; nobody plays udev.
+_INIT = """#!/bin/sh
+export PATH=/run/growdisk:/usr/sbin:/usr/bin DM_DISABLE_UDEV=1 LC_ALL=C
+mount -t proc proc /proc; mount -t sysfs sysfs /sys
+for place in /tmp /run /etc; do mount -t tmpfs tmpfs $place; done
+mkdir -p /run/growdisk /run/lock /etc/lvm
+ln -s /proc/self/mounts /etc/mtab
+printf '#!/bin/sh\\nexec /usr/sbin/modprobe -d /uml "$@"\\n' >/run/growdisk/modprobe
+printf '#!/bin/sh\\n' >/run/growdisk/udevadm
+chmod +x /run/growdisk/*
+echo /run/growdisk/modprobe >/proc/sys/kernel/modprobe
+echo 'devices { use_devicesfile=0 } backup { backup=0 archive=0 } activation { udev_sync=0 udev_rules=0 }' \\
+    >/etc/lvm/lvm.conf
+exec python3 -X utf8 -I -S /exchange/agent.py
+"""
+_KERNEL = (
+    "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw", "init=/exchange/init", "con=null", "con0=null,fd:1",
+    "quiet", "security=none", "random.trust_cpu=on",
+)  # fmt: skip
+
+
+def launch(disk: Path, *, cancelled: Callable[[], bool] = lambda: False) -> Appliance:
+    """Start it on the file `disk`, in a folder that is nobody else's. ApplianceFailed with the reason, at the latest
+    after a minute and a half, and soon after `cancelled` has become true."""
+    exchange = disk.parent.parent / "exchange"
+    exchange.mkdir(mode=0o700)
+    shutil.copyfile(uml_agent.__file__, exchange / "agent.py")
+    init = exchange / "init"
+    init.write_text(_INIT)
+    init.chmod(0o700)
+    ours, theirs = socket.socketpair()
+    with theirs, (exchange.parent / "console").open("wb") as console:
+        end = theirs.fileno()
+        kernel = [TOOL, f"mem={_MEMORY_MIB}M", f"ssl0=fd:{end}", "ubda=/disk", *_KERNEL]
+        words = confined_kernel(kernel, disk, exchange, MODULES, memory=_MEMORY_MIB << 20)
+        process = start(words, pass_fds=(end,), env={}, shown=kernel, console=console)
+    handle = UmlHandle(process, ours, exchange)
+    try:
+        handle.await_ready(cancelled)
+    except BaseException:
+        handle.close()
+        raise
+    return Appliance(handle, str(exchange), _DISK, _NAME)
+
+
+class UmlHandle:
+    """Implements guest_handle's Handle. A call that fails, also because the kernel is gone, raises RuntimeError."""
+
+    def __init__(self, process: subprocess.Popen[str], channel: socket.socket, exchange: Path) -> None:
+        self._process, self._channel, self._exchange = process, channel, exchange
+        self._number, self._pending = 0, b""
+
+    def await_ready(self, cancelled: Callable[[], bool]) -> None:
+        end = time.monotonic() + _LAUNCH_SECONDS
+        self._channel.settimeout(_POLL_SECONDS)
+        while True:
+            try:
+                if self._line() == "ready":
+                    self._channel.settimeout(None)
+                    return
+            except TimeoutError:
+                if time.monotonic() > end or cancelled():
+                    raise ApplianceFailed(f"last seen: {self._last_words}", _HINT, name=_NAME) from None
+            except RuntimeError as error:
+                raise ApplianceFailed(str(error), _HINT, name=_NAME) from error
+
+    def close(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.communicate(timeout=_END_SECONDS)
+        self._channel.close()
+
+    def debug(self, subcmd: str, extraargs: list[str]) -> str:
+        return self._ask("shell", *extraargs).decode(errors="replace")
+
+    def sh(self, command: str) -> str:
+        return self._ask("shell in guest", command).decode(errors="replace")
+
+    def lvs(self) -> list[str]:
+        listing = "lvm lvs --noheadings --options vg_name,lv_name"
+        names = self._ask("shell", f"lvm vgchange -ay >/run/vgchange 2>&1; {listing} 2>/run/lvs").decode()
+        return ["/dev/{}/{}".format(*line.split()) for line in names.splitlines() if line.strip()]
+
+    def mount_options(self, options: str, mountable: str, mountpoint: str) -> None:
+        self._ask("mount", options, mountable.replace(DISK, _DISK, 1), mountpoint)
+
+    def umount_all(self) -> None:
+        self._ask("unmount all")
+
+    def sync(self) -> None:
+        self._ask("sync")
+
+    def findfs_uuid(self, uuid: str) -> str:
+        return self._found(f"UUID={uuid}")
+
+    def findfs_label(self, label: str) -> str:
+        return self._found(f"LABEL={label}")
+
+    def pread(self, path: str, count: int, offset: int) -> bytes:
+        return self._ask("read", path, count, offset)
+
+    def write(self, path: str, content: bytes) -> None:
+        self._ask("write", path, -1, data=content)
+
+    def pwrite(self, path: str, content: bytes, offset: int) -> int:
+        self._ask("write", path, offset, data=content)
+        return len(content)
+
+    def download(self, remotefilename: str, filename: str) -> None:
+        Path(filename).write_bytes(self._ask("read", remotefilename, -1, 0))
+
+    def upload(self, filename: str, remotefilename: str) -> None:
+        self.write(remotefilename, Path(filename).read_bytes())
+
+    def exists(self, path: str) -> bool:
+        return bool(self._told("exists", path))
+
+    def is_file(self, path: str, *, followsymlinks: bool) -> bool:
+        return bool(self._told("is file", path, followsymlinks))
+
+    def glob_expand(self, pattern: str, *, directoryslash: bool) -> list[str]:
+        return [str(path) for path in self._told("glob", pattern)]
+
+    def realpath(self, path: str) -> str:
+        return str(self._told("real path", path))
+
+    def mkdir_p(self, path: str) -> None:
+        self._ask("make folder", path)
+
+    def chown(self, owner: int, group: int, path: str) -> None:
+        self._ask("chown", path, owner, group)
+
+    def chmod(self, mode: int, path: str) -> None:
+        self._ask("chmod", path, mode)
+
+    def rm(self, path: str) -> None:
+        self._ask("remove", path)
+
+    def ln_s(self, target: str, linkname: str) -> None:
+        self._ask("link", target, linkname)
+
+    def _found(self, what: str) -> str:
+        found = self._ask("shell", f"blkid -c /dev/null -l -o device -t {shlex.quote(what)}")
+        return found.decode().strip().replace(_DISK, DISK, 1)
+
+    def _told(self, operation: str, *arguments: object) -> Any:
+        return json.loads(self._ask(operation, *arguments))
+
+    def _ask(self, operation: str, *arguments: object, data: bytes | None = None) -> bytes:
+        self._number += 1
+        base = self._exchange / str(self._number)
+        base.with_suffix(".request").write_text(json.dumps([operation, arguments]))
+        if data is not None:
+            base.with_suffix(".in").write_bytes(data)
+        try:
+            self._channel.sendall(f"{self._number}\n".encode())
+            while self._line() != str(self._number):
+                pass
+        except OSError as error:
+            raise RuntimeError(self._ended) from error
+        try:
+            return _answer(base)
+        finally:
+            for path in self._exchange.glob(f"{self._number}.*"):
+                path.unlink()
+
+    def _line(self) -> str:
+        while b"\n" not in self._pending:
+            chunk = self._channel.recv(4096)
+            if not chunk:
+                raise RuntimeError(self._ended)
+            self._pending += chunk
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line.decode(errors="replace").strip()
+
+    @property
+    def _ended(self) -> str:
+        return f"{_NAME} ended: {self._last_words}"
+
+    @property
+    def _last_words(self) -> str:
+        """Its console is its own: what it says is not to be trusted, nor how much."""
+        with (self._exchange.parent / "console").open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            return last_lines(file.read().decode(errors="replace")) or "it gave no reason"
+
+
+def _answer(base: Path) -> bytes:
+    """The kernel may put anything there, a link as well: nothing is followed."""
+    error = _content(base.with_suffix(".error"))
+    if error is not None:
+        raise RuntimeError(error.decode(errors="replace"))
+    return _content(base.with_suffix(".out")) or b""
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RuntimeError(f"{_NAME} gave no answer that can be read: {error}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()

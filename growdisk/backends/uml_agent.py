@@ -1,0 +1,198 @@
+"""The first program of a kernel that runs as a program: does what uml.py asks of it. It has nothing but Python itself.
+
+A request is a line with its number. What is asked is in EXCHANGE/NUMBER.request (JSON: the name of an operation and its
+arguments), with data in NUMBER.in; the answer goes to NUMBER.out, an error into NUMBER.error, and the number back.
+Paths are the guest's: looked for from SYSROOT, which no link of the guest leads out of.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import stat
+import termios
+import tty
+from collections.abc import Callable, Iterator
+
+EXCHANGE, SYSROOT = "/exchange", "/sysroot"
+_CHANNEL = "/dev/ttyS0"
+_GUEST_PLACES = ("/dev", "/proc", "/sys")
+_CHUNK = 1 << 20
+
+
+class Failed(Exception):
+    pass
+
+
+def main() -> None:
+    channel = os.open(_CHANNEL, os.O_RDWR | os.O_NOCTTY)
+    tty.setraw(channel, termios.TCSANOW)
+    os.write(channel, b"ready\n")
+    for number in _lines(channel):
+        base = f"{EXCHANGE}/{number}"
+        try:
+            with open(f"{base}.request") as file:
+                operation, arguments = json.load(file)
+            OPERATIONS[operation](base, *arguments)
+        except Exception as error:
+            with open(f"{base}.error", "w", errors="surrogateescape") as file:
+                file.write(str(error))
+        os.write(channel, f"{number}\n".encode())
+
+
+def _lines(channel: int) -> Iterator[str]:
+    pending = b""
+    while chunk := os.read(channel, 4096):
+        *lines, pending = (pending + chunk).split(b"\n")
+        yield from (line.decode() for line in lines)
+
+
+# --- programs -------------------------------------------------------------------------------------
+
+
+def _run(base: str, *words: str, root: str = "/") -> None:
+    """Its output is the answer; Failed with what it complained about where it fails."""
+    complaints = f"{base}.complaints"
+    child = os.fork()
+    if child == 0:
+        try:
+            for number, path, flags in (
+                (0, "/dev/null", os.O_RDONLY),
+                (1, f"{base}.out", os.O_WRONLY | os.O_CREAT),
+                (2, complaints, os.O_WRONLY | os.O_CREAT),
+            ):
+                os.dup2(os.open(path, flags, 0o600), number)
+            os.chroot(root)
+            os.chdir("/")
+            os.execvp(words[0], words)
+        finally:
+            os._exit(127)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+        with open(complaints, errors="surrogateescape") as file:
+            said = file.read().strip()
+        raise Failed(said or f"{words[0]} ended with status {status} and gave no reason")
+
+
+def shell(base: str, script: str) -> None:
+    _run(base, "/bin/sh", "-c", script)
+
+
+def shell_in_guest(base: str, script: str) -> None:
+    bound = []
+    try:
+        for place in _GUEST_PLACES:
+            _run(base, "mount", "--rbind", place, SYSROOT + place)
+            bound.append(place)
+        _run(base, "/bin/sh", "-c", script, root=SYSROOT)
+    finally:
+        for place in reversed(bound):
+            _run(base, "umount", "--recursive", "--lazy", SYSROOT + place)
+
+
+def mount(base: str, options: str, device: str, place: str) -> None:
+    _run(base, "mount", "-o", options, device, SYSROOT + _inside(base, lambda: os.path.realpath(place)))
+
+
+def unmount_all(base: str) -> None:
+    with open("/proc/self/mounts") as file:
+        mounted = [line.split(" ")[1] for line in file]
+    if SYSROOT in mounted:
+        _run(base, "umount", "--recursive", SYSROOT)
+
+
+def sync(_base: str) -> None:
+    os.sync()
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def _inside(base: str, work: Callable[[], object]) -> str:
+    """What `work` returns as text, done where SYSROOT is the root of all paths."""
+    readable, writable = os.pipe()
+    child = os.fork()
+    if child == 0:
+        answer = "?nothing was done"
+        try:
+            os.chroot(SYSROOT)
+            os.chdir("/")
+            answer = f"={work()}"
+        except OSError as error:
+            answer = f"!{error}"
+        finally:
+            with open(writable, "w", errors="surrogateescape") as file:
+                file.write(answer)
+            os._exit(0)
+    os.close(writable)
+    with open(readable, errors="surrogateescape") as file:
+        answer = file.read()
+    os.waitpid(child, 0)
+    if answer[:1] != "=":
+        raise Failed(answer[1:])
+    return answer[1:]
+
+
+def _told(work: Callable[..., object]) -> Callable[..., None]:
+    """An operation whose answer is JSON."""
+
+    def operation(base: str, *arguments: object) -> None:
+        answer = _inside(base, lambda: json.dumps(work(*arguments)))
+        with open(f"{base}.out", "w") as file:
+            file.write(answer)
+
+    return operation
+
+
+def read(base: str, path: str, count: int, offset: int) -> None:
+    """`count` bytes, or all from `offset` on where it is negative."""
+    with open(f"{base}.out", "wb") as out:
+        _inside(base, lambda: _copy(os.open(path, os.O_RDONLY), out.fileno(), count, offset))
+
+
+def write(base: str, path: str, offset: int) -> None:
+    """At `offset`; a negative one makes a new content of it."""
+    flags = os.O_WRONLY | (os.O_CREAT | os.O_TRUNC if offset < 0 else 0)
+    with open(f"{base}.in", "rb") as data:
+        _inside(base, lambda: _copy(data.fileno(), os.open(path, flags, 0o644), -1, 0, max(offset, 0)))
+
+
+def _copy(source: int, target: int, count: int, offset: int, to: int = 0) -> None:
+    os.lseek(source, offset, os.SEEK_SET)
+    os.lseek(target, to, os.SEEK_SET)
+    while count and (chunk := os.read(source, min(_CHUNK, count) if count > 0 else _CHUNK)):
+        count -= len(chunk) if count > 0 else 0
+        while chunk:
+            chunk = chunk[os.write(target, chunk) :]
+
+
+def _is_file(path: str, follow: bool) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path, follow_symlinks=follow).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+OPERATIONS: dict[str, Callable[..., None]] = {
+    "shell": shell,
+    "shell in guest": shell_in_guest,
+    "mount": mount,
+    "unmount all": unmount_all,
+    "sync": sync,
+    "read": read,
+    "write": write,
+    "exists": _told(os.path.exists),
+    "is file": _told(_is_file),
+    "glob": _told(glob.glob),
+    "real path": _told(lambda path: os.path.realpath(path, strict=True)),
+    "make folder": _told(lambda path: os.makedirs(path, exist_ok=True)),
+    "chown": _told(lambda path, owner, group: os.chown(path, owner, group)),
+    "chmod": _told(os.chmod),
+    "remove": _told(os.unlink),
+    "link": _told(os.symlink),
+}
+
+
+if __name__ == "__main__":
+    main()
