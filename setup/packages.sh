@@ -38,10 +38,25 @@ as_root() {
     fi
 }
 
+install() {
+    # shellcheck disable=SC2086  # one word a package
+    as_root apt-get -qq install --yes --no-install-recommends $1 >/dev/null
+}
+
 command -v dpkg-query >/dev/null || { echo "setup: this is not a Debian; install the likes of $list by hand" >&2; exit 0; }
 wanted=$(missing "$@" | tr '\n' ' ')
-[ -n "$wanted" ] || exit 0
-echo "setup: installing $wanted"
-as_root apt-get -qq update
-# shellcheck disable=SC2086  # one word a package
-as_root apt-get -qq install --yes --no-install-recommends $wanted >/dev/null
+for group; do
+    optional="${optional-} $group?"
+done
+# shellcheck disable=SC2086  # one word a group
+helpful=$(missing $optional | tr '\n' ' ')
+if [ -n "$wanted" ]; then
+    echo "setup: installing $wanted"
+    as_root apt-get -qq update
+    install "$wanted"
+fi
+[ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null || exit 0
+for package in $helpful; do
+    echo "setup: installing $package"
+    install "$package" || echo "setup: without $package, then"
+done

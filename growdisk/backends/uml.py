@@ -9,6 +9,7 @@ Spec: Linux Documentation/virt/uml/user_mode_linux_howto_v2.rst.
 
 from __future__ import annotations
 
+import binascii
 import json
 import os
 import shlex
@@ -33,6 +34,7 @@ _DISK = "/dev/ubda"
 _MEMORY_MIB = 768
 _LAUNCH_SECONDS = 90.0
 _POLL_SECONDS = 0.5
+_SHORT = 1024  # a line of its terminal holds 4096
 _END_SECONDS = 10.0
 _NAME = "the user-mode kernel"
 _HINT = "--backend guestfs does without it; growdisk doctor says what works on this machine"
@@ -57,9 +59,12 @@ _KERNEL = (
 )  # fmt: skip
 
 
-def launch(disk: Path, *, cancelled: Callable[[], bool] = lambda: False) -> Appliance:
-    """Start it on the file `disk`, in a folder that is nobody else's. ApplianceFailed with the reason, at the latest
-    after a minute and a half, and soon after `cancelled` has become true."""
+def launch(
+    disk: Path, flush: Callable[[], None], *, cancelled: Callable[[], bool] = lambda: False
+) -> Appliance:  # fmt: skip
+    """Start it on the file `disk`, in a folder that is nobody else's; `flush` makes durable what was written to it, for
+    this kernel passes no flush of its disk on. ApplianceFailed with the reason, at the latest after a minute and a
+    half, and soon after `cancelled` has become true."""
     exchange = disk.parent.parent / "exchange"
     exchange.mkdir(mode=0o700)
     shutil.copyfile(uml_agent.__file__, exchange / "agent.py")
@@ -72,7 +77,7 @@ def launch(disk: Path, *, cancelled: Callable[[], bool] = lambda: False) -> Appl
         kernel = [TOOL, f"mem={_MEMORY_MIB}M", f"ssl0=fd:{end}", "ubda=/disk", *_KERNEL]
         words = confined_kernel(kernel, disk, exchange, MODULES, memory=_MEMORY_MIB << 20)
         process = start(words, pass_fds=(end,), env={}, shown=kernel, console=console)
-    handle = UmlHandle(process, ours, exchange)
+    handle = UmlHandle(process, ours, exchange, flush)
     try:
         handle.await_ready(cancelled)
     except BaseException:
@@ -84,8 +89,10 @@ def launch(disk: Path, *, cancelled: Callable[[], bool] = lambda: False) -> Appl
 class UmlHandle:
     """Implements guest_handle's Handle. A call that fails, also because the kernel is gone, raises RuntimeError."""
 
-    def __init__(self, process: subprocess.Popen[str], channel: socket.socket, exchange: Path) -> None:
-        self._process, self._channel, self._exchange = process, channel, exchange
+    def __init__(
+        self, process: subprocess.Popen[str], channel: socket.socket, exchange: Path, flush: Callable[[], None]
+    ) -> None:  # fmt: skip
+        self._process, self._channel, self._exchange, self._flush = process, channel, exchange, flush
         self._number, self._pending = 0, b""
 
     def await_ready(self, cancelled: Callable[[], bool]) -> None:
@@ -127,6 +134,7 @@ class UmlHandle:
 
     def sync(self) -> None:
         self._ask("sync")
+        self._flush()
 
     def findfs_uuid(self, uuid: str) -> str:
         return self._found(f"UUID={uuid}")
@@ -188,10 +196,13 @@ class UmlHandle:
         self._number += 1
         base = self._exchange / str(self._number)
         base.with_suffix(".request").write_text(json.dumps([operation, arguments]))
-        if data is not None:
+        short = b""
+        if data is not None and 0 < len(data) <= _SHORT:
+            short = b" " + binascii.b2a_base64(data, newline=False)
+        elif data is not None:
             base.with_suffix(".in").write_bytes(data)
         try:
-            self._channel.sendall(f"{self._number}\n".encode())
+            self._channel.sendall(b"%d%b\n" % (self._number, short))
             while self._line() != str(self._number):
                 pass
         except OSError as error:

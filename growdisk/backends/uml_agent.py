@@ -1,12 +1,14 @@
 """The first program of a kernel that runs as a program: does what uml.py asks of it. It has nothing but Python itself.
 
 A request is a line with its number. What is asked is in EXCHANGE/NUMBER.request (JSON: the name of an operation and its
-arguments), with data in NUMBER.in; the answer goes to NUMBER.out, an error into NUMBER.error, and the number back.
+arguments), with data in NUMBER.in, or behind the number (base64) where it is short: a key must not get into any file.
+The answer goes to NUMBER.out, an error into NUMBER.error, and the number back.
 Paths are the guest's: looked for from SYSROOT, which no link of the guest leads out of.
 """
 
 from __future__ import annotations
 
+import binascii
 import glob
 import json
 import os
@@ -29,11 +31,14 @@ def main() -> None:
     channel = os.open(_CHANNEL, os.O_RDWR | os.O_NOCTTY)
     tty.setraw(channel, termios.TCSANOW)
     os.write(channel, b"ready\n")
-    for number in _lines(channel):
+    for line in _lines(channel):
+        number, _, short = line.partition(" ")
         base = f"{EXCHANGE}/{number}"
         try:
             with open(f"{base}.request") as file:
                 operation, arguments = json.load(file)
+            if short:
+                arguments.append(short)
             OPERATIONS[operation](base, *arguments)
         except Exception as error:
             with open(f"{base}.error", "w", errors="surrogateescape") as file:
@@ -103,7 +108,12 @@ def unmount_all(base: str) -> None:
 
 
 def sync(_base: str) -> None:
+    """What could not be written is an error of the device, which fsync alone tells."""
     os.sync()
+    for device in glob.glob("/dev/ubda*"):
+        descriptor = os.open(device, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -151,10 +161,12 @@ def read(base: str, path: str, count: int, offset: int) -> None:
         _inside(base, lambda: _copy(os.open(path, os.O_RDONLY), out.fileno(), count, offset))
 
 
-def write(base: str, path: str, offset: int) -> None:
+def write(base: str, path: str, offset: int, short: str = "") -> None:
     """At `offset`; a negative one makes a new content of it."""
     flags = os.O_WRONLY | (os.O_CREAT | os.O_TRUNC if offset < 0 else 0)
-    with open(f"{base}.in", "rb") as data:
+    with open(f"{base}.in" if not short else os.memfd_create("short"), "r+b") as data:
+        data.write(binascii.a2b_base64(short))
+        data.flush()
         _inside(base, lambda: _copy(data.fileno(), os.open(path, flags, 0o644), -1, 0, max(offset, 0)))
 
 

@@ -40,7 +40,10 @@ def _why_not() -> str:
         with tempfile.TemporaryDirectory(prefix="growdisk-") as scratch:
             device = RawFile.create(Path(scratch) / "disk.raw", _TRIAL_SIZE)
             try:
-                with mounted({_NAME: device}, cached=False) as (place, _), launch(place / _NAME) as appliance:
+                with (
+                    mounted({_NAME: device}, cached=False) as (place, _),
+                    launch(place / _NAME, device.flush) as appliance,
+                ):
                     size = appliance.disk_size()
             finally:
                 device.close()

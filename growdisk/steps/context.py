@@ -69,10 +69,17 @@ class Hands:
         try:
             yield
         except OperationFailed as error:
-            failed = self._tools or self._server
-            if failed is not None and failed.failure is not None:
-                raise HostWriteFailed(self._disk.path, activity=activity, reason=str(failed.failure)) from error
+            if failure := self._failure:
+                raise HostWriteFailed(self._disk.path, activity=activity, reason=str(failure)) from error
             raise
+        if failure := self._failure:  # a kernel may keep an error of its disk to itself
+            raise HostWriteFailed(self._disk.path, activity=activity, reason=str(failure))
+
+    @property
+    def _failure(self) -> Exception | None:
+        """The first error of the image that anybody inside was told of."""
+        served = self._tools or self._server
+        return served.failure if served else None
 
     @contextmanager
     def volumes(self, activity: str) -> Iterator[Appliance]:
@@ -127,7 +134,7 @@ class Hands:
         from growdisk.backends.uml import launch
 
         place, self._server = self._resources.enter_context(mounted({_NAME: self._disk}, cached=False))
-        return launch(place / _NAME, cancelled=lambda: self._stop.requested)
+        return launch(place / _NAME, self._disk.flush, cancelled=lambda: self._stop.requested)
 
     def _launch_machine(self) -> Appliance:
         from growdisk.backends.accelerator import accelerator

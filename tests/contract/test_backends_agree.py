@@ -15,18 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.accelerator import accelerator
 from growdisk.backends.appliance_values import CheckState, KernelPartition
 from growdisk.backends.backend import Backend
 from growdisk.backends.direct import DirectTools
 from growdisk.backends.guest_repair.repair import repair_guest
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
-from growdisk.backends.guestfs import launch
-from growdisk.block.nbd import serve
 from growdisk.block.raw import RawFile
 from growdisk.errors import ToolFailed
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
+from tests.contract.appliances import KINDS, need, served
 from tests.e2e.conftest import host
 from tests.e2e.judges import assert_sound, image_format
 from tests.e2e.process import Host, need_direct
@@ -39,6 +37,7 @@ from tests.guests.tools import run
 pytestmark = pytest.mark.appliance
 __all__ = ["host"]
 
+NAMES = ("direct", *KINDS)
 UUID = "3f9a2c1e-5b7d-4c88-9a10-0c2d4e6f8a1b"
 ROOM, MADE, GROWN, SWAP_FILE = 64 * MiB, 40 * MiB, 60 * MiB, 4 * MiB
 NAMED = ("/etc/fstab", "/etc/initramfs-tools/conf.d/resume", "/boot/initrd.img-6.1", "/swapfile", "/")
@@ -110,7 +109,7 @@ def hands(name: str, device: RawFile, path: Path) -> Iterator[Backend]:
         finally:
             tools.close()
     else:
-        with serve(device) as server, launch(server.socket_path, accelerator=accelerator()) as appliance:
+        with served(name, device) as (_, launched), launched() as appliance:
             yield appliance
 
 
@@ -156,8 +155,9 @@ def _timeless(path: str, facts: FileFacts) -> FileFacts:
 @pytest.fixture(scope="module")
 def results(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple]:
     need_direct()
+    need("uml")
     found = {}
-    for name in ("direct", "guestfs"):
+    for name in NAMES:
         copy = tmp_path_factory.mktemp(name) / "zoo.raw"
         run("cp", "--sparse=always", zoo, copy)
         found[name] = outcomes(name, copy)
@@ -166,14 +166,16 @@ def results(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tu
 
 
 def test_the_same_partitions_are_seen(results: dict[str, tuple]) -> None:
-    assert results["direct"][0] == results["guestfs"][0]
+    assert results["direct"][0] == results["guestfs"][0] == results["uml"][0]
 
 
 @pytest.mark.parametrize("kind", ZOO)
 def test_the_same_file_system_comes_out(results: dict[str, tuple], kind: str) -> None:
-    direct, guestfs = (results[name][1][kind] for name in ("direct", "guestfs"))
-    assert direct.checked == guestfs.checked
-    assert guestfs.refused == ""
+    direct, guestfs, uml = (results[name][1][kind] for name in NAMES)
+    assert direct.checked == guestfs.checked == uml.checked
+    assert (guestfs.refused, uml.refused) == ("", "")
+    assert guestfs.blocks == uml.blocks
+    assert differences(guestfs.files, uml.files) == []
     if kind in NOT_DIRECT:
         assert NOT_DIRECT[kind] in direct.refused
     else:
@@ -201,7 +203,7 @@ def test_whole_runs_leave_the_same_disk(
     small_disk: DiskMaker, host: Host, layout: Layout, kind: str, words: tuple[str, ...]
 ) -> None:
     made = small_disk(f"made.{kind}", SmallDisk(layout, size=128 * MiB, swap_size=16 * MiB, image_format=kind))
-    images = {name: made.with_name(f"{name}.{kind}") for name in ("direct", "guestfs")}
+    images = {name: made.with_name(f"{name}.{kind}") for name in NAMES}
     answers = {}
     for name, image in images.items():
         shutil.copyfile(made, image)
@@ -211,10 +213,12 @@ def test_whole_runs_leave_the_same_disk(
         assert answers[name].document["backend"] == name
         assert_sound(image)
     steps = [[(s["name"], s["state"]) for s in answer.document["steps"]] for answer in answers.values()]
-    assert steps[0] == steps[1]
+    assert steps[0] == steps[1] == steps[2]
     host.assert_quiet()
     number = 2 if layout is Layout.SWAP_FIRST else 1
-    assert _disk(images["direct"], layout, number) == _disk(images["guestfs"], layout, number)
+    direct, guestfs, uml = (_disk(images[name], layout, number) for name in NAMES)
+    assert direct == guestfs
+    assert uml == guestfs
 
 
 def _disk(image: Path, layout: Layout, number: int) -> tuple[object, ...]:

@@ -10,7 +10,7 @@ import random
 import shutil
 import time
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 
 import pytest
@@ -58,6 +58,12 @@ AT_WORK = {
         Death("applying", "grow-filesystem", 1.0),  # resize2fs
         Death("applying", "repair-guest", 0.5),
     ),
+    "uml": (
+        Death("applying", "reread-partitions", 1.5),  # the launch
+        Death("applying", "grow-filesystem", 0.1),
+        Death("applied", "grow-filesystem", 0.02),
+        Death("applying", "repair-guest", 0.5),
+    ),
     "direct": (
         Death("applying", "reread-partitions", 0.05),  # the mount, sfdisk
         Death("applying", "grow-filesystem", 0.03),  # e2fsck
@@ -85,7 +91,8 @@ def die(host: Host, image: Path, death: Death, *words: str | Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "backend"), [("guest.qcow2", "direct"), ("guest.raw", "direct"), ("guest.qcow2", "guestfs")]
+    ("name", "backend"),
+    [(name, backend) for name, backend in product(IMAGES, AT_WORK) if (name, backend) != ("guest.raw", "guestfs")],
 )
 def test_a_run_killed_again_and_again_is_finished_by_resume(
     small_disk: DiskMaker, host: Host, name: str, backend: str
@@ -93,7 +100,7 @@ def test_a_run_killed_again_and_again_is_finished_by_resume(
     image, before = make_guest(small_disk, name)
     host.backend = backend
     die(host, image, EARLY[0], "expand", image, "+1G")
-    at_work = AT_WORK[backend] if backend == "direct" else AT_WORK[backend][::2]
+    at_work = AT_WORK[backend][::2] if backend == "guestfs" else AT_WORK[backend]
     for number, death in enumerate((*EARLY[1:], *at_work, SETTLING)):
         if host.growdisk("status", image).document["state"] != "unfinished":
             assert number >= len(EARLY)

@@ -39,6 +39,9 @@ MOMENTS = (
     Moment("reread-partitions", 1.5, signal.SIGTERM, group=False, image="guest.raw"),
     Moment("grow-filesystem", 0.4, signal.SIGINT, group=True, image="guest.raw"),
     Moment("repair-guest", 0.2, signal.SIGHUP, group=False),
+    Moment("reread-partitions", 0.0, signal.SIGINT, group=True, backend="uml"),  # the kernel is being launched
+    Moment("grow-filesystem", 0.1, signal.SIGTERM, group=False, image="guest.raw", backend="uml"),
+    Moment("repair-guest", 0.1, signal.SIGINT, group=True, backend="uml"),
     Moment("reread-partitions", 0.0, signal.SIGTERM, group=False, backend="direct"),
     Moment("grow-filesystem", 0.0, signal.SIGINT, group=True, image="guest.raw", backend="direct"),
     Moment("grow-filesystem", 0.03, signal.SIGINT, group=True, backend="direct"),

@@ -1,4 +1,4 @@
-"""The real libguestfs appliance on small disks served by us, judged by debugfs, e2fsck and its own kernel."""
+"""The real appliances on small disks served by us, judged by debugfs, e2fsck and their own kernels."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +21,12 @@ from growdisk.backends.ext_growth import read_superblock
 from growdisk.backends.guest_repair.repair import repair_guest
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
 from growdisk.backends.guestfs import launch
+from growdisk.block.device import BlockDevice
+from growdisk.block.fuse import FuseFolder
 from growdisk.block.nbd import NbdServer, serve
 from growdisk.block.raw import RawFile
 from growdisk.errors import ApplianceFailed, OperationFailed, ToolFailed
+from tests.contract.appliances import KINDS, served
 
 pytestmark = pytest.mark.appliance
 
@@ -38,7 +42,7 @@ FSTAB = f"UUID=1 / ext4 defaults 0 1\nUUID={UUID} none swap sw 0 0\n"
 class Rig:
     image: Path
     device: RawFile
-    server: NbdServer
+    server: NbdServer | FuseFolder
     appliance: Appliance
 
 
@@ -64,9 +68,14 @@ def make_tree(directory: Path) -> Path:
     return directory
 
 
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("appliance")
+def image(tmp_path_factory: pytest.TempPathFactory, kind: str) -> Path:
+    directory = tmp_path_factory.mktemp(kind)
     path = directory / "disk.raw"
     with path.open("wb") as file:
         file.truncate(802 * MiB)
@@ -81,11 +90,20 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def rig(image: Path) -> Iterator[Rig]:
+def rig(image: Path, kind: str) -> Iterator[Rig]:
     device = RawFile.open(image, writable=True)
-    with serve(device) as server, launch(server.socket_path, accelerator=accelerator()) as appliance:
+    with served(kind, device) as (server, launched), launched() as appliance:
         yield Rig(image, device, server, appliance)
     device.close()
+
+
+@contextmanager
+def quiesced(rig: Rig) -> Iterator[BlockDevice]:
+    if isinstance(rig.server, NbdServer):
+        with rig.server.quiesced() as device:
+            yield device
+    else:
+        yield rig.device
 
 
 def inode(image: Path, path: str) -> dict[str, str]:
@@ -99,22 +117,22 @@ def inode(image: Path, path: str) -> dict[str, str]:
     return values | {"xattrs": tool("debugfs", "-R", f"ea_list {path}", where)}
 
 
-def qemu_children() -> list[str]:
-    """Commands of our running children that are a qemu."""
+def children() -> list[str]:
+    """Commands of our running children."""
     listed = subprocess.run(["ps", "-o", "args=", "--ppid", str(os.getpid())], text=True, stdout=subprocess.PIPE).stdout
-    return [line for line in listed.splitlines() if "qemu-system" in line and "defunct" not in line]
+    return [line for line in listed.splitlines() if "defunct" not in line]
 
 
 def test_its_kernel_sees_the_partitions_and_a_new_table_after_reread(rig: Rig) -> None:
     expected = [(f"sda{n}", s * MiB, size * MiB) for n, (s, size) in enumerate((ROOT, SWAP, DAMAGED), 1)]
     assert rig.appliance.kernel_partitions() == expected
     assert rig.appliance.disk_size() == 802 * MiB
-    with rig.server.quiesced() as device:  # the engine writes, behind the appliance's back
+    with quiesced(rig) as device:  # the engine writes, behind the appliance's back
         sector = device.read(0, 512)
         device.write(446 + 16 * 3, b"\0\0\0\0\x83\0\0\0" + ((800 * 2048).to_bytes(4, "little")) + b"\0\x08\0\0")
     rig.appliance.reread()
     assert rig.appliance.kernel_partitions()[3] == ("sda4", 800 * MiB, MiB)
-    with rig.server.quiesced() as device:
+    with quiesced(rig) as device:
         device.write(0, sector)
     rig.appliance.reread()
     assert rig.appliance.kernel_partitions() == expected
@@ -184,7 +202,7 @@ def test_a_file_that_its_file_system_cannot_shift_is_rewritten_in_place(rig: Rig
             guest.read("/etc/no-such-file")
 
 
-def test_a_full_host_disk_fails_the_work_instead_of_stopping_the_appliance(tmp_path: Path) -> None:
+def test_a_full_host_disk_fails_the_work_instead_of_stopping_the_appliance(tmp_path: Path, kind: str) -> None:
     class FullDisk(RawFile):
         full = False
 
@@ -196,15 +214,15 @@ def test_a_full_host_disk_fails_the_work_instead_of_stopping_the_appliance(tmp_p
     path = tmp_path / "disk.raw"
     FullDisk.create(path, 64 * MiB).close()
     device = FullDisk.open(path, writable=True)
-    with serve(device) as server:
-        appliance = launch(server.socket_path, accelerator=accelerator())
+    with served(kind, device) as (server, launched):
+        appliance = launched()
         device.full = True
         with pytest.raises(OperationFailed):
             appliance.make_swap("/dev/sda")
             appliance.sync()
         assert isinstance(server.failure, OSError) and server.failure.errno == errno.ENOSPC
         appliance.kill()
-        assert not any(str(server.socket_path) in line for line in qemu_children())
+        assert not any(appliance._tag in line for line in children())
         appliance.kill()
     device.close()
 
