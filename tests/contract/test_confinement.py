@@ -15,10 +15,11 @@ import pytest
 
 from growdisk.backends import direct_machine
 from growdisk.backends.fuse_mount import mounted
-from growdisk.backends.sandbox import run_confined
+from growdisk.backends.sandbox import confined_kernel, run_confined
 from growdisk.block.raw import RawFile
 from growdisk.errors import ToolFailed, ToolTimedOut
 from growdisk.units import ByteRange, MiB
+from tests.contract.appliances import need
 from tests.e2e.process import need_direct
 from tests.guests.swap import make_swap
 from tests.guests.tools import run
@@ -79,6 +80,36 @@ def test_a_tool_writes_to_its_file_only_where_it_may(shown: Path) -> None:
     with pytest.raises(ToolFailed):  # its size stays as well
         run_confined(["truncate", "-s", "2M", "/disk"], shown, writable=True, seconds=60)
     assert shown.stat().st_size == MiB
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "cat /etc/passwd",
+        "ls /home",
+        "ls /root",
+        "touch /usr/trace",
+        "touch /trace",
+        "touch /uml/lib/modules/trace",
+        "unshare -r true && mount -t tmpfs x /usr",
+        "timeout 5 bash -c 'echo x > /dev/tcp/127.0.0.1/22'",
+        "test -n \"$USER$XDG_RUNTIME_DIR\"",
+        "kill -0 -1",
+        "setpriv --reuid=0 --clear-groups cat /etc/shadow",
+        "head -c 3G /dev/zero > /tmp/much",
+        "ulimit -c unlimited",
+    ],
+)  # fmt: skip
+def test_a_kernel_that_runs_as_a_program_gets_at_its_disk_and_its_letter_box(
+    shown: Path, tmp_path: Path, attempt: str
+) -> None:
+    box = tmp_path / "box"
+    box.mkdir()
+    script = f"echo here 1<> /disk; echo here > /exchange/letter; {attempt}"
+    words = ["bash", "-e", "-o", "pipefail", "-c", script]
+    argv = confined_kernel(words, shown, box, Path("/usr/lib"), memory=MiB)
+    assert subprocess.run(argv, capture_output=True, timeout=60).returncode
+    assert shown.read_bytes()[:5] == (box / "letter").read_bytes() == b"here\n"
 
 
 def test_a_tool_that_hangs_is_ended_with_all_that_it_started(shown: Path) -> None:
@@ -158,13 +189,18 @@ def test_the_honest_one_is_served(honest: Path, tmp_path: Path) -> None:
     run("e2fsck", "-f", "-n", f"{image}?offset={PLACE.start}")
 
 
-@pytest.mark.parametrize("seed", range(24))
-def test_a_file_system_that_lies_is_grown_or_refused_and_nothing_else(honest: Path, tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "backend"), [*((seed, "direct") for seed in range(24)), *((s, "uml") for s in range(6))]
+)
+def test_a_file_system_that_lies_is_grown_or_refused_and_nothing_else(
+    honest: Path, tmp_path: Path, seed: int, backend: str
+) -> None:
+    need(backend)
     image = tmp_path / "disk.raw"
     lying = mutated(honest.read_bytes(), random.Random(seed))
     image.write_bytes(lying)
     started = time.monotonic()
-    answer = in_process("expand", image, "+32M", "--backend", "direct")
+    answer = in_process("expand", image, "+32M", "--backend", backend)
     assert time.monotonic() - started < _LONGEST
     assert answer.code in (0, 3, 4), answer.err
     if answer.code:
