@@ -113,7 +113,7 @@ def _analyse(file: BlockDevice, path: Path) -> Analysis:
     _check_overflow(analysis)
     _check_sole_owners(analysis)
     _compare(analysis)
-    check_copied_flags(file, header, stored.tally, findings)
+    check_copied_flags(file, header, recount.l2, stored.tally, findings)
     return analysis
 
 

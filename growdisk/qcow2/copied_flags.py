@@ -14,38 +14,40 @@ from growdisk.qcow2.entry_runs import RunFinder
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.findings import Findings
 from growdisk.qcow2.header import Header
-from growdisk.qcow2.scattered import Scattered, ScatteredTables
+from growdisk.qcow2.l2_reading import L2Reader
+from growdisk.qcow2.scattered import Scattered
 from growdisk.qcow2.stored_refcounts import read_padded
 from growdisk.qcow2.tally import ClusterTally
 
 
-def check_copied_flags(file: BlockDevice, header: Header, refcounts: ClusterTally, findings: Findings) -> None:
+def check_copied_flags(
+    file: BlockDevice, header: Header, l2: L2Reader, refcounts: ClusterTally, findings: Findings
+) -> None:
     """Report every entry whose flag disagrees with the refcount of what it points to."""
-    finder = RunFinder(header.cluster_size)
-    scattered = ScatteredTables(header.cluster_bits, -(-file.size // header.cluster_size))
-    plain = not header.has(Incompatible.DATA_FILE)
     for entry in active_l1(file, header):
         offset = entry & entries.OFFSET_MASK
         if not offset:
             continue
         if bool(entry & entries.COPIED) != (refcounts[offset >> header.cluster_bits] == 1):
             findings.corruption(f"L2 table at {offset:#x}: COPIED {_what_is_wrong(entry)}")
-        table = _entries_of(file, header, offset)
-        if plain and (found := scattered.read(table)):
-            _check_scattered(found, refcounts, findings)
+        found = l2.runs(_entries_of(file, header, offset)) if l2.extended else l2.read(offset)
+        if isinstance(found, Scattered):
+            _check_scattered(found, refcounts, header.cluster_bits, findings)
             continue
-        for first, length in finder.runs(table):
+        for first, length in found:
             if wrong := _wrong_flags(header, refcounts, first, length):
                 where = first & entries.OFFSET_MASK
                 findings.corruption(f"{wrong} clusters from {where:#x} on: COPIED {_what_is_wrong(first)}", wrong)
 
 
-def _check_scattered(found: Scattered, refcounts: ClusterTally, findings: Findings) -> None:
-    counts = refcounts.get_each(found.clusters)
-    for entry, count in zip(found.entries, counts, strict=True):
-        if (entry >= entries.COPIED) != (count == 1):
-            where = entry & entries.OFFSET_MASK
-            findings.corruption(f"1 clusters from {where:#x} on: COPIED {_what_is_wrong(entry)}")
+def _check_scattered(found: Scattered, refcounts: ClusterTally, bits: int, findings: Findings) -> None:
+    wanted = bytes(map((1).__eq__, refcounts.get_each(found.clusters)))
+    if wanted == found.copied:
+        return
+    for cluster, copied, is_one in zip(found.clusters, found.copied, wanted, strict=True):
+        if copied != is_one:
+            wrong = _what_is_wrong(entries.COPIED * copied)
+            findings.corruption(f"1 clusters from {cluster << bits:#x} on: COPIED {wrong}")
 
 
 def _what_is_wrong(entry: int) -> str:

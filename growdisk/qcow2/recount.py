@@ -12,11 +12,11 @@ from collections import Counter
 
 from growdisk.block.device import BlockDevice
 from growdisk.qcow2 import entries
-from growdisk.qcow2.entry_runs import RunFinder
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.findings import Findings
 from growdisk.qcow2.header import Extension, Header
-from growdisk.qcow2.scattered import ScatteredTables
+from growdisk.qcow2.l2_reading import L2Reader, Runs
+from growdisk.qcow2.scattered import Scattered
 from growdisk.qcow2.stored_refcounts import StoredRefcounts, read_padded, tally_for
 from growdisk.qcow2.table_lists import BITMAP_RESERVED, bitmap_tables, snapshot_tables
 from growdisk.qcow2.tally import ClusterTally
@@ -38,10 +38,9 @@ class Recount:
     def __init__(self, file: BlockDevice, header: Header, stored: StoredRefcounts, findings: Findings) -> None:
         self._file, self._header, self._stored, self._found = file, header, stored, findings
         self._bits, self._cluster_size = header.cluster_bits, header.cluster_size
-        self._runs = RunFinder(header.cluster_size)
+        self.l2 = L2Reader(file, header)
         self._data_file = header.has(Incompatible.DATA_FILE)
         self._clusters_in_file = -(-file.size // self._cluster_size)
-        self._scattered = ScatteredTables(header.cluster_bits, self._clusters_in_file)
         self.end_cluster = self._clusters_in_file  # or behind, where compressed data reach over the end of the file
         self.counted = tally_for(file)
         self.fragmentation = Fragmentation()
@@ -117,16 +116,21 @@ class Recount:
 
     def _walk_l2(self, offset: int, times: int, active: int) -> None:
         """Count what the L2 table refers to, `times` references long; `active` of these come from the active disk."""
-        table = read_padded(self._file, offset, self._cluster_size)
-        if self._header.has(Incompatible.EXTENDED_L2):
-            table = self._without_bitmaps(table, times)
-        elif not self._data_file and (scattered := self._scattered.read(table)):
-            self.counted.add_each(scattered.clusters, times)
-            self.fragmentation.allocated += len(scattered.clusters) * active
-            self.fragmentation.fragmented += scattered.breaks * active
+        if self.l2.extended:
+            self._count_runs(self.l2.runs(self._without_bitmaps(self.l2.raw(offset), times)), times, active)
             return
+        found = self.l2.read(offset)
+        if not isinstance(found, Scattered):
+            self._count_runs(found, times, active)
+            return
+        self.counted.add_each(found.clusters, times)
+        if active:
+            self.fragmentation.allocated += len(found.clusters) * active
+            self.fragmentation.fragmented += found.breaks * active
+
+    def _count_runs(self, runs: Runs, times: int, active: int) -> None:
         behind = 0  # where the next cluster would lie if the disk were contiguous
-        for entry, length in self._runs.runs(table):
+        for entry, length in runs:
             if entry & entries.COMPRESSED:
                 self._count_compressed(entry, times, active)
                 continue

@@ -7,18 +7,23 @@ look at each entry.
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
+from itertools import compress
 
 from growdisk.qcow2.entries import COPIED, OFFSET_MASK, ZERO
 from growdisk.values import NamedTuple
 
 _PROBES = 8
+_OFFSETS = OFFSET_MASK.to_bytes(8, "big")
+_TOP_BIT = bytes(value >> 7 for value in range(256))
 
 
 class Scattered(NamedTuple):
-    """The entries of one table that name clusters, and the indices of these, in order."""
+    """The clusters that the entries of one table name, in order, and for each 1 where its entry has COPIED, else 0."""
 
-    entries: list[int]
-    clusters: list[int]
+    clusters: array[int]
+    copied: bytes
 
     @property
     def breaks(self) -> int:
@@ -44,13 +49,15 @@ class ScatteredTables:
         """The entries of a table that is scattered and plain; None for any other."""
         if not self._is_scattered(table) or any(table[place::8].translate(None, fine) for place, fine in self._fine):
             return None
-        entries = list(struct.unpack(f">{len(table) // 8}Q", table))
-        bits = self._bits
-        clusters = [(entry & OFFSET_MASK) >> bits for entry in entries]
+        offsets = int.from_bytes(table, "big") & int.from_bytes(_OFFSETS * (len(table) // 8), "big")
+        clusters = array("Q", (offsets >> self._bits).to_bytes(len(table), sys.byteorder))
+        if sys.byteorder == "little":
+            clusters.reverse()  # the last entry stands lowest
+        copied = table[0::8].translate(_TOP_BIT)
         if 0 in clusters:
-            entries = [entry for entry in entries if entry & OFFSET_MASK]
-            clusters = [cluster for cluster in clusters if cluster]
-        return Scattered(entries, clusters) if max(clusters, default=self._end) < self._end else None
+            copied = bytes(compress(copied, clusters))
+            clusters = array("Q", filter(None, clusters))
+        return Scattered(clusters, copied) if max(clusters, default=self._end) < self._end else None
 
     def _is_scattered(self, table: bytes) -> bool:
         """Whether most of a few pairs of neighbours are no neighbours in the file."""

@@ -61,7 +61,7 @@ class ClusterTally:
                 segment[index] += times
         return None
 
-    def add_each(self, clusters: list[int], times: int = 1) -> None:
+    def add_each(self, clusters: Sequence[int], times: int = 1) -> None:
         """Count each of these `times` more often, wherever they lie."""
         first, last = min(clusters) >> SEGMENT_BITS, max(clusters) >> SEGMENT_BITS
         flat, base = self._flat(first, last), first << SEGMENT_BITS
@@ -79,7 +79,7 @@ class ClusterTally:
             if number in self._segments or any(part):
                 self._segments[number] = part
 
-    def get_each(self, clusters: list[int]) -> Sequence[int]:
+    def get_each(self, clusters: Sequence[int]) -> Sequence[int]:
         """The numbers of two or more clusters, wherever they lie."""
         first, last = min(clusters) >> SEGMENT_BITS, max(clusters) >> SEGMENT_BITS
         flat, base = self._flat(first, last), first << SEGMENT_BITS
