@@ -7,7 +7,7 @@ cluster and down only after nothing does (writeback.py), so an early write leaks
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
@@ -20,6 +20,7 @@ from growdisk.qcow2.refblock import RefblockCodec, RefcountRange, add_to_run, eq
 from growdisk.qcow2.tables import TableCache, dump_table, load_table
 
 CACHE_BYTES = 8 << 20
+_BLOCKS_AT_ONCE = 256
 _SECTOR_ENTRIES = 64  # of 8 bytes: written as one, they appear together
 Run = tuple[int, int]  # first cluster index, number of clusters
 
@@ -56,6 +57,16 @@ class Refcounts:
         index, entry = divmod(cluster, self.geometry.refblock_entries)
         block = self.block(index)
         return 0 if block is None else block[entry]
+
+    def get_each(self, clusters: Sequence[int]) -> list[int]:
+        """The counts of many clusters, wherever they lie."""
+        bits = self.geometry.refblock_entries.bit_length() - 1
+        indices = {cluster >> bits for cluster in clusters}
+        if len(indices) > _BLOCKS_AT_ONCE:
+            return [self.get(cluster) for cluster in clusters]
+        blocks = {index: self.block(index) or self._empty_block() for index in indices}
+        inside = self.geometry.refblock_entries - 1
+        return [blocks[cluster >> bits][cluster & inside] for cluster in clusters]
 
     def peek(self, cluster: int) -> int:
         """The same as get(), without loading a block that is not loaded: for clusters far from each other."""

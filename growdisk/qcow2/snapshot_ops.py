@@ -21,6 +21,7 @@ from growdisk.qcow2.entries import COPIED
 from growdisk.qcow2.header import SIZE_AND_L1_OFFSET, SNAPSHOTS_OFFSET
 from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE, MAX_SNAPSHOTS, damaged
 from growdisk.qcow2.refcounts import Run
+from growdisk.qcow2.references import References
 from growdisk.qcow2.snapshots import (
     MAX_NAME,
     SnapshotEntry,
@@ -30,7 +31,7 @@ from growdisk.qcow2.snapshots import (
     read_entries,
 )
 from growdisk.qcow2.tables import dump_table, load_table
-from growdisk.qcow2.walk import References, Walker, without_copied
+from growdisk.qcow2.walk import Walker, without_copied
 from growdisk.qcow2.writeback import Metadata
 from growdisk.values import replace
 

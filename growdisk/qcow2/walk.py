@@ -8,7 +8,7 @@ per entry.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator
 
 from growdisk.errors import ImageError, ImageUnsupported, RefcountsTooNarrow
@@ -17,65 +17,13 @@ from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.refcounts import Run
+from growdisk.qcow2.references import MAX_CLUSTERS, References
 from growdisk.qcow2.tables import dump_table, equal_until, progression
 from growdisk.qcow2.writeback import Metadata
-from growdisk.values import dataclass, field
 
-_RUN_BITS = 20  # a run is packed as first << 20 | count, so that a million of them take 8 MB
-_COUNT_MASK = (1 << _RUN_BITS) - 1
-_MAX_CLUSTERS = 1 << 64 - _RUN_BITS
-_FRAGMENTED = 256  # runs in one table; from there on it is read entry by entry
+_FRAGMENTED = 64  # runs in one table; from there on no more are looked for
 _CLEAR = bytes(value & 0x7F for value in range(256))  # COPIED is the top bit of an entry's first byte
 _SET = bytes(value | 0x80 for value in range(256))
-
-
-@dataclass
-class References:
-    """Host clusters that an L1 table reaches, one count each time."""
-
-    packed_runs: array[int] = field(default_factory=lambda: array("Q"))
-    compressed: dict[int, int] = field(default_factory=dict)  # cluster index: how many compressed clusters lie in it
-    repeated: int | None = None  # a cluster that two entries claim as their own; known after runs()
-    #: What _join() gave last, and of how many packed runs.
-    joined: tuple[int, list[Run]] = field(default_factory=lambda: (0, []))
-
-    def add(self, first: int, count: int) -> None:
-        self.packed_runs.append(first << _RUN_BITS | count)
-
-    def add_compressed(self, clusters: range) -> None:
-        for cluster in clusters:
-            self.compressed[cluster] = self.compressed.get(cluster, 0) + 1
-
-    def runs(self) -> list[Run]:
-        """All of them in the order of the file, neighbours joined; what n compressed clusters share stands n times.
-
-        However a guest's clusters are scattered: in the order of the file they are a few long runs.
-        """
-        if self.joined[0] != len(self.packed_runs):
-            self.joined = len(self.packed_runs), self._join()
-        shared = [(cluster, 1) for cluster, times in sorted(self.compressed.items()) for _ in range(times)]
-        return self.joined[1] + shared
-
-    def _join(self) -> list[Run]:
-        runs: list[Run] = []
-        first, end = 0, 0
-        for packed in sorted(self.packed_runs):
-            start, count = packed >> _RUN_BITS, packed & _COUNT_MASK
-            if start != end:
-                if start < end:
-                    self.repeated = start
-                if end > first:
-                    runs.append((first, end - first))
-                first = start
-            end = start + count
-        if end > first:
-            runs.append((first, end - first))
-        starts = [first for first, _ in runs] if self.compressed else []
-        for cluster in self.compressed if runs else ():
-            first, count = runs[max(bisect_right(starts, cluster) - 1, 0)]
-            if first <= cluster < first + count:
-                self.repeated = cluster
-        return runs
 
 
 class Walker:
@@ -84,6 +32,7 @@ class Walker:
     def __init__(self, metadata: Metadata, mapping: Mapping) -> None:
         self._metadata, self._mapping, self._geometry = metadata, mapping, metadata.geometry
         self._splitter = RunSplitter(self._geometry)
+        self._ones: dict[int, int] = {}  # 1 in each of so many lanes of 64 bits
 
     def references(self, l1: array[int]) -> References:
         """What the table reaches, L2 tables included. ImageDamaged for any entry that is not sound."""
@@ -124,8 +73,8 @@ class Walker:
         offsets, path = list(l2_offsets(l1)), self._metadata.path
         if len(set(offsets)) < len(offsets):
             raise damaged(path, "two entries of an L1 table name the same L2 table")
-        if self._metadata.file.size >> self._geometry.cluster_bits > _MAX_CLUSTERS:
-            raise ImageUnsupported(path, reason=f"its file has more than {_MAX_CLUSTERS} clusters")
+        if self._metadata.file.size >> self._geometry.cluster_bits > MAX_CLUSTERS:
+            raise ImageUnsupported(path, reason=f"its file has more than {MAX_CLUSTERS} clusters")
         return offsets
 
     def _entries(self, table: array[int]) -> array[int]:
@@ -133,22 +82,29 @@ class Walker:
         return table[::2] if self._geometry.extended_l2 else table
 
     def _add_entries(self, found: References, entries: array[int]) -> None:
-        """The entries of a fragmented table one by one: the same as by runs, in simple loops."""
-        shift = self._geometry.cluster_bits - _RUN_BITS
-        bad_bits, size = self._mapping.bad_bits, self._metadata.file.size
-        standard = [entry for entry in entries if entry & OFFSET_MASK and not entry & COMPRESSED]
-        offsets = [entry & OFFSET_MASK for entry in standard]
-        if any(entry & bad_bits for entry in standard) or max(offsets, default=0) >= size:
-            for entry in standard:
-                self._mapping.kind(entry)  # says which one
-        if shift >= 0:
-            found.packed_runs.extend([offset >> shift | 1 for offset in offsets])
-        else:
-            found.packed_runs.extend([offset << -shift | 1 for offset in offsets])
+        """The entries of a fragmented table: the same as by runs, whole where they all are plain."""
+        bits = self._geometry.cluster_bits
+        clusters = self._plain_clusters(entries)
+        if clusters is not None and max(clusters, default=0) << bits < self._metadata.file.size:
+            found.singles.extend(array("Q", filter(None, clusters)) if 0 in clusters else clusters)
+            return
         for entry in entries:
             if entry & COMPRESSED:
                 self._mapping.kind(entry)
                 found.add_compressed(self._mapping.host_clusters(entry))
+            elif entry & OFFSET_MASK:
+                self._mapping.kind(entry)
+                found.singles.append((entry & OFFSET_MASK) >> bits)
+
+    def _plain_clusters(self, entries: array[int]) -> array[int] | None:
+        """The host clusters that entries name (0: none), taken as one number; None if one is compressed, or unsound."""
+        whole, ones = int.from_bytes(entries.tobytes(), "little"), self._ones.get(len(entries))
+        if ones is None:
+            ones = self._ones[len(entries)] = int.from_bytes((1).to_bytes(8, "little") * len(entries), "little")
+        if whole & (COMPRESSED | self._mapping.bad_bits) * ones:
+            return None
+        offsets = (whole & OFFSET_MASK * ones) >> self._geometry.cluster_bits
+        return array("Q", offsets.to_bytes(8 * len(entries), "little"))
 
     def check_counts(self, references: References, *, up: bool) -> None:
         """Raise ImageDamaged or ImageUnsupported unless all these clusters can be counted `up` (or down)."""
@@ -214,7 +170,17 @@ class Walker:
 
     def _restore_single(self, table: array[int], start: int, end: int, raw: bytearray) -> None:
         """Set COPIED in `raw` for each of the entries [start, end) whose cluster has the count 1."""
-        bits, step, get = self._geometry.cluster_bits, self._geometry.l2_entry_size, self._metadata.refcounts.get
+        bits, step = self._geometry.cluster_bits, self._geometry.l2_entry_size
+        clusters = self._plain_clusters(table[start:end])
+        if clusters is not None:
+            counts = self._metadata.refcounts.get_each(clusters)
+            marks = bytes(
+                [0x80 if count == 1 and cluster else 0 for cluster, count in zip(clusters, counts, strict=True)]
+            )
+            area = slice(step * start, step * end, step)
+            raw[area] = (int.from_bytes(raw[area], "big") | int.from_bytes(marks, "big")).to_bytes(len(marks), "big")
+            return
+        get = self._metadata.refcounts.get
         for index in range(start, end):
             entry = table[index]
             host = entry & OFFSET_MASK

@@ -1,0 +1,89 @@
+"""The host clusters that a disk's tables name, and these in the order of the file, neighbours joined."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from bisect import bisect_right
+
+from growdisk.qcow2.refcounts import Run
+from growdisk.values import dataclass, field
+
+_RUN_BITS = 20  # a run is packed as first << 20 | count, so that a million of them take 8 MB
+_COUNT_MASK = (1 << _RUN_BITS) - 1
+MAX_CLUSTERS = 1 << 64 - _RUN_BITS  # that can be packed
+_MAX_MARKS = 1 << 25
+_ONE_MORE = bytes(min(value + 1, 0xFF) for value in range(256))
+
+
+@dataclass
+class References:
+    """Host clusters that an L1 table reaches, one count each time."""
+
+    packed_runs: array[int] = field(default_factory=lambda: array("Q"))
+    singles: array[int] = field(default_factory=lambda: array("Q"))  # runs of one, as cluster indices
+    compressed: dict[int, int] = field(default_factory=dict)  # cluster index: how many compressed clusters lie in it
+    repeated: int | None = None  # a cluster that two entries claim as their own; known after runs()
+    #: What _join() gave last, and of how many runs.
+    joined: tuple[int, list[Run]] = field(default_factory=lambda: (0, []))
+
+    def add(self, first: int, count: int) -> None:
+        self.packed_runs.append(first << _RUN_BITS | count)
+
+    def add_compressed(self, clusters: range) -> None:
+        for cluster in clusters:
+            self.compressed[cluster] = self.compressed.get(cluster, 0) + 1
+
+    def runs(self) -> list[Run]:
+        """All of them in the order of the file, neighbours joined; what n compressed clusters share stands n times.
+
+        However a guest's clusters are scattered: in the order of the file they are a few long runs.
+        """
+        if self.joined[0] != len(self.packed_runs) + len(self.singles):
+            self.joined = len(self.packed_runs) + len(self.singles), self._join()
+        shared = [(cluster, 1) for cluster, times in sorted(self.compressed.items()) for _ in range(times)]
+        return self.joined[1] + shared
+
+    def _join(self) -> list[Run]:
+        runs = self._joined_by_marks() if self.singles else self._joined_in_order()
+        starts = [first for first, _ in runs] if self.compressed else []
+        for cluster in self.compressed if runs else ():
+            first, count = runs[max(bisect_right(starts, cluster) - 1, 0)]
+            if first <= cluster < first + count:
+                self.repeated = cluster
+        return runs
+
+    def _joined_in_order(self) -> list[Run]:
+        runs: list[Run] = []
+        first, end = 0, 0
+        for packed in sorted([*self.packed_runs, *(cluster << _RUN_BITS | 1 for cluster in self.singles)]):
+            start, count = packed >> _RUN_BITS, packed & _COUNT_MASK
+            if start != end:
+                if start < end:
+                    self.repeated = start
+                if end > first:
+                    runs.append((first, end - first))
+                first = start
+            end = start + count
+        if end > first:
+            runs.append((first, end - first))
+        return runs
+
+    def _joined_by_marks(self) -> list[Run]:
+        """The same where most clusters are alone: a mark in a byte for each cluster is quicker than sorting them."""
+        end = max(max(self.singles), max(self.packed_runs, default=0) + _COUNT_MASK >> _RUN_BITS) + 1
+        end += max((packed & _COUNT_MASK for packed in self.packed_runs), default=0)
+        if end > _MAX_MARKS:
+            return self._joined_in_order()
+        marks = bytearray(end)
+        try:
+            for cluster in self.singles:
+                marks[cluster] += 1
+        except ValueError:  # more often than a byte can tell
+            return self._joined_in_order()
+        for packed in self.packed_runs:
+            area = slice(start := packed >> _RUN_BITS, start + (packed & _COUNT_MASK))
+            marks[area] = marks[area].translate(_ONE_MORE)
+        if (twice := re.search(rb"[^\0\1]", marks)) is not None:
+            self.repeated = twice.start()
+        return [(found.start(), found.end() - found.start()) for found in re.finditer(rb"[^\0]+", marks)]
