@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 
 from growdisk.errors import ImageUnsupported, SnapshotAmbiguous, SnapshotExists, SnapshotNotFound
 from growdisk.qcow2.entries import COPIED
+from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import SIZE_AND_L1_OFFSET, SNAPSHOTS_OFFSET
 from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE, MAX_SNAPSHOTS, damaged
 from growdisk.qcow2.refcounts import Run
@@ -108,7 +109,7 @@ class SnapshotKeeper:
                     vm_clock_nsec=like.vm_clock_nsec,
                 )
             self._metadata.refcounts.add(runs, +1)
-            self._switch_table((*self.entries, entry), counted=[*runs, l1_run])
+            self._switch_table((*self.entries, entry), counted=[*runs, l1_run], last=True)
         return entry.info(self._metadata.header.size)
 
     def _clear_active_copied(self) -> None:
@@ -117,7 +118,7 @@ class SnapshotKeeper:
         for index, entry in enumerate(self._metadata.l1):
             if entry & COPIED:
                 self._metadata.set_l1(index, entry & ~COPIED)
-        self._metadata.flush()
+        self._metadata.flush_flags()
 
     def _new_entry(self, name: str, l1_cluster: int, l1_size: int) -> SnapshotEntry:
         numbers = [int(entry.id) for entry in self.entries if entry.id.isascii() and entry.id.isdigit()]
@@ -158,7 +159,7 @@ class SnapshotKeeper:
                 self._write_counts()
             old = self._switch_l1(wanted, l1_run[0], size)
             self._metadata.release([*lost.runs(), old])
-            self._metadata.flush()
+            self._metadata.refcounts.write_blocks()  # durable with the dirty bit: without them there are leaks at worst
 
     def _guest_part(self, l1: array[int], size: int) -> array[int]:
         """The entries for a disk of `size` bytes: VM state behind it stays with the snapshot alone."""
@@ -192,7 +193,7 @@ class SnapshotKeeper:
             self._metadata.flush()
             self._metadata.forget_l2()
             self._walker.restore_copied(l1)
-            self._metadata.flush()
+            self._metadata.flush_flags()
 
     # --- complete ---------------------------------------------------------------------------------
 
@@ -234,10 +235,11 @@ class SnapshotKeeper:
         fixed.update(cluster for first, count in tables for cluster in range(first, first + count))
         self._walker.check_apart(references, sorted(fixed))
 
-    def _switch_table(self, entries: tuple[SnapshotEntry, ...], counted: list[Run]) -> None:
+    def _switch_table(self, entries: tuple[SnapshotEntry, ...], counted: list[Run], *, last: bool = False) -> None:
         """Write a whole new snapshot table and all counts, switch to it, and free the old one.
 
         `counted`: what has been counted up for it, and is counted down again if it does not come to the switch.
+        `last`: the switch is all that was missing, so that the dirty bit goes with it.
         """
         data = dump_entries(entries)
         with self._undone_on_failure(counted):
@@ -247,7 +249,12 @@ class SnapshotKeeper:
         old_run = self._table_run(self._metadata.header.snapshots_offset, len(dump_entries(self.entries)))
         offset = new_run[0] << self._geometry.cluster_bits
         header = replace(self._metadata.header, snapshot_count=len(entries), snapshots_offset=offset)
-        self._metadata.switch(header, SNAPSHOTS_OFFSET, header.snapshots_bytes())
+        if last and header.version >= 3:
+            header = replace(header, incompatible=int(header.incompatible & ~Incompatible.DIRTY))
+            # The feature bits stand right behind, in the same sector.
+            self._metadata.switch(header, SNAPSHOTS_OFFSET, header.snapshots_bytes() + header.features_bytes())
+        else:
+            self._metadata.switch(header, SNAPSHOTS_OFFSET, header.snapshots_bytes())
         self.entries = entries
         self._metadata.release([old_run])
 

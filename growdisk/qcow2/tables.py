@@ -10,6 +10,7 @@ import sys
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 
 _SWAP = sys.byteorder == "little"
 _FEW = 64  # entries; a range is as quick for them
@@ -37,13 +38,20 @@ def progression(first: int, count: int, step: int) -> array[int]:
         return array("Q", [first]) * count
     if count <= _FEW:
         return array("Q", range(first, first + count * step, step))
-    # Doubled as big integers: first+0, first+step | first+2*step, first+3*step | ...
-    lanes, ones, size = first, 1, 1
+    size = 1 << (count - 1).bit_length()
+    ones, ramp = _lanes(size, step)
+    return array("Q", (first * ones + ramp).to_bytes(8 * size, "little")[: 8 * count])
+
+
+@lru_cache(maxsize=8)
+def _lanes(count: int, step: int) -> tuple[int, int]:
+    """1, 1, ... and 0, step, 2*step, ... as one number each, in `count` lanes of 64 bits; a power of two."""
+    ones, ramp, size = 1, 0, 1
     while size < count:
-        lanes |= lanes + size * step * ones << 64 * size
+        ramp |= ramp + size * step * ones << 64 * size
         ones |= ones << 64 * size
         size *= 2
-    return array("Q", lanes.to_bytes(8 * size, "little")[: 8 * count])
+    return ones, ramp
 
 
 def equal_until(values: array[int], index: int, limit: int) -> int:

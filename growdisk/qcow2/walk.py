@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
+from functools import lru_cache
 
 from growdisk.errors import ImageError, ImageUnsupported, RefcountsTooNarrow
 from growdisk.qcow2.entries import COMPRESSED, COPIED, L1_RESERVED, OFFSET_MASK
@@ -22,6 +23,7 @@ from growdisk.qcow2.tables import dump_table, equal_until, progression
 from growdisk.qcow2.writeback import Metadata
 
 _FRAGMENTED = 64  # runs in one table; from there on no more are looked for
+_GUARD = 1 << 60  # keeps every lane from borrowing when the progression is subtracted
 _CLEAR = bytes(value & 0x7F for value in range(256))  # COPIED is the top bit of an entry's first byte
 _SET = bytes(value | 0x80 for value in range(256))
 
@@ -201,12 +203,8 @@ class Walker:
 class RunSplitter:
     """Finds the runs in L2 tables of one geometry."""
 
-    _GUARD = 1 << 60  # keeps every lane from borrowing when the progression is subtracted
-
     def __init__(self, geometry: Geometry) -> None:
-        lanes = progression(0, geometry.l2_entries, geometry.cluster_size)
-        guards = progression(self._GUARD, geometry.l2_entries, 0)
-        self._shift = int.from_bytes(guards.tobytes(), "little") - int.from_bytes(lanes.tobytes(), "little")
+        self._shift = _guarded_ramp(geometry.l2_entries, geometry.cluster_size)
         self._empty = array("Q", bytes(8 * geometry.l2_entries))
 
     def runs(self, table: array[int]) -> Iterator[Run]:
@@ -227,6 +225,13 @@ class RunSplitter:
                 index = end
             else:
                 index = equal_until(table, index, size)
+
+
+@lru_cache(maxsize=2)
+def _guarded_ramp(entries: int, step: int) -> int:
+    """What to add to a table of this many entries so that its runs become equal lanes."""
+    lanes, guards = progression(0, entries, step), progression(_GUARD, entries, 0)
+    return int.from_bytes(guards.tobytes(), "little") - int.from_bytes(lanes.tobytes(), "little")
 
 
 def l2_offsets(l1: array[int]) -> Iterator[int]:

@@ -177,6 +177,18 @@ class Metadata:
             self.release(pending)
             self.refcounts.write_blocks()  # who flushed may never close: what is not counted down on disk is leaked
 
+    def flush_flags(self) -> None:
+        """Make COPIED flags durable, those of L2 tables, written to the file already, and of L1: no order among them.
+
+        There must be nothing else unwritten.
+        """
+        assert not self._l2.is_dirty
+        if self._dirty_l1:
+            self._require_sound()
+            self._write_l1()
+        self.sync()
+        self._dirty_l1.clear()
+
     def release(self, runs: list[Run]) -> None:
         """Count clusters down that nothing durable points to any more."""
         self.allocator.release(runs)
