@@ -39,8 +39,8 @@ def _readme(plan: GuestPlan, gives_up: tuple[str, ...]) -> str:
     return f"""\
 # Growing a disk from inside its guest
 
-Made by growdisk for one disk: table `{plan.before.disk_id}`, run `{plan.run}`. With any other disk the scripts refuse.
-Partition {plan.target} ({plan.filesystem.kind}) grows to {format_size(plan.goal.size)}, without a restart where the
+Made by growdisk for one disk: {_disk(plan)}, run `{plan.run}`. With any other disk the scripts refuse.
+{_subject(plan)} ({plan.filesystem.kind}) grows to {format_size(plan.goal.size)}, without a restart where the
 kernel allows it.
 
     before   {_drawn(plan.before)}
@@ -91,6 +91,16 @@ def _key(plan: GuestPlan) -> str:
         return ""
     return """
 `GROWDISK_KEY_FILE=FILE` holds the passphrase of the encrypted container, which LUKS2 asks for once more to grow."""
+
+
+def _disk(plan: GuestPlan) -> str:
+    if plan.is_whole_disk:
+        return f"the one that is all `{plan.content_kind}` `{plan.before.disk_id}`"
+    return f"table `{plan.before.disk_id}`"
+
+
+def _subject(plan: GuestPlan) -> str:
+    return "What is on the whole disk" if plan.is_whole_disk else f"Partition {plan.target}"
 
 
 def _drawn(table: PartitionTable) -> str:

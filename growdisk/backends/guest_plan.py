@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
+from growdisk.backends.guest_repair.swap_identity import SwapIdentity
 from growdisk.partitions.table import Partition, PartitionTable
 
 SwapFate = Literal["drop", "move", "file", "keep"]
@@ -95,7 +96,9 @@ class GuestLayer:
 
 @dataclass(frozen=True)
 class GuestPlan:
-    """`before` and `after` are tables on the grown disk (disk_size is what the guest's kernel must see at least).
+    """`before` and `after` are tables on the grown disk (disk_size is what the guest's kernel must see at least). Where
+    there is none they stand for it, with one partition of the number 0 and the UUID of what is on the whole disk.
+    `gone` are the partitions that go and are no swap, with what lies in them.
 
     The guest finds the disk itself: the one whose table has this id and whose partition `target` starts there (when
     several do: the one with `serial`). GROWDISK_DISK=/dev/sdb in the environment overrides that.
@@ -110,6 +113,17 @@ class GuestPlan:
     swap_file_size: int = 0
     serial: str = ""
     layers: tuple[GuestLayer, ...] = ()
+    gone: tuple[SwapIdentity, ...] = ()
+
+    @property
+    def is_whole_disk(self) -> bool:
+        """There is no table."""
+        return self.target == 0
+
+    @property
+    def content_kind(self) -> str:
+        """Of the outermost thing in the target: "luks", "pv", or the file system's kind."""
+        return self.layers[0].kind if self.layers else self.filesystem.kind
 
     @property
     def room(self) -> int:

@@ -44,11 +44,18 @@ def shell_value(value: object) -> str:
 
 
 @dataclass(frozen=True)
-class _GoneSwap:
-    """A swap that goes: all its names, and the block before an initrd that makes it forget them (in three pieces)."""
+class _GoneNames:
+    """All names of a partition that goes."""
 
     number: int
     names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _GoneSwap:
+    """A swap that goes: the block before an initrd that makes it forget its names (in three pieces)."""
+
+    number: int
     block_name: str
     block_head: str
     block_padding: int
@@ -76,6 +83,8 @@ def _values(plan: GuestPlan) -> dict[str, object]:
         "layers": [_Numbered(number, layer) for number, layer in enumerate(plan.layers, start=1)],
         "swap_numbers": " ".join(str(swap.number) for swap in plan.swaps),
         "gone_swaps": " ".join(str(swap.number) for swap in gone), "gone": gone,
+        "gone_parts": " ".join(dict.fromkeys(str(part.number) for part in plan.gone)),
+        "gone_names": list(_gone_names(plan)),
         "moved_swaps": [swap for swap in plan.swaps if swap.fate == "move"],
         "swap_file_size": plan.swap_file_size,
         "swap_file_uuid": next((swap.uuid for swap in plan.swaps if swap.fate == "file"), ""),
@@ -88,7 +97,8 @@ def _table_values(plan: GuestPlan) -> dict[str, object]:
     assert old is not None, plan.target
     leaving = [part.number for part in [*plan.removed, *plan.moved] if part.role is not Role.EXTENDED]
     return {
-        "kind": before.kind, "disk_id": before.disk_id, "sector_size": unit, "disk_sectors": after.disk_size // unit,
+        "kind": "none" if plan.is_whole_disk else before.kind, "content_kind": plan.content_kind,
+        "disk_id": before.disk_id, "sector_size": unit, "disk_sectors": after.disk_size // unit,
         "target": plan.target, "target_start": old.start // unit,
         "target_old_bytes": old.size,
         "before_table": listing(before), "after_table": listing(after),
@@ -106,26 +116,38 @@ def _table_values(plan: GuestPlan) -> dict[str, object]:
 # --- the names of a swap ------------------------------------------------------------------------
 
 
-def _gone(swap: GuestSwap) -> _GoneSwap:
-    identity = SwapIdentity(
+def _gone_names(plan: GuestPlan) -> Iterator[_GoneNames]:
+    """What goes has one entry a number, whatever lies in it."""
+    swaps = [_identity(swap) for swap in plan.swaps if swap.fate in ("drop", "file")]
+    names: dict[int, list[str]] = {}
+    for part in (*swaps, *plan.gone):
+        names.setdefault(part.number, []).extend((*_names(part), *part.mapped))
+    for number, found in names.items():
+        yield _GoneNames(number, tuple(dict.fromkeys(found)))
+
+
+def _identity(swap: GuestSwap) -> SwapIdentity:
+    return SwapIdentity(
         swap.number, swap.uuid or None, swap.label or None, swap.partuuid or None, swap.partlabel or None
     )
+
+
+def _gone(swap: GuestSwap) -> _GoneSwap:
+    identity = _identity(swap)
     block = initrd.forgetting_block(identity)
     padding = max(re.findall(rb"\n+", block), key=len)
     head, _, tail = block.partition(padding)
     name = next(name for name in initrd.leading_names(block) if "growdisk" in name)
-    return _GoneSwap(
-        swap.number, tuple(dict.fromkeys(_names(swap))), name, _printf(head), len(padding), _printf(tail)
-    )  # fmt: skip
+    return _GoneSwap(swap.number, name, _printf(head), len(padding), _printf(tail))
 
 
-def _names(swap: GuestSwap) -> Iterator[str]:
+def _names(part: SwapIdentity) -> Iterator[str]:
     """As files write them, without quotes: fstab writes a blank as \\040, a link of udev as \\x20."""
     for tag, directory, value in (
-        ("UUID", "by-uuid", swap.uuid), ("LABEL", "by-label", swap.label), ("PARTUUID", "by-partuuid", swap.partuuid),
-        ("PARTLABEL", "by-partlabel", swap.partlabel),
+        ("UUID", "by-uuid", part.uuid), ("LABEL", "by-label", part.label), ("PARTUUID", "by-partuuid", part.partuuid),
+        ("PARTLABEL", "by-partlabel", part.partlabel),
     ):  # fmt: skip
-        value = re.sub(r"[\"']", "", value)
+        value = re.sub(r"[\"']", "", value or "")
         spellings = {value, value.lower(), value.upper()} if tag in ("UUID", "PARTUUID") else {value}
         for spelling in sorted(spellings - {""}):
             yield f"{tag}={spelling}"

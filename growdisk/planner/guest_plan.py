@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from growdisk.backends.guest_plan import GuestFilesystem, GuestLayer, GuestPlan, GuestSwap, SwapFate
 from growdisk.backends.guest_repair.swap_identity import SwapPolicy
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent, SwapContent
-from growdisk.partitions.table import Role
+from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
 from growdisk.steps.grow_filesystem import GrowFilesystem
@@ -21,7 +21,9 @@ from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.units import align_down
 
+_SECTOR = 512  # what a kernel counts in
 _KINDS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
 _KNOWN = (
     ResizeImage, RewritePartitions, RereadPartitions, GrowLuks, GrowPhysicalVolume, GrowLogicalVolume, GrowFilesystem,
@@ -38,16 +40,28 @@ def guest_plan(run: str, facts: Facts, steps: Iterable[DiskStep], *, serial: str
     table = next((step for step in steps if isinstance(step, RewritePartitions)), None)
     made = next((step for step in steps if isinstance(step, MakeSwapFile)), None)
     foreign = [step for step in steps if not _is_for_a_guest(step)]
-    if table is None or foreign or table.before.kind != table.after.kind:
-        raise _only_at_rest(
-            facts, _target(table, steps), foreign[0].describe() if foreign else "its table changes kind"
-        )
     target = _target(table, steps)
+    if foreign or (table and table.before.kind != table.after.kind):
+        raise _only_at_rest(facts, target, foreign[0].describe() if foreign else "its table changes kind")
+    before, after = (table.before, table.after) if table else _whole_disk(facts, steps)
     return GuestPlan(
-        run, table.before, table.after, target, _filesystem(facts, steps, target),
-        swaps=tuple(_swap(facts, table, number, fate) for number, fate in _fates(steps)),
+        run, before, after, target, _filesystem(facts, steps, target),
+        swaps=tuple(_swap(facts, before, number, fate) for number, fate in _fates(steps)),
         swap_file_size=made.size if made else 0, serial=serial, layers=tuple(_layers(steps)),
+        gone=tuple(part for step in steps if isinstance(step, RepairGuest) for part in step.gone),
     )  # fmt: skip
+
+
+def _whole_disk(facts: Facts, steps: Iterable[DiskStep]) -> tuple[PartitionTable, PartitionTable]:
+    """What stands for the tables of a disk that has none."""
+    resize = next(step for step in steps if isinstance(step, ResizeImage))
+    content = facts.contents[0]
+    uuid = content.uuid.replace("-", "")
+    if not isinstance(content, PhysicalVolumeContent):
+        uuid = uuid.lower()
+    sizes = (align_down(size, _SECTOR) for size in (resize.old_size, resize.new_size))
+    old, new = (PartitionTable("mbr", uuid, _SECTOR, size, (Partition(0, 0, size),)) for size in sizes)
+    return old.with_disk_size(new.disk_size), new
 
 
 def _is_for_a_guest(step: DiskStep) -> bool:
@@ -130,9 +144,9 @@ def _fates(steps: Iterable[DiskStep]) -> list[tuple[int, SwapFate]]:
     return fates
 
 
-def _swap(facts: Facts, table: RewritePartitions, number: int, fate: SwapFate) -> GuestSwap:
-    content, part = facts.contents[number], table.before.by_number(number)
+def _swap(facts: Facts, before: PartitionTable, number: int, fate: SwapFate) -> GuestSwap:
+    content, part = facts.contents[number], before.by_number(number)
     assert isinstance(content, SwapContent), content
     assert part is not None, number
-    partuuid = part.guid or f"{table.before.disk_id.removeprefix('0x')}-{number:02x}"
+    partuuid = part.guid or f"{before.disk_id.removeprefix('0x')}-{number:02x}"
     return GuestSwap(number, part.size, content.uuid, content.label, partuuid, part.name, fate)

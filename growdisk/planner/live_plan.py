@@ -80,7 +80,6 @@ def make_live_plan(
 
 def live_steps(facts: Facts, steps: tuple[DiskStep, ...], *, restart: bool) -> Iterator[LiveStep]:
     """The same steps, by the same names. Repairing and remaking swap are one deed of the guest."""
-    steps = tuple(step for step in steps if not _is_beyond_swap(step))
     number = 0
     for step in steps:
         last = step is steps[-1]
@@ -98,11 +97,6 @@ def live_steps(facts: Facts, steps: tuple[DiskStep, ...], *, restart: bool) -> I
                 yield LiveRemakeSwap(step.describe(), last)
             case _:
                 yield _growth(facts, step, number, last=last)
-
-
-def _is_beyond_swap(step: DiskStep) -> bool:
-    """The guest-side scripts know of swap only."""
-    return isinstance(step, RepairGuest) and not step.swaps
 
 
 def _growth(facts: Facts, step: DiskStep, number: int, *, last: bool) -> LiveStep:
@@ -243,14 +237,12 @@ def _notes(
     else:
         why = f" ({reason})" if reason else ""
         first = next((step.name for step in proposal.steps if step.name.startswith("grow-")), "grow-filesystem")
-        yield (
-            f"no snapshots{why}: until {first} the guest's own undo takes the table back; point of no return: {first}"
-        )
+        yield f"no snapshots{why}: until {first} the guest's own undo takes all back; point of no return: {first}"
     yield from _gdt_notes(facts, proposal)
     gone = [part.number for step in proposal.steps if isinstance(step, RepairGuest) for part in step.gone]
     if gone:
-        names = ", ".join(facts.name_of(number) for number in gone)
-        yield f"a running guest's files are mended for swap only: look for {names} in its /etc/fstab yourself"
+        names = ", ".join(facts.name_of(number) for number in dict.fromkeys(gone))
+        yield f"the guest mends its fstab and crypttab; a unit of systemd that names {names} is for you to disable"
     grown = proposal.after.image.virtual_size - around.disk.size
     if grown > around.host.free or around.host.nearly_full:
         free = f"{format_size(around.host.free)} free {around.host.where}"

@@ -23,7 +23,7 @@ class LiveUndo:
     def __init__(self, context: LiveContext, steps: tuple[object, ...]) -> None:
         self._context = context
         self._resize = next(step for step in steps if isinstance(step, LiveResize))
-        self._rewrite = next(step for step in steps if isinstance(step, LiveRewrite))
+        self._rewrite = next((step for step in steps if isinstance(step, LiveRewrite)), None)
         self._growths = [step for step in steps if isinstance(step, LIVE_LAYERS)]
 
     @property
@@ -65,6 +65,7 @@ class LiveUndo:
         return any(step.has_begun(self._context) for step in self._growths)
 
     def _take_table_back(self) -> None:
+        assert self._rewrite is not None
         self._context.run_to_the_end(Phase.UNDO)
         before = self._rewrite.planned.before
         if self._table(self._context.seen().size) != before:
@@ -76,7 +77,9 @@ class LiveUndo:
         sector = old - old % 512
         if self._context.disk.size == old:
             return
-        if self._table(sector) != self._rewrite.planned.before.with_disk_size(sector):
+        if self._rewrite is None:
+            self._context.run_to_the_end(Phase.UNDO)  # what has begun to grow meanwhile refuses
+        elif self._table(sector) != self._rewrite.planned.before.with_disk_size(sector):
             raise NothingToRestore(self._resize.name)
         self._context.machine.take_back(self._context.key, old)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.units import MiB
-from tests.e2e.process import Answer, Host
+from tests.e2e.process import Answer, Host, wait_for
 from tests.guests.layered import KEYS, layered_guests
 from tests.guests.layouts import Layout
 from tests.guests.small import SmallDisk, make_disk
@@ -95,6 +95,84 @@ def test_an_encrypted_volume_group_grows_with_its_passphrase_and_all_of_it_goes_
     back = host.growdisk("rollback", image)
     assert (back.code, back.result) == (0, "restored"), back
     assert (df(guest, "/mnt"), size_of(guest, "/dev/mapper/vault")) == before
+
+
+def test_a_file_system_on_a_whole_disk_grows_and_goes_back_until_it_has_grown(
+    scsi_guest: LiveGuest, host: Host, tmp_path: Path
+) -> None:
+    guest = scsi_guest
+    image = make_disk(tmp_path / "data.qcow2", SmallDisk(Layout.NO_TABLE))
+    attach(guest, "data", image)
+    guest.run("until [ -b /dev/sdb ]; do sleep 0.2; done; mount /dev/sdb /mnt", _PATIENCE)
+    before = df(guest, "/mnt")
+    words: tuple[str | Path, ...] = ("--qmp", guest.sockets.qmp, "--disk", "data", "+1G", "--snapshots", "none")
+    planned = host.growdisk("plan", *words)
+    assert "point of no return: grow-filesystem" in str(planned.document["notes"]), planned
+    command = host.start("expand", *words)
+    wait_for(command, image, "verified", "resize-image")
+    command.kill()
+    back = host.growdisk("rollback", image)
+    assert (back.code, back.result) == (0, "restored"), back
+    assert (df(guest, "/mnt"), size_of(guest, "/dev/sdb")) == (before, 256 * MiB)
+    assert steps_of(expand(guest, host, "+1G")) == ["resize-image", "grow-filesystem"]
+    assert df(guest, "/mnt") >= before + 900 * MiB
+    assert expand(guest, host).result == "nochange"
+    guest.run("umount /mnt; e2fsck -fn /dev/sdb", _PATIENCE)
+
+
+@pytest.mark.slow
+def test_a_volume_group_on_a_whole_disk_grows(scsi_guest: LiveGuest, host: Host, tmp_path: Path) -> None:
+    guest, image = scsi_guest, tmp_path / "data.qcow2"
+    install(guest, tmp_path, (*LVM, *XFS))
+    run("qemu-img", "create", "-q", "-f", "qcow2", image, "640M")
+    attach(guest, "data", image)
+    guest.run(
+        "until [ -b /dev/sdc ]; do sleep 0.2; done; lvm vgcreate whole /dev/sdc; lvm lvcreate -l 100%FREE -n data whole; "
+        "mkfs.ext4 -q /dev/whole/data; mount /dev/whole/data /mnt", _PATIENCE,
+    )  # fmt: skip
+    answer = expand(guest, host, "+1G")
+    assert steps_of(answer) == ["resize-image", "grow-pv", "grow-lv", "grow-filesystem"]
+    assert df(guest, "/mnt") > 1500 * MiB
+    assert expand(guest, host).result == "nochange"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "tools"), [("btrfs", BTRFS), ("xfs", XFS)])
+def test_a_file_system_that_its_kernel_grows_is_grown_on_a_whole_disk(
+    scsi_guest: LiveGuest, host: Host, tmp_path: Path, kind: str, tools: tuple[str, ...]
+) -> None:
+    guest = scsi_guest
+    image = make_disk(tmp_path / "data.qcow2", SmallDisk(Layout.NO_TABLE, size=640 * MiB, filesystem=kind))
+    install(guest, tmp_path, tools)
+    attach(guest, "data", image)
+    refused = expand(guest, host, "+1G")
+    assert (refused.code, "not mounted" in str(refused.error["what"])) == (3, True), refused
+    guest.run(f"mount -t {kind} /dev/sdc /mnt", _PATIENCE)
+    assert steps_of(expand(guest, host, "+1G")) == ["resize-image", "grow-filesystem"]
+    assert df(guest, "/mnt") > 1500 * MiB
+    assert expand(guest, host).result == "nochange"
+
+
+def test_a_partition_that_is_deleted_must_not_be_in_use_and_the_guest_forgets_it(
+    scsi_guest: LiveGuest, host: Host, tmp_path: Path
+) -> None:
+    """Two partitions on a second disk: the first grows, the other one is named in the guest's fstab."""
+    guest, image = scsi_guest, tmp_path / "data.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", image, "256M")
+    attach(guest, "data", image)
+    guest.run(
+        "until [ -b /dev/sdb ]; do sleep 0.2; done; printf ',128M\n,\n' | sfdisk -q /dev/sdb; udevadm settle; "
+        "mkfs.ext4 -q /dev/sdb1; mkfs.ext4 -q -L old /dev/sdb2; mount /dev/sdb1 /mnt; mkdir /old; "
+        "echo 'LABEL=old /old ext4 defaults 0 2' >>/etc/fstab; mount /dev/sdb2 /old", _PATIENCE,
+    )  # fmt: skip
+    asked = ("+256M", "--partition", "1", "--delete", "2")
+    refused = expand(guest, host, *asked)
+    assert (refused.code, "/dev/sdb2 is mounted" in str(refused.error["what"])) == (3, True), refused
+    guest.run("umount /old", _PATIENCE)
+    table = ["resize-image", "rewrite-partitions", "reread-partitions"]
+    assert steps_of(expand(guest, host, *asked)) == [*table, "grow-filesystem", "repair-guest"]
+    assert df(guest, "/mnt") > 400 * MiB
+    assert "\n# removed by growdisk: LABEL=old /old ext4" in guest.run("cat /etc/fstab", _PATIENCE).replace("\r", "")
 
 
 @pytest.mark.slow

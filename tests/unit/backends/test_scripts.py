@@ -13,6 +13,7 @@ import pytest
 from _pytest.mark.structures import ParameterSet
 
 from growdisk.backends.guest_plan import DRIVER, GuestLayer, GuestPlan, GuestSwap, Phase
+from growdisk.backends.guest_repair.crypttab import without_container
 from growdisk.backends.guest_repair.fstab import without_swap
 from growdisk.backends.guest_repair.initrd import forgetting_block
 from growdisk.backends.guest_repair.resume import resume_none, without_resume_option
@@ -23,6 +24,7 @@ from growdisk.errors import Refused
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_growth import descriptor_blocks_missing
 from growdisk.filesystems.identify import identify
+from growdisk.partitions.table import Partition
 from growdisk.planner.guest_plan import guest_plan
 from growdisk.planner.planner import Proposal, propose
 from growdisk.units import MiB
@@ -99,6 +101,18 @@ def test_the_scripts_for_what_lies_in_layers_are_clean_for_shellcheck(kind: str,
     run("shellcheck", "-s", "sh", *sorted(tmp_path.iterdir()))
 
 
+@pytest.mark.parametrize("layers", [(), LAYERS, LAYERS[1:]], ids=["file-system", "luks", "volumes"])
+def test_the_scripts_for_a_disk_without_a_table_are_clean_for_shellcheck(
+    layers: tuple[GuestLayer, ...], tmp_path: Path
+) -> None:
+    plan = planned("classic-drop")
+    whole = tuple(replace(table, partitions=(Partition(0, 0, 1 << 30),)) for table in (plan.before, plan.after))
+    disk = replace(plan, before=whole[0], after=whole[1], target=0, swaps=(), layers=layers)
+    for file, text in render(disk).items():
+        (tmp_path / file).write_text(text)
+    run("shellcheck", "-s", "sh", *sorted(tmp_path.iterdir()))
+
+
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
 def test_a_hostile_volume_name_stays_one_word(shell: list[str], tmp_path: Path) -> None:
     hostile = tuple(replace(layer, name=f"-{HOSTILE}") for layer in LAYERS)
@@ -167,6 +181,45 @@ def test_fstab_is_repaired_as_offline(shell: list[str], text: str, policy: SwapP
     named = "yes" if "/swapfile" in text else ""
     edit = f"{editors(with_swap(SWAP))}\nswap_file_size={size} file_named={named}\neach_line fstab_line"
     assert in_shell(shell, edit, text) == without_swap(text, IDENTITY, policy)
+
+
+DATA = SwapIdentity(
+    3, "0da7a000-6e5b-4d4e-9a53-0d4a58a1c0de", "my data", "1d5c0de5-03", mapped=("/dev/vg0/x",), is_swap=False
+)
+INNER = SwapIdentity(3, "1e4e0000-6e5b-4d4e-9a53-0d4a58a1c0de", None, is_swap=False)
+GONE_FSTABS = (
+    f"UUID={DATA.uuid} /data ext4 defaults 0 2\n# /dev/sda3 /x\n/dev/sda1 / ext4 rw 0 1\nLABEL=my\\040data /y xfs\n",
+    "/dev/sda3 none swap sw 0 0\n/dev/vg0/x\t/x ext4 defaults 0 0\n/dev/sdb3 /b ext4 defaults 0 0\n/dev/sda3\n",
+    f"UUID={INNER.uuid} /inner ext4 defaults 0 2\nPARTUUID=1D5C0DE5-03 /p ext4 defaults\n/dev/sda33 /q ext4 defaults\n",
+)
+
+
+def with_data_gone() -> GuestPlan:
+    return replace(planned("classic-drop"), swaps=(), gone=(DATA, INNER))
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+@pytest.mark.parametrize("text", GONE_FSTABS)
+def test_fstab_forgets_a_deleted_partition_as_offline(shell: list[str], text: str) -> None:
+    edit = f"{editors(with_data_gone())}\nswap_file_size=0\neach_line fstab_line"
+    expected = without_swap(without_swap(text, DATA, SwapPolicy.DROP), INNER, SwapPolicy.DROP)
+    assert expected != text
+    assert in_shell(shell, edit, text) == expected
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_crypttab_forgets_a_deleted_container_and_fstab_what_it_opened(shell: list[str], tmp_path: Path) -> None:
+    crypttab = f"# a name\nvault UUID={DATA.uuid} none luks\n  other /dev/sda1 none\n\nthird\t/dev/sda3 /key luks\n"
+    (tmp_path / "crypttab").write_text(crypttab)
+    functions = editors(with_data_gone()).replace("/etc/crypttab", f"{tmp_path}/crypttab")
+    assert in_shell(shell, f"{functions}\neach_line crypttab_line", crypttab) == without_container(crypttab, DATA)
+    fstab = (
+        "/dev/mapper/vault /v ext4 defaults 0 2\n/dev/mapper/other /o ext4 defaults 0 2\n/dev/mapper/third none swap\n"
+    )
+    opened = replace(DATA, mapped=("/dev/mapper/vault", "/dev/mapper/third"))
+    said = in_shell(shell, f"{functions}\nswap_file_size=0\neach_line fstab_line", fstab)
+    assert said == without_swap(fstab, opened, SwapPolicy.DROP)
+    assert said.count("removed by growdisk") == 2
 
 
 RESUMES = (
