@@ -127,8 +127,8 @@ def test_a_volume_group_on_a_whole_disk_grows(scsi_guest: LiveGuest, host: Host,
     run("qemu-img", "create", "-q", "-f", "qcow2", image, "640M")
     attach(guest, "data", image)
     guest.run(
-        "until [ -b /dev/sdc ]; do sleep 0.2; done; lvm vgcreate whole /dev/sdc; lvm lvcreate -l 100%FREE -n data whole; "
-        "mkfs.ext4 -q /dev/whole/data; mount /dev/whole/data /mnt", _PATIENCE,
+        "until [ -b /dev/sdc ]; do sleep 0.2; done; lvm vgcreate whole /dev/sdc; lvm lvcreate -l 100%FREE -n x whole;"
+        " mkfs.ext4 -q /dev/whole/x; mount /dev/whole/x /mnt", _PATIENCE,
     )  # fmt: skip
     answer = expand(guest, host, "+1G")
     assert steps_of(answer) == ["resize-image", "grow-pv", "grow-lv", "grow-filesystem"]
