@@ -116,7 +116,7 @@ class LiveSession:
         observer: Observer, stop: StopRequest, keys: tuple[bytes, ...] = (),
     ) -> None:  # fmt: skip
         self.path, self.plan, self.reached, self.directory = path, plan, reached, directory
-        self.context = context_of(plan, reached, inside, directory.image, keys)
+        self.context = context_of(plan, reached, inside, directory.image, keys, observer.step_said)
         self.snapshots = _store(plan, self.context, directory, reached)
         steps = cast("tuple[Step[LiveContext], ...]", plan.steps)
         self.engine: Engine[LiveContext] = Engine(
@@ -125,12 +125,16 @@ class LiveSession:
         )  # fmt: skip
 
 
-def context_of(plan: Plan, reached: Reached, inside: Inside, image: Path, keys: tuple[bytes, ...]) -> LiveContext:
+def context_of(
+    plan: Plan, reached: Reached, inside: Inside, image: Path, keys: tuple[bytes, ...],
+    told: Callable[[str], None] = lambda line: None,
+) -> LiveContext:  # fmt: skip
     """What the steps of `plan` work with."""
     assert plan.way is not None and plan.way.guest is not None, plan.run
     return LiveContext(
-        reached.machine, reached.disk.key, inside, plan.way.device, plan.way.guest, image, plan.way.allow_reboot, keys
-    )
+        reached.machine, reached.disk.key, inside, plan.way.device, plan.way.guest, image, plan.way.allow_reboot, keys,
+        told,
+    )  # fmt: skip
 
 
 def _store(plan: Plan, context: LiveContext, directory: RunDirectory, reached: Reached) -> SnapshotStore:

@@ -14,7 +14,8 @@ from growdisk.planner.way import Way
 from growdisk.values import dataclass, replace
 
 if TYPE_CHECKING:
-    from growdisk.backends.agent import AgentCall, AgentShell
+    from growdisk.backends.agent import AgentShell
+    from growdisk.backends.agent_values import AgentCall
 
 _AGENT_CHANNEL = "org.qemu.guest_agent.0"
 

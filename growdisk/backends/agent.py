@@ -16,21 +16,15 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from growdisk.backends.agent_output import Overheard
+from growdisk.backends.agent_values import CALL_SECONDS, AgentCall, AgentError, fields
 from growdisk.backends.command import COMMAND_LOG
-from growdisk.backends.guest_shell import GuestAnswer, GuestLost, GuestUnreachable
+from growdisk.backends.guest_shell import GuestAnswer, GuestLost, GuestUnreachable, Told
 from growdisk.backends.json_values import NotThatValue, converted
 from growdisk.values import dataclass
 
-AgentCall = Callable[[str, Mapping[str, object], float], object]
-"""One command of the agent: its name, its arguments, seconds to wait. AgentError, OSError where it does not work."""
-
 _SYNC_SECONDS = 20.0  # a guest under emulation on a busy host takes seconds for its first word
-_CALL_SECONDS = 60.0
 _MOST = 32 << 20  # bytes of one answer
-
-
-class AgentError(Exception):
-    """The agent said no, or nothing that can be understood."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +65,7 @@ class AgentShell:
     def open(cls, call: AgentCall, close: Callable[[], None]) -> AgentShell:
         """GuestUnreachable where nobody answers, or the guest does not allow guest-exec."""
         try:
-            info = converted(_fields(call("guest-info", {}, _CALL_SECONDS)), _Info)
+            info = converted(fields(call("guest-info", {}, CALL_SECONDS)), _Info)
         except (AgentError, OSError, NotThatValue) as error:
             raise GuestUnreachable(cls.name, reason=str(error)) from error
         allowed = {command.name for command in info.supported_commands if command.enabled}
@@ -82,10 +76,10 @@ class AgentShell:
             )  # fmt: skip
         return cls(call, close)
 
-    def run(self, script: str, timeout: float) -> GuestAnswer:
+    def run(self, script: str, timeout: float, told: Told | None = None) -> GuestAnswer:
         COMMAND_LOG.debug("# in the guest, by its agent: sh -s, %d bytes", len(script))
         try:
-            return self._run(script, timeout)
+            return self._run(script, timeout, Overheard(self._call, told) if told else None)
         except (AgentError, OSError, NotThatValue, binascii.Error) as error:
             raise GuestLost(self.name, reason=str(error)) from error
 
@@ -95,7 +89,7 @@ class AgentShell:
         An agent that does not answer in time may freeze them yet: then the thaw waits in its channel.
         """
         try:
-            self._call("guest-fsfreeze-freeze", {}, _CALL_SECONDS)
+            self._call("guest-fsfreeze-freeze", {}, CALL_SECONDS)
         except AgentError:
             return False
         except OSError:
@@ -106,24 +100,29 @@ class AgentShell:
     def thaw(self) -> bool:
         """Harmless where nothing is frozen."""
         try:
-            self._call("guest-fsfreeze-thaw", {}, _CALL_SECONDS)
+            self._call("guest-fsfreeze-thaw", {}, CALL_SECONDS)
         except (AgentError, OSError):
             return False
         return True
 
-    def _run(self, script: str, timeout: float) -> GuestAnswer:
+    def _run(self, script: str, timeout: float, overheard: Overheard | None) -> GuestAnswer:
         deadline = time.monotonic() + timeout
         arguments = {
-            "path": "/bin/sh", "arg": ["-s"], "capture-output": True,
+            "path": "/bin/sh", "arg": overheard.words if overheard else ["-s"], "capture-output": True,
             "input-data": base64.b64encode(script.encode()).decode(),
         }  # fmt: skip
-        started = converted(self._call("guest-exec", arguments, _CALL_SECONDS), _Started)
+        started = converted(self._call("guest-exec", arguments, CALL_SECONDS), _Started)
         pause = 0.05
         while time.monotonic() < deadline:
-            answer = _fields(self._call("guest-exec-status", {"pid": started.pid}, _CALL_SECONDS))
+            answer = fields(self._call("guest-exec-status", {"pid": started.pid}, CALL_SECONDS))
             ended = converted(answer, _Ended)
             if ended.exited:
-                return _answer(ended)
+                done = _answer(ended)
+                if overheard:
+                    overheard.end(done.stderr)
+                return done
+            if overheard:
+                overheard.listen()
             time.sleep(pause)
             pause = min(2 * pause, 0.5)
         raise AgentError(f"a script had not ended after {timeout:.0f} s")
@@ -171,7 +170,7 @@ class AgentSocket:
             pass
 
     def _send(self, message: Mapping[str, object]) -> None:
-        self._socket.settimeout(_CALL_SECONDS)
+        self._socket.settimeout(CALL_SECONDS)
         self._socket.sendall(json.dumps(message).encode() + b"\n")
 
     def _answer(self, deadline: float) -> dict[str, object]:
@@ -203,11 +202,6 @@ class AgentSocket:
 def _answer(ended: _Ended) -> GuestAnswer:
     status = ended.exitcode if ended.exitcode >= 0 else 128 + ended.signal
     return GuestAnswer(status, base64.b64decode(ended.out_data), base64.b64decode(ended.err_data))
-
-
-def _fields(value: object) -> object:
-    """The agent's names, as a dataclass can have them."""
-    return {str(k).replace("-", "_"): v for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _words(error: object) -> str:

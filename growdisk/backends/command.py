@@ -13,8 +13,9 @@ import shlex
 import shutil
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -83,11 +84,12 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     name: str | None = None,
+    told: Callable[[str], None] | None = None,
 ) -> CompletedCommand:
     """Run a program to its end, its output captured, with LC_ALL=C.
 
     `accept` are the exit statuses that are not failures (None: all). `env` is added to our own environment. `name` is
-    what errors call the program, where the first word is a mere wrapper.
+    what errors call the program, where the first word is a mere wrapper. `told` gets each line of stderr when it comes.
     Raises ToolMissing, ToolFailed, or ToolTimedOut after `timeout` seconds, when the program has been killed.
     """
     words = tuple(os.fspath(word) for word in argv)
@@ -99,7 +101,10 @@ def run(
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, cwd=cwd,
         env={**os.environ, **(env or {}), "LC_ALL": "C"}, text=True, errors="replace",
     )  # fmt: skip
+    listener = _Listener(process, told) if told else None
     stdout, stderr = _communicate(process, name, input, timeout)
+    if listener:
+        stderr = listener.all()
     done = CompletedCommand(words, process.returncode, stdout, stderr, time.monotonic() - started)
     if accept is not None and done.status not in accept:
         raise ToolFailed(name, done.status, done.last_words)
@@ -146,6 +151,27 @@ def last_lines(text: str) -> str:
     """The last few lines that say something, joined."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return "; ".join(lines[-_LAST_LINES:])
+
+
+class _Listener(threading.Thread):
+    """Takes stderr from communicate(), and hands its lines on as they come."""
+
+    def __init__(self, process: subprocess.Popen[str], told: Callable[[str], None]) -> None:
+        super().__init__(daemon=True)
+        assert process.stderr is not None
+        self._stream, process.stderr = process.stderr, None
+        self._told, self._lines = told, list[str]()
+        self.start()
+
+    def run(self) -> None:
+        with self._stream:
+            for line in self._stream:
+                self._lines.append(line)
+                self._told(line.rstrip("\n"))
+
+    def all(self) -> str:
+        self.join()
+        return "".join(self._lines)
 
 
 def _communicate(process: subprocess.Popen[str], tool: str, text: str | None, timeout: float | None) -> tuple[str, str]:

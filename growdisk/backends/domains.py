@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import libvirt
 import libvirt_qemu
 
-from growdisk.backends.agent import AgentError
+from growdisk.backends.agent_values import AgentError
 from growdisk.backends.command import COMMAND_LOG
 from growdisk.backends.online import CommandRefused, MonitorLost
 from growdisk.errors import Refused

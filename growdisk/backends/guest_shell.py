@@ -5,6 +5,7 @@ A script goes in through stdin or as an argument of `sh -c`, whole and unquoted 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Protocol
 
 from growdisk.errors import OperationFailed, Refused
@@ -25,14 +26,21 @@ class GuestAnswer:
         return "; ".join(text.splitlines()[-3:])[:500]
 
 
+Told = Callable[[str], None]
+"""Takes a line of what a script says while it runs: the guest's words, not to be trusted."""
+
+
 class GuestShell(Protocol):
     """`name` says by which way: "guest agent", "ssh root@web01"."""
 
     @property
     def name(self) -> str: ...
 
-    def run(self, script: str, timeout: float) -> GuestAnswer:
-        """Run a POSIX sh script as root. GuestLost where the way breaks; an exit status is no failure here."""
+    def run(self, script: str, timeout: float, told: Told | None = None) -> GuestAnswer:
+        """Run a POSIX sh script as root; each line of its stderr goes to `told`, as soon as that can be.
+
+        GuestLost where the way breaks; an exit status is no failure here.
+        """
         ...
 
     def close(self) -> None: ...

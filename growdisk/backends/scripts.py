@@ -101,8 +101,7 @@ def _table_values(plan: GuestPlan) -> dict[str, object]:
         "disk_id": before.disk_id, "sector_size": unit, "disk_sectors": after.disk_size // unit,
         "target": plan.target, "target_start": old.start // unit,
         "target_old_bytes": old.size,
-        "before_table": listing(before), "after_table": listing(after),
-        "before_kernel": kernel_listing(before), "after_kernel": kernel_listing(after),
+        **_listings(plan),
         "extended": before.extended.number if before.extended else 0,
         "extended_start": before.extended.start // unit if before.extended else 0,
         "gone_numbers": " ".join(map(str, leaving)),
@@ -111,6 +110,14 @@ def _table_values(plan: GuestPlan) -> dict[str, object]:
         "sfdisk_edits": sfdisk_edits(plan), "parted_steps": parted_steps(plan),
         "fdisk_keys": fdisk_keys(plan, busybox=False), "busybox_keys": fdisk_keys(plan, busybox=True),
     }  # fmt: skip
+
+
+def _listings(plan: GuestPlan) -> dict[str, str]:
+    """Of a disk without a table there is nothing to list, in its kernel neither."""
+    tables = {"before": plan.before, "after": plan.after}
+    none = plan.is_whole_disk
+    on_disk = {f"{when}_table": "" if none else listing(table) for when, table in tables.items()}
+    return on_disk | {f"{when}_kernel": "" if none else kernel_listing(table) for when, table in tables.items()}
 
 
 # --- the names of a swap ------------------------------------------------------------------------

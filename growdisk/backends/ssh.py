@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from growdisk.backends.command import run
-from growdisk.backends.guest_shell import GuestAnswer, GuestLost, GuestUnreachable
+from growdisk.backends.guest_shell import GuestAnswer, GuestLost, GuestUnreachable, Told
 from growdisk.errors import ToolTimedOut, UsageError
 
 _SSH_FAILED = 255
@@ -49,10 +49,10 @@ class SshShell:
             raise GuestUnreachable(shell.name, reason=f"no root there: {answer.last_words}", hint=hint)
         return shell
 
-    def run(self, script: str, timeout: float) -> GuestAnswer:
+    def run(self, script: str, timeout: float, told: Told | None = None) -> GuestAnswer:
         try:
             words = [*self._words, *_OPTIONS, "--", self.target, _AS_ROOT]
-            done = run(words, input=script, timeout=timeout, accept=None)
+            done = run(words, input=script, timeout=timeout, accept=None, told=told)
         except ToolTimedOut as error:
             raise GuestLost(self.name, reason=f"a script had not ended after {timeout:.0f} s") from error
         if done.status == _SSH_FAILED:

@@ -42,13 +42,19 @@ class StepLines:
         task = self._live.task_ids[0]
         self._live.update(task, completed=number - 1, total=total, description=f"{number}/{total} {name}")
 
+    def step_said(self, line: str) -> None:
+        self._show(f"   . {line.removeprefix('growdisk ')}")
+
     def step_ended(self, name: str, state: str, seconds: float, detail: str) -> None:
-        line = f" {_SIGNS.get(state, ' ')} {name:<19} {state:<8} {seconds:5.1f} s  {detail}".rstrip()
+        self._show(f" {_SIGNS.get(state, ' ')} {name:<19} {state:<8} {seconds:5.1f} s  {detail}".rstrip())
+        if self._live is not None:
+            self._live.advance(self._live.task_ids[0])
+
+    def _show(self, line: str) -> None:
         if self._live is None:
             self._say(line)
         else:
             self._live.console.print(line, highlight=False, markup=False, no_wrap=True, overflow="ellipsis")
-            self._live.advance(self._live.task_ids[0])
 
 
 def _moving_line(*, plain: bool) -> Progress:

@@ -195,6 +195,9 @@ class _Watcher:
     def step_started(self, number: int, total: int, name: str, description: str) -> None:
         self._run.step_started(name)
 
+    def step_said(self, line: str) -> None:
+        """The log has it (-v)."""
+
     def step_ended(self, name: str, state: str, seconds: float, detail: str) -> None:
         """The task's own report says it."""
 

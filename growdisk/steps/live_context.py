@@ -37,6 +37,10 @@ _BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 _RESTART = "(sleep 2; systemctl reboot || reboot) </dev/null >/dev/null 2>&1 &"
 
 
+def _to_nobody(line: str) -> None:
+    """Nobody wants to know."""
+
+
 class Inside:
     """The way into the guest. `open` makes a new one; GuestUnreachable where that fails."""
 
@@ -86,7 +90,8 @@ class SavedTable:
 class LiveContext:
     """`key` is the disk's name in QEMU, `device` the guest's own; `path` the image, for messages.
 
-    `keys` are the passphrases that were given. They go into the guest with the scripts that need them, on stdin.
+    `keys` are the passphrases that were given. They go into the guest with the scripts that need them, on stdin. `told`
+    gets what the guest says while it works, a line at a time.
     """
 
     machine: Machine
@@ -97,6 +102,7 @@ class LiveContext:
     path: Path
     may_restart: bool
     keys: tuple[bytes, ...] = field(default_factory=tuple)
+    told: Callable[[str], None] = _to_nobody
 
     @property
     def disk(self) -> LiveDisk:
@@ -144,9 +150,7 @@ class LiveContext:
 
         scripts = render(self.guest)
         text = "; ".join((*self._settings(phase, up_to), *settings)) + f"\n{scripts[phase.file_name]}"
-        done = self.inside.shell.run(text, _PHASE_SECONDS)
-        for line in done.stderr.splitlines():
-            COMMAND_LOG.debug("# the guest says: %s", clean(line))
+        done = self.inside.shell.run(text, _PHASE_SECONDS, self._tell)
         answer = parse_answer(phase, self.guest.run, done.stdout)
         match answer.result:
             case Outcome.REFUSED:
@@ -156,6 +160,11 @@ class LiveContext:
             case Outcome.STUCK:
                 raise PhaseStuck(phase.value, said=answer.what, reason=answer.why, hint=answer.do)
         return answer
+
+    def _tell(self, line: str) -> None:
+        words = clean(line)
+        COMMAND_LOG.debug("# the guest says: %s", words)
+        self.told(words)
 
     def _settings(self, phase: Phase, up_to: int) -> list[str]:
         """Variables of the script's shell; the names and numbers are ours, and base64 needs no quotes."""

@@ -42,6 +42,9 @@ class Observer(Protocol):
 
     def step_started(self, number: int, total: int, name: str, description: str) -> None: ...
 
+    def step_said(self, line: str) -> None:
+        """What a guest says while a step works in it; it may come from another thread."""
+
     def step_ended(self, name: str, state: str, seconds: float, detail: str) -> None: ...
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import socket
+import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE
+from typing import BinaryIO
 
 import pytest
 
 from growdisk.backends import agent
-from growdisk.backends.agent import AgentError, AgentShell, AgentSocket
+from growdisk.backends.agent import AgentShell, AgentSocket
+from growdisk.backends.agent_values import AgentError
 from growdisk.backends.guest_shell import GuestLost, GuestUnreachable
 
 Reply = Callable[[dict], list[bytes]]
@@ -97,6 +102,77 @@ def test_what_a_script_said_comes_back_with_its_status() -> None:
     ended = {"exited": True, "exitcode": 3, "out-data": "aGk=", "err-data": "b2ggbm8="}
     answer = shell({"guest-exec": {"pid": 7}, "guest-exec-status": ended}).run("true", 5)
     assert (answer.status, answer.stdout, answer.stderr) == (3, b"hi", b"oh no")
+
+
+class HostAsGuest:
+    """An agent that does on this host what it is asked to; `forbidden` commands it refuses."""
+
+    def __init__(self, forbidden: str = "") -> None:
+        self.forbidden, self.files = forbidden, dict[int, BinaryIO]()
+        self.program: subprocess.Popen[bytes] | None = None
+
+    def call(self, command: str, given: Mapping[str, object], seconds: float) -> object:
+        if command == self.forbidden:
+            raise AgentError(f"{command} has been disabled")
+        return getattr(self, command.replace("-", "_"))(**{name.replace("-", "_"): v for name, v in given.items()})
+
+    def guest_info(self) -> object:
+        return INFO
+
+    def guest_exec(self, path: str, arg: list[str], input_data: str, capture_output: bool) -> object:
+        self.program = subprocess.Popen([path, *arg], stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        assert self.program.stdin is not None and capture_output
+        stdin, self.program.stdin = self.program.stdin, None
+        with stdin:
+            stdin.write(base64.b64decode(input_data))
+        return {"pid": self.program.pid}
+
+    def guest_exec_status(self, pid: int) -> object:
+        assert self.program is not None and self.program.pid == pid
+        if self.program.poll() is None:
+            return {"exited": False}
+        out, err = (base64.b64encode(said).decode() for said in self.program.communicate())
+        return {"exited": True, "exitcode": self.program.returncode, "out-data": out, "err-data": err}
+
+    def guest_file_open(self, path: str, mode: str) -> object:
+        try:
+            file = Path(path).open(f"{mode}b", buffering=0)  # noqa: SIM115  # closed by guest-file-close
+        except OSError as error:
+            raise AgentError(str(error)) from error
+        self.files[file.fileno()] = file
+        return file.fileno()
+
+    def guest_file_read(self, handle: int, count: int) -> object:
+        data = self.files[handle].read(count)
+        return {"count": len(data), "buf-b64": base64.b64encode(data).decode(), "eof": not data}
+
+    def guest_file_close(self, handle: int) -> object:
+        self.files.pop(handle).close()
+        return {}
+
+
+def test_what_a_script_says_is_told_while_it_runs(tmp_path: Path) -> None:
+    """It goes on when its first line has been heard, and not before."""
+    heard = list[str]()
+
+    def told(line: str) -> None:
+        heard.append(line)
+        (tmp_path / line).touch()
+
+    host = HostAsGuest()
+    script = f"echo one >&2; until [ -e {tmp_path}/one ]; do sleep 0.05; done; printf two >&2; echo done; exit 7"
+    answer = AgentShell.open(host.call, lambda: None).run(script, 30, told)
+    assert (answer.status, answer.stdout, answer.stderr) == (7, b"done\n", b"one\ntwo")
+    assert heard == ["one", "two"]
+    assert host.files == {}
+    assert not list(Path("/run").glob("growdisk-*"))
+
+
+def test_where_the_agent_may_not_read_files_it_is_told_at_the_end() -> None:
+    heard = list[str]()
+    shell = AgentShell.open(HostAsGuest(forbidden="guest-file-open").call, lambda: None)
+    assert shell.run("echo one >&2; sleep 0.5; echo two >&2", 30, heard.append).status == 0
+    assert heard == ["one", "two"]
 
 
 @pytest.mark.parametrize(

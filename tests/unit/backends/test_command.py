@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,22 @@ def test_a_tool_that_hangs_is_killed_with_all_that_it_started() -> None:
         run(["sh", "-c", "sleep 31.4159 & wait"], timeout=1)
     assert time.monotonic() - started < 5
     assert subprocess.run(["pgrep", "-f", "^sleep 31.4159"], stdout=subprocess.DEVNULL).returncode == 1
+
+
+def test_lines_of_stderr_are_told_while_the_tool_runs(tmp_path: Path) -> None:
+    """It goes on when its first line has been heard, and not before."""
+    heard = list[str]()
+
+    def told(line: str) -> None:
+        heard.append(line)
+        (tmp_path / line).touch()
+
+    script = f"echo one >&2; until [ -e {tmp_path}/one ]; do sleep 0.05; done; printf two >&2; cat"
+    done = run(["sh", "-c", script], input="in", timeout=30, told=told)
+    assert (done.stdout, done.stderr, heard) == ("in", "one\ntwo", ["one", "two"])
+    with pytest.raises(ToolTimedOut):
+        run(["sh", "-c", "echo one >&2; sleep 60"], timeout=0.5, told=heard.append)
+    assert heard == ["one", "two", "one"]
 
 
 def test_every_command_is_logged_so_that_it_can_be_pasted(caplog: pytest.LogCaptureFixture) -> None:

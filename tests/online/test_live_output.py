@@ -1,0 +1,40 @@
+"""What a script in the guest says is heard while it runs, by the agent and by ssh."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from growdisk.backends.agent import AgentShell, AgentSocket
+from growdisk.backends.guest_shell import GuestShell
+from growdisk.backends.ssh import SshShell
+from tests.online.machine import LiveGuest, ssh_config
+
+pytestmark = [pytest.mark.boot, pytest.mark.timeout(600)]
+
+_PATIENCE = 600.0
+_SCRIPT = "echo one >&2; until [ -e /run/heard ]; do sleep 0.2; done; rm /run/heard; echo two >&2; echo done; exit 7"
+
+
+def by_agent(guest: LiveGuest) -> GuestShell:
+    channel = AgentSocket.connect(guest.sockets.agent)
+    return AgentShell.open(channel.call, channel.close)
+
+
+def test_a_script_is_heard_while_it_runs(scsi_guest: LiveGuest, tmp_path: Path) -> None:
+    """It goes on when its first line has been heard, and not before: the console says so to it."""
+    for shell in (by_agent(scsi_guest), SshShell.open("guest", ssh_config(scsi_guest, tmp_path))):
+        heard = list[str]()
+
+        def told(line: str, heard: list[str] = heard) -> None:
+            heard.append(line)
+            if line == "one":
+                scsi_guest.run("touch /run/heard", _PATIENCE)
+
+        with closing(shell):
+            answer = shell.run(_SCRIPT, _PATIENCE, told)
+        assert (answer.status, answer.stdout, answer.stderr) == (7, b"done\n", b"one\ntwo\n")
+        assert heard == ["one", "two"]
+    assert scsi_guest.run("ls /run | grep -c ^growdisk- || :", _PATIENCE).strip() == "0"
