@@ -167,11 +167,13 @@ def refuse_forward_without_guest(path: Path, state: RunState) -> None:
 
 def _layout_now(session: LiveSession, state: RunState) -> Layout:
     """The disk as it is now; as it should be, where the guest cannot be asked any more."""
+    session.context.inside.forget()  # an agent talks to one at a time
     try:
-        facts = look(session.reached.again(), session.path, StopRequest()).facts
+        looked = look(session.reached.again(), session.path, StopRequest())
     except GrowdiskError:
         return session.plan.before if state.status is Status.UNDONE else session.plan.after
-    return layout_of(facts)
+    looked.inside.forget()
+    return layout_of(looked.facts)
 
 
 def _planned(looked: Looked, proposal: Proposal, goal: Goal, options: RunOptions) -> Plan:

@@ -44,6 +44,24 @@ def test_a_running_guest_grows_without_a_restart_and_a_second_run_finds_nothing_
     world.judge()
 
 
+def test_swap_that_memory_cannot_take_stays_on(tmp_path: Path) -> None:
+    world = make_world(tmp_path, (*UTIL_LINUX, *EXT))
+    with world.booted() as guest:
+        guest.run(
+            "mkdir /run/fill; mount -t tmpfs -o size=90% none /run/fill; n=0; "
+            "while [ \"$(awk 'NR > 1 { print $4 }' /proc/swaps)\" -lt 20000 ]; do n=$((n + 1)); "
+            "dd if=/dev/zero of=/run/fill/$n bs=1048576 count=2 2>/dev/null; done", timeout=600,
+        )  # fmt: skip
+        refused = guest.phase(Phase.PREPARE, RUN)
+        assert (refused.result, "too little memory" in refused.what) == (Outcome.REFUSED, True), refused
+        assert "end some programs" in refused.do
+        assert len(guest.phase(Phase.INSPECT, RUN).facts.swaps) == 1
+        guest.run("umount /run/fill")
+        assert guest.drive(Phase.VERIFY, RUN).result is Outcome.DONE
+        guest.settle()
+    world.judge()
+
+
 _SLOW, _GPT = pytest.mark.slow, Layout.GPT_SWAP_BEHIND
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.units import GiB, MiB
+from tests.e2e.boot import boot
 from tests.e2e.process import Host
 from tests.guests.classic import DISK_SIZE
 from tests.guests.small import SmallDisk, make_disk
@@ -78,6 +79,8 @@ def test_a_running_machine_grows_by_its_name(
         while machine.state() != "shut off":
             time.sleep(1)
     run("qemu-img", "check", "-q", classic_copy)
+    report = boot(classic_copy)
+    assert (report.failed_units, report.waits) == ((), ())
 
 
 def wait_for_agent(machine: Domain) -> None:

@@ -98,6 +98,20 @@ def test_overlays_are_merged_while_a_writer_goes_on(scsi_guest: LiveGuest, host:
     assert sorted(path.name for path in run_folder.iterdir()) == LEFT
 
 
+def test_a_growdisk_killed_while_overlays_are_merged_is_finished_by_resume(scsi_guest: LiveGuest, host: Host) -> None:
+    guest = scsi_guest
+    start_writer(guest)
+    command = host.start("expand", "--qmp", guest.sockets.qmp, "+10G", "--snapshots", "overlay")
+    wait_for(command, guest.image, "settling")
+    command.kill()
+    grown(host.growdisk("resume", guest.image))
+    with guest.monitor() as machine:
+        assert (machine.disks()[0].file, machine.busy()) == (str(guest.image), "")
+    assert sizes(guest)["sda1"] == NEW_SIZE - MiB
+    assert_nothing_lost(guest)
+    assert sorted(path.name for path in guest.image.with_name("guest.qcow2.growdisk").iterdir()) == LEFT
+
+
 def test_overlays_survive_a_power_cut_and_are_thrown_away_or_kept_while_the_guest_is_off(
     tmp_path: Path, host: Host
 ) -> None:
