@@ -123,11 +123,18 @@ def _at(facts: Facts, step: GrowFilesystem) -> GrowFilesystemAt:
 
 
 def _refuse_shape(path: Path, steps: tuple[DiskStep, ...]) -> None:
-    """A running guest can grow one file system, in a partition that stays where it is."""
+    """A running guest can grow one file system in a run, in a partition that stays where it is."""
     if any(step.moves for step in steps if isinstance(step, RewritePartitions)):
         raise _only_at_rest(path, "moving a partition's content")
-    if sum(isinstance(step, GrowFilesystem) for step in steps) != 1:
-        raise _only_at_rest(path, "growing several file systems, or none,")
+    grown = sum(isinstance(step, GrowFilesystem) for step in steps)
+    if grown > 1:
+        raise OptionUnsupported(
+            path, option="a running guest", reason=f"it grows one file system in a run, and this would be {grown}",
+            hint="run growdisk once for each of them (the first time with the new size); or shut the guest down and"
+            " run the same command on the image",
+        )  # fmt: skip
+    if not grown:
+        raise _only_at_rest(path, "growing a partition without a file system that growdisk knows")
 
 
 def _only_at_rest(path: Path, what: str) -> OptionUnsupported:
@@ -142,10 +149,9 @@ def _refuse_options(facts: Facts, goal: Goal, options: RunOptions) -> None:
             path, option=f"--preallocation {goal.preallocation}", reason="QEMU grows the disk of a running guest",
             hint="leave the option out: space is then taken as the guest fills it",
         )  # fmt: skip
-    if goal.move or len(goal.grow) > 1:
+    if goal.move:
         raise OptionUnsupported(
-            path, option="--move" if goal.move else "several --grow",
-            reason="a partition can only be moved while nobody uses it",
+            path, option="--move", reason="a partition can only be moved while nobody uses it",
             hint="shut the guest down and run growdisk on the image",
         )  # fmt: skip
     if options.backend != "auto":

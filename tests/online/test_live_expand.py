@@ -29,6 +29,8 @@ def test_the_running_guest_grows_without_a_restart_and_boots_clean_afterwards(
     start_writer(guest)
     answer = host.growdisk("expand", "--qmp", guest.sockets.qmp, "+10G")
     assert_grown(answer, guest)
+    for line in ("prepare: swap on /dev/sda5 is off", "grow: + resize2fs /dev/sda1"):
+        assert f"   . {line}" in answer.said.splitlines()
     assert boot_id(guest) == first
     saved = json.loads(guest.image.with_name("guest.qcow2.growdisk").joinpath("saved-table.json").read_text())
     assert [piece["hex"][-4:] for piece in saved["sectors"]] == ["55aa"] * 2  # the MBR, and that of the extended one

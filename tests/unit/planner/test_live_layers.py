@@ -83,7 +83,7 @@ def test_what_the_guest_has_open_grows_and_what_it_has_not_needs_its_passphrase(
         planned(facts(container))
 
 
-def test_several_volumes_at_once_are_only_grown_at_rest() -> None:
+def test_several_volumes_are_grown_one_after_another() -> None:
     content = volumes(3 * GiB - MiB)
     assert content.group is not None
     root = replace(content.group.logical_volumes[0], segments=(Segment(0, 256, "striped", (("pv0", 0),)),))
@@ -97,8 +97,14 @@ def test_several_volumes_at_once_are_only_grown_at_rest() -> None:
     goal = Goal(parse_size("+1G"), lv=(Grow("root", Percent(50)), Grow("home", Percent(50))))
     proposal = propose(facts(both), goal)
     assert isinstance(proposal, Proposal)
-    with pytest.raises(OptionUnsupported, match="only done while it is off"):
+    with pytest.raises(OptionUnsupported, match="one file system in a run, and this would be 2") as refused:
         make_live_plan(facts(both), proposal, goal, RunOptions(), AROUND, WAY)
+    assert "run growdisk once for each of them" in refused.value.what_to_do
+    one = replace(goal, lv=goal.lv[:1])
+    proposal = propose(facts(both), one)
+    assert isinstance(proposal, Proposal)
+    plan = make_live_plan(facts(both), proposal, one, RunOptions(), AROUND, WAY)
+    assert [step.name for step in plan.steps][3:] == ["grow-pv", "grow-lv", "grow-filesystem"]
 
 
 @pytest.mark.parametrize(("reserved", "told"), [(255, False), (0, True)])

@@ -10,7 +10,9 @@ import pytest
 from growdisk.api.disks import inspect
 from growdisk.backends.host_room import HostRoom
 from growdisk.backends.online import Arrival, Bus, LiveDisk
-from growdisk.planner.failures import OptionUnsupported
+from growdisk.filesystems.content import Content, F2fsContent, NtfsContent, XfsContent
+from growdisk.planner.facts import Facts, ImageFacts
+from growdisk.planner.failures import CannotGrow, OptionUnsupported
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.live_plan import Surroundings, make_live_plan
 from growdisk.planner.plan import Plan, decode_plan, encode_plan
@@ -95,6 +97,50 @@ def test_combinations_that_would_lose_data_or_cannot_work_are_refused(
 ) -> None:
     with pytest.raises(OptionUnsupported):
         planned(tmp_path, around, options)
+
+
+def with_whole_disk(content: Content) -> Plan:
+    image = ImageFacts(Path("guest.qcow2"), "qcow2", GiB, MiB, version=3)
+    facts, goal = Facts(image, None, {0: content}), Goal(parse_size("+1G"))
+    proposal = propose(facts, goal)
+    assert isinstance(proposal, Proposal)
+    around = with_disk(size=GiB)
+    plan = make_live_plan(facts, proposal, goal, RunOptions(snapshots="none"), around, WAY)
+    assert decode_plan(encode_plan(plan)) == plan
+    return plan
+
+
+def test_a_disk_without_a_table_has_nothing_to_rewrite() -> None:
+    plan = with_whole_disk(
+        XfsContent(
+            "xfs", "5E1F0C1D-0000-4000-8000-00000000A001", size=GiB, block_count=1 << 18, ag_blocks=1 << 16, ag_count=4
+        )
+    )
+    assert [step.name for step in plan.steps] == ["resize-image", "grow-filesystem"]
+    assert plan.way is not None and plan.way.guest is not None
+    guest = plan.way.guest
+    assert (guest.is_whole_disk, guest.content_kind, guest.room) == (True, "xfs", 2 * GiB)
+    assert (guest.before.disk_id, guest.goal.size) == ("5e1f0c1d00004000800000000000a001", 2 * GiB)
+    assert "point of no return: grow-filesystem" in " ".join(plan.notes)
+
+
+@pytest.mark.parametrize(
+    "content", [F2fsContent("f2fs", size=GiB), NtfsContent("ntfs", size=GiB)], ids=["f2fs", "ntfs"]
+)
+def test_what_only_grows_at_rest_is_refused_with_the_way_out(content: Content) -> None:
+    with pytest.raises(CannotGrow, match="does not do in a running guest") as refused:
+        with_whole_disk(content)
+    assert "shut the guest down" in refused.value.what_to_do
+
+
+def test_a_partition_is_not_moved_while_it_is_in_use(tmp_path: Path) -> None:
+    image = make_disk(tmp_path / "guest.qcow2", SmallDisk())
+    facts, goal = inspect(image), Goal(parse_size("+1G"), move=(5,))
+    proposal = propose(facts, replace(goal, move=()))
+    assert isinstance(proposal, Proposal)
+    with pytest.raises(OptionUnsupported, match="--move") as refused:
+        make_live_plan(facts, proposal, goal, RunOptions(), AROUND, WAY)
+    assert "shut the guest down" in refused.value.what_to_do
 
 
 def test_a_restart_that_is_allowed_is_announced(tmp_path: Path) -> None:
