@@ -12,7 +12,10 @@ from growdisk.backends.guest_answers import Outcome
 from growdisk.backends.guest_plan import GuestFilesystem, GuestPlan, Phase
 from growdisk.backends.scripts import render
 from growdisk.partitions.growth import BlockerPolicy, Grown, plan_growth
-from growdisk.units import MiB
+from growdisk.planner.goal import Goal
+from growdisk.planner.guest_plan import guest_plan
+from growdisk.planner.planner import Proposal, propose
+from growdisk.units import MiB, parse_size
 from tests.guest_scripts.machine import booted
 from tests.guest_scripts.micro import EXT, UTIL_LINUX
 from tests.guest_scripts.worlds import RUN, make_world
@@ -32,6 +35,28 @@ def _plan(disk: Path, kind: str) -> GuestPlan:
     assert isinstance(growth, Grown), growth
     filesystem = GuestFilesystem(kind, facts.contents[1].uuid, facts.contents[1].size or 0, 0)
     return GuestPlan(RUN, facts.table.with_disk_size(2 * SIZE), growth.table, 1, filesystem)
+
+
+def test_a_file_system_on_a_whole_disk_is_found_by_its_uuid_and_grows(tmp_path: Path) -> None:
+    data = make_disk(tmp_path / "data.qcow2", SmallDisk(Layout.NO_TABLE))
+    root = make_world(tmp_path, (*UTIL_LINUX, *EXT))
+    facts = inspect(data)
+    proposal = propose(facts, Goal(parse_size("+512M")))
+    assert isinstance(proposal, Proposal)
+    with booted(root.disk, render(guest_plan(RUN, facts, proposal.steps)), data=data) as guest:
+        early = guest.drive(Phase.PREPARE, RUN)
+        assert (early.result, early.disk) == (Outcome.REBOOT, "/dev/sdb")  # it has not grown yet
+        guest.grow_disk(proposal.after.image.virtual_size, "data")
+        assert guest.drive(Phase.UNDO, RUN, "--undo").result is Outcome.ALREADY
+        guest.run("mkdir -p /mnt; mount /dev/sdb /mnt")
+        done = guest.drive(Phase.VERIFY, RUN)
+        assert (done.result, done.facts.mount_point) == (Outcome.DONE, "/mnt"), done
+        assert guest.phase(Phase.GROW, RUN).result is Outcome.ALREADY
+        refused = guest.drive(Phase.UNDO, RUN, "--undo")
+        assert (refused.result, "has grown" in refused.what) == (Outcome.REFUSED, True)
+        guest.settle()
+    grown = inspect(data).contents[0]
+    assert (grown.uuid, grown.size) == (facts.contents[0].uuid, proposal.after.contents[0].size)
 
 
 @pytest.mark.parametrize(
