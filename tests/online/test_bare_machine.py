@@ -165,6 +165,20 @@ def test_file_names_start_from_where_qemu_was_started(tmp_path: Path) -> None:
         by_image.close()
 
 
+def test_an_overlay_of_the_users_own_is_what_grows_by_whichever_name(tmp_path: Path) -> None:
+    base, overlay = image(tmp_path, name="base"), tmp_path / "overlay.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", overlay)
+    with bare_machine(overlay) as guest:
+        for request in (LiveRequest(path=overlay), LiveRequest(qmp=guest.sockets.qmp, disk="disk")):
+            found = reach(request)
+            assert isinstance(found, Reached)
+            with closing(found):
+                assert (found.path, found.disk.file, found.disk.size) == (overlay, str(overlay), 64 * MiB)
+                found.machine.resize(found.disk.key, found.disk.size + 64 * MiB)
+                assert found.again().disk.size == 128 * MiB
+                found.machine.take_back(found.disk.key, 64 * MiB)
+
+
 # --- refusals: nothing was touched, and the message says what to do -----------------------------
 
 

@@ -93,6 +93,8 @@ def test_overlays_are_merged_while_a_writer_goes_on(scsi_guest: LiveGuest, host:
     assert sizes(guest)["sda1"] == NEW_SIZE - MiB
     with guest.monitor() as machine:
         assert machine.disks()[0].file == str(guest.image)
+    frozen = guest.run("journalctl --no-pager -o cat | grep -c 'guest-fsfreeze called' || :", 600)
+    assert int(frozen) >= len(answer.document["steps"]), frozen
     assert_nothing_lost(guest)
     run_folder = guest.image.with_name("guest.qcow2.growdisk")
     assert sorted(path.name for path in run_folder.iterdir()) == LEFT

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.backends.agent import AgentShell, AgentSocket
-from growdisk.backends.guest_shell import GuestShell
+from growdisk.backends.guest_shell import GuestShell, GuestUnreachable
 from growdisk.backends.ssh import SshShell
 from tests.online.machine import LiveGuest, ssh_config
 
@@ -38,3 +38,17 @@ def test_a_script_is_heard_while_it_runs(scsi_guest: LiveGuest, tmp_path: Path) 
         assert (answer.status, answer.stdout, answer.stderr) == (7, b"done\n", b"one\ntwo\n")
         assert heard == ["one", "two"]
     assert scsi_guest.run("ls /run | grep -c ^growdisk- || :", _PATIENCE).strip() == "0"
+
+
+def test_whoever_is_not_root_uses_sudo_or_is_refused(scsi_guest: LiveGuest, tmp_path: Path) -> None:
+    guest, config = scsi_guest, ssh_config(scsi_guest, tmp_path)
+    config.write_text(config.read_text().replace("User root", "User somebody"))
+    guest.run(
+        "useradd -m somebody; cp -r /root/.ssh /home/somebody/; chown -R somebody: /home/somebody/.ssh", _PATIENCE
+    )
+    with pytest.raises(GuestUnreachable, match="no root there") as refused:
+        SshShell.open("guest", config)
+    assert "sudo without a password" in refused.value.what_to_do
+    guest.run("echo 'somebody ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/somebody", _PATIENCE)
+    with closing(SshShell.open("guest", config)) as shell:
+        assert shell.run("id -u; cat /etc/shadow | wc -l", _PATIENCE).stdout.startswith(b"0\n")
