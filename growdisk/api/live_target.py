@@ -88,6 +88,11 @@ class Reached:
     uri: str
     agent_by_libvirt: Callable[..., object] | None
 
+    @property
+    def by_ssh(self) -> bool:
+        """The way inside; by the agent otherwise."""
+        return _by_ssh(self.request)
+
     def again(self) -> Reached:
         """The same, with the disk as it is now."""
         return replace(self, disk=self.machine.disk(self.disk.key))
