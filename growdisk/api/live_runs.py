@@ -155,7 +155,7 @@ def refuse_closed(session: LiveSession) -> None:
     if state.settling or state.keeping or state.going_back:
         return
     context.ask("true")
-    if context.guest.layers:
+    if context.guest.all_layers:
         context.check()
 
 

@@ -19,7 +19,7 @@ line on stdout is the answer (guest_answers.py); stderr is for people, /var/log/
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
 
@@ -95,10 +95,20 @@ class GuestLayer:
 
 
 @dataclass(frozen=True)
+class GuestGrowth:
+    """A further file system that grows in the same run: in which partition, and through what."""
+
+    target: int
+    filesystem: GuestFilesystem
+    layers: tuple[GuestLayer, ...] = ()
+
+
+@dataclass(frozen=True)
 class GuestPlan:
     """`before` and `after` are tables on the grown disk (disk_size is what the guest's kernel must see at least). Where
     there is none they stand for it, with one partition of the number 0 and the UUID of what is on the whole disk.
-    `gone` are the partitions that go and are no swap, with what lies in them.
+    `gone` are the partitions that go and are no swap, with what lies in them. `others` grow after the plan's own file
+    system; the host goes through them one by one.
 
     The guest finds the disk itself: the one whose table has this id and whose partition `target` starts there (when
     several do: the one with `serial`). GROWDISK_DISK=/dev/sdb in the environment overrides that.
@@ -114,6 +124,18 @@ class GuestPlan:
     serial: str = ""
     layers: tuple[GuestLayer, ...] = ()
     gone: tuple[SwapIdentity, ...] = ()
+    others: tuple[GuestGrowth, ...] = ()
+
+    def growth(self, number: int) -> GuestPlan:
+        """The plan as the scripts for one of its file systems see it: 0 is its own, 1 the first of `others`."""
+        if not number:
+            return self
+        other = self.others[number - 1]
+        return replace(self, target=other.target, filesystem=other.filesystem, layers=other.layers)
+
+    @property
+    def all_layers(self) -> tuple[GuestLayer, ...]:
+        return (*self.layers, *(layer for other in self.others for layer in other.layers))
 
     @property
     def is_whole_disk(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from growdisk.backends.guest_plan import GuestFilesystem, GuestLayer, GuestPlan, GuestSwap, SwapFate
+from growdisk.backends.guest_plan import GuestFilesystem, GuestGrowth, GuestLayer, GuestPlan, GuestSwap, SwapFate
 from growdisk.backends.guest_repair.swap_identity import SwapPolicy
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent, SwapContent
 from growdisk.partitions.table import Partition, PartitionTable, Role
@@ -15,6 +15,7 @@ from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
+from growdisk.steps.place import Place
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
 from growdisk.steps.repair_guest import RepairGuest
@@ -22,6 +23,7 @@ from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import align_down
+from growdisk.values import dataclass
 
 _SECTOR = 512  # what a kernel counts in
 _KINDS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
@@ -31,10 +33,45 @@ _KNOWN = (
 )  # fmt: skip
 
 
-def guest_plan(run: str, facts: Facts, steps: Iterable[DiskStep], *, serial: str = "") -> GuestPlan:
+LayerStep = GrowLuks | GrowPhysicalVolume | GrowLogicalVolume
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A file system that grows, and what grows around it, from the outside in."""
+
+    filesystem: GrowFilesystem
+    layers: tuple[LayerStep, ...]
+
+
+def growths_of(steps: Iterable[DiskStep]) -> tuple[Growth, ...]:
+    """In the order in which they grow. Volumes of one group have what is around the group in common."""
+    steps = tuple(steps)
+    layers = [step for step in steps if isinstance(step, LayerStep)]
+    return tuple(
+        Growth(step, tuple(layer for layer in layers if _is_around(layer, _place_of(step))))
+        for step in steps
+        if isinstance(step, GrowFilesystem)
+    )
+
+
+def _place_of(step: GrowFilesystem) -> Place:
+    return step.place if isinstance(step, GrowFilesystemAt) else Place(step.number, step.start, step.size)
+
+
+def _is_around(layer: LayerStep, place: Place) -> bool:
+    outer = layer.place
+    if isinstance(layer, GrowLogicalVolume):
+        outer = outer.within_volume(layer.group, layer.volume)
+    return outer.number == place.number and place.layers[: len(outer.layers)] == outer.layers
+
+
+def guest_plan(
+    run: str, facts: Facts, steps: Iterable[DiskStep], *, serial: str = "", several: bool = False
+) -> GuestPlan:
     """`facts` are those that the steps were planned from; `serial` is the disk's, where the host gave it one.
 
-    Raises CannotGrow for what is grown while the guest is off only.
+    `several`: somebody sees to `others`. Raises CannotGrow for what is grown while the guest is off only.
     """
     steps = tuple(steps)
     table = next((step for step in steps if isinstance(step, RewritePartitions)), None)
@@ -44,10 +81,18 @@ def guest_plan(run: str, facts: Facts, steps: Iterable[DiskStep], *, serial: str
     if foreign or (table and table.before.kind != table.after.kind):
         raise _only_at_rest(facts, target, foreign[0].describe() if foreign else "its table changes kind")
     before, after = (table.before, table.after) if table else _whole_disk(facts, steps)
+    grown = [_growth(facts, growth) for growth in growths_of(steps)]
+    if not grown:
+        raise _only_at_rest(facts, target, f"it holds {facts.kind_of(target)}")
+    if len(grown) > 1 and not several:
+        raise CannotGrow(
+            facts.image.path, target, reason=f"{len(grown)} file systems would grow, and the scripts are for one",
+            hint="make scripts for one after another, each when the one before has been grown",
+        )  # fmt: skip
     return GuestPlan(
-        run, before, after, target, _filesystem(facts, steps, target),
+        run, before, after, target, grown[0].filesystem,
         swaps=tuple(_swap(facts, before, number, fate) for number, fate in _fates(steps)),
-        swap_file_size=made.size if made else 0, serial=serial, layers=tuple(_layers(steps)),
+        swap_file_size=made.size if made else 0, serial=serial, layers=grown[0].layers, others=tuple(grown[1:]),
         gone=tuple(part for step in steps if isinstance(step, RepairGuest) for part in step.gone),
     )  # fmt: skip
 
@@ -83,12 +128,13 @@ def _target(table: RewritePartitions | None, steps: Iterable[DiskStep]) -> int:
     return next((p.number for p in grown if p.role is not Role.EXTENDED), 0)
 
 
-def _filesystem(facts: Facts, steps: Iterable[DiskStep], target: int) -> GuestFilesystem:
-    growths = [step for step in steps if isinstance(step, GrowFilesystem)]
-    if len(growths) == 1 and (kind := kind_of(facts, growths[0])) in _KINDS:
-        return GuestFilesystem(kind, growths[0].uuid, growths[0].old_size, growths[0].new_size)
-    several = "several file systems would grow" if growths else f"it holds {facts.kind_of(target)}"
-    raise _only_at_rest(facts, target, several)
+def _growth(facts: Facts, growth: Growth) -> GuestGrowth:
+    step = growth.filesystem
+    kind = kind_of(facts, step)
+    if kind not in _KINDS:
+        raise _only_at_rest(facts, step.number, f"it holds {kind}")
+    filesystem = GuestFilesystem(kind, step.uuid, step.old_size, step.new_size)
+    return GuestGrowth(step.number, filesystem, tuple(_layers(growth.layers)))
 
 
 def kind_of(facts: Facts, step: GrowFilesystem) -> str:
@@ -111,7 +157,7 @@ def _with_uuid(content: Content | None, uuid: str) -> Content | None:
     return None
 
 
-def _layers(steps: Iterable[DiskStep]) -> Iterator[GuestLayer]:
+def _layers(steps: Iterable[LayerStep]) -> Iterator[GuestLayer]:
     group = ""
     for step in steps:
         match step:

@@ -16,7 +16,7 @@ from growdisk.filesystems.ext_growth import descriptor_blocks_missing
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
-from growdisk.planner.guest_plan import content_of, guest_plan, kind_of
+from growdisk.planner.guest_plan import Growth, LayerStep, content_of, growths_of, guest_plan, kind_of
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import Plan, new_run_name
 from growdisk.planner.planner import Proposal
@@ -69,7 +69,7 @@ def make_live_plan(
         )  # fmt: skip
     _refuse_shape(path, proposal.steps)
     run, steps = new_run_name(), tuple(live_steps(facts, proposal.steps, restart=restart))
-    guest = guest_plan(run, facts, proposal.steps, serial=around.disk.serial)
+    guest = guest_plan(run, facts, proposal.steps, serial=around.disk.serial, several=True)
     return Plan(
         run=run, backend="online", snapshots=mode, keep=options.keep, before=layout_of(facts),
         after=layout_of(proposal.after), steps=steps,
@@ -80,10 +80,9 @@ def make_live_plan(
 
 def live_steps(facts: Facts, steps: tuple[DiskStep, ...], *, restart: bool) -> Iterator[LiveStep]:
     """The same steps, by the same names. Repairing and remaking swap are one deed of the guest."""
-    number = 0
+    growths = growths_of(steps)
     for step in steps:
         last = step is steps[-1]
-        number += isinstance(step, GrowLuks | GrowPhysicalVolume | GrowLogicalVolume)
         match step:
             case ResizeImage(old_size=old, new_size=new):
                 yield LiveResize(old, new, restart)
@@ -96,21 +95,27 @@ def live_steps(facts: Facts, steps: tuple[DiskStep, ...], *, restart: bool) -> I
             case _ if step.name == "remake-swap":
                 yield LiveRemakeSwap(step.describe(), last)
             case _:
-                yield _growth(facts, step, number, last=last)
+                yield _growth(facts, step, growths, last=last)
 
 
-def _growth(facts: Facts, step: DiskStep, number: int, *, last: bool) -> LiveStep:
-    """What grows inside the partition; `number` is the layer's."""
+def _growth(facts: Facts, step: DiskStep, growths: tuple[Growth, ...], *, last: bool) -> LiveStep:
+    """What grows inside the partition. What several have in common grows with the first of them."""
+    for number, growth in enumerate(growths):
+        if step is growth.filesystem:
+            return LiveGrow(_at(facts, growth.filesystem), last, number)
+        if step in growth.layers:
+            return _layer(step, growth.layers.index(step) + 1, number)
+    raise _only_at_rest(facts.image.path, f"{step.describe()}, without a file system in it,")
+
+
+def _layer(step: LayerStep, layer: int, growth: int) -> LiveStep:
     match step:
         case GrowLuks():
-            return LiveGrowLuks(step, number)
+            return LiveGrowLuks(step, layer, growth)
         case GrowPhysicalVolume():
-            return LiveGrowPhysicalVolume(step, number)
+            return LiveGrowPhysicalVolume(step, layer, growth)
         case GrowLogicalVolume():
-            return LiveGrowLogicalVolume(step, number)
-        case GrowFilesystem():
-            return LiveGrow(_at(facts, step), last)
-    raise _only_at_rest(facts.image.path, step.name)
+            return LiveGrowLogicalVolume(step, layer, growth)
 
 
 def _at(facts: Facts, step: GrowFilesystem) -> GrowFilesystemAt:
@@ -118,22 +123,16 @@ def _at(facts: Facts, step: GrowFilesystem) -> GrowFilesystemAt:
     if isinstance(step, GrowFilesystemAt):
         return step
     return GrowFilesystemAt(
-        step.number, step.start, step.size, step.uuid, step.old_size, step.new_size, kind=kind_of(facts, step)
-    )
+        step.number, step.start, step.size, step.uuid, step.old_size, step.new_size, step.suffix,
+        kind=kind_of(facts, step),
+    )  # fmt: skip
 
 
 def _refuse_shape(path: Path, steps: tuple[DiskStep, ...]) -> None:
-    """A running guest can grow one file system in a run, in a partition that stays where it is."""
+    """A running guest can grow file systems in partitions that stay where they are."""
     if any(step.moves for step in steps if isinstance(step, RewritePartitions)):
         raise _only_at_rest(path, "moving a partition's content")
-    grown = sum(isinstance(step, GrowFilesystem) for step in steps)
-    if grown > 1:
-        raise OptionUnsupported(
-            path, option="a running guest", reason=f"it grows one file system in a run, and this would be {grown}",
-            hint="run growdisk once for each of them (the first time with the new size); or shut the guest down and"
-            " run the same command on the image",
-        )  # fmt: skip
-    if not grown:
+    if not growths_of(steps):
         raise _only_at_rest(path, "growing a partition without a file system that growdisk knows")
 
 

@@ -141,14 +141,17 @@ class LiveContext:
 
     def check(self) -> None:
         """Whether the guest can do it all: what prepare would refuse, before anything is touched. GuestRefused."""
-        self.run(Phase.PREPARE, settings=("GROWDISK_CHECK=yes",))
+        for growth in range(1 + len(self.guest.others)):
+            self.run(Phase.PREPARE, growth=growth, settings=("GROWDISK_CHECK=yes",))
 
-    def run(self, phase: Phase, *, up_to: int = 0, settings: tuple[str, ...] = ()) -> Answer:
-        """One phase of the guest-side scripts; of grow, up to that layer. Raises what stands for its answer where it
-        is not done."""
+    def run(self, phase: Phase, *, growth: int = 0, up_to: int = 0, settings: tuple[str, ...] = ()) -> Answer:
+        """One phase of the guest-side scripts, for one of the file systems; of grow, up to that layer.
+
+        Raises what stands for its answer where it is not done.
+        """
         from growdisk.backends.scripts import render
 
-        scripts = render(self.guest)
+        scripts = render(self.guest.growth(growth))
         text = "; ".join((*self._settings(phase, up_to), *settings)) + f"\n{scripts[phase.file_name]}"
         done = self.inside.shell.run(text, _PHASE_SECONDS, self._tell)
         answer = parse_answer(phase, self.guest.run, done.stdout)
@@ -171,7 +174,7 @@ class LiveContext:
         words = [f"GROWDISK_DISK={self.device}", "export GROWDISK_DISK", f"GROWDISK_PATIENCE={_PATIENCE}"]
         if up_to:
             words.append(f"GROWDISK_UP_TO={up_to}")
-        if phase in (Phase.PREPARE, Phase.GROW) and any(layer.kind == "luks" for layer in self.guest.layers):
+        if phase in (Phase.PREPARE, Phase.GROW) and any(layer.kind == "luks" for layer in self.guest.all_layers):
             keys = [key for given in self.keys for key in dict.fromkeys((given, given.rstrip(b"\r\n")))]
             words.append(f"GROWDISK_KEYS='{' '.join(base64.b64encode(key).decode() for key in keys)}'")
         return words

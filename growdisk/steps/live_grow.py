@@ -27,13 +27,20 @@ _BTRFS = "btrfs"
 
 @dataclass(frozen=True)
 class LiveGrowLuks:
-    """The open container reaches to the new end of its partition. `number` is the layer's, for the guest's script."""
+    """The open container reaches to the new end of its partition.
+
+    For the guest's script: `number` is the layer's, `growth` that of the file system in the guest plan.
+    """
 
     planned: GrowLuks
     number: int
+    growth: int = 0
 
-    name: ClassVar[str] = "grow-luks"
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
+
+    @property
+    def name(self) -> str:
+        return self.planned.name
 
     def describe(self) -> str:
         return f"{self.planned.describe()}, open as it is"
@@ -43,7 +50,7 @@ class LiveGrowLuks:
         return AlreadyDone(f"it has {format_size(size)} already") if size >= self.planned.new_size else Ready()
 
     def apply(self, context: LiveContext) -> Evidence:
-        context.run(Phase.GROW, up_to=self.number)
+        context.run(Phase.GROW, growth=self.growth, up_to=self.number)
         return Evidence(f"{format_size(self.planned.old_size)} -> {format_size(self.planned.new_size)}")
 
     def verify(self, context: LiveContext, evidence: Evidence) -> None:
@@ -61,9 +68,13 @@ class LiveGrowPhysicalVolume:
 
     planned: GrowPhysicalVolume
     number: int
+    growth: int = 0
 
-    name: ClassVar[str] = "grow-pv"
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
+
+    @property
+    def name(self) -> str:
+        return self.planned.name
 
     def describe(self) -> str:
         return f"{self.planned.describe()}, in use"
@@ -77,7 +88,7 @@ class LiveGrowPhysicalVolume:
         return Ready()
 
     def apply(self, context: LiveContext) -> Evidence:
-        context.run(Phase.GROW, up_to=self.number)
+        context.run(Phase.GROW, growth=self.growth, up_to=self.number)
         return Evidence(f"{self.planned.old_extents} -> {self.planned.extents} extents")
 
     def verify(self, context: LiveContext, evidence: Evidence) -> None:
@@ -100,9 +111,13 @@ class LiveGrowLogicalVolume:
 
     planned: GrowLogicalVolume
     number: int
+    growth: int = 0
 
-    name: ClassVar[str] = "grow-lv"
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
+
+    @property
+    def name(self) -> str:
+        return self.planned.name
 
     def describe(self) -> str:
         return f"{self.planned.describe()}, in use"
@@ -116,7 +131,7 @@ class LiveGrowLogicalVolume:
         return Ready()
 
     def apply(self, context: LiveContext) -> Evidence:
-        context.run(Phase.GROW, up_to=self.number)
+        context.run(Phase.GROW, growth=self.growth, up_to=self.number)
         return Evidence(f"{self.planned.old_extents} -> {self.planned.extents} extents")
 
     def verify(self, context: LiveContext, evidence: Evidence) -> None:
@@ -148,9 +163,13 @@ class LiveGrow:
 
     planned: GrowFilesystemAt
     last: bool
+    growth: int = 0
 
-    name: ClassVar[str] = "grow-filesystem"
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
+
+    @property
+    def name(self) -> str:
+        return self.planned.name
 
     def describe(self) -> str:
         return f"{self.planned.describe()}, mounted"
@@ -163,7 +182,7 @@ class LiveGrow:
         return Ready()  # whether there is something left to grow is what the guest's own tool finds out
 
     def apply(self, context: LiveContext) -> Evidence:
-        context.run(Phase.GROW)
+        context.run(Phase.GROW, growth=self.growth)
         content = context.content(self.planned.place)
         grown = content.size if content and content.size else self.planned.new_size
         return Evidence(f"{format_size(self.planned.old_size)} -> {format_size(grown)}", {"size": grown})

@@ -195,7 +195,8 @@ class LiveRepair:
 def conclude(context: LiveContext, *, last: bool) -> None:
     """After the last step the guest reads everything back itself, and takes away what a restart was to go on with."""
     if last:
-        context.run(Phase.VERIFY)
+        for growth in range(1 + len(context.guest.others)):
+            context.run(Phase.VERIFY, growth=growth)
 
 
 def _said(answer: Answer) -> str:

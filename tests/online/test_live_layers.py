@@ -121,19 +121,26 @@ def test_a_file_system_on_a_whole_disk_grows_and_goes_back_until_it_has_grown(
 
 
 @pytest.mark.slow
-def test_a_volume_group_on_a_whole_disk_grows(scsi_guest: LiveGuest, host: Host, tmp_path: Path) -> None:
+def test_two_volumes_of_a_group_on_a_whole_disk_grow_in_one_run(
+    scsi_guest: LiveGuest, host: Host, tmp_path: Path
+) -> None:
     guest, image = scsi_guest, tmp_path / "data.qcow2"
     install(guest, tmp_path, (*LVM, *XFS))
     run("qemu-img", "create", "-q", "-f", "qcow2", image, "640M")
     attach(guest, "data", image)
     guest.run(
-        "until [ -b /dev/sdc ]; do sleep 0.2; done; lvm vgcreate whole /dev/sdc; lvm lvcreate -l 100%FREE -n x whole;"
-        " mkfs.ext4 -q /dev/whole/x; mount /dev/whole/x /mnt", _PATIENCE,
+        "until [ -b /dev/sdc ]; do sleep 0.2; done; lvm vgcreate whole /dev/sdc; lvm lvcreate -L 200M -n a whole; "
+        "lvm lvcreate -L 200M -n b whole; mkfs.ext4 -q /dev/whole/a; mkfs.ext4 -q /dev/whole/b; mkdir /a /b; "
+        "mount /dev/whole/a /a; mount /dev/whole/b /b", _PATIENCE,
     )  # fmt: skip
-    answer = expand(guest, host, "+1G")
-    assert steps_of(answer) == ["resize-image", "grow-pv", "grow-lv", "grow-filesystem"]
-    assert df(guest, "/mnt") > 1500 * MiB
+    answer = expand(guest, host, "+1G", "--lv", "a=60%", "--lv", "b=rest")
+    volumes = ["grow-lv-a", "grow-filesystem-a", "grow-lv-b", "grow-filesystem-b"]
+    assert steps_of(answer) == ["resize-image", "grow-pv", *volumes]
+    assert df(guest, "/a") > 800 * MiB
+    assert df(guest, "/b") > 500 * MiB
+    assert size_of(guest, "/dev/whole/a") > size_of(guest, "/dev/whole/b") > 560 * MiB
     assert expand(guest, host).result == "nochange"
+    guest.run("umount /a /b; e2fsck -fn /dev/whole/a; e2fsck -fn /dev/whole/b", _PATIENCE)
 
 
 @pytest.mark.slow

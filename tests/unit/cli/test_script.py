@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
 import tarfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from growdisk.backends.guest_plan import DRIVER, Phase
 from growdisk.block.raw import RawFile
 from tests.guests.layouts import Layout
 from tests.guests.small import SmallDisk, make_disk
+from tests.guests.tools import run
 from tests.unit.cli.command import fingerprint, growdisk, in_process
 
 FILES = sorted([*(phase.file_name for phase in Phase), DRIVER, "README.md", "user-data"])
@@ -79,10 +81,21 @@ def test_with_nothing_to_do_nothing_is_written(image: Path, tmp_path: Path) -> N
 
 
 def test_what_only_a_guest_at_rest_can_have_is_refused(tmp_path: Path) -> None:
-    image = make_disk(tmp_path / "guest.qcow2", SmallDisk(Layout.NO_TABLE))
+    image = tmp_path / "guest.raw"
+    image.write_bytes(b"")
+    os.truncate(image, 256 << 20)
+    run("mkfs.f2fs", "-q", image)
     answer = in_process("script", image, "+1G", "-o", tmp_path / "out")
-    assert answer.code == 3
+    assert (answer.code, "shut the guest down" in answer.err) == (3, True), answer
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_system_on_a_whole_disk_has_its_scripts(tmp_path: Path) -> None:
+    image = make_disk(tmp_path / "guest.qcow2", SmallDisk(Layout.NO_TABLE))
+    assert in_process("script", image, "+1G", "-o", tmp_path / "out").code == 0
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "for one disk: the one that is all `ext4`" in text
+    assert "table `" not in text
 
 
 def test_the_folder_has_to_be_named(image: Path) -> None:

@@ -13,11 +13,13 @@ from growdisk.filesystems.content import Content, ExtContent, LuksContent, Physi
 from growdisk.filesystems.volume_group import LogicalVolume, PhysicalVolume, Segment, VolumeGroup
 from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.planner.facts import Facts, ImageFacts
-from growdisk.planner.failures import OptionUnsupported
+from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.guest_plan import guest_plan
 from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, decode_plan, encode_plan
 from growdisk.planner.planner import Proposal, propose
+from growdisk.steps.live_grow import LIVE_LAYERS
 from growdisk.units import GiB, MiB, parse_size
 from tests.unit.planner.test_live_plan import AROUND, WAY
 
@@ -83,7 +85,7 @@ def test_what_the_guest_has_open_grows_and_what_it_has_not_needs_its_passphrase(
         planned(facts(container))
 
 
-def test_several_volumes_are_grown_one_after_another() -> None:
+def test_several_volumes_grow_in_one_run_and_have_their_group_in_common() -> None:
     content = volumes(3 * GiB - MiB)
     assert content.group is not None
     root = replace(content.group.logical_volumes[0], segments=(Segment(0, 256, "striped", (("pv0", 0),)),))
@@ -97,14 +99,19 @@ def test_several_volumes_are_grown_one_after_another() -> None:
     goal = Goal(parse_size("+1G"), lv=(Grow("root", Percent(50)), Grow("home", Percent(50))))
     proposal = propose(facts(both), goal)
     assert isinstance(proposal, Proposal)
-    with pytest.raises(OptionUnsupported, match="one file system in a run, and this would be 2") as refused:
-        make_live_plan(facts(both), proposal, goal, RunOptions(), AROUND, WAY)
-    assert "run growdisk once for each of them" in refused.value.what_to_do
-    one = replace(goal, lv=goal.lv[:1])
-    proposal = propose(facts(both), one)
-    assert isinstance(proposal, Proposal)
-    plan = make_live_plan(facts(both), proposal, one, RunOptions(), AROUND, WAY)
-    assert [step.name for step in plan.steps][3:] == ["grow-pv", "grow-lv", "grow-filesystem"]
+    plan = make_live_plan(facts(both), proposal, goal, RunOptions(), AROUND, WAY)
+    names = ["grow-pv", "grow-lv-root", "grow-filesystem-root", "grow-lv-home", "grow-filesystem-home"]
+    assert [step.name for step in plan.steps][3:] == names
+    assert decode_plan(encode_plan(plan)) == plan
+    assert plan.way is not None and plan.way.guest is not None
+    first, second = plan.way.guest, plan.way.guest.growth(1)
+    assert [layer.name for layer in first.layers] == ["vg0", "vg0/root"]
+    assert [layer.name for layer in second.layers] == ["vg0", "vg0/home"]
+    assert (second.filesystem.uuid, second.room) == ("other", second.layers[1].size)
+    grown = [(step.growth, getattr(step, "number", 0)) for step in plan.steps if isinstance(step, LIVE_LAYERS)]
+    assert grown == [(0, 1), (0, 2), (0, 0), (1, 2), (1, 0)]
+    with pytest.raises(CannotGrow, match="2 file systems would grow, and the scripts are for one"):
+        guest_plan("run-1", facts(both), proposal.steps)
 
 
 @pytest.mark.parametrize(("reserved", "told"), [(255, False), (0, True)])
