@@ -142,7 +142,7 @@ def _store(plan: Plan, context: LiveContext, directory: RunDirectory, reached: R
     if plan.snapshots == "overlay":
         base = context.machine.node_of(lambda file: _is(file, directory.image))
         return LiveOverlays(
-            context, directory.path, base, plan.run, names, lambda deed: _at_rest(reached, context.inside, deed)
+            context, directory.path, base, plan.run, names, lambda deed: at_rest(reached, context.inside, deed)
         )
     undo = LiveUndo(context, plan.steps)
     if plan.snapshots == "internal":
@@ -157,7 +157,7 @@ def _is(file: str, path: Path) -> bool:
         return False
 
 
-def _at_rest(reached: Reached, inside: Inside, deed: Callable[[], None]) -> None:
+def at_rest(reached: Reached, inside: Inside, deed: Callable[[], None]) -> None:
     """Do it while the guest's file systems are frozen, where an agent can do that; also where ssh leads inside."""
     if not reached.by_ssh:
         inside.forget()  # an agent talks to one at a time

@@ -1,4 +1,4 @@
-"""What a script in the guest says is heard while it runs, by the agent and by ssh."""
+"""The ways into a guest: what a script says is heard while it runs, root is needed, files come to rest."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.api.live_session import at_rest
+from growdisk.api.live_target import LiveRequest, Reached, reach
 from growdisk.backends.agent import AgentShell, AgentSocket
 from growdisk.backends.guest_shell import GuestShell, GuestUnreachable
 from growdisk.backends.ssh import SshShell
+from growdisk.steps.live_context import Inside
+from growdisk.workflow.stopping import StopRequest
 from tests.online.machine import LiveGuest, ssh_config
 
 pytestmark = [pytest.mark.boot, pytest.mark.timeout(600)]
@@ -52,3 +56,25 @@ def test_whoever_is_not_root_uses_sudo_or_is_refused(scsi_guest: LiveGuest, tmp_
     guest.run("echo 'somebody ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/somebody", _PATIENCE)
     with closing(SshShell.open("guest", config)) as shell:
         assert shell.run("id -u; cat /etc/shadow | wc -l", _PATIENCE).stdout.startswith(b"0\n")
+
+
+def test_the_guests_files_come_to_rest_for_a_deed_and_are_free_again_whatever_comes_of_it(
+    scsi_guest: LiveGuest,
+) -> None:
+    """Through the agent that leads inside, which talks to one at a time."""
+
+    def fail() -> None:
+        raise RuntimeError("the deed")
+
+    reached = reach(LiveRequest(qmp=scsi_guest.sockets.qmp))
+    assert isinstance(reached, Reached)
+    with closing(reached):
+        inside = Inside(reached.open_shell, StopRequest())
+        assert inside.shell.run("true", _PATIENCE).status == 0
+        with pytest.raises(RuntimeError):
+            at_rest(reached, inside, fail)
+        inside.forget()
+    said = scsi_guest.run(
+        "echo x >/root/x; sync; journalctl --no-pager -o cat | grep -c 'fsfreeze called' || :", _PATIENCE
+    )
+    assert int(said) == 1
