@@ -53,9 +53,10 @@ echo 'devices { use_devicesfile=0 } backup { backup=0 archive=0 } activation { u
     >/etc/lvm/lvm.conf
 exec python3 -X utf8 -I -S /exchange/agent.py
 """
+_SLOW = "raid6_select_algo"  # half of its start: how to make parity quickest, which no file system on one disk has
 _KERNEL = (
     "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw", "init=/exchange/init", "con=null", "con0=null,fd:1",
-    "quiet", "security=none", "random.trust_cpu=on",
+    "quiet", "security=none", "random.trust_cpu=on", "rcupdate.rcu_expedited=1", f"initcall_blacklist={_SLOW}",
 )  # fmt: skip
 
 
