@@ -1,4 +1,4 @@
-"""The whole expand of the classic Debian guest: both backends, and all that other people use for it.
+"""The whole expand of the classic Debian guest: all backends, and all that other people use for it.
 
 virt-resize takes two minutes a time, so it is taken twice where the others are taken five times. growpart and
 systemd-repart cannot do it at all: their outcome is kept instead of a time. guestfish does what a careful person types,
@@ -28,8 +28,10 @@ part-resize /dev/sda 1 {ENDS_AT}
 e2fsck /dev/sda1 forceall:true
 resize2fs /dev/sda1
 """
+OURS = ("direct", "uml", "guestfs")
 WORDS = {
     "direct": "growdisk expand (direct)",
+    "uml": "growdisk expand --backend uml",
     "guestfs": "growdisk expand --backend guestfs",
     "guestfish": "qemu-img resize + guestfish, nothing repaired, no way back",
     "virt-resize": "qemu-img create + virt-resize, to a copy, nothing repaired",
@@ -44,17 +46,18 @@ def compare(repeats: int) -> dict[str, Any]:
         samples = in_turn(
             {
                 "direct": lambda: _growdisk(base, guest, "direct"),
+                "uml": lambda: _growdisk(base, guest, "uml"),
                 "guestfs": lambda: _growdisk(base, guest, "guestfs"),
                 "guestfish": lambda: _guestfish(base, guest),
                 "virt-resize": lambda: _virt_resize(base, new),
             },
-            {"direct": repeats, "guestfs": repeats, "guestfish": repeats, "virt-resize": min(SLOW, repeats)},
+            {**dict.fromkeys(("direct", "uml", "guestfs", "guestfish"), repeats), "virt-resize": min(SLOW, repeats)},
         )
         refusals = _refusals(base, Path(folder))
         physical = limit.measure(base, guest, repeats)
     return {
         "guest": NAME, "growth": GROWTH, "tools": {name: figure(taken) for name, taken in samples.items()},
-        "steps": {name: _steps(samples[name]) for name in ("direct", "guestfs")},
+        "steps": {name: _steps(samples[name]) for name in OURS},
         "refusals": refusals, "limit": physical,
     }  # fmt: skip
 
@@ -69,7 +72,7 @@ def rows(result: Mapping[str, Any]) -> Iterator[str]:
     for name, said in result["refusals"].items():
         yield f"| {name} | cannot: {said} | – |"
     yield ""
-    for name in ("direct", "guestfs"):
+    for name in OURS:
         fig = tools[name]
         yield (
             f"{name}: growdisk's own process takes {fig['own_cpu']:.2f} s of CPU and "

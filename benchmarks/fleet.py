@@ -25,7 +25,7 @@ PLAYBOOK = """\
         image: "{{{{ image }}}}"
         size: +10G
 """
-FLEETS = ((10, 1), (10, 2), (100, 2))  # guests, jobs
+FLEETS = ((10, 1), (10, 2), (100, 1), (100, 2))  # guests, jobs
 
 
 def compare(repeats: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 GROWDISK = str(Path(sys.executable).with_name("growdisk"))
 
@@ -26,6 +26,9 @@ class Sample:
     wall: float
     own_cpu: float = 0.0
     own_peak_kib: int = 0
+
+
+S = TypeVar("S", bound=Sample)
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,9 @@ def figure(samples: Sequence[Sample]) -> dict[str, Any]:
     return {"count": len(walls), **asdict(middle(samples)), "low": min(walls), "high": max(walls), "samples": kept}
 
 
-def in_turn(contenders: Mapping[str, Callable[[], Sample]], repeats: Mapping[str, int]) -> dict[str, list[Sample]]:
+def in_turn(contenders: Mapping[str, Callable[[], S]], repeats: Mapping[str, int]) -> dict[str, list[S]]:
     """Each contender `repeats[name]` times, in turn, so that what else the machine does meets all of them."""
-    taken: dict[str, list[Sample]] = {name: [] for name in contenders}
+    taken: dict[str, list[S]] = {name: [] for name in contenders}
     for number in range(max(repeats.values(), default=0)):
         for name, contender in contenders.items():
             if number < repeats[name]:

@@ -10,8 +10,8 @@ from xml.sax.saxutils import escape
 WIDTH, LEFT, BAR, GAP = 720, 200, 18, 8
 ROOM = WIDTH - LEFT - 130
 NAMES = {
-    "direct": "growdisk (direct)", "guestfs": "growdisk (guestfs)", "guestfish": "qemu-img + guestfish",
-    "virt-resize": "virt-resize",
+    "direct": "growdisk (direct)", "uml": "growdisk (uml)", "guestfs": "growdisk (guestfs)",
+    "guestfish": "qemu-img + guestfish", "virt-resize": "virt-resize",
 }  # fmt: skip
 COLOURS = ("#2f6f9f", "#5b9bd5", "#f2a541", "#7fb069", "#c8553d", "#9b7ebd", "#bbbbbb")
 STYLE = "text{font:12px sans-serif;fill:#333}.h{font-weight:bold}.s{fill:#777}"
@@ -19,8 +19,9 @@ STYLE = "text{font:12px sans-serif;fill:#333}.h{font-weight:bold}.s{fill:#777}"
 
 def drawn(result: Mapping[str, Any]) -> str:
     """`result` is expand.json."""
-    shapes = [*_tools(result["tools"], 24), *_steps(result["steps"]["direct"], 24 + 4 * (BAR + GAP) + 44)]
-    height = 24 + 4 * (BAR + GAP) + 44 + BAR + 4 * 18
+    below = 24 + len(NAMES) * (BAR + GAP) + 44
+    shapes = [*_tools(result["tools"], 24), *_steps(result["steps"]["direct"], below)]
+    height = below + BAR + 4 * 18
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}">'
     ground = f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>'
     return "\n".join([head, f"<style>{STYLE}</style>", ground, *shapes, "</svg>", ""])
@@ -33,7 +34,7 @@ def _tools(tools: Mapping[str, Any], top: int) -> Iterator[str]:
     for index, (name, words) in enumerate(NAMES.items()):
         fig, y = tools[name], top + index * (BAR + GAP)
         yield _text(8, y + 13, words)
-        yield _bar(LEFT, y, _log(fig["wall"], longest), COLOURS[0] if name in ("direct", "guestfs") else COLOURS[6])
+        yield _bar(LEFT, y, _log(fig["wall"], longest), COLOURS[0 if words.startswith("growdisk") else 6])
         low, high = (LEFT + _log(fig[end], longest) for end in ("low", "high"))
         yield f'<path d="M{low:.1f} {y + BAR / 2}H{high:.1f}" stroke="#333"/>'
         ratio = fig["wall"] / tools["direct"]["wall"]
