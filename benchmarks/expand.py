@@ -68,11 +68,13 @@ def rows(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"| {result['guest']}, {result['growth']} | median (spread) | against direct |"
     yield "|---|---|---|"
     for name, words in WORDS.items():
+        if name not in tools:
+            continue
         yield f"| {words} | {seconds(tools[name])} | {'1' if name == 'direct' else times(tools[name]['wall'] / ours)} |"
     for name, said in result["refusals"].items():
         yield f"| {name} | cannot: {said} | – |"
     yield ""
-    for name in OURS:
+    for name in (name for name in OURS if name in tools):
         fig = tools[name]
         yield (
             f"{name}: growdisk's own process takes {fig['own_cpu']:.2f} s of CPU and "

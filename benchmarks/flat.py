@@ -44,7 +44,7 @@ def rows(result: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|---|"
     for size in sizes:
         cells = [disks[f"{size}, {fill}"] for fill in FILLS]
-        words = [f"{cell['backend']} {seconds(cell)}, {times(cell['wall'] / first)}" for cell in cells]
+        words = [f"{cell.get('backend', 'direct')} {seconds(cell)}, {times(cell['wall'] / first)}" for cell in cells]
         yield f"| {size} | {' | '.join(words)} |"
 
 

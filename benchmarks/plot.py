@@ -30,8 +30,8 @@ def drawn(result: Mapping[str, Any]) -> str:
 def _tools(tools: Mapping[str, Any], top: int) -> Iterator[str]:
     """Bars on a logarithmic scale from 0.1 s, each with a line over its spread."""
     yield _text(8, top - 8, "Whole expand of a Debian guest by 10 GiB, logarithmic", "h")
-    longest = max(tools[name]["high"] for name in NAMES)
-    for index, (name, words) in enumerate(NAMES.items()):
+    longest = max(fig["high"] for fig in tools.values())
+    for index, (name, words) in enumerate((name, words) for name, words in NAMES.items() if name in tools):
         fig, y = tools[name], top + index * (BAR + GAP)
         yield _text(8, y + 13, words)
         yield _bar(LEFT, y, _log(fig["wall"], longest), COLOURS[0 if words.startswith("growdisk") else 6])
