@@ -20,7 +20,7 @@ from tests.guests.small import SmallDisk
 pytestmark = pytest.mark.appliance
 
 # With 10 GiB more it still fits into an MBR. resize2fs alone, unmounted, takes a second for each TiB.
-_LARGE = {"guestfs": 2032 * GiB, "direct": 100 * GiB}
+_LARGE = {"guestfs": 2032 * GiB, "uml": 2032 * GiB, "direct": 100 * GiB}
 
 
 @dataclass(frozen=True)
