@@ -1,0 +1,49 @@
+"""Whether a kernel can run as a program here: said once, with what would change it, and remembered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from growdisk.backends import uml_machine
+from growdisk.backends.trials import Trial
+from growdisk.errors import ApplianceFailed
+from tests.contract.appliances import need
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    need("uml")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "growdisk"
+
+
+def test_where_it_is_not_installed_its_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uml_machine, "MODULES", tmp_path / "none")
+    assert str(uml_machine.obstacle()) == "linux.uml is not installed: sudo apt-get install user-mode-linux"
+
+
+def test_it_is_tried_for_real_and_the_answer_is_remembered(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert uml_machine.obstacle() is None
+    assert [path.name.partition("-")[0] for path in cache.iterdir()] == ["uml"]
+    monkeypatch.setattr(uml_machine, "launch", _fails)
+    assert uml_machine.obstacle() is None
+    found = uml_machine.obstacle(fresh=True)
+    assert found is not None and "ptrace: Operation not permitted" in found.reason and "ptrace" in found.cure
+    assert uml_machine.obstacle() == found
+
+
+def _fails(*_: object, **__: object) -> None:
+    raise ApplianceFailed("ptrace: Operation not permitted", name="the user-mode kernel")
+
+
+def test_a_record_is_valid_for_the_facts_it_was_made_of(cache: Path) -> None:
+    Trial("this", 1).remember({"reason": "bad"})
+    assert Trial("this", 1).recall() == {"reason": "bad"}
+    assert Trial("this", 2).recall() is None
+    Trial("this", 2).remember({"reason": "worse"})
+    assert Trial("this", 1).recall() is None
+    for path in cache.iterdir():
+        path.write_text("no JSON")
+    assert Trial("this", 2).recall() is None
