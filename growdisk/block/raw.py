@@ -20,6 +20,8 @@ from growdisk.errors import ImageInUse, ImageNotReadable
 
 _KEEP_SIZE, _PUNCH_HOLE = 0x01, 0x02  # FALLOC_FL_*
 _CHUNK = 1 << 20
+_SENT_AT_ONCE = 16 << 20
+_SYNC_FILE_RANGE_WRITE = 2
 
 
 class RawFile:
@@ -29,6 +31,7 @@ class RawFile:
         self._fd, self.path, self._writable = fd, path, writable
         self.is_block_device = stat.S_ISBLK(os.fstat(fd).st_mode)
         self._size = os.lseek(fd, 0, os.SEEK_END)
+        self._waiting: int | None = None  # bytes written and not yet sent to the disk, where that is done early
         self._is_synced = False  # what another process wrote before it died need not be durable yet
 
     @classmethod
@@ -100,6 +103,21 @@ class RawFile:
         while view:
             written = os.pwrite(self._fd, view, offset)
             view, offset = view[written:], offset + written
+        if self._waiting is not None:
+            self._send(len(data))
+
+    def write_behind(self) -> None:
+        """From now on send to the disk what is written as it comes, so that the next flush has little to wait for."""
+        self._waiting = 0
+
+    def _send(self, written: int) -> None:
+        """Begin to write to the disk what has been written, without waiting for it."""
+        self._waiting = (self._waiting or 0) + written
+        if self._waiting >= _SENT_AT_ONCE:
+            import ctypes
+
+            self._waiting = 0
+            ctypes.CDLL(None).sync_file_range(self._fd, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
 
     def write_zeros(self, offset: int, length: int) -> None:
         check_range(self._size, offset, length)
@@ -113,20 +131,22 @@ class RawFile:
         check_range(self._size, offset, length)
         self._punch(offset, length)
 
-    def copy_from(self, source: RawFile, offset: int, length: int) -> None:
-        """The same range of another file; the kernel moves it where both file systems can."""
-        check_range(self._size, offset, length)
+    def copy_from(self, source: RawFile, offset: int, length: int, *, move: int = 0) -> None:
+        """A range of another file to the same place, or `move` bytes further; the kernel does it where it can."""
+        check_range(self._size, offset + move, length)
         end = offset + length
         self._is_synced = False
         while offset < end:
             try:
-                done = os.copy_file_range(source._fd, self._fd, end - offset, offset, offset)
+                done = os.copy_file_range(source._fd, self._fd, end - offset, offset, offset + move)
             except OSError:
                 done = 0
             if done == 0:
-                self.write(offset, source.read(offset, end - offset))
+                self.write(offset + move, source.read(offset, end - offset))
                 return
             offset += done
+            if self._waiting is not None:
+                self._send(done)
 
     def flush(self) -> None:
         """Make all that was written durable; nothing has to be done twice for what is."""

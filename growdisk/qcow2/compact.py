@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
 from growdisk.block.device import ExtentKind, ResizableDevice
+from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, KeyNeeded
 from growdisk.qcow2.bitmap_copy import MovedBitmaps
 from growdisk.qcow2.bitmap_directory import read_directory
@@ -31,6 +32,7 @@ from growdisk.units import split_range
 from growdisk.values import dataclass, replace
 
 _CHUNK = 4 << 20
+_FRAGMENTED = 64  # runs in one table; from there on it is taken whole, if that can be
 
 
 class Remap:
@@ -44,6 +46,12 @@ class Remap:
             self._moves.append(base - first)
             base += count
         self.end = base
+
+    def moved(self, entries: array[int], clusters: array[int], bits: int) -> Iterator[int]:
+        """Entries that name these clusters, 0 for none, as they name the new ones."""
+        moves, ends = [move << bits for move in self._moves], self._ends
+        for entry, cluster in zip(entries, clusters, strict=True):
+            yield entry + moves[bisect_right(ends, cluster)] if cluster else entry
 
     def __call__(self, cluster: int) -> int:
         return cluster + self._moves[bisect_right(self._ends, cluster)]
@@ -67,6 +75,7 @@ class Compactor:
 
     def __init__(self, metadata: Metadata, walker: Walker, snapshots: list[tuple[SnapshotEntry, array[int]]]) -> None:
         self._metadata, self._snapshots, self._geometry = metadata, snapshots, metadata.geometry
+        self._walker = walker
         self._file, self._bits = metadata.file, metadata.geometry.cluster_bits
         self._tables = [metadata.l1, *(table for _, table in snapshots)]
         directory = read_directory(metadata.file, metadata.header)
@@ -125,7 +134,10 @@ class Compactor:
         for extent in self._file.extents(start, end - start):
             if extent.kind is ExtentKind.DATA:
                 for position, stop in split_range(extent.start, extent.end, _CHUNK):
-                    target.write(position + move, self._file.read(position, stop - position))
+                    if isinstance(target, RawFile) and isinstance(self._file, RawFile):
+                        target.copy_from(self._file, position, stop - position, move=move)
+                    else:
+                        target.write(position + move, self._file.read(position, stop - position))
 
     def _encrypt_again(self, layout: _Layout, target: ResizableDevice) -> None:
         """Copy all guest clusters that are not known to be zeros, encrypted by their new places."""
@@ -165,7 +177,10 @@ class Compactor:
 
     def _move_entries(self, table: array[int], layout: _Layout, splitter: RunSplitter) -> None:
         entries = self._entries(table)
-        for start, end in splitter.runs(entries):
+        for number, (start, end) in enumerate(splitter.runs(entries)):
+            if number == _FRAGMENTED and (clusters := self._walker.plain_clusters(entries[start:])) is not None:
+                entries[start:] = array("Q", layout.remap.moved(entries[start:], clusters, self._bits))
+                break
             moved = self._moved(entries[start], layout)
             if end - start == 1:
                 entries[start] = moved

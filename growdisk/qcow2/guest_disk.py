@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice, Extent, ResizableDevice, check_range
+from growdisk.block.raw import RawFile
 from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.gate import Gate
 from growdisk.qcow2.header import Header
@@ -110,6 +111,12 @@ class GuestDisk:
     def flush(self) -> None:
         if self._gate.writable:
             self._metadata.flush()
+
+    def write_behind(self) -> None:
+        """Send to the disk what is written as it comes: for a new image, all of which will have to be durable."""
+        for file in (self._file, self._data_file):
+            if isinstance(file, RawFile):
+                file.write_behind()
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         check_range(self.size, offset, length)

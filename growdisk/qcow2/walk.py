@@ -86,7 +86,7 @@ class Walker:
     def _add_entries(self, found: References, entries: array[int]) -> None:
         """The entries of a fragmented table: the same as by runs, whole where they all are plain."""
         bits = self._geometry.cluster_bits
-        clusters = self._plain_clusters(entries)
+        clusters = self.plain_clusters(entries)
         if clusters is not None and max(clusters, default=0) << bits < self._metadata.file.size:
             found.singles.extend(array("Q", filter(None, clusters)) if 0 in clusters else clusters)
             return
@@ -98,7 +98,7 @@ class Walker:
                 self._mapping.kind(entry)
                 found.singles.append((entry & OFFSET_MASK) >> bits)
 
-    def _plain_clusters(self, entries: array[int]) -> array[int] | None:
+    def plain_clusters(self, entries: array[int]) -> array[int] | None:
         """The host clusters that entries name (0: none), taken as one number; None if one is compressed, or unsound."""
         whole, ones = int.from_bytes(entries.tobytes(), "little"), self._ones.get(len(entries))
         if ones is None:
@@ -173,7 +173,7 @@ class Walker:
     def _restore_single(self, table: array[int], start: int, end: int, raw: bytearray) -> None:
         """Set COPIED in `raw` for each of the entries [start, end) whose cluster has the count 1."""
         bits, step = self._geometry.cluster_bits, self._geometry.l2_entry_size
-        clusters = self._plain_clusters(table[start:end])
+        clusters = self.plain_clusters(table[start:end])
         if clusters is not None:
             counts = self._metadata.refcounts.get_each(clusters)
             marks = bytes(

@@ -24,6 +24,7 @@ def compact_image(path: Path, key: Passphrase | None = None) -> tuple[int, int]:
         _refuse(path)
         with told_no_creation(path), NewFile(path, replacing=True) as new:
             file = RawFile.create(new.temporary)
+            file.write_behind()
             try:
                 image.compact_into(file)
                 report = check(file, new.temporary)

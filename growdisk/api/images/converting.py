@@ -148,6 +148,7 @@ def _new_image(new: NewFile, target: RawTarget | Qcow2Target, size: int) -> Iter
             refuse_small_device(image, size)
             if not image.is_block_device:
                 extend_raw(image, size, target.preallocation)
+        image.write_behind()
         yield image
     finally:
         image.close()

@@ -28,6 +28,7 @@ def copy_image(source: Path, path: Path, sparse: Sparse, progress: Progress) -> 
             copy = new.open()
             try:
                 refuse_small_device(copy, file.size)
+                copy.write_behind()
                 _fill(file, copy, sparse, progress)
             finally:
                 copy.close()
