@@ -19,6 +19,8 @@ class Findings:
     broken: str | None = None
     rebuild: str | None = None
     incomplete: bool = False  # entries of the snapshot table
+    cut_off: list[str] = field(default_factory=list)  # data that were counted, in a file that ends before them
+    misplaced_zeros: bool = False  # entries that read as zeros whatever offset stands in them
 
     def corruption(self, line: str, times: int = 1) -> None:
         """A mistake that a repair can mend."""
@@ -29,6 +31,16 @@ class Findings:
         """A mistake that makes the references themselves doubtful."""
         self.corruption(line, times)
         self.broken = self.broken or line
+
+    def cut_off_data(self, line: str, times: int) -> None:
+        """Data of a file that was cut off: they are lost, and read as zeros where the file is made longer again."""
+        self.corruption(line, times)
+        _note(self.cut_off, line)
+
+    def misplaced_zero(self, line: str, times: int) -> None:
+        """A zero cluster whose offset cannot be true, and does not matter."""
+        self.corruption(line, times)
+        self.misplaced_zeros = True
 
     def broken_refcounts(self, line: str) -> None:
         """A mistake in the tables that hold the refcounts."""

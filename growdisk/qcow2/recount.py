@@ -42,6 +42,7 @@ class Recount:
         self._data_file = header.has(Incompatible.DATA_FILE)
         self._clusters_in_file = -(-file.size // self._cluster_size)
         self.end_cluster = self._clusters_in_file  # or behind, where compressed data reach over the end of the file
+        self.cut_off_end = 0  # the first cluster behind data that the file has lost
         self.counted = tally_for(file)
         self.fragmentation = Fragmentation()
         self.l2_tables: Counter[int] = Counter()  # offset: references from all L1 tables
@@ -139,22 +140,35 @@ class Recount:
                 self._found.broken_structure(f"an L2 entry has reserved bits set: {entry:#x}", length * times)
             if not start and not (self._data_file and entry & entries.COPIED):
                 continue
-            self._count_run(start, length, times)
+            self._count_run(entry, length, times)
             if active:
                 self.fragmentation.allocated += length * active
                 self.fragmentation.fragmented += active * bool(behind and start != behind)
             behind = start + length * self._cluster_size
 
-    def _count_run(self, start: int, length: int, times: int) -> None:
-        if start % self._cluster_size:
+    def _count_run(self, entry: int, length: int, times: int) -> None:
+        start = entry & entries.OFFSET_MASK
+        if start % self._cluster_size and entry & entries.ZERO and self._header.version >= 3 and not self.l2.extended:
+            self._found.misplaced_zero(f"zero cluster at {start:#x} is not aligned to a cluster", length * times)
+        elif start % self._cluster_size:
             self._found.broken_structure(f"data cluster at {start:#x} is not aligned to a cluster", length * times)
         if self._data_file:
             return
         if start % self._cluster_size or (start >> self._bits) + length > self._clusters_in_file:
             for offset in range(start, start + length * self._cluster_size, self._cluster_size):
-                self._count_range(offset, self._cluster_size, "data cluster", times)
+                if not self._is_cut_off(offset, times):
+                    self._count_range(offset, self._cluster_size, "data cluster", times)
         else:
             self.counted.add_run(start >> self._bits, length, times)
+
+    def _is_cut_off(self, offset: int, times: int) -> bool:
+        """Whether a data cluster lies behind the file's end and was there once: it has a refcount."""
+        cluster = offset >> self._bits
+        if offset % self._cluster_size or cluster < self._clusters_in_file or not self._stored.tally[cluster]:
+            return False
+        self._found.cut_off_data(f"data cluster at {offset:#x} lies behind the end of the file", times)
+        self.cut_off_end = max(self.cut_off_end, cluster + 1)
+        return True
 
     def _count_compressed(self, entry: int, times: int, active: int) -> None:
         """Compressed data fill 512-byte sectors; they may share their host cluster, and reach into the next one."""

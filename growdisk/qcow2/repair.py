@@ -1,8 +1,8 @@
-"""Mends refcounts and COPIED flags so that they agree with the references; the references themselves are never touched.
+"""Mends refcounts and COPIED flags so that they agree with the references, which are left as they are.
 
 The order makes a crash harmless at every point, and a second repair finishes the first: refcounts up, flags off,
 refcounts down, flags on, dirty bit off last. An image whose *references* are doubtful is refused: what they name
-cannot be guessed.
+cannot be guessed. Only what is known to be zeros, or to be lost, is given up (`_mend_references`).
 """
 
 from __future__ import annotations
@@ -20,25 +20,30 @@ from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import FEATURES_OFFSET, Header, read_header
 from growdisk.qcow2.parts import Parts
 from growdisk.qcow2.rebuild import check_rebuild, needs_rebuild, rebuild_refcounts
-from growdisk.qcow2.stored_refcounts import encode
+from growdisk.qcow2.stored_refcounts import encode, read_padded
 from growdisk.qcow2.tally import ClusterTally
 from growdisk.qcow2.writeback import Metadata
 from growdisk.values import replace
 
 
-def repair(file: ResizableDevice, path: Path, *, errors: bool) -> CheckReport:
+def repair(file: ResizableDevice, path: Path, *, errors: bool, accept_loss: bool = False) -> CheckReport:
     """Free leaked clusters; with `errors` also raise refcounts, rebuild missing blocks, clear wrong flags.
+
+    `accept_loss`, with `errors`: a file that was cut off gets its length again, and zeros for what is lost.
 
     Returns the state afterwards and what was mended. Raises ImageDamaged, with nothing written, where the structure is
     broken. Durable when it returns; a sound image loses its dirty and its corrupt bit.
     """
     analysis = analyse(file, path)
-    before, header = analysis.report(), analysis.header
-    _refuse_broken(analysis, errors=errors)
+    before, header, lost = analysis.report(), analysis.header, tuple(analysis.findings.cut_off) if errors else ()
+    _refuse_broken(analysis, errors=errors, accept_loss=accept_loss)
     if errors and before.has_errors and needs_rebuild(analysis):
         check_rebuild(analysis)
     if before.leaks or (errors and before.has_errors):
         _write_features(file, header, header.incompatible | Incompatible.DIRTY)
+        if errors and (analysis.findings.cut_off or analysis.findings.misplaced_zeros):
+            _mend_references(file, analysis)
+            analysis = analyse(file, path)
         if errors and needs_rebuild(analysis):
             rebuild_refcounts(file, analysis)
             analysis = analyse(file, path)
@@ -51,14 +56,52 @@ def repair(file: ResizableDevice, path: Path, *, errors: bool) -> CheckReport:
     wanted = header.incompatible if after.has_errors else sound
     if wanted != analysis.header.incompatible:
         _write_features(file, header, wanted)
-    return fixed(before, after)
+    lost = tuple(f"{line}, was cut off with it and reads as zeros" for line in lost)
+    return replace(fixed(before, after), problems=(*lost, *after.problems))
 
 
-def _refuse_broken(analysis: Analysis, *, errors: bool) -> None:
+def _refuse_broken(analysis: Analysis, *, errors: bool, accept_loss: bool) -> None:
     findings = analysis.findings
-    reason = findings.broken or (None if errors else findings.rebuild)
+    reason = findings.broken
+    if not errors:
+        reason = reason or findings.rebuild
+    if not (errors and accept_loss):
+        reason = reason or next(iter(findings.cut_off), None)
     if reason is not None:
         raise ImageDamaged(analysis.path, format="qcow2", reason=reason)
+
+
+def _mend_references(file: ResizableDevice, analysis: Analysis) -> None:
+    _lengthen(file, analysis)
+    _forget_misplaced_zeros(file, analysis)
+
+
+def _lengthen(file: ResizableDevice, analysis: Analysis) -> None:
+    """What a file that was cut off has lost is zeros from now on, to growdisk as it always was to QEMU."""
+    size = analysis.recount.cut_off_end * analysis.header.cluster_size
+    if size <= file.size:
+        return
+    try:
+        file.resize(size)
+    except OSError as error:
+        reason = f"it was cut off, and cannot be made {size} bytes long again: {error.strerror}"
+        raise ImageDamaged(analysis.path, format="qcow2", reason=reason) from error
+
+
+def _forget_misplaced_zeros(file: ResizableDevice, analysis: Analysis) -> None:
+    """Zero clusters whose offsets cannot be true become plain ones, which have no offset."""
+    size = analysis.header.cluster_size
+    for offset in analysis.recount.l2_tables if analysis.findings.misplaced_zeros else ():
+        table = list(struct.unpack(f">{size // 8}Q", read_padded(file, offset, size)))
+        mended = [entries.ZERO if _is_misplaced_zero(entry, size) else entry for entry in table]
+        if mended != table:
+            _write(file, offset, struct.pack(f">{size // 8}Q", *mended))
+    file.flush()
+
+
+def _is_misplaced_zero(entry: int, cluster_size: int) -> bool:
+    is_zero = entry & entries.ZERO and not entry & entries.COMPRESSED
+    return bool(is_zero and (entry & entries.OFFSET_MASK) % cluster_size)
 
 
 def _complete_snapshots(file: ResizableDevice, path: Path) -> None:

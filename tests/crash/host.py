@@ -168,8 +168,8 @@ def _taped(tape: Tape) -> type[RawFile]:
         def discard(self, offset: int, length: int) -> None:
             self.write_zeros(offset, length)  # the worst that a host may do
 
-        def copy_from(self, source: RawFile, offset: int, length: int) -> None:
-            self.write(offset, source.read(offset, length))
+        def copy_from(self, source: RawFile, offset: int, length: int, *, move: int = 0) -> None:
+            self.write(offset + move, source.read(offset, length))
 
         def resize(self, size: int) -> None:
             super().resize(size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import struct
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.api.images.checking import check_image
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged
 from growdisk.qcow2.check import CheckReport, check
@@ -166,6 +168,53 @@ def test_a_broken_reference_is_refused_and_nothing_is_written(tmp_path: Path, of
     assert image.read_bytes() == before
 
 
+def test_an_image_whose_end_was_cut_off_is_whole_again_with_zeros_for_what_is_lost(tmp_path: Path):
+    image, seen = full_image(tmp_path), tmp_path / "seen.raw"
+    os.truncate(image, image.stat().st_size - 5 * 65536 - 100)
+    qemu_img("convert", "-O", "raw", image, seen)  # to QEMU what lies behind a file's end is zeros
+    before = image.read_bytes()
+    assert our_check(image).corruptions == qemu_check(image)[1]["corruptions"] == 5
+    for refuse in (lambda: our_repair(image, errors=False), lambda: check_image(image, "leaks")):
+        with pytest.raises(ImageDamaged):
+            refuse()
+    assert image.read_bytes() == before
+    report = check_image(image, "all")
+    assert report is not None
+    assert report.is_clean
+    assert "reads as zeros" in report.problems[0]
+    assert qemu_check(image)[0] == 0
+    qemu_img("compare", "-F", "raw", image, seen)
+
+
+def test_a_cut_off_image_is_not_repaired_by_opening_it(tmp_path: Path):
+    image = full_image(tmp_path)
+    change(image, lambda file, header, chance: file.write(72, struct.pack(">Q", header.incompatible | 1)))
+    os.truncate(image, image.stat().st_size - 5 * 65536)
+    before = image.read_bytes()
+    with pytest.raises(ImageDamaged):
+        Qcow2Image.open(image, writable=True)
+    assert image.read_bytes() == before
+
+
+@pytest.mark.parametrize("snapshot", [False, True], ids=["alone", "with a snapshot"])
+def test_a_zero_cluster_whose_offset_cannot_be_true_becomes_a_plain_one(tmp_path: Path, snapshot: bool):
+    image, theirs = make_image(tmp_path, "cluster_size=64k"), tmp_path / "theirs.qcow2"
+    if snapshot:
+        qemu_img("snapshot", "-c", "s", image)
+
+    def bend(file: RawFile, header: Header, chance: random.Random) -> None:
+        file.write(first_l2_table(file, header), struct.pack(">Q", 0x50200 | 1))
+
+    change(image, bend)
+    theirs.write_bytes(image.read_bytes())
+    qemu_check(theirs, "-r", "all")
+    assert our_check(image).has_errors
+    report = our_repair(image, errors=True)
+    assert report.is_clean
+    assert qemu_check(image)[0] == 0
+    qemu_img("compare", image, theirs)
+
+
 def test_a_table_that_is_also_data_is_found_although_the_refcount_agrees(tmp_path: Path):
     image = make_image(tmp_path, "cluster_size=64k")
 
@@ -264,6 +313,14 @@ def forget_all_snapshots(image: Path) -> None:
 
 
 # --- the world --------------------------------------------------------------------------------------
+
+
+def full_image(directory: Path) -> Path:
+    """2 MiB, whose data lie at the end of the file."""
+    image = directory / "full.qcow2"
+    qemu_img("create", "-f", "qcow2", image, "2M")
+    qemu_io(image, "write -P 7 0 2M")
+    return image
 
 
 def make_image(directory: Path, options: str) -> Path:

@@ -31,6 +31,6 @@ def check_image(
                 return check(file, path)
             from growdisk.qcow2.repair import repair
 
-            return repair(file, path, errors=repair_what == "all")
+            return repair(file, path, errors=repair_what == "all", accept_loss=repair_what == "all")
     finally:
         file.close()

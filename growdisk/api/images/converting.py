@@ -23,7 +23,6 @@ from growdisk.qcow2.bitmap_copy import BitmapSource
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.qcow2.parallel_compress import compress_clusters
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.qcow2.usable import Passphrase
 from growdisk.units import align_up
@@ -165,6 +164,8 @@ def _fill(
     if not target.compress:
         write_pieces(image, nonzero_pieces(content, max(cluster_size, _SMALLEST_HOLE), progress))
         return
+    from growdisk.qcow2.parallel_compress import compress_clusters
+
     cut = clusters(nonzero_pieces(content, cluster_size, progress), cluster_size, image.size)
     for cluster in compress_clusters(cut, image.header, jobs=target.jobs):
         image.write_compressed_cluster(cluster)

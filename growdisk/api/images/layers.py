@@ -48,6 +48,8 @@ def commit_overlay(path: Path, progress: Progress, key: Passphrase | None = None
                 if isinstance(base, RawFile):
                     refuse_small_device(base, overlay.size)
                 base.resize(align_up(overlay.size, 512))
+            if isinstance(base, (RawFile, Qcow2Image)):
+                base.write_behind()
             for start, end, is_zero in _own_ranges(overlay):
                 if is_zero:
                     base.write_zeros(start, end - start)

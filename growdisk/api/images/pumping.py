@@ -6,9 +6,7 @@ does not stand in the way.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from growdisk.block.device import BlockDevice, Extent, ExtentKind
 from growdisk.units import align_down, align_up, split_range
@@ -17,7 +15,8 @@ CHUNK = 2 << 20
 _AHEAD = 4  # chunks
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
-Piece = tuple[int, memoryview]  # guest offset and bytes
+Chunk = tuple[int, bytes]  # guest offset and bytes
+Piece = tuple[int, memoryview]
 
 
 def nonzero_pieces(source: BlockDevice, granule: int, progress: Progress) -> Iterator[Piece]:
@@ -89,10 +88,37 @@ def _split(ranges: Iterable[tuple[int, int]], chunk: int) -> Iterator[tuple[int,
         yield from split_range(start, end, chunk)
 
 
-def _read_ahead(chunks: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    waiting: deque[Future[tuple[int, bytes] | None]] = deque()
-    with ThreadPoolExecutor(1, "read-ahead") as reader:
-        waiting.extend(reader.submit(next, chunks, None) for _ in range(_AHEAD))
-        while (chunk := waiting.popleft().result()) is not None:
-            waiting.append(reader.submit(next, chunks, None))
-            yield chunk
+def _read_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    first = next(chunks, None)
+    if first is None:
+        return
+    import threading  # the pools of concurrent.futures would load logging, 5 ms of a small image's conversion
+    from queue import SimpleQueue
+
+    ready: SimpleQueue[Chunk | BaseException | None] = SimpleQueue()
+    room, ended = threading.Semaphore(_AHEAD), threading.Event()
+
+    def read() -> None:
+        try:
+            for chunk in chunks:
+                ready.put(chunk)
+                room.acquire()
+                if ended.is_set():
+                    return
+            ready.put(None)
+        except BaseException as error:  # for who waits
+            ready.put(error)
+
+    reader = threading.Thread(target=read, name="read-ahead")
+    reader.start()
+    try:
+        yield first
+        while (found := ready.get()) is not None:
+            if isinstance(found, BaseException):
+                raise found
+            yield found
+            room.release()
+    finally:
+        ended.set()
+        room.release()
+        reader.join()
