@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
 
-from growdisk.backends.json_values import NotThatValue, converted
+from growdisk.backends.json_values import NotThatValue, converted, decoded
 from growdisk.errors import OperationFailed
 from growdisk.values import dataclass
 
@@ -181,6 +181,22 @@ class _Busy:
     type: str = ""
 
 
+@dataclass(frozen=True)
+class _WrittenFile:
+    driver: str = ""
+    filename: str = ""
+
+
+@dataclass(frozen=True)
+class _Written(_WrittenFile):
+    """An image's name as QEMU's JSON; `offset`: it is a piece of its file only."""
+
+    file: _WrittenFile | None = None
+    offset: object = None
+
+
+_JSON = "json:"
+_FORMATS = ("qcow2", "raw", "file")
 OUR_JOBS = "growdisk-"
 _NO_DISKS = ("floppy", "ide-cd", "scsi-cd", "sd-card", "cfi.pflash01")
 _BUSES = {
@@ -298,6 +314,7 @@ class Machine:
 
     def _whole(self, file: str) -> str:
         """A file name as QEMU has it, from the root on; what is no file name stays as it is."""
+        file = _plain(file)
         return str(self._folder / file) if self._folder and file and ":" not in file else file
 
     def _bus(self, qdev: str, kind: str) -> Bus:
@@ -315,6 +332,19 @@ class Machine:
         except OperationFailed:
             return ""
         return value if isinstance(value, str) else ""
+
+
+def _plain(file: str) -> str:
+    """QEMU writes JSON where a backing file is another than the image's own words for it (../disk, say)."""
+    if not file.startswith(_JSON):
+        return file
+    try:
+        written = decoded(file.removeprefix(_JSON), _Written)
+    except NotThatValue:
+        return file
+    inner = written.file or written
+    is_whole = written.driver in _FORMATS and inner.driver == "file" and written.offset is None
+    return inner.filename if is_whole and inner.filename else file
 
 
 def _underscored(value: object) -> object:

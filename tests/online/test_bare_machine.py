@@ -14,6 +14,7 @@ from growdisk.backends.live_jobs import JobFailed, delete, load, merge_overlays,
 from growdisk.backends.online import Arrival, CommandRefused, Machine, UnexpectedAnswer
 from growdisk.backends.qmp import MonitorUnreachable, QmpMonitor
 from growdisk.block.locks import image_writers
+from growdisk.qcow2.create import create
 from growdisk.units import MiB
 from tests.e2e.process import Answer, Host, await_true
 from tests.guests.tools import environment, run
@@ -121,6 +122,21 @@ def test_overlays_are_merged_into_the_image_while_the_machine_runs(tmp_path: Pat
     reads = [word for offset, pattern in written for word in ("-c", f"read -P {pattern} {offset} 64k")]
     told = subprocess.run(["qemu-io", "-f", kind, *reads, guest.image], capture_output=True, text=True).stdout
     assert told.count("read 65536/65536") == 3 and "failed" not in told, told
+
+
+@pytest.mark.parametrize("kind", ["raw", "qcow2"])
+def test_an_overlay_that_has_another_name_for_its_image_is_known_by_its_file(tmp_path: Path, kind: str) -> None:
+    """QEMU then describes it in JSON."""
+    with bare(tmp_path, "scsi", kind) as (guest, machine):
+        disk, folder = machine.disks()[0], tmp_path / "run"
+        folder.mkdir()
+        create(folder / "1.qcow2", disk.size, backing=Path(f"../{guest.image.name}"), backing_format=kind)
+        put_overlay(machine, disk.key, folder / "1.qcow2", "layer")
+        assert machine.disk(disk.key).file == str(folder / "1.qcow2")
+        assert machine.files(disk.key) == (str(folder / "1.qcow2"), str(guest.image))
+        assert machine.node_of(lambda file: file == str(guest.image)) == disk.node
+        merge_overlays(machine, disk.key, disk.node)
+        assert machine.disk(disk.key).file == str(guest.image)
 
 
 class Stopped(Exception):
