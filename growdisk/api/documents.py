@@ -14,6 +14,8 @@ def document(result: Result) -> dict[str, object]:
         "kept": result.kept, "before": asdict(result.before), "after": asdict(result.after),
         "steps": [asdict(step) for step in result.steps], "given_up": list(result.given_up),
     }  # fmt: skip
+    if result.others:
+        content["others"] = [{"before": asdict(before), "after": asdict(after)} for before, after in result.others]
     if result.backend_reason:
         content["backend_reason"] = result.backend_reason
     if result.notes:

@@ -16,6 +16,7 @@ from growdisk.api.live_session import GuestNotRunning, LiveSession, Looked, cont
 from growdisk.api.live_target import LiveRequest, Reached, reach, request_of
 from growdisk.api.result import Result, planned_steps, step_reports
 from growdisk.errors import GrowdiskError, Refused
+from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.live_plan import make_live_plan
@@ -59,6 +60,7 @@ def plan_live(looked: Looked, goal: Goal, options: RunOptions) -> Result:
     """What expanding the running guest would do."""
     directory = RunDirectory.beside(looked.reached.path)
     refuse_if_unfinished(directory)
+    _refuse_companions(looked, options)
     proposal = propose(looked.facts, goal)
     if isinstance(proposal, AllDone):
         return _nothing(looked, proposal)
@@ -76,6 +78,7 @@ def expand_live(
     """Grow it while it runs. Raises refusals; everything later is in the Result."""
     directory = RunDirectory.beside(looked.reached.path)
     refuse_if_unfinished(directory)
+    _refuse_companions(looked, options)
     proposal = propose(looked.facts, goal)
     if isinstance(proposal, AllDone):
         return _nothing(looked, proposal)
@@ -93,6 +96,14 @@ def expand_live(
             options.keys,
         )  # fmt: skip
         return carry_out(session, session.engine.advance)
+
+
+def _refuse_companions(looked: Looked, options: RunOptions) -> None:
+    if options.others:
+        raise OptionUnsupported(
+            looked.facts.image.path, option=f"--with {options.others[0].path}", reason="its guest runs",
+            hint="leave it out, or shut the guest down",
+        )  # fmt: skip
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
+from growdisk.api.companions import found_formats, plan_beside
 from growdisk.api.disks import opened, probed_format
 from growdisk.api.result import Result, planned_steps
 from growdisk.backends.volumes.keyring import Keyring
@@ -13,6 +15,7 @@ from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import make_plan
 from growdisk.planner.planner import AllDone, Proposer, propose
+from growdisk.planner.several import together
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_open, refuse_if_unfinished
 
@@ -22,17 +25,24 @@ def plan(
 ) -> Result:
     """What `expand` would do, and what the disk would look like afterwards."""
     directory = RunDirectory.beside(path)
-    with opened(path, image_format or probed_format(path)) as device:
-        facts = inspect_device(device, image_facts(device, path), goal.sector_size, Keyring(options.keys))
+    with ExitStack() as stack:
+        device = stack.enter_context(opened(path, image_format or probed_format(path)))
+        others = [
+            (stack.enter_context(opened(*companion)), companion[0]) for companion in found_formats(path, options.others)
+        ]
+        keyring = Keyring(options.keys)
+        facts = inspect_device(device, image_facts(device, path), goal.sector_size, keyring, others=others)
         refuse_if_unfinished(directory)
-        proposal = proposer(facts, goal)
+        beside = plan_beside(facts, others, options, goal.sector_size, keyring)
+        proposal = together(proposer(facts, goal), facts, beside)
         if isinstance(proposal, AllDone):
             layout = layout_of(facts)
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)
         refuse_if_open(directory)
         choice = choose_backend(facts, proposal, options, device)
-    planned = make_plan(facts, proposal, goal, options, choice)
+        planned = make_plan(facts, proposal, goal, options, choice, beside)
     return Result(
         "planned", None, planned.backend, planned.before, planned.after, planned_steps(planned), planned.given_up,
         snapshots=planned.snapshots, notes=planned.notes, backend_reason=planned.backend_reason,
+        others=tuple((c.before, c.after) for c in planned.companions if c.before and c.after),
     )  # fmt: skip

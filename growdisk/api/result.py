@@ -40,7 +40,8 @@ class StepReport:
 class Result:
     """The end of a run, or a plan. `error` is set where it did not end as asked; `kept`: there still is a way back.
 
-    `notes` is what should be known before it is done: of a running guest, what cannot be undone.
+    `notes` is what should be known before it is done: of a running guest, what cannot be undone. `others` are the
+    guest's further disks that grow in the same run, each before and after.
     """
 
     result: Outcome
@@ -56,6 +57,7 @@ class Result:
     kept: bool = False
     notes: tuple[str, ...] = ()
     backend_reason: str = ""
+    others: tuple[tuple[Layout, Layout], ...] = ()
 
     @property
     def exit_code(self) -> int:

@@ -28,7 +28,7 @@ class StatusReport:
 
 
 def status(path: Path) -> StatusReport:
-    directory = RunDirectory.beside(path)
+    directory = RunDirectory.beside(path).leading()
     state = directory.state()
     if state.status is Status.NONE:
         return StatusReport("none")

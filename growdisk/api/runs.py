@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from growdisk.api.companions import found_formats, plan_beside
 from growdisk.api.disks import inspect, probed_format
 from growdisk.api.ending import error_of, how_far_back, outcome
 from growdisk.api.result import Result, step_reports
@@ -17,9 +18,10 @@ from growdisk.errors import GrowdiskError
 from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.inspect import image_facts, inspect_device
-from growdisk.planner.layout import layout_of
+from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan, decode_plan, make_plan
 from growdisk.planner.planner import AllDone, Proposer, propose
+from growdisk.planner.several import together
 from growdisk.steps.disk import Disk, Format
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.journal import Event
@@ -54,19 +56,22 @@ def expand(
     """Grow image, partition and file system, or what else `proposer` proposes. Raises refusals; everything later is in
     the Result."""
     directory = RunDirectory.beside(path)
-    with closing(Disk.open(directory.image, image_format or probed_format(path))) as disk:
+    others = found_formats(path, options.others)
+    with closing(Disk.open(directory.image, image_format or probed_format(path), others)) as disk:
         # Now that the image is ours: a run that is going on is named by its process.
         refuse_if_unfinished(directory)
         keyring = Keyring(options.keys)
-        facts = inspect_device(disk, image_facts(disk.active, path), goal.sector_size, keyring)
-        proposal = proposer(facts, goal)
+        named = [(companion.active, companion.path) for companion in disk.companions]
+        facts = inspect_device(disk, image_facts(disk.active, path), goal.sector_size, keyring, others=named)
+        beside = plan_beside(facts, named, options, goal.sector_size, keyring)
+        proposal = together(proposer(facts, goal), facts, beside)
         if isinstance(proposal, AllDone):
             layout = layout_of(facts)
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)
         refuse_if_open(directory)
         choice = choose_backend(facts, proposal, options, disk)
-        plan = make_plan(facts, proposal, goal, options, choice)
-        if choice.backend == "guestfs":
+        plan = make_plan(facts, proposal, goal, options, choice, beside)
+        if "guestfs" in (choice.backend, *(other.choice.backend for other in beside if other.proposal)):
             require_appliance()
         try:
             session = Session.begin(path, plan, disk, directory, observer or Silent(), stop or StopRequest(), keyring)
@@ -83,10 +88,10 @@ def resume(
 
     `keys` are the passphrases of what is encrypted inside.
     """
-    directory = RunDirectory.beside(path)
+    directory = RunDirectory.beside(path).leading()
     state = directory.state()
     if state.finished or state.status is Status.KEPT:
-        return _nothing_to_resume(path, directory, state)
+        return _nothing_to_resume(directory.image, directory, state)
     return _with_session(path, "resume", observer, stop, lambda session: session.engine.advance, keys=keys)
 
 
@@ -131,13 +136,16 @@ def _with_session(
     keys: tuple[bytes, ...] = (),
 ) -> Result:  # fmt: skip
     directory = RunDirectory.beside(path)
+    if (leading := directory.leading()) is not directory:
+        directory, path = leading, leading.image
     _refuse_without_run(path, verb, directory.state(), undoable=undoable)
     plan = decode_plan(directory.plan_file.read_bytes())
     if plan.way is not None and (
         result := _on_running_guest(path, plan, directory, verb, observer, stop, action, keys)
     ):
         return result
-    with closing(Disk.open(directory.image, _format(plan.before.image.format))) as disk:
+    others = [(Path(companion.path), _format(companion.format)) for companion in plan.companions]
+    with closing(Disk.open(directory.image, _format(plan.before.image.format), others)) as disk:
         _refuse_without_run(path, verb, directory.state(), undoable=undoable)  # now that nobody else can end it
         session = Session.reopen(
             path, plan, disk, directory, observer or Silent(), stop or StopRequest(), Keyring(keys),
@@ -183,14 +191,23 @@ def _carry_out(session: Session, action: Callable[[], RunState]) -> Result:
 def _result(session: Session, error: GrowdiskError | None) -> Result:
     state, plan = session.engine.state, session.plan
     image = image_facts(session.disk.base(writable=False), session.path)
-    facts = inspect_device(session.disk, image, plan.sector_size, session.keyring)
+    others = [(companion, companion.path) for companion in session.disk.companions]
+    facts = inspect_device(session.disk, image, plan.sector_size, session.keyring, others=others)
     reason = how_far_back(state) if error is None else ""
     return Result(
         outcome(state, error), plan.run, plan.backend, plan.before, layout_of(facts), step_reports(plan, state),
         () if state.status is Status.UNDONE else plan.given_up, reason, error,
         plan.snapshots, kept=state.status is Status.KEPT, backend_reason=plan.backend_reason,
-        notes=() if state.status is Status.UNDONE else plan.notes,
+        notes=() if state.status is Status.UNDONE else plan.notes, others=tuple(_others(session)),
     )  # fmt: skip
+
+
+def _others(session: Session) -> Iterator[tuple[Layout, Layout]]:
+    """The further disks that were to grow: before, and as they are now."""
+    for disk, known in zip(session.disk.companions, session.plan.companions, strict=True):
+        if known.before is not None:
+            image = image_facts(disk.base(writable=False), disk.path)
+            yield known.before, layout_of(inspect_device(disk, image, session.plan.sector_size, session.keyring))
 
 
 def _nothing_to_resume(path: Path, directory: RunDirectory, state: RunState) -> Result:

@@ -9,6 +9,7 @@ from typing import cast
 from growdisk.backends.backend import Kind
 from growdisk.backends.volumes.keyring import Keyring
 from growdisk.errors import KeyNeeded
+from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.repair import repair
@@ -19,6 +20,7 @@ from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.internal_snapshots import InternalSnapshots
+from growdisk.steps.on_disk import OnDisk
 from growdisk.steps.overlay_snapshots import OverlaySnapshots
 from growdisk.steps.pin import Pin
 from growdisk.steps.place import Place, is_openable
@@ -26,6 +28,7 @@ from growdisk.steps.quiet_snapshots import QuietSnapshots
 from growdisk.workflow.engine import Engine, Observer
 from growdisk.workflow.journal import Event, Journal, Record
 from growdisk.workflow.run_directory import RunDirectory
+from growdisk.workflow.several import TogetherStores
 from growdisk.workflow.snapshots import NoSnapshots, SnapshotStore
 from growdisk.workflow.states import TOUCHED, RunState, Status
 from growdisk.workflow.step import Step
@@ -51,10 +54,14 @@ class Session:
     ) -> Session:  # fmt: skip
         """A new run: planned and written down, not yet begun."""
         journal = directory.begin(encode_plan(plan))
-        if plan.snapshots == "internal":
-            _image(disk, writable=True).set_run_mark(on=True)
-        elif plan.snapshots == "overlay":
-            _pin(directory, disk).set()
+        first, *others = parts = _parts(plan, disk, directory)
+        for part in others:
+            part.directory.take_part(first.directory)
+        for part in parts:
+            if part.snapshots == "internal":
+                _image(part.disk, writable=True).set_run_mark(on=True)
+            elif part.snapshots == "overlay":
+                part.pin.set()
         journal.append(Record(Event.BEGIN, facts={"run": plan.run}))
         return cls._assemble(path, plan, disk, directory, journal, observer, stop, keyring)
 
@@ -70,29 +77,35 @@ class Session:
         journal = directory.journal()
         state = directory.state()
         if not (state.finished or (accepting and state.status is Status.KEPT)):
-            _refuse_changed(path, plan, disk, directory, state)
-            if disk.format == "qcow2" and not _pin(directory, disk).exists():
-                repair(disk.file, disk.path, errors=False)  # what a crash left half-made: leaks, no more
+            parts = _parts(plan, disk, directory)
+            for part in parts:
+                _refuse_changed(path if part.disk is disk else part.disk.path, plan, part, state)
+            for part in parts:
+                if part.disk.format == "qcow2" and not part.pin.exists():
+                    repair(part.disk.file, part.disk.path, errors=False)  # what a crash left half-made: leaks, no more
         return cls._assemble(path, plan, disk, directory, journal, observer, stop, keyring)
 
     def refuse_locked(self) -> None:
         """KeyNeeded where what the run works in is encrypted, and no key that was given opens it."""
-        for place in _places(self.plan):
-            if place.layers and not is_openable(self.disk, place, self.keyring):
-                reason = f"it goes on inside {place.name}, and no passphrase that was given opens it"
-                raise KeyNeeded(self.path, reason=reason)
+        for number, disk in enumerate((self.disk, *self.disk.companions)):
+            for place in _places(self.plan, number):
+                if place.layers and not is_openable(disk, place, self.keyring):
+                    reason = f"it goes on inside {place.name}, and no passphrase that was given opens it"
+                    raise KeyNeeded(self.path if disk is self.disk else disk.path, reason=reason)
 
     @classmethod
     def _assemble(
         cls, path: Path, plan: Plan, disk: Disk, directory: RunDirectory, journal: Journal, observer: Observer,
         stop: StopRequest, keyring: Keyring,
     ) -> Session:  # fmt: skip
-        hands = Hands(disk, stop, plan.sector_size, keyring, _places(plan), kind=_hands(plan))
-        store = QuietSnapshots(_snapshots(plan, disk, directory), hands)
+        stores = [_snapshots(plan, part) for part in _parts(plan, disk, directory)]
+        context = _context(path, plan, disk, stop, keyring)
+        hands = [context.hands, *(other.hands for other in context.beside)]
+        store = QuietSnapshots(stores[0] if len(stores) == 1 else TogetherStores(stores), hands)
         # A running guest's steps are only ever undone here, when it is off: of those the names are enough.
         steps = cast("tuple[Step[RunContext], ...]", plan.steps)
         engine = Engine(
-            steps, RunContext(disk, hands, path), store, journal, observer,
+            steps, context, store, journal, observer,
             keep=plan.keep, stop=stop, make_room=directory.make_room,
         )  # fmt: skip
         return cls(path, plan, disk, directory, store, engine, keyring)
@@ -103,24 +116,65 @@ def _hands(plan: Plan) -> Kind:
     return "guestfs" if plan.backend == "online" else plan.backend
 
 
-def _places(plan: Plan) -> list[Place]:
-    """Where its steps work, each once."""
+def _context(path: Path, plan: Plan, disk: Disk, stop: StopRequest, keyring: Keyring) -> RunContext:
+    """What the steps work with. A further disk that grows has hands of its own; the others are there for the first."""
+    known = list(zip(disk.companions, plan.companions, strict=True))
+    beside = tuple(
+        RunContext(
+            other,
+            Hands(other, stop, plan.sector_size, keyring, _places(plan, number), kind=told.backend),
+            other.path,
+        )
+        for number, (other, told) in enumerate(known, 1)
+    )
+    hands = Hands(
+        disk, stop, plan.sector_size, keyring, _places(plan), kind=_hands(plan),
+        beside=[other for other, told in known if told.before is None],
+    )  # fmt: skip
+    return RunContext(disk, hands, path, beside)
+
+
+def _places(plan: Plan, number: int = 0) -> list[Place]:
+    """Where its steps work on one of its disks, each once."""
     inner = (GrowLuks, GrowPhysicalVolume, GrowFilesystemAt)
-    return list(dict.fromkeys(step.place for step in plan.steps if isinstance(step, inner)))
+    on_disks = [(step.step, step.number) if isinstance(step, OnDisk) else (step, 0) for step in plan.steps]
+    return list(dict.fromkeys(step.place for step, disk in on_disks if isinstance(step, inner) and disk == number))
 
 
-def _snapshots(plan: Plan, disk: Disk, directory: RunDirectory) -> SnapshotStore:
+@dataclass(frozen=True)
+class _Part:
+    """A disk of the run, and where its snapshots lie."""
+
+    disk: Disk
+    directory: RunDirectory
+    snapshots: SnapshotMode
+
+    @property
+    def pin(self) -> Pin:
+        return Pin(self.directory.path / "pin", self.disk.path)
+
+
+def _parts(plan: Plan, disk: Disk, directory: RunDirectory) -> list[_Part]:
+    """The image first, then its companions."""
+    beside = zip(disk.companions, plan.companions, strict=True)
+    return [
+        _Part(disk, directory, plan.snapshots),
+        *(_Part(other, RunDirectory(Path(known.path)), known.snapshots) for other, known in beside),
+    ]
+
+
+def _snapshots(plan: Plan, part: _Part) -> SnapshotStore:
     names = [step.name for step in plan.steps]
-    if plan.snapshots == "overlay":
-        return OverlaySnapshots(disk, directory.path, names, _pin(directory, disk))
-    image = disk.base(writable=True)
-    disk.activate(image)
-    if plan.snapshots == "internal" and isinstance(image, Qcow2Image):
+    if part.snapshots == "overlay":
+        return OverlaySnapshots(part.disk, part.directory.path, names, part.pin)
+    image = part.disk.base(writable=True)
+    part.disk.activate(image)
+    if part.snapshots == "internal" and isinstance(image, Qcow2Image):
         return InternalSnapshots(image, plan.run, names)
     return NoSnapshots()
 
 
-def _refuse_changed(path: Path, plan: Plan, disk: Disk, directory: RunDirectory, state: RunState) -> None:
+def _refuse_changed(path: Path, plan: Plan, part: _Part, state: RunState) -> None:
     """Going on would destroy what somebody else has written to the image since.
 
     A kept run's internal snapshots are whole whatever was written since, and a rollback gives up what was written after
@@ -130,12 +184,12 @@ def _refuse_changed(path: Path, plan: Plan, disk: Disk, directory: RunDirectory,
     if plan.way is not None:
         return
     if state.settling or state.keeping:
-        changed = state.status is Status.KEPT and not _pin(directory, disk).holds()
-    elif plan.snapshots == "internal":
+        changed = state.status is Status.KEPT and not part.pin.holds()
+    elif part.snapshots == "internal":
         touched = any(record.event in TOUCHED for record in state.last.values())
-        changed = touched and not state.going_back and not _image(disk, writable=False).has_run_mark
+        changed = touched and not state.going_back and not _image(part.disk, writable=False).has_run_mark
     else:
-        changed = not _pin(directory, disk).holds()
+        changed = not part.pin.holds()
     if changed:
         raise ImageChanged(path, run=plan.run)
 
@@ -144,7 +198,3 @@ def _image(disk: Disk, *, writable: bool) -> Qcow2Image:
     image = disk.base(writable=writable)
     assert isinstance(image, Qcow2Image), image
     return image
-
-
-def _pin(directory: RunDirectory, disk: Disk) -> Pin:
-    return Pin(directory.path / "pin", disk.path)

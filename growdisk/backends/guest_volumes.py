@@ -126,7 +126,7 @@ def _with_volumes(content: PhysicalVolumeContent, volumes: GuestVolumes, depth: 
     active = [
         (volume.name, device)
         for volume in group.visible
-        if is_readable(group, volume) and (device := volumes.volume(group.uuid, volume.uuid)) is not None
+        if is_readable(volume, (group.own,)) and (device := volumes.volume(group.uuid, volume.uuid)) is not None
     ]
     return replace(
         content,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import guestfs
@@ -33,15 +33,17 @@ _KERNEL_OPTIONS = "rcupdate.rcu_expedited=1 init_on_alloc=0 mitigations=off noka
 
 def launch(
     socket: Path, *, accelerator: Accelerator, timeout: float = _FIRST_LAUNCH_SECONDS,
-    cancelled: Callable[[], bool] = lambda: False, sector_size: int = 512,
+    cancelled: Callable[[], bool] = lambda: False, sector_size: int = 512, beside: Sequence[Path] = (),
 ) -> Appliance:  # fmt: skip
     """Start it on the NBD server at `socket`. ApplianceFailed, with the reason, at the latest after `timeout`, and soon
-    after `cancelled` has become true."""
+    after `cancelled` has become true. The sockets `beside` serve further disks of the guest, for LVM to find."""
     handle: LaunchHandle = guestfs.GuestFS(python_return_dict=True)
     console: deque[str] = deque(maxlen=_CONSOLE_LINES)
     with contextlib.ExitStack() as undo:
         undo.callback(handle.close)
-        _configure(handle, socket, accelerator, sector_size)
+        _configure(handle, accelerator)
+        for number, served in enumerate((socket, *beside)):
+            _add_disk(handle, served, _LABEL + number * "x", sector_size)
         handle.set_event_callback(
             lambda _event, _handle, text, _array: console.extend(text.splitlines()),
             guestfs.EVENT_APPLIANCE | guestfs.EVENT_LIBRARY,
@@ -57,7 +59,7 @@ def launch(
     return appliance
 
 
-def _configure(handle: LaunchHandle, socket: Path, accelerator: Accelerator, sector_size: int) -> None:
+def _configure(handle: LaunchHandle, accelerator: Accelerator) -> None:
     handle.set_backend("direct")  # libvirt, the other one, would not let qemu reach our socket
     if not accelerator.has_kvm:
         handle.set_backend_setting("force_tcg", "1")
@@ -66,8 +68,12 @@ def _configure(handle: LaunchHandle, socket: Path, accelerator: Accelerator, sec
     handle.set_smp(1)  # a second processor costs more to emulate than it helps: nothing here has threads
     handle.set_append(_KERNEL_OPTIONS)
     handle.set_pgroup(True)  # a Ctrl-C at the terminal is for growdisk to handle
+
+
+def _add_disk(handle: LaunchHandle, socket: Path, label: str, sector_size: int) -> None:
+    """`label` is letters only: digits would be read as a partition."""
     sectors = {} if sector_size == _SECTOR else {"blocksize": sector_size}
-    handle.add_drive("", format="raw", protocol="nbd", server=[f"unix:{socket}"], label=_LABEL, **sectors)
+    handle.add_drive("", format="raw", protocol="nbd", server=[f"unix:{socket}"], label=label, **sectors)
 
 
 def _launch_failure(error: str, console: deque[str], overrun: float | None) -> ApplianceFailed:

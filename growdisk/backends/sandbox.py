@@ -7,7 +7,7 @@ this machine but a read-only /usr, no privilege to gain, and limits on time and 
 from __future__ import annotations
 
 import signal
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from growdisk.backends import clock
@@ -45,9 +45,9 @@ def run_confined(
 
 
 def confined_kernel(
-    argv: Sequence[str], disk: Path, exchange: Path, modules: Path, *, memory: int, work: int = _WORK
+    argv: Sequence[str], disks: Mapping[str, Path], exchange: Path, modules: Path, *, memory: int, work: int = _WORK
 ) -> list[str]:
-    """The command that runs a kernel as a program on the file `disk` within the same walls.
+    """The command that runs a kernel as a program within the same walls, on the files `disks` under the names it knows.
 
     It may also write to the folder `exchange`, and keeps its `memory`, in bytes, in a file that nobody sees. Each of
     its processes may take `work` seconds of the processor.
@@ -56,7 +56,9 @@ def confined_kernel(
     for place in ("/run", "/sys", "/etc", "/sysroot", "/uml/lib"):
         walls += ["--dir", place]
     walls += ["--ro-bind", str(modules), "/uml/lib/modules", "--bind", str(exchange), "/exchange"]
-    walls += ["--bind", str(disk), DISK, "--remount-ro", "/", "--chdir", "/", "--clearenv"]
+    for name, disk in disks.items():
+        walls += ["--bind", str(disk), name]
+    walls += ["--remount-ro", "/", "--chdir", "/", "--clearenv"]
     for name, value in {**_ENVIRONMENT, "HOME": "/tmp", "TMPDIR": "/tmp"}.items():
         walls += ["--setenv", name, value]
     return ["bwrap", *walls, "--", "prlimit", f"--cpu={work}", "--core=0", "--", *argv]

@@ -17,7 +17,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from growdisk.errors import ApplianceFailed
 
 TOOL = "linux.uml"
 MODULES = Path("/usr/lib/uml/modules")
-_DISK = "/dev/ubda"
+_DISK, _LETTERS = "/dev/ubda", "abcdefghijklmnop"
 _MEMORY_MIB = 768
 _LAUNCH_SECONDS = 90.0
 _POLL_SECONDS = 0.5
@@ -61,12 +61,12 @@ _KERNEL = (
 
 
 def launch(
-    disk: Path, flush: Callable[[], None], *, cancelled: Callable[[], bool] = lambda: False
+    disks: Sequence[Path], flush: Callable[[], None], *, cancelled: Callable[[], bool] = lambda: False
 ) -> Appliance:  # fmt: skip
-    """Start it on the file `disk`, in a folder that is nobody else's; `flush` makes durable what was written to it, for
-    this kernel passes no flush of its disk on. ApplianceFailed with the reason, at the latest after a minute and a
-    half, and soon after `cancelled` has become true."""
-    exchange = disk.parent.parent / "exchange"
+    """Start it on the files `disks`, in a folder that is nobody else's, the one to work on first; `flush` makes durable
+    what was written to them, for this kernel passes no flush of a disk on. ApplianceFailed with the reason, at the
+    latest after a minute and a half, and soon after `cancelled` has become true."""
+    exchange = disks[0].parent.parent / "exchange"
     exchange.mkdir(mode=0o700)
     shutil.copyfile(uml_agent.__file__, exchange / "agent.py")
     init = exchange / "init"
@@ -75,8 +75,10 @@ def launch(
     ours, theirs = socket.socketpair()
     with theirs, (exchange.parent / "console").open("wb") as console:
         end = theirs.fileno()
-        kernel = [TOOL, f"mem={_MEMORY_MIB}M", f"ssl0=fd:{end}", "ubda=/disk", *_KERNEL]
-        words = confined_kernel(kernel, disk, exchange, MODULES, memory=_MEMORY_MIB << 20)
+        places = {f"/disk{number or ''}": disk for number, disk in enumerate(disks)}
+        shown = [f"ubd{letter}={place}" for letter, place in zip(_LETTERS, places, strict=False)]
+        kernel = [TOOL, f"mem={_MEMORY_MIB}M", f"ssl0=fd:{end}", *shown, *_KERNEL]
+        words = confined_kernel(kernel, places, exchange, MODULES, memory=_MEMORY_MIB << 20)
         process = start(words, pass_fds=(end,), env={}, shown=kernel, console=console)
     handle = UmlHandle(process, ours, exchange, flush)
     try:

@@ -42,7 +42,7 @@ def _why_not() -> str:
             try:
                 with (
                     mounted({_NAME: device}, cached=False) as (place, _),
-                    launch(place / _NAME, device.flush) as appliance,
+                    launch([place / _NAME], device.flush) as appliance,
                 ):
                     size = appliance.disk_size()
             finally:

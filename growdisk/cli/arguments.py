@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.cli.layout_options import add_layout_options
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
-from growdisk.cli.volume_options import add_volume_options, keys_of
+from growdisk.cli.volume_options import add_others, add_volume_options, keys_of
 from growdisk.errors import UsageError
-from growdisk.planner.goal import BACKENDS, Goal, RunOptions
-from growdisk.planner.wishes import chosen_volumes, grown, percent
+from growdisk.planner.goal import BACKENDS, Goal, OtherDisk, RunOptions
+from growdisk.planner.wishes import chosen_volumes, grown, percent, wishes_by_disk
 from growdisk.units import parse_size
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_layout_options(parser)
     add_volume_options(parser)
+    add_others(parser)
     parser.add_argument(
         "--backend", choices=BACKENDS, default="auto",
         help="who works on the guest's file systems: this machine's tools (direct) where they can, a kernel that runs "
@@ -59,7 +61,7 @@ def goal_of(arguments: argparse.Namespace) -> Goal:
     size = parse_size(arguments.size) if arguments.size is not None else None
     return Goal(
         size, arguments.partition, arguments.swap, _numbers(arguments.delete), arguments.preallocation,
-        move=_numbers(arguments.move), grow=grown(arguments.grow), sector_size=arguments.sector_size,
+        move=_numbers(arguments.move), grow=grown(_wishes(arguments)[0]), sector_size=arguments.sector_size,
         to_gpt=arguments.to_gpt, lv=chosen_volumes(arguments.lv), lv_share=percent(arguments.lv_share),
         repair=not arguments.no_guest_repair,
     )  # fmt: skip
@@ -72,7 +74,27 @@ def _numbers(given: list[int]) -> tuple[int, ...]:
 def options_of(arguments: argparse.Namespace) -> RunOptions:
     if arguments.keep_snapshots and arguments.snapshots == "none":
         raise UsageError("--keep-snapshots and --snapshots none exclude each other", hint="leave one of them out")
-    return RunOptions(arguments.backend, arguments.snapshots, arguments.keep_snapshots, keys_of(arguments))
+    return RunOptions(
+        arguments.backend, arguments.snapshots, arguments.keep_snapshots, keys_of(arguments),
+        tuple(map(_other, repeat(arguments), arguments.others, _wishes(arguments)[1:])),
+    )  # fmt: skip
+
+
+def _other(arguments: argparse.Namespace, word: str, wishes: list[str]) -> OtherDisk:
+    """IMAGE, IMAGE=+10G. One with a size, or with a partition that --grow names, grows itself."""
+    name, equals, size = word.rpartition("=") if "=" in word and not Path(word).exists() else (word, "", "")
+    if not (equals or wishes):
+        return OtherDisk(Path(name))
+    goal = Goal(
+        parse_size(size) if equals else None, swap=arguments.swap, grow=grown(wishes),
+        sector_size=arguments.sector_size, repair=not arguments.no_guest_repair,
+    )  # fmt: skip
+    return OtherDisk(Path(name), goal)
+
+
+def _wishes(arguments: argparse.Namespace) -> list[list[str]]:
+    """What --grow says, disk by disk."""
+    return wishes_by_disk(arguments.grow, len(getattr(arguments, "others", ())))
 
 
 def format_of(arguments: argparse.Namespace) -> ImageFormat | None:

@@ -23,6 +23,8 @@ def show(arguments: argparse.Namespace, output: Output) -> int:
     """Print it; nothing is written anywhere."""
     if arguments.key:
         raise UsageError("a passphrase is not written into a playbook", hint="give it with --key-file FILE")
+    if arguments.others:
+        raise UsageError("a playbook works on one disk at a time", hint="leave --as-playbook out, or --with")
     target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
     if isinstance(target, Path):
         text = unlocking(

@@ -32,10 +32,10 @@ def _lines(result: Result, width: int, image: str) -> Iterator[str]:
         case "nochange":
             yield f"nothing to do: {result.reason}"
         case "planned":
-            yield from before_and_after(result, width)
+            yield from _all_disks(result, width)
             yield from _planned(result, width)
         case "changed":
-            yield from before_and_after(result, width)
+            yield from _all_disks(result, width)
             yield from _given_up(result, "given up")
             yield from _notes(result)
             yield from _backend(result)
@@ -48,6 +48,12 @@ def _lines(result: Result, width: int, image: str) -> Iterator[str]:
             yield f"{image} is as it was before the run"
         case "stuck":
             yield f"growdisk status {image} says how it stands"
+
+
+def _all_disks(result: Result, width: int) -> Iterator[str]:
+    yield from before_and_after(result, width)
+    for before, after in result.others:
+        yield from before_and_after(replace(result, before=before, after=after), width)
 
 
 def before_and_after(result: Result, width: int) -> Iterator[str]:

@@ -26,6 +26,14 @@ def add_volume_options(parser: argparse.ArgumentParser) -> None:
     add_keys(parser)
 
 
+def add_others(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--with", dest="others", action="append", default=[], metavar="IMAGE[=SIZE]",
+        help="another disk of the guest in the same run: one that grows as well (sdb in --grow), or one onto which a "
+        "volume group reaches; may be given several times",
+    )  # fmt: skip
+
+
 def add_keys(parser: argparse.ArgumentParser) -> None:
     add_key(parser, _KEY_FILE)
     parser.add_argument(

@@ -124,12 +124,14 @@ class FixedContent(Content):
 class PhysicalVolumeContent(Content):
     """A physical volume of LVM. `group` is None where it belongs to none, or where its metadata are `unreadable`.
 
-    `volumes` is what stands in the logical volumes that can be read without LVM, by name.
+    `volumes` is what stands in the logical volumes that can be read without LVM, by name. `beside` are the other
+    physical volumes of the group that were found, by their keys.
     """
 
     group: VolumeGroup | None = None
     unreadable: str = ""
     volumes: tuple[tuple[str, Content | None], ...] = ()
+    beside: tuple[str, ...] = ()
 
     @property
     def growable(self) -> str | None:

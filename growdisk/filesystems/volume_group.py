@@ -97,9 +97,19 @@ class VolumeGroup:
 
     @property
     def used_extents(self) -> int:
-        """Of the own physical volume. What hidden volumes take is taken as well."""
+        """Of the own physical volume."""
+        return self._used_on(self.own)
+
+    @property
+    def free_elsewhere(self) -> int:
+        """Free extents of the other physical volumes, as far as LVM may take them."""
+        others = [volume for volume in self.physical_volumes if volume.key != self.own]
+        return sum(v.pe_count - self._used_on(v.key) for v in others if "ALLOCATABLE" in v.flags)
+
+    def _used_on(self, key: str) -> int:
+        """What hidden volumes take is taken as well."""
         segments = [segment for volume in self.logical_volumes for segment in volume.segments]
-        return sum(segment.extents_per_area for segment in segments for key, _ in segment.areas if key == self.own)
+        return sum(segment.extents_per_area for segment in segments for place, _ in segment.areas if place == key)
 
     @property
     def snapshotted(self) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from growdisk.partitions.shares import Share
@@ -50,10 +51,22 @@ BACKENDS: tuple[Backend, ...] = ("auto", "guestfs", "uml", "direct")
 
 
 @dataclass(frozen=True)
+class OtherDisk:
+    """Another disk of the guest in the same run. `goal` None: it is there because a volume group reaches onto it."""
+
+    path: Path
+    goal: Goal | None = None
+
+
+@dataclass(frozen=True)
 class RunOptions:
-    """How a plan is carried out. `keys` are passphrases of what is encrypted inside: never written anywhere."""
+    """How a plan is carried out. `keys` are passphrases of what is encrypted inside: never written anywhere.
+
+    `others` are the guest's other disks that take part: sdb, sdc, ...
+    """
 
     backend: Backend = "auto"
     snapshots: Literal["auto", "internal", "overlay", "none"] = "auto"
     keep: bool = False
     keys: tuple[bytes, ...] = field(default=(), repr=False)
+    others: tuple[OtherDisk, ...] = ()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from growdisk.backends.volumes.keyring import Keyring
 from growdisk.backends.volumes.look import look_inside
+from growdisk.backends.volumes.neighbours import Neighbours
 from growdisk.block.device import BlockDevice
 from growdisk.block.window import Window
 from growdisk.filesystems.content import Content
@@ -23,12 +24,12 @@ Look = Callable[[BlockDevice, int], Content | None]
 
 def inspect_device(
     device: BlockDevice, image: ImageFacts, sector_size: int = 512, keyring: Keyring | None = None,
-    look: Look | None = None,
+    look: Look | None = None, others: Sequence[tuple[BlockDevice, Path]] = (),
 ) -> Facts:  # fmt: skip
     """What is on `device`, the guest-visible content of `image`, and in what `keyring` opens, or `look` sees. Damaged
-    tables are refused."""
-    known = keyring or Keyring()
-    look = look or (lambda window, _start: look_inside(window, known))
+    tables are refused. `others` are further disks of the guest, onto which a volume group may reach."""
+    known, neighbours = keyring or Keyring(), Neighbours([(device, image.path), *others], sector_size)
+    look = look or (lambda window, _start: look_inside(window, known, neighbours))
     table = read_table(device, image.path, sector_size)
     if table is None:
         content = look(device, 0)

@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
+from growdisk.backends.backend import Kind
 from growdisk.backends.json_values import Raw, decoded, encoded, encoded_lines
 from growdisk.errors import ImageUnsupported, shell_word
 from growdisk.planner.backend_choice import GUESTFS, Choice
-from growdisk.planner.facts import Facts
+from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.moves import is_repeatable
 from growdisk.planner.planner import Proposal
+from growdisk.planner.several import Beside, given_up, notes, steps_of
 from growdisk.planner.way import Way
+from growdisk.steps.on_disk import OnDisk
 from growdisk.steps.registry import STEP_KINDS, DiskStep, LiveStep
 from growdisk.steps.rewrite_partitions import RewritePartitions
 
 _LEAST_REFCOUNT_BITS = 8  # five snapshots and the disk itself, and the user's own snapshots beside them
+
+
+@dataclass(frozen=True)
+class Companion:
+    """The image of another disk of the guest, which is kept and taken back with every step; an absolute path.
+
+    `before` and `after` are None where the disk does not grow itself.
+    """
+
+    path: str
+    format: str
+    snapshots: SnapshotMode
+    backend: Kind = "guestfs"
+    before: Layout | None = None
+    after: Layout | None = None
 
 
 @dataclass(frozen=True)
@@ -34,23 +53,33 @@ class Plan:
     keep: bool
     before: Layout
     after: Layout
-    steps: tuple[DiskStep | LiveStep, ...]
+    steps: tuple[DiskStep | LiveStep | OnDisk, ...]
     given_up: tuple[str, ...]
     way: Way | None = None
     notes: tuple[str, ...] = ()
     backend_reason: str = ""
+    companions: tuple[Companion, ...] = ()
+
+    @property
+    def own_steps(self) -> tuple[DiskStep | LiveStep, ...]:
+        """Those on the first disk."""
+        return tuple(step for step in self.steps if not isinstance(step, OnDisk))
 
     @property
     def sector_size(self) -> int:
-        """The disk's logical one, which no image records."""
-        tables = [step.before for step in self.steps if isinstance(step, RewritePartitions)]
+        """The disks' logical one, which no image records."""
+        steps = [step.step if isinstance(step, OnDisk) else step for step in self.steps]
+        tables = [step.before for step in steps if isinstance(step, RewritePartitions)]
         return tables[0].sector_size if tables else 512
 
 
 @dataclass(frozen=True)
 class _WrittenStep:
+    """`disk` counts the run's disks: 1 is its first companion."""
+
     kind: str
     fields: Raw
+    disk: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,26 +95,32 @@ class _WrittenPlan:
     way: Way | None = None
     notes: tuple[str, ...] = ()
     backend_reason: str = ""
+    companions: tuple[Companion, ...] = ()
 
 
-def make_plan(facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions, choice: Choice = GUESTFS) -> Plan:
-    """Decide how the proposal is carried out. OptionUnsupported where the image does not allow it."""
+def make_plan(
+    facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions, choice: Choice = GUESTFS,
+    others: Sequence[Beside] = (),
+) -> Plan:  # fmt: skip
+    """Decide how the proposal is carried out. OptionUnsupported where an image does not allow it."""
     _refuse_preallocation(facts, goal)
-    mode = _snapshot_mode(facts, options)
+    mode = _snapshot_mode(facts.image, options)
+    steps = (*proposal.steps, *steps_of(others))
     if mode == "none":
-        _refuse_moves_without_a_way_back(facts.image.path, proposal)
+        _refuse_moves_without_a_way_back(facts.image.path, steps)
     return Plan(
         run=new_run_name(), backend=choice.backend, snapshots=mode, keep=options.keep,
-        before=layout_of(facts), after=layout_of(proposal.after), steps=proposal.steps, given_up=proposal.given_up,
-        notes=proposal.notes, backend_reason=choice.reason,
+        before=layout_of(facts), after=layout_of(proposal.after), steps=steps,
+        given_up=(*proposal.given_up, *given_up(others)), notes=(*proposal.notes, *notes(others)),
+        backend_reason=choice.reason, companions=tuple(_companion(other, options) for other in others),
     )  # fmt: skip
 
 
 def encode_plan(plan: Plan) -> bytes:
-    steps = tuple(_WrittenStep(type(step).__name__, Raw(encoded(step))) for step in plan.steps)
+    steps = tuple(map(_written, plan.steps))
     written = _WrittenPlan(
         plan.run, plan.backend, plan.snapshots, plan.keep, plan.before, plan.after, steps, plan.given_up, plan.way,
-        plan.notes, plan.backend_reason,
+        plan.notes, plan.backend_reason, plan.companions,
     )  # fmt: skip
     return encoded_lines(written)
 
@@ -93,10 +128,10 @@ def encode_plan(plan: Plan) -> bytes:
 def decode_plan(text: bytes) -> Plan:
     """The plan again. NotThatValue (a ValueError) where the text is not one."""
     written = decoded(text, _WrittenPlan)
-    steps = tuple(decoded(step.fields, STEP_KINDS[step.kind]) for step in written.steps)
+    steps = tuple(map(_read, written.steps))
     return Plan(
         written.run, written.backend, written.snapshots, written.keep, written.before, written.after, steps,
-        written.given_up, written.way, written.notes, written.backend_reason,
+        written.given_up, written.way, written.notes, written.backend_reason, written.companions,
     )  # fmt: skip
 
 
@@ -104,8 +139,27 @@ def new_run_name() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
-def _snapshot_mode(facts: Facts, options: RunOptions) -> SnapshotMode:
-    image = facts.image
+def _written(step: DiskStep | LiveStep | OnDisk) -> _WrittenStep:
+    if isinstance(step, OnDisk):
+        return replace(_written(step.step), disk=step.number)
+    return _WrittenStep(type(step).__name__, Raw(encoded(step)))
+
+
+def _read(written: _WrittenStep) -> DiskStep | LiveStep | OnDisk:
+    step = decoded(written.fields, STEP_KINDS[written.kind])
+    return OnDisk(cast("DiskStep", step), written.disk) if written.disk else step
+
+
+def _companion(other: Beside, options: RunOptions) -> Companion:
+    image = other.facts.image
+    known = Companion(str(image.path.resolve()), image.format, _snapshot_mode(image, options))
+    if other.proposal is None:
+        return known
+    layouts = layout_of(other.facts), layout_of(other.proposal.after)
+    return replace(known, backend=other.choice.backend, before=layouts[0], after=layouts[1])
+
+
+def _snapshot_mode(image: ImageFacts, options: RunOptions) -> SnapshotMode:
     fit = image.version == 3 and image.refcount_bits >= _LEAST_REFCOUNT_BITS
     if options.snapshots == "internal" and not fit:
         reason = "raw images have no snapshots" if image.version is None else "only qcow2 v3 keeps a snapshot's size"
@@ -122,8 +176,8 @@ def _snapshot_mode(facts: Facts, options: RunOptions) -> SnapshotMode:
     return mode
 
 
-def _refuse_moves_without_a_way_back(path: Path, proposal: Proposal) -> None:
-    for step in proposal.steps:
+def _refuse_moves_without_a_way_back(path: Path, steps: Sequence[DiskStep | OnDisk]) -> None:
+    for step in (step.step if isinstance(step, OnDisk) else step for step in steps):
         if isinstance(step, RewritePartitions) and not is_repeatable(step.before, step.moves):
             raise OptionUnsupported(
                 path, option="--snapshots none", hint="leave the option out, or grow the disk by more",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from growdisk.partitions.shares import Share
     from growdisk.planner.goal import Grow
 
+_DISK = re.compile(r"(?:/dev/)?(?:[svh]d|xvd)(?P<letter>[a-z])\d")
 _HINT = "write --grow sda1=60% --grow sda3=rest, or --grow sda1=+5G to grow by, --grow sda1=40G to grow to"
 
 
@@ -25,6 +27,20 @@ def grown(words: Sequence[str]) -> tuple[Grow, ...]:
     if sum(isinstance(wish.share, Rest) for wish in wishes) > 1:
         raise UsageError("only one --grow can take the rest", hint=_HINT)
     return wishes
+
+
+def wishes_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
+    """The wishes for the first disk, then for each of the `others`: sdb1 is on the first of them."""
+    found: list[list[str]] = [[] for _ in range(others + 1)]
+    for word in words:
+        match = _DISK.match(word) if others else None
+        number = ord(match["letter"]) - ord("a") if match else 0
+        if number > others:
+            raise UsageError(
+                f"cannot read --grow {word}", hint="name its image with --with: the first is sdb, the next one sdc"
+            )
+        found[number].append(word)
+    return found
 
 
 def share_of(word: str, text: str) -> Share:

@@ -6,8 +6,8 @@ once a run: a kernel that runs as a program (`uml`), or libguestfs's. The disk i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,16 +36,17 @@ class Hands:
 
     def __init__(
         self, disk: Disk, stop: StopRequest, sector_size: int = 512, keyring: Keyring | None = None,
-        places: Collection[Place] = (), *, kind: Kind = "guestfs",
+        places: Collection[Place] = (), *, kind: Kind = "guestfs", beside: Sequence[Disk] = (),
     ) -> None:  # fmt: skip
-        """`places` are those that the run's steps work in, which `keyring` opens."""
-        self._kind = kind
+        """`places` are those that the run's steps work in, which `keyring` opens. A kernel has the disks `beside` as
+        well: LVM finds there what belongs to its groups."""
+        self._kind, self._beside = kind, tuple(beside)
         self._tools: DirectTools | None = None
         self._disk, self._stop, self.sector_size = disk, stop, sector_size
         self.keyring = keyring or Keyring()
         self._places, self._opened = places, False
         self._resources = ExitStack()
-        self._server: NbdServer | FuseFolder | None = None
+        self._servers: tuple[tuple[Disk, NbdServer | FuseFolder], ...] = ()
         self._appliance: Appliance | None = None
 
     @contextmanager
@@ -69,17 +70,17 @@ class Hands:
         try:
             yield
         except OperationFailed as error:
-            if failure := self._failure:
-                raise HostWriteFailed(self._disk.path, activity=activity, reason=str(failure)) from error
+            if failed := self._failed:
+                raise HostWriteFailed(failed[0].path, activity=activity, reason=str(failed[1])) from error
             raise
-        if failure := self._failure:  # a kernel may keep an error of its disk to itself
-            raise HostWriteFailed(self._disk.path, activity=activity, reason=str(failure))
+        if failed := self._failed:  # a kernel may keep an error of its disk to itself
+            raise HostWriteFailed(failed[0].path, activity=activity, reason=str(failed[1]))
 
     @property
-    def _failure(self) -> Exception | None:
-        """The first error of the image that anybody inside was told of."""
-        served = self._tools or self._server
-        return served.failure if served else None
+    def _failed(self) -> tuple[Disk, Exception] | None:
+        """The first error of an image that anybody inside was told of."""
+        served = ((self._disk, self._tools),) if self._tools else self._servers
+        return next(((disk, server.failure) for disk, server in served if server.failure is not None), None)
 
     @contextmanager
     def volumes(self, activity: str) -> Iterator[Appliance]:
@@ -87,7 +88,7 @@ class Hands:
         with self.appliance(activity) as appliance:
             if not self._opened:
                 for place in self._places:
-                    open_inside(appliance, self._disk, place, self.keyring)
+                    open_inside(appliance, self._disk, place, self.keyring, self.sector_size)
                 self._opened = True
             yield appliance
 
@@ -133,18 +134,28 @@ class Hands:
         from growdisk.backends.fuse_mount import mounted
         from growdisk.backends.uml import launch
 
-        place, self._server = self._resources.enter_context(mounted({_NAME: self._disk}, cached=False))
-        return launch(place / _NAME, self._disk.flush, cancelled=lambda: self._stop.requested)
+        disks = (self._disk, *self._beside)
+        names = [f"{_NAME}{number or ''}" for number in range(len(disks))]
+        devices = dict(zip(names, disks, strict=True))
+        place, folder = self._resources.enter_context(mounted(devices, cached=False))
+        self._servers = ((self._disk, folder),)
+        return launch([place / name for name in names], self._flush, cancelled=lambda: self._stop.requested)
+
+    def _flush(self) -> None:
+        for disk in (self._disk, *self._beside):
+            disk.flush()
 
     def _launch_machine(self) -> Appliance:
         from growdisk.backends.accelerator import accelerator
         from growdisk.backends.guestfs import launch
         from growdisk.block.nbd import serve
 
-        self._server = server = self._resources.enter_context(serve(self._disk))
+        servers = [(disk, self._resources.enter_context(serve(disk))) for disk in (self._disk, *self._beside)]
+        self._servers = tuple(servers)
+        socket, *beside = (server.socket_path for _, server in servers)
         begin = partial(
-            launch, server.socket_path, accelerator=accelerator(), cancelled=lambda: self._stop.requested,
-            sector_size=self.sector_size,
+            launch, socket, accelerator=accelerator(), cancelled=lambda: self._stop.requested,
+            sector_size=self.sector_size, beside=beside,
         )  # fmt: skip
         try:
             return begin(timeout=_FIRST_PATIENCE)
@@ -153,16 +164,19 @@ class Hands:
             return begin()
 
     def _release(self) -> None:
-        self._stop.callbacks.clear()
+        if worker := self._tools or self._appliance:
+            with suppress(ValueError):  # the hands of other disks have theirs in the same list
+                self._stop.callbacks.remove(worker.kill)
         self._appliance, self._tools, self._opened = None, None, False
         self._resources.close()
-        self._server = None
+        self._servers = ()
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """`path` is the image as the user named it, for messages."""
+    """`path` is the image as the user named it, for messages; `beside` are the run's other disks, in their order."""
 
     disk: Disk
     hands: Hands
     path: Path
+    beside: tuple[RunContext, ...] = ()

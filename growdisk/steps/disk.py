@@ -6,7 +6,7 @@ Steps, the NBD export and the readers all see this one device; a snapshot store 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import RLock
@@ -20,16 +20,20 @@ Format = Literal["qcow2", "raw"]
 
 
 class Disk:
-    """Implements ResizableDevice on whatever image is active now. `file` holds the locks; closing it ends the run."""
+    """Implements ResizableDevice on whatever image is active now. `file` holds the locks; closing it ends the run.
+
+    `companions` are further disks of the guest that take part in the run.
+    """
 
     def __init__(self, path: Path, image_format: Format, file: RawFile, backing: BlockDevice | None) -> None:
         self.path, self.format, self.file = path, image_format, file
+        self.companions: tuple[Disk, ...] = ()
         self.lock = RLock()
         self._backing = backing
         self._active = self.base(writable=False)
 
     @classmethod
-    def open(cls, path: Path, image_format: Format) -> Disk:
+    def open(cls, path: Path, image_format: Format, companions: Sequence[tuple[Path, Format]] = ()) -> Disk:
         """Open and lock the image as its one writer; nothing is written yet. ImageInUse and other refusals."""
         with ExitStack() as stack:
             file = stack.enter_context(closing(RawFile.open(path, writable=True)))
@@ -37,6 +41,7 @@ class Disk:
             if backing is not None:
                 stack.enter_context(closing(backing))
             disk = cls(path, image_format, file, backing)
+            disk.companions = tuple(stack.enter_context(closing(cls.open(*other))) for other in companions)
             stack.pop_all()
         return disk
 
@@ -97,3 +102,5 @@ class Disk:
             self.file.close()
             if self._backing is not None:
                 self._backing.close()
+        for companion in self.companions:
+            companion.close()

@@ -48,4 +48,4 @@ class GrowFilesystemAt(GrowFilesystem):
         return Evidence(words + (", errors mended first" if check.state is CheckState.MENDED else ""))
 
     def _read(self, context: RunContext) -> Content | None:
-        return identify(look_at(context.disk, self.place, context.hands.keyring))
+        return identify(look_at(context.disk, self.place, context.hands.keyring, context.hands.sector_size))

@@ -44,6 +44,6 @@ class GrowLuks:
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         """The kernel's size of it against the one that our own reader of the header finds."""
-        found = look_at(context.disk, self.place, context.hands.keyring).size
+        found = look_at(context.disk, self.place, context.hands.keyring, context.hands.sector_size).size
         if not found == self.new_size == evidence.facts.get("size", found):
             raise PromiseBroken(self.name, found=f"{evidence.facts.get('size')} bytes", expected=f"{found} bytes")

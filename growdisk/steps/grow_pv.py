@@ -9,7 +9,7 @@ from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken, VolumesChanged
-from growdisk.steps.place import Place, look_at
+from growdisk.steps.place import Place, look_at, neighbours_of
 from growdisk.units import format_size
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
@@ -63,8 +63,14 @@ class GrowPhysicalVolume:
 
 
 def read_group(context: RunContext, place: Place) -> VolumeGroup | None:
-    """The group that the physical volume at `place` belongs to, as the image has it."""
+    """The group that the physical volume at `place` belongs to, as the images have it: None also where its other
+    physical volumes say something else."""
+    size = context.hands.sector_size
     try:
-        return read_volume_group(look_at(context.disk, place, context.hands.keyring))
+        device = look_at(context.disk, place, context.hands.keyring, size)
+        group = read_volume_group(device)
+        if group is not None:
+            neighbours_of(context.disk, size).of(group, device)
     except VolumeGroupUnreadable:
         return None
+    return group

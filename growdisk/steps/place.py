@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from growdisk.backends.volumes.keyring import Keyring
 from growdisk.backends.volumes.logical import LogicalVolumeView, is_readable
+from growdisk.backends.volumes.neighbours import Neighbours
 from growdisk.block.device import BlockDevice
 from growdisk.block.window import Window
 from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
@@ -65,13 +66,20 @@ def mapping_name(luks_uuid: str) -> str:
     return f"growdisk-{luks_uuid}"
 
 
-def look_at(disk: Disk, place: Place, keyring: Keyring) -> BlockDevice:
+def look_at(disk: Disk, place: Place, keyring: Keyring, sector_size: int = 512) -> BlockDevice:
     """The place through our own engine. PlaceClosed where it cannot be read."""
     if not place.layers:
         return Window(disk, place.start, place.size)
-    outer = look_at(disk, place.around, keyring)
+    outer = look_at(disk, place.around, keyring, sector_size)
     kind, _, what = place.layers[-1].partition(":")
-    return _volume(outer, place, what) if kind == "lv" else _decrypted(outer, place, keyring)
+    if kind == "lv":
+        return _volume(outer, place, what, neighbours_of(disk, sector_size))
+    return _decrypted(outer, place, keyring)
+
+
+def neighbours_of(disk: Disk, sector_size: int) -> Neighbours:
+    """The physical volumes on all the disks of a run."""
+    return Neighbours([(each, each.path) for each in (disk, *disk.companions)], sector_size)
 
 
 def is_openable(disk: Disk, place: Place, keyring: Keyring) -> bool:
@@ -87,33 +95,34 @@ def is_openable(disk: Disk, place: Place, keyring: Keyring) -> bool:
         return False
 
 
-def open_inside(appliance: Appliance, disk: Disk, place: Place, keyring: Keyring) -> None:
+def open_inside(appliance: Appliance, disk: Disk, place: Place, keyring: Keyring, sector_size: int = 512) -> None:
     """Make the place's device be there inside the appliance."""
     if not place.layers:
         return
-    open_inside(appliance, disk, place.around, keyring)
+    open_inside(appliance, disk, place.around, keyring, sector_size)
     kind, _, what = place.layers[-1].partition(":")
     if kind == "lv":
         appliance.volumes.activate(what.partition("/")[0])
         return
     from growdisk.backends.volumes.luks import read_header
 
-    outer = look_at(disk, place.around, keyring)
+    outer = look_at(disk, place.around, keyring, sector_size)
     key = keyring.volume_key(outer, read_header(outer))
     if key is None:
         raise PlaceClosed(place.around.name, reason="no passphrase that was given opens it")
     appliance.volumes.open_luks(place.around.device, mapping_name(what), key)
 
 
-def _volume(outer: BlockDevice, place: Place, name: str) -> BlockDevice:
+def _volume(outer: BlockDevice, place: Place, name: str, neighbours: Neighbours) -> BlockDevice:
     try:
         group = read_volume_group(outer)
+        devices = neighbours.of(group, outer) if group else {}
     except VolumeGroupUnreadable as error:
         raise PlaceClosed(place.name, reason=str(error)) from error
     volume = group.by_name(name.partition("/")[2]) if group else None
-    if group is None or volume is None or not is_readable(group, volume):
+    if group is None or volume is None or not is_readable(volume, devices):
         raise PlaceClosed(place.name, reason="there is no such logical volume any more")
-    return LogicalVolumeView(outer, group, volume)
+    return LogicalVolumeView(devices, group, volume)
 
 
 def _decrypted(outer: BlockDevice, place: Place, keyring: Keyring) -> BlockDevice:

@@ -7,6 +7,7 @@ host's disk aside, because going back must be possible exactly when the disk is 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,7 @@ class RunDirectory:
         self.plan_file = self.path / "plan.json"
         self.journal_file = self.path / "journal.jsonl"
         self._reserve = self.path / "reserve"
+        self._part_file = self.path / "part-of.json"
 
     @classmethod
     def beside(cls, path: Path) -> RunDirectory:
@@ -89,13 +91,35 @@ class RunDirectory:
 
     def begin(self, plan: bytes) -> Journal:
         """Make the folder hold a new run that has not begun yet. What a finished run left there goes."""
+        self._clear()
+        self.set_aside()
+        replace_file(self.plan_file, plan)
+        return self.journal()
+
+    def take_part(self, main: RunDirectory) -> None:
+        """Make the folder say that the image takes part in the run that is recorded in `main`."""
+        self._clear()
+        replace_file(self._part_file, json.dumps({"image": str(main.image), "run": main.run()}).encode())
+
+    def leading(self) -> RunDirectory:
+        """Where the run is recorded that the image takes part in; this folder, where that is a run of its own."""
+        try:
+            told = json.loads(self._part_file.read_bytes())
+            main = RunDirectory(Path(told["image"]))
+            return main if main.run() == told["run"] else self
+        except (OSError, ValueError, KeyError, TypeError):
+            return self
+
+    def run(self) -> str:
+        """The name of the run whose plan is recorded here."""
+        name: str = json.loads(self.plan_file.read_bytes())["run"]
+        return name
+
+    def _clear(self) -> None:
         self.path.mkdir(exist_ok=True)
         sync_directory(self.path.parent)
         for name in ("journal.jsonl", *(file.name for file in self.path.iterdir())):
             (self.path / name).unlink(missing_ok=True)
-        self.set_aside()
-        replace_file(self.plan_file, plan)
-        return self.journal()
 
     def journal(self) -> Journal:
         return Journal(self.journal_file)
@@ -128,6 +152,7 @@ def refuse_if_open(directory: RunDirectory) -> None:
 
 
 def _refuse(directory: RunDirectory, *statuses: Status) -> None:
-    status = directory.state().status
+    leading = directory.leading()
+    status = leading.state().status
     if status in statuses:
-        raise RunStandsInTheWay(directory.image, state=status.value)
+        raise RunStandsInTheWay(leading.image, state=status.value)

@@ -38,7 +38,7 @@ def served(kind: str, device: RawFile) -> Iterator[tuple[NbdServer | FuseFolder,
     need(kind)
     if kind == "uml":
         with mounted({"disk": device}, cached=False) as (place, folder):
-            yield folder, partial(launch_kernel, place / "disk", device.flush)
+            yield folder, partial(launch_kernel, [place / "disk"], device.flush)
     else:
         with serve(device) as server:
             yield server, partial(launch_machine, server.socket_path, accelerator=accelerator())

@@ -20,6 +20,7 @@ from growdisk.backends.backend import Backend
 from growdisk.backends.direct import DirectTools
 from growdisk.backends.guest_repair.repair import repair_guest
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
+from growdisk.backends.uml_machine import obstacle as kernel_obstacle
 from growdisk.block.raw import RawFile
 from growdisk.errors import ToolFailed
 from growdisk.units import MiB
@@ -29,6 +30,7 @@ from tests.e2e.conftest import host
 from tests.e2e.judges import assert_sound, image_format
 from tests.e2e.process import Host, need_direct
 from tests.guests.ext2fs import open_ext
+from tests.guests.layered import KEYS, layered_guests
 from tests.guests.layouts import Layout
 from tests.guests.manifest import FileFacts, Manifest, _facts, as_raw, differences
 from tests.guests.small import SmallDisk
@@ -219,6 +221,56 @@ def test_whole_runs_leave_the_same_disk(
     direct, guestfs, uml = (_disk(images[name], layout, number) for name in NAMES)
     assert direct == guestfs
     assert uml == guestfs
+
+
+DEEPER = {"lvm": ("grow-pv", ()), "luks1": ("grow-luks", ("--key-file",)), "luks2": ("grow-luks", ("--key-file",))}
+
+
+@pytest.mark.parametrize("name", DEEPER)
+def test_what_lies_in_volumes_and_containers_is_refused_by_direct_and_given_to_a_kernel_by_auto(
+    tmp_path: Path, host: Host, name: str
+) -> None:
+    need_direct()
+    step, words = DEEPER[name]
+    image, key = _layered(tmp_path, name)
+    options = [*words, *([key] if words else [])]
+    host.backend = "direct"
+    refused = host.growdisk("expand", image, "+256M", *options)
+    assert (refused.code, refused.error["why"]) == (3, f"{step} needs a kernel"), refused
+    run("qemu-img", "compare", "-f", "qcow2", "-F", "raw", image, layered_guests() / f"{name}.raw")
+    assert not image.with_name(f"{image.name}.growdisk").exists()
+    host.backend = "auto"
+    chosen = host.growdisk("plan", image, "+256M", *options)
+    kernel = "guestfs" if kernel_obstacle() else "uml"
+    assert (chosen.document["backend"], chosen.document["backend_reason"]) == (kernel, f"{step} needs a kernel")
+    assert step in [planned["name"] for planned in chosen.document["steps"]]
+
+
+def test_a_closed_container_gets_the_same_larger_partition_from_both(tmp_path: Path, host: Host) -> None:
+    need_direct()
+    seen = []
+    for name in ("direct", "guestfs"):
+        folder = tmp_path / name
+        folder.mkdir()
+        image, _ = _layered(folder, "luks2")
+        host.backend = name
+        answer = host.growdisk("expand", image, "+200M", "--partition", "2")
+        assert (answer.code, answer.result, answer.document["backend"]) == (0, "changed", name), answer
+        assert_sound(image)
+        with as_raw(image, "qcow2") as raw:
+            assert "No problems found" in run("sgdisk", "-v", raw)
+            seen.append(run("sfdisk", "-d", raw).replace(str(raw), "disk"))
+            seen.append(run("sha256sum", raw).split()[0])
+    assert seen[:2] == seen[2:]
+    (size,) = re.findall(r"disk2 : .*size=\s*(\d+)", seen[0])
+    assert int(size) * 512 > (160 - 33 + 200 - 3) * MiB
+
+
+def _layered(folder: Path, name: str) -> tuple[Path, Path]:
+    image, key = folder / "guest.qcow2", folder / "key"
+    run("qemu-img", "convert", "-O", "qcow2", layered_guests() / f"{name}.raw", image)
+    key.write_bytes(KEYS.get(name, b""))
+    return image, key
 
 
 def _disk(image: Path, layout: Layout, number: int) -> tuple[object, ...]:

@@ -107,7 +107,7 @@ def test_a_kernel_that_runs_as_a_program_gets_at_its_disk_and_its_letter_box(
     box.mkdir()
     script = f"echo here 1<> /disk; echo here > /exchange/letter; {attempt}"
     words = ["bash", "-e", "-o", "pipefail", "-c", script]
-    argv = confined_kernel(words, shown, box, Path("/usr/lib"), memory=MiB)
+    argv = confined_kernel(words, {"/disk": shown}, box, Path("/usr/lib"), memory=MiB)
     assert subprocess.run(argv, capture_output=True, timeout=60).returncode
     assert shown.read_bytes()[:5] == (box / "letter").read_bytes() == b"here\n"
 

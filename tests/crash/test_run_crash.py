@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,10 @@ from growdisk.partitions.sectors import read_table
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import layout_of
-from growdisk.planner.plan import Plan
+from growdisk.planner.plan import Companion, Plan
 from growdisk.steps.context import RunContext
-from growdisk.steps.disk import Disk
+from growdisk.steps.disk import Disk, Format
+from growdisk.steps.on_disk import OnDisk
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import MiB
@@ -37,22 +39,25 @@ from growdisk.workflow.stopping import StopRequest
 from tests.crash.dying import run_dying
 from tests.guests.small import SmallDisk, make_disk
 
-OLD_SIZE, NEW_SIZE = 64 * MiB, 96 * MiB
+OLD_SIZE, NEW_SIZE, OTHER_SIZE = 64 * MiB, 96 * MiB, 8 * MiB
 
 
 @dataclass(frozen=True)
 class Scribble:
-    """Writes over old content and into the grown area, as resize2fs would."""
+    """Writes over old content and into the grown area as resize2fs would, and to the guest's other disk as LVM does."""
 
     name: ClassVar[str] = "grow-filesystem"
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
     places: ClassVar[tuple[int, ...]] = (2 * MiB + 4096, 20 * MiB, 80 * MiB, NEW_SIZE - 70000)
+    elsewhere: ClassVar[tuple[int, ...]] = (4096, 5 * MiB)
 
     def describe(self) -> str:
         return "scribble"
 
     def check(self, context: RunContext) -> Check:
-        done = all(context.disk.read(place, 4) == b"grow" for place in self.places)
+        wanted = [(context.disk, place) for place in self.places]
+        wanted += [(disk, place) for disk in context.disk.companions for place in self.elsewhere]
+        done = all(disk.read(place, 4) == b"grow" for disk, place in wanted)
         return AlreadyDone("scribbled") if done else Ready()
 
     def apply(self, context: RunContext) -> Evidence:
@@ -60,6 +65,10 @@ class Scribble:
             context.disk.write(place, b"grow" * 17500)
         context.disk.write_zeros(30 * MiB, 300000)
         context.disk.flush()
+        for disk in context.disk.companions:
+            for place in self.elsewhere:
+                disk.write(place, b"grow" * 1000)
+            disk.flush()
         return Evidence("scribbled")
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
@@ -68,18 +77,27 @@ class Scribble:
 
 @dataclass(frozen=True)
 class World:
-    """An image in a folder of its own, and what it must be in the end."""
+    """An image in a folder of its own, and what it must be in the end; perhaps with another disk of its guest."""
 
     folder: Path
     image: Path
     mode: SnapshotMode
     keep: bool
     pristine: Path
+    beside: tuple[Companion, ...] = ()
+
+    @property
+    def images(self) -> list[Path]:
+        return [self.image, *(Path(companion.path) for companion in self.beside)]
+
+    def pristine_of(self, image: Path) -> Path:
+        return self.pristine.with_name(f"pristine-{image.name}")
 
     def reset(self) -> None:
         shutil.rmtree(self.folder)
         self.folder.mkdir()
-        subprocess.run(["cp", "--sparse=always", self.pristine, self.image], check=True)
+        for image in self.images:
+            subprocess.run(["cp", "--sparse=always", self.pristine_of(image), image], check=True)
 
     @property
     def directory(self) -> RunDirectory:
@@ -115,7 +133,8 @@ class World:
             session.directory.make_room()
 
     def _open(self) -> Disk:
-        return Disk.open(self.image, "raw" if self.image.suffix == ".raw" else "qcow2")
+        first, *others = ((image, format_of(image)) for image in self.images)
+        return Disk.open(*first, others)
 
     def _plan(self, disk: Disk) -> Plan:
         """The same in every process; made from the pristine image."""
@@ -129,8 +148,15 @@ class World:
             ResizeImage(OLD_SIZE, NEW_SIZE),
             RewritePartitions(table.with_disk_size(NEW_SIZE), growth.table),
             Scribble(),
+            *(OnDisk(ResizeImage(OTHER_SIZE, OTHER_SIZE + 4 * MiB), number) for number, _ in enumerate(self.beside, 1)),
         )
-        return Plan("20260101-000000-test", "guestfs", self.mode, self.keep, layout, layout, steps, ())
+        return Plan(
+            "20260101-000000-test", "guestfs", self.mode, self.keep, layout, layout, steps, (), companions=self.beside
+        )  # fmt: skip
+
+
+def format_of(image: Path) -> Format:
+    return "raw" if image.suffix == ".raw" else "qcow2"
 
 
 KINDS = {
@@ -146,23 +172,34 @@ KINDS = {
         "overlay",
     ),
 }
+COMPANIONS: dict[str, tuple[str, SnapshotMode]] = {
+    "internal, beside raw": ("other.raw", "overlay"),
+    "overlay over raw, beside qcow2": ("other.qcow2", "internal"),
+}
+ALL_KINDS = (*KINDS, *COMPANIONS)
 
 
 def make_world(tmp_path: Path, kind: str, *, keep: bool = False) -> World:
-    name, disk, mode = KINDS[kind]
+    name, disk, mode = KINDS[kind.partition(",")[0]]
     pristine = make_disk(tmp_path / f"pristine-{name}", disk)
     folder = tmp_path / "run"
     folder.mkdir()
-    return World(folder, folder / name, mode, keep, pristine)
+    beside: tuple[Companion, ...] = ()
+    if kind in COMPANIONS:
+        other, other_mode = COMPANIONS[kind]
+        made = tmp_path / f"pristine-{other}"
+        subprocess.run(["qemu-img", "create", "-q", "-f", format_of(made), made, str(OTHER_SIZE)], check=True)
+        beside = (Companion(str(folder / other), format_of(Path(other)), other_mode),)
+    return World(folder, folder / name, mode, keep, pristine, beside)
 
 
-def grown_copy(world: World, tmp_path: Path) -> Path:
-    """The image after an undisturbed run."""
+def grown_copy(world: World, tmp_path: Path) -> Callable[[Path], Path]:
+    """The images after an undisturbed run."""
     world.reset()
     world.begin()
-    grown = tmp_path / f"grown{world.image.suffix}"
-    subprocess.run(["cp", "--sparse=always", world.image, grown], check=True)
-    return grown
+    for image in world.images:
+        subprocess.run(["cp", "--sparse=always", image, tmp_path / f"grown-{image.name}"], check=True)
+    return lambda image: tmp_path / f"grown-{image.name}"
 
 
 def assert_same_disk(one: Path, other: Path) -> None:
@@ -177,18 +214,20 @@ def virtual_size(image: Path) -> int:
     return int(json.loads(info.stdout)["virtual-size"])
 
 
-def judge(world: World, expected: Path) -> None:
-    assert_same_disk(world.image, expected)
-    if world.image.suffix != ".raw":
-        check = subprocess.run(["qemu-img", "check", world.image], capture_output=True, text=True)
-        assert check.returncode == 0, check.stdout
-        listed = subprocess.run(["qemu-img", "snapshot", "-l", world.image], capture_output=True, text=True)
-        assert "growdisk" not in listed.stdout
-    left = {path.name for path in world.directory.path.iterdir()} if world.directory.path.exists() else set()
-    assert left <= {"plan.json", "journal.jsonl", "plan.json.new"}
+def judge(world: World, expected: Callable[[Path], Path]) -> None:
+    for image in world.images:
+        assert_same_disk(image, expected(image))
+        if image.suffix != ".raw":
+            check = subprocess.run(["qemu-img", "check", image], capture_output=True, text=True)
+            assert check.returncode == 0, check.stdout
+            listed = subprocess.run(["qemu-img", "snapshot", "-l", image], capture_output=True, text=True)
+            assert "growdisk" not in listed.stdout
+        folder = RunDirectory(image).path
+        left = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        assert left <= {"plan.json", "journal.jsonl", "plan.json.new", "part-of.json", "part-of.json.new"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_a_run_killed_at_any_change_is_finished_by_resume_or_undone_by_rollback(tmp_path: Path, kind: str):
     world = make_world(tmp_path, kind)
     grown = grown_copy(world, tmp_path)
@@ -200,19 +239,20 @@ def test_a_run_killed_at_any_change_is_finished_by_resume_or_undone_by_rollback(
         deaths += 1
         status = world.state().status
         if status is Status.NONE:  # it had not begun: nothing of the guest may have changed
-            assert_same_disk(world.image, world.pristine)
+            for image in world.images:
+                assert_same_disk(image, world.pristine_of(image))
         elif change % 2 or world.state().settling:
             world.go_on()
             judge(world, grown)
             finished += 1
         else:
             world.go_back()
-            judge(world, world.pristine)
+            judge(world, world.pristine_of)
             undone += 1
     assert min(deaths - 20, finished - 5, undone - 5) > 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_a_resume_or_rollback_that_is_killed_too_can_be_done_again(tmp_path: Path, kind: str):
     world = make_world(tmp_path, kind)
     grown = grown_copy(world, tmp_path)
@@ -230,11 +270,11 @@ def test_a_resume_or_rollback_that_is_killed_too_can_be_done_again(tmp_path: Pat
             seconds += 1
         if not world.state().finished:
             (world.go_back if backward else world.go_on)()
-        judge(world, world.pristine if backward else grown)
+        judge(world, world.pristine_of if backward else grown)
     assert seconds > 4
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_a_kept_run_goes_back_to_any_step_and_commits_also_when_killed(tmp_path: Path, kind: str):
     world = make_world(tmp_path, kind, keep=True)
     grown = grown_copy(world, tmp_path)
@@ -246,4 +286,4 @@ def test_a_kept_run_goes_back_to_any_step_and_commits_also_when_killed(tmp_path:
         run_dying(action, change)
         if not world.state().finished:
             action()
-        judge(world, grown if change % 2 else world.pristine)
+        judge(world, grown if change % 2 else world.pristine_of)

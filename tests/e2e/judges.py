@@ -69,7 +69,7 @@ def assert_sound(image: Path) -> None:
         run("qemu-img", "check", "-q", image)
         assert "growdisk" not in run("qemu-img", "snapshot", "-l", image)
     left = [path.name for path in image.with_name(image.name + ".growdisk").glob("*")]
-    assert set(left) <= {"plan.json", "journal.jsonl"}, left
+    assert set(left) <= {"plan.json", "journal.jsonl", "part-of.json"}, left
 
 
 def assert_grown(

@@ -138,7 +138,9 @@ def _make_initrds_forget(files: GuestFiles, swap: SwapIdentity) -> Iterator[Chan
 
 
 def _name_initrds_of_dracut(files: GuestFiles, swap: SwapIdentity) -> Iterator[Change]:
-    """What is inside them is not changed: most have no copy of resume=, and those that have keep it among much else."""
+    """What is inside them is not changed: where they have systemd (modules.d/95resume of dracut 059) only resume= on
+    the kernel's command line counts, and that is mended. One without may have a copy and wait for it.
+    """
     what = f"made by dracut, not looked into: should it wait for partition {swap.number}, run dracut -f in the guest"
     for path in dict.fromkeys(path for pattern in _DRACUT_INITRDS for path in files.glob(pattern)):
         yield Change(path, what, mended=False)

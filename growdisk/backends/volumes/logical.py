@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from growdisk.block.device import BlockDevice, Extent, ExtentKind, check_range
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
@@ -30,32 +30,33 @@ class ReadOnlyDevice:
 
 
 class LogicalVolumeView(ReadOnlyDevice):
-    """`volume` must be linear, and wholly on the physical volume `device`."""
+    """`volume` must be linear, and wholly on the physical volumes `devices`, which are named by their keys."""
 
-    def __init__(self, device: BlockDevice, group: VolumeGroup, volume: LogicalVolume) -> None:
-        self._device, self._extent = device, group.extent_size
-        self._first = group.own_volume.pe_start
+    def __init__(self, devices: Mapping[str, BlockDevice], group: VolumeGroup, volume: LogicalVolume) -> None:
+        self._devices, self._extent = devices, group.extent_size
+        self._first = {physical.key: physical.pe_start for physical in group.physical_volumes}
         self._segments = sorted(volume.segments, key=lambda segment: segment.start)
         self.size = group.size_of(volume)
 
     def read(self, offset: int, length: int) -> bytes:
         check_range(self.size, offset, length)
-        return b"".join(self._device.read(place, count) for place, count in self._pieces(offset, length))
+        return b"".join(self._devices[key].read(place, count) for key, place, count in self._pieces(offset, length))
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         check_range(self.size, offset, length)
         yield Extent(offset, offset + length, ExtentKind.DATA)
 
-    def _pieces(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        """The range as (place on the physical volume, bytes)."""
+    def _pieces(self, offset: int, length: int) -> Iterator[tuple[str, int, int]]:
+        """The range as (physical volume, place on it, bytes)."""
         for segment in self._segments:
             start, end = segment.start * self._extent, (segment.start + segment.count) * self._extent
             if length and start <= offset < end:
                 count = min(length, end - offset)
-                yield self._first + segment.areas[0][1] * self._extent + offset - start, count
+                key, first_extent = segment.areas[0]
+                yield key, self._first[key] + first_extent * self._extent + offset - start, count
                 offset, length = offset + count, length - count
 
 
-def is_readable(group: VolumeGroup, volume: LogicalVolume) -> bool:
-    """Whether a view can be made: no stripes, mirrors or pools, and nothing on other disks."""
-    return volume.is_linear and all(key == group.own for segment in volume.segments for key, _ in segment.areas)
+def is_readable(volume: LogicalVolume, at_hand: Collection[str]) -> bool:
+    """Whether a view can be made: no stripes, mirrors or pools, and nothing on physical volumes that are not there."""
+    return volume.is_linear and all(key in at_hand for segment in volume.segments for key, _ in segment.areas)

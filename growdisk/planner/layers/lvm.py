@@ -15,6 +15,7 @@ from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.registry import DiskStep
 
 _ROOT = "root"
+_DIGITS = "0123456789"
 
 
 def grow_physical_volume(room: Room, grow: Callable[[Room], Inside]) -> Inside:
@@ -24,7 +25,7 @@ def grow_physical_volume(room: Room, grow: Callable[[Room], Inside]) -> Inside:
     extents = group.extents_on(room.size)
     contents = dict(content.volumes)
     chosen = chosen_volumes(room, group, contents)
-    growth = extents_for(room, group, chosen, extents - group.used_extents)
+    growth = extents_for(room, group, chosen, extents - group.used_extents + group.free_elsewhere)
     insides = [
         (volume, *_grow_volume(room, group, volume, volume.extents + growth[volume.name], contents, grow, suffix))
         for volume, suffix in _suffixes(room, [volume for volume, _ in chosen])
@@ -69,16 +70,31 @@ def _group(room: Room, content: PhysicalVolumeContent) -> VolumeGroup:
         raise cannot_grow(room, f"{name} belongs to LVM, and {content.unreadable}", "pvck in the guest says more")
     if group is None:
         raise cannot_grow(room, f"{name} is a physical volume of LVM without a group", "use it in the guest first")
-    if len(group.physical_volumes) > 1:
+    if missing := len(group.physical_volumes) - 1 - len(content.beside):
+        where = "another physical volume, which is" if missing == 1 else f"{missing} other physical volumes, which are"
         raise cannot_grow(
-            room, f"its volume group {group.name} lies on {len(group.physical_volumes)} physical volumes, and "
-            "growdisk works on one disk with one of them",
-            f"--partition cannot help here: grow it in the guest (pvresize, lvextend --resizefs {group.name}/VOLUME)",
+            room, f"its volume group {group.name} also lies on {where} not on this disk",
+            "name the guest's other disk as well: --with IMAGE (if it is encrypted, or the guest runs: grow it in "
+            f"the guest, pvresize and lvextend --resizefs {group.name}/VOLUME)",
+        )  # fmt: skip
+    if _grows_twice(room, group):
+        raise cannot_grow(
+            room, f"another physical volume of its volume group {group.name} is to grow in the same run",
+            "let them grow one after the other",
         )  # fmt: skip
     if "EXPORTED" in group.status or "RESIZEABLE" not in group.status:
         state = "exported" if "EXPORTED" in group.status else "marked as not resizable"
         raise cannot_grow(room, f"its volume group {group.name} is {state}", "vgimport or vgchange -x y in the guest")
     return group
+
+
+def _grows_twice(room: Room, group: VolumeGroup) -> bool:
+    """What the volumes get is counted for one of them."""
+    named = {
+        int(digits) for wish in room.goal.grow if (digits := wish.partition[len(wish.partition.rstrip(_DIGITS)) :])
+    }
+    others = (room.facts.contents.get(number) for number in named - {room.partition.number})
+    return any(isinstance(c, PhysicalVolumeContent) and c.group and c.group.uuid == group.uuid for c in others)
 
 
 def _after(
@@ -87,7 +103,8 @@ def _after(
 ) -> PhysicalVolumeContent:  # fmt: skip
     own = replace(group.own_volume, pe_count=extents)
     volumes = tuple(_longer(volume, growth.get(volume.name, 0), own.key) for volume in group.logical_volumes)
-    grown = replace(group, physical_volumes=(own,), logical_volumes=volumes)
+    physical = tuple(own if volume.key == own.key else volume for volume in group.physical_volumes)
+    grown = replace(group, physical_volumes=physical, logical_volumes=volumes)
     size = own.pe_start + extents * group.extent_size
     return replace(content, size=max(size, content.size or 0), group=grown, volumes=tuple(contents.items()))
 

@@ -58,7 +58,7 @@ def swaps_of_run(directory: RunDirectory) -> dict[str, object]:
     plan = decode_plan(directory.plan_file.read_bytes())
     contents = {part.number: part.content for part in plan.before.partitions if part.content is not None}
     named = {number: (content.uuid, content.label) for number, content in contents.items() if content.kind == "swap"}
-    return swaps_between(plan.steps, named)
+    return swaps_between(plan.own_steps, named)
 
 
 DEEDS = {

@@ -1,0 +1,66 @@
+"""The guest's other disks in a run: which they are, that each is there for a reason, and what is done to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from growdisk.api.disks import probed_format
+from growdisk.backends.volumes.keyring import Keyring
+from growdisk.backends.volumes.neighbours import Neighbours
+from growdisk.block.device import BlockDevice
+from growdisk.planner.backend_choice import choose_backend
+from growdisk.planner.facts import Facts
+from growdisk.planner.failures import OptionUnsupported
+from growdisk.planner.goal import OtherDisk, RunOptions
+from growdisk.planner.inspect import image_facts, inspect_device
+from growdisk.planner.planner import Proposal
+from growdisk.planner.refusals import refuse_corrupt
+from growdisk.planner.several import Beside, groups, propose_beside
+from growdisk.qcow2.probe import ImageFormat
+from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
+
+
+def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, ImageFormat]]:
+    """Each image with its format. Refused: one that is named twice, and one with a run of its own."""
+    paths = [other.path for other in others]
+    formats = [(other, probed_format(other)) for other in paths]
+    for number, other in enumerate(paths):
+        if any(other.samefile(known) for known in (path, *paths[:number])):
+            raise _refusal(path, other, "it is one and the same image", "name each image once")
+        refuse_if_open(RunDirectory.beside(other))
+    return formats
+
+
+def plan_beside(
+    main: Facts, devices: Sequence[tuple[BlockDevice, Path]], options: RunOptions, sector_size: int, keyring: Keyring
+) -> list[Beside]:
+    """What becomes of each of `options.others`, which are opened as `devices`. Raises refusals."""
+    found = []
+    for (device, path), other in zip(devices, options.others, strict=True):
+        image = image_facts(device, path)
+        if other.goal is None:
+            facts = Facts(image, None, {})
+            refuse_corrupt(facts)
+            _refuse_idle(main, device, path, sector_size)
+            found.append(Beside(facts))
+            continue
+        facts = inspect_device(device, image, sector_size, keyring)
+        proposal = propose_beside(main, facts, other.goal)
+        if isinstance(proposal, Proposal):
+            found.append(Beside(facts, proposal, choose_backend(facts, proposal, options, device)))
+        else:
+            found.append(Beside(facts, Proposal((), facts)))
+    return found
+
+
+def _refuse_idle(main: Facts, device: BlockDevice, path: Path, sector_size: int) -> None:
+    """OptionUnsupported where a disk holds nothing of the image's volume groups."""
+    wanted = {volume.uuid for group in groups(main) for volume in group.physical_volumes}
+    if not wanted & Neighbours([(device, path)], sector_size).found().keys():
+        reason, hint = "no volume group of this image lies on it as well", f"to let it grow too: --with {path}=+10G"
+        raise _refusal(main.image.path, path, reason, hint)
+
+
+def _refusal(path: Path, other: Path, reason: str, hint: str) -> OptionUnsupported:
+    return OptionUnsupported(path, option=f"--with {other}", reason=reason, hint=hint)

@@ -1,0 +1,73 @@
+"""Physical volumes that belong together: in several partitions of a disk, or on several disks of one guest.
+
+Each has a copy of the group's metadata, and all copies say the same: `seqno` counts their changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from growdisk.block.device import BlockDevice
+from growdisk.block.window import Window
+from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_label, read_volume_group
+from growdisk.filesystems.volume_group import VolumeGroup
+from growdisk.partitions.sectors import read_table
+from growdisk.partitions.table import Role
+
+_LABEL_BYTES = 4 * 512
+
+
+class Neighbours:
+    """`disks` are a guest's disks that are at hand, each with the path that messages name."""
+
+    def __init__(self, disks: Iterable[tuple[BlockDevice, Path]], sector_size: int = 512) -> None:
+        self._disks, self._sector_size = tuple(disks), sector_size
+
+    def found(self) -> dict[str, BlockDevice]:
+        """UUID → physical volume, of all that lie right in a partition or on a whole disk."""
+        return dict(_labelled(part) for disk, path in self._disks for part in self._parts(disk, path) if _has(part))
+
+    def of(self, group: VolumeGroup, own: BlockDevice) -> dict[str, BlockDevice]:
+        """The group's physical volumes that are found, by their keys; `own` is the one that the group was read from.
+
+        VolumeGroupUnreadable where they do not say the same of it.
+        """
+        devices = {group.own: own}
+        if len(group.physical_volumes) > 1:
+            found = self.found()
+            devices |= {v.key: found[v.uuid] for v in group.physical_volumes if v.key != group.own and v.uuid in found}
+        _refuse_disagreement(group, devices)
+        return devices
+
+    def _parts(self, disk: BlockDevice, path: Path) -> Iterator[BlockDevice]:
+        table = read_table(disk, path, self._sector_size)
+        if table is None:
+            yield disk
+            return
+        for part in table.partitions:
+            if part.role is not Role.EXTENDED and part.end <= disk.size:
+                yield Window(disk, part.start, part.size)
+
+
+def _has(device: BlockDevice) -> bool:
+    return read_label(device.read(0, min(device.size, _LABEL_BYTES))) is not None
+
+
+def _labelled(device: BlockDevice) -> tuple[str, BlockDevice]:
+    label = read_label(device.read(0, min(device.size, _LABEL_BYTES)))
+    assert label is not None, device
+    return label.uuid, device
+
+
+def _refuse_disagreement(group: VolumeGroup, devices: Mapping[str, BlockDevice]) -> None:
+    for key, device in devices.items():
+        if key == group.own:
+            continue
+        label = read_label(device.read(0, min(device.size, _LABEL_BYTES)))
+        other = read_volume_group(device) if label and label.metadata_areas else group  # it may have no copy at all
+        if other is not None and (other.uuid, other.seqno) != (group.uuid, group.seqno):
+            raise VolumeGroupUnreadable(
+                f"the physical volumes of its group {group.name} do not say the same of it; LVM mends that when the "
+                "guest starts"
+            )

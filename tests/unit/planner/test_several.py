@@ -1,0 +1,83 @@
+"""Several disks in one plan: whose wish is whose, what steps are called, and that a written plan keeps them apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from growdisk.errors import UsageError
+from growdisk.planner.layout import ImageLayout, Layout, TableLayout
+from growdisk.planner.plan import Companion, Plan, decode_plan, encode_plan
+from growdisk.planner.wishes import wishes_by_disk
+from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
+from growdisk.steps.on_disk import OnDisk, as_disk
+from growdisk.steps.place import Place
+from growdisk.steps.resize_image import ResizeImage
+from growdisk.units import MiB
+from growdisk.workflow.journal import Event, Record
+from growdisk.workflow.run_directory import RunDirectory, RunStandsInTheWay, refuse_if_open
+
+
+def layout(name: str) -> Layout:
+    return Layout(ImageLayout(f"/images/{name}", "raw", 8 * MiB, 8 * MiB), TableLayout(None, None), ())
+
+
+def plan_of(folder: Path) -> Plan:
+    beside = Companion(str(folder / "data.raw"), "raw", "overlay", "direct", layout("data.raw"), layout("data.raw"))
+    xfs = GrowFilesystemAt(3, MiB, 4 * MiB, "uuid", 4 * MiB, 8 * MiB, suffix="-sda3", kind="xfs", layers=("lv:vg/a",))
+    steps = (ResizeImage(8 * MiB, 9 * MiB), OnDisk(ResizeImage(8 * MiB, 12 * MiB), 1), OnDisk(xfs, 1))
+    before = layout("root.raw")
+    return Plan("run-1", "guestfs", "overlay", False, before, before, steps, (), companions=(beside,))
+
+
+def test_each_disk_gets_its_own_wishes() -> None:
+    words = ["sda1=60%", "/dev/sdb2=rest", "vdb1=+1G", "sdc=x", "sda3=rest", "2=+5G"]
+    assert wishes_by_disk(words, 1) == [["sda1=60%", "sdc=x", "sda3=rest", "2=+5G"], ["/dev/sdb2=rest", "vdb1=+1G"]]
+    assert wishes_by_disk(["sdb1=60%"], 0) == [["sdb1=60%"]], "a disk alone may be called what its guest calls it"
+    with pytest.raises(UsageError, match="sdc1"):
+        wishes_by_disk(["sdc1=60%"], 1)
+
+
+def test_what_a_step_says_of_sda_is_said_of_its_own_disk() -> None:
+    assert as_disk("sda1 2.5 GiB -> 13.0 GiB; LUKS in sda; /dev/sda5, sdab, sda1x", 2) == (
+        "sdc1 2.5 GiB -> 13.0 GiB; LUKS in sdc; /dev/sdc5, sdab, sda1x"
+    )
+    first, second, third = plan_of(Path("/images")).steps
+    assert (first.name, second.name, third.name) == ("resize-image", "resize-image-sdb", "grow-filesystem-sdb3")
+
+
+def test_a_written_plan_keeps_the_disks_apart() -> None:
+    plan = plan_of(Path("/images"))
+    again = decode_plan(encode_plan(plan))
+    assert again == plan
+    assert again.own_steps == plan.steps[:1]
+    last = again.steps[-1]
+    assert isinstance(last, OnDisk) and isinstance(last.step, GrowFilesystemAt)
+    assert last.step.place == Place(3, MiB, 4 * MiB, ("lv:vg/a",))
+
+
+def test_a_disk_that_takes_part_leads_to_the_run_until_that_is_over(tmp_path: Path) -> None:
+    main, part = (RunDirectory(tmp_path / name) for name in ("root.raw", "data.raw"))
+    journal = main.begin(encode_plan(plan_of(tmp_path)))
+    part.take_part(main)
+    refuse_if_open(part)  # it has not begun
+    journal.append(Record(Event.BEGIN))
+    assert part.leading().image == main.image
+    assert part.state().status.value == "none"
+    with pytest.raises(RunStandsInTheWay, match=r"root\.raw"):
+        refuse_if_open(part)
+    journal.append(Record(Event.DONE))
+    refuse_if_open(part)
+    part.begin(encode_plan(plan_of(tmp_path)))
+    assert part.leading() is part
+
+
+def test_a_disk_leads_to_no_other_run_of_the_first_one(tmp_path: Path) -> None:
+    main, part = (RunDirectory(tmp_path / name) for name in ("root.raw", "data.raw"))
+    main.begin(encode_plan(plan_of(tmp_path)))
+    part.take_part(main)
+    other = encode_plan(plan_of(tmp_path)).replace(b"run-1", b"run-2")
+    main.begin(other).append(Record(Event.BEGIN))
+    assert part.leading() is part
+    refuse_if_open(part)
