@@ -124,6 +124,15 @@ class _Asked:
 
 
 @dataclass(frozen=True)
+class _Options:
+    snapshots: Literal["auto", "internal", "overlay", "none"] = "auto"
+    keep: bool = False
+
+    def given(self) -> RunOptions:
+        return RunOptions(snapshots=self.snapshots, keep=self.keep)
+
+
+@dataclass(frozen=True)
 class Situation:
     """`expected` is None in a file that was just written by hand."""
 
@@ -132,7 +141,7 @@ class Situation:
     table: _Table | None = None
     contents: dict[int, _Holds] = field(default_factory=dict)
     asked: _Asked = field(default_factory=_Asked)
-    options: RunOptions = field(default_factory=RunOptions)
+    options: _Options = field(default_factory=_Options)
     expected: dict[str, object] | None = None
 
     @property

@@ -61,7 +61,7 @@ def made(situation: Situation) -> Plan | AllDone | Refused:
         proposal = propose(situation.facts, goal)
         if isinstance(proposal, AllDone):
             return proposal
-        return make_plan(situation.facts, proposal, goal, situation.options)
+        return make_plan(situation.facts, proposal, goal, situation.options.given())
     except Refused as refusal:
         return refusal
 
