@@ -1,4 +1,4 @@
-"""Layout by layout: both backends, and virt-resize on the same image where it can do it at all.
+"""Layout by layout: every backend, and virt-resize on the same image where it can do it at all.
 
 Small disks with real file systems and no system in them, so what is measured is the layout's own cost. virt-resize
 takes a minute or more each time, so it is measured less often than ours; what it could not do stands in its place, and
@@ -26,6 +26,7 @@ from tests.guests.small import SmallDisk, make_disk
 ROWS = "layouts"
 GROWTH = 2 * GiB
 _PEER_REPEATS = 2
+_OURS = ("direct", "uml", "guestfs")  # the first that can do it is what auto takes
 
 
 @dataclass(frozen=True)
@@ -69,33 +70,33 @@ def compare(repeats: int, only: str = "") -> dict[str, Any]:
 
 
 def rows(result: Mapping[str, Any]) -> Iterator[str]:
-    ours, peer = (_most(result, tools) for tools in (("direct", "guestfs"), ("virt-resize",)))
+    ours, peer = (_most(result, tools) for tools in (_OURS, ("virt-resize",)))
     taken = f"ours {ours} times, virt-resize {peer}" if ours > 1 else "once each"
     first = f"layout (small disks, {result['growth']}; {taken})"
-    yield f"| {first} | direct | guestfs | virt-resize, to a copy | against ours |"
-    yield "|---|---|---|---|---|"
+    yield f"| {first} | {' | '.join(_OURS)} | virt-resize, to a copy | against ours |"
+    yield "|---" * (len(_OURS) + 3) + "|"
     for name, tools in result["layouts"].items():
-        direct, guestfs, peer = (tools[tool] for tool in ("direct", "guestfs", "virt-resize"))
-        best = guestfs if "cannot" in direct else direct
-        cells = [tool["cannot"] if "cannot" in tool else seconds(tool) for tool in (direct, guestfs, peer)]
-        cells[2] += f", {peer['fault']}" if peer.get("fault") else ""
-        ratio = "–" if "cannot" in peer else times(peer["wall"] / best["wall"])
+        figures = [tools.get(tool, {"cannot": "–"}) for tool in (*_OURS, "virt-resize")]
+        best, other = next(fig for fig in figures if "wall" in fig), figures[-1]
+        cells = [fig["cannot"] if "cannot" in fig else seconds(fig) for fig in figures]
+        cells[-1] += f", {other['fault']}" if other.get("fault") else ""
+        ratio = "–" if "cannot" in other else times(other["wall"] / best["wall"])
         yield f"| {name} | {' | '.join(cells)} | {ratio} |"
 
 
 def _most(result: Mapping[str, Any], tools: Sequence[str]) -> int:
     """How often one of `tools` was measured."""
-    return max(row[tool].get("count", 0) for row in result["layouts"].values() for tool in tools)
+    return max(row.get(tool, {}).get("count", 0) for row in result["layouts"].values() for tool in tools)
 
 
 def _measure(case: Case, folder: Path, repeats: int) -> dict[str, Any]:
     base = _base(case, folder)
     guest = folder / "guest.img"
     options = [*case.ours, *_key_of(case, folder)]
-    argv = {backend: ["expand", guest, "+2G", "--backend", backend, *options] for backend in ("direct", "guestfs")}
+    argv = {backend: ["expand", guest, "+2G", "--backend", backend, *options] for backend in _OURS}
     fresh_copy(base, guest)
-    reason = _refused(["plan", *argv["direct"][1:]])
-    found: dict[str, Any] = {"direct": {"cannot": f"– ({reason})"}} if reason else {}
+    reasons = {backend: _refused(["plan", *words[1:]]) for backend, words in argv.items()}
+    found: dict[str, Any] = {backend: {"cannot": f"– ({reason})"} for backend, reason in reasons.items() if reason}
     ours: dict[str, list[Sample]] = {backend: [] for backend in argv if backend not in found}
     peer: list[dict[str, Any]] = []
     for number in range(repeats):
