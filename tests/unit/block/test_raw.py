@@ -136,6 +136,32 @@ def test_whatever_changed_the_file_is_made_durable_once_and_only_once(
     other.close()
 
 
+def test_a_range_is_copied_to_another_place_of_another_file(disk: RawFile, tmp_path: Path):
+    other = RawFile.create(tmp_path / "other", disk.size)
+    disk.write(4096, b"x" * 4096)
+    other.copy_from(disk, 4000, 5000, move=MiB)
+    assert other.read(MiB + 4000, 5000) == disk.read(4000, 5000)
+    with pytest.raises(ValueError, match="leaves a device"):
+        other.copy_from(disk, 0, 8 * MiB, move=1)
+    other.close()
+
+
+def test_what_is_sent_to_the_disk_early_is_whole_and_still_has_to_be_synced(
+    disk: RawFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    other = RawFile.create(tmp_path / "other", 64 * MiB)
+    other.write_behind()
+    for start in range(0, 40 * MiB, MiB):
+        other.write(start, bytes([start // MiB]) * MiB)
+    other.copy_from(disk, 0, 8 * MiB, move=48 * MiB)
+    syncs: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", syncs.append)
+    other.flush()
+    assert len(syncs) == 1
+    assert all(other.read(start, MiB) == bytes([start // MiB]) * MiB for start in range(0, 40 * MiB, MiB))
+    other.close()
+
+
 def test_what_a_failed_sync_left_is_synced_again(disk: RawFile, monkeypatch: pytest.MonkeyPatch):
     def fail(_fd: int) -> None:
         raise OSError(5, "no")
