@@ -41,7 +41,7 @@ def check_copied_flags(
 
 
 def _check_scattered(found: Scattered, refcounts: ClusterTally, bits: int, findings: Findings) -> None:
-    wanted = bytes(map((1).__eq__, refcounts.get_each(found.clusters)))
+    wanted = refcounts.ones_among(found.clusters, found.last)
     if wanted == found.copied:
         return
     for cluster, copied, is_one in zip(found.clusters, found.copied, wanted, strict=True):

@@ -124,7 +124,7 @@ class Recount:
         if not isinstance(found, Scattered):
             self._count_runs(found, times, active)
             return
-        self.counted.add_each(found.clusters, times)
+        self.counted.add_each(found.clusters, found.last, times)
         if active:
             self.fragmentation.allocated += len(found.clusters) * active
             self.fragmentation.fragmented += found.breaks * active

@@ -10,12 +10,10 @@ from array import array
 from contextlib import suppress
 
 from growdisk.errors import ImageUnsupported, KeyNeeded, shell_word
-from growdisk.qcow2.create_options import Preallocation
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import LEGACY_AES, SIZE_AND_L1_OFFSET
 from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
 from growdisk.qcow2.mapping import Mapping
-from growdisk.qcow2.preallocate import Preallocator
 from growdisk.qcow2.reader import Reader
 from growdisk.qcow2.tables import dump_table
 from growdisk.qcow2.walk import Walker
@@ -23,6 +21,10 @@ from growdisk.qcow2.writeback import Metadata
 from growdisk.qcow2.writer import Writer
 from growdisk.units import align_up, format_size
 from growdisk.values import replace
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from growdisk.qcow2.create_options import Preallocation
 
 _SECTOR = 512
 
@@ -113,6 +115,8 @@ class Resizer:
                 self._writer.write_zeros(old, start)
             else:
                 self._writer.write(old, memoryview(bytes(start - old)))
+            from growdisk.qcow2.preallocate import Preallocator
+
             Preallocator(self._metadata, self._mapping).fill(start, end, mode)
         except OSError:
             with suppress(OSError):

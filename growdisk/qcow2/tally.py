@@ -16,6 +16,8 @@ SEGMENT = 1 << SEGMENT_BITS
 _FULL = 255  # what a byte cannot tell from "more"; a segment that reaches it is widened
 _ZEROS = bytes(SEGMENT)
 _FLAT_SEGMENTS = 1024  # 4 MiB: what may be copied for the clusters of one table
+_NEAR_SEGMENTS = 128  # with the first: so few are quicker copied than the lowest cluster is found
+_IS_ONE = bytes(value == 1 for value in range(256))
 _LEAF = 256  # clusters that are compared one by one
 MAX_SEGMENTS = 1 << 16  # 256 MiB, enough for 16 TiB of 64 KiB clusters wherever they lie
 Run = tuple[int, int]
@@ -32,6 +34,7 @@ class ClusterTally:
         self._segments: dict[int, bytearray | array[int]] = {}
         self._max_segments = max_segments
         self._plus: dict[int, bytes] = {}
+        self._copy: tuple[int, int, bytes] | None = None  # what _flat() gave last, for which segments
 
     def __getitem__(self, cluster: int) -> int:
         segment = self._segments.get(cluster >> SEGMENT_BITS)
@@ -61,13 +64,18 @@ class ClusterTally:
                 segment[index] += times
         return None
 
-    def add_each(self, clusters: Sequence[int], times: int = 1) -> None:
+    def add_each(self, clusters: Sequence[int], highest: int, times: int = 1) -> None:
         """Count each of these `times` more often, wherever they lie."""
-        first, last = min(clusters) >> SEGMENT_BITS, max(clusters) >> SEGMENT_BITS
-        flat, base = self._flat(first, last), first << SEGMENT_BITS
+        first, last = self._segments_of(clusters, highest)
+        flat, base = bytearray(self._flat(first, last)), first << SEGMENT_BITS
+        self._copy = None
         try:
-            for cluster in clusters:
-                flat[cluster - base] += times
+            if base:
+                for cluster in clusters:
+                    flat[cluster - base] += times
+            else:
+                for cluster in clusters:
+                    flat[cluster] += times
         except (ValueError, IndexError):  # more than a byte can tell, or too wide an area
             flat = bytearray()
         if not flat or _FULL in flat:
@@ -79,14 +87,18 @@ class ClusterTally:
             if number in self._segments or any(part):
                 self._segments[number] = part
 
-    def get_each(self, clusters: Sequence[int]) -> Sequence[int]:
-        """The numbers of two or more clusters, wherever they lie."""
-        first, last = min(clusters) >> SEGMENT_BITS, max(clusters) >> SEGMENT_BITS
+    def ones_among(self, clusters: Sequence[int], highest: int) -> bytes:
+        """1 for each of these that has exactly the number one, else 0, wherever they lie."""
+        first, last = self._segments_of(clusters, highest)
         flat, base = self._flat(first, last), first << SEGMENT_BITS
         if not flat or len(clusters) < 2:
-            return [self[cluster] for cluster in clusters]
-        numbers: tuple[int, ...] = itemgetter(*([c - base for c in clusters] if base else clusters))(flat)
-        return numbers
+            return bytes(self[cluster] == 1 for cluster in clusters)
+        return bytes(itemgetter(*([c - base for c in clusters] if base else clusters))(flat)).translate(_IS_ONE)
+
+    def _segments_of(self, clusters: Sequence[int], highest: int) -> tuple[int, int]:
+        """The first and the last segment to be copied for these clusters."""
+        last = highest >> SEGMENT_BITS
+        return (0 if last < _NEAR_SEGMENTS else min(clusters) >> SEGMENT_BITS), last
 
     def put(self, first: int, values: Sequence[int]) -> None:
         """Set the numbers of len(values) clusters from `first` on."""
@@ -155,14 +167,19 @@ class ClusterTally:
         segment = self._segments.get(number)
         return _ZEROS[low:high] if segment is None else segment[low:high]
 
-    def _flat(self, first: int, last: int) -> bytearray:
+    def _flat(self, first: int, last: int) -> bytes:
         """The numbers in these segments; nothing where they are many, or too large for bytes."""
+        if self._copy is not None and self._copy[:2] == (first, last):
+            return self._copy[2]
         parts = [self._part(number, 0, SEGMENT) for number in range(first, min(last, first + _FLAT_SEGMENTS) + 1)]
         if last - first >= _FLAT_SEGMENTS or any(isinstance(part, array) for part in parts):
-            return bytearray()
-        return bytearray().join(bytes(part) for part in parts)
+            return b""
+        flat = b"".join(bytes(part) for part in parts)
+        self._copy = first, last, flat
+        return flat
 
     def _segment(self, number: int) -> bytearray | array[int]:
+        self._copy = None
         segment = self._segments.get(number)
         if segment is None:
             if len(self._segments) >= self._max_segments:

@@ -8,11 +8,14 @@ from growdisk.api.images.opening import opened
 from growdisk.block.device import ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported
-from growdisk.qcow2.create_options import Preallocation
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.qcow2.usable import Passphrase
 from growdisk.units import SizeSpec, format_size
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from growdisk.qcow2.create_options import Preallocation
 
 _CHUNK = 4 << 20
 _SECTOR = 512

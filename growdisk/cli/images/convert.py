@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from growdisk.cli.images.keys import add_key, add_new_key, key_for_new, unlocking
 from growdisk.cli.images.options import add_options
@@ -12,6 +11,7 @@ from growdisk.cli.images.shared import add_format, add_path, ended_like_ctrl_c, 
 from growdisk.cli.output import Output
 from growdisk.errors import UsageError
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.api.images.converting import Qcow2Target, RawTarget
 

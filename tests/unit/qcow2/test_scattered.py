@@ -73,9 +73,9 @@ def test_numbers_of_many_clusters_are_those_of_each():
     numbers, one_by_one, picked = ClusterTally(), ClusterTally(), random.Random(3)
     for area, times in ((SEGMENT * 3, 1), (SEGMENT * 200, 2), (50, 1), (50, 9)):
         clusters = [picked.randrange(area) for _ in range(400)]
-        numbers.add_each(clusters, times)
+        numbers.add_each(clusters, max(clusters), times)
         for cluster in clusters:
             one_by_one.add(cluster, times)
-        assert list(numbers.get_each(clusters)) == [one_by_one[cluster] for cluster in clusters]
+        assert list(numbers.ones_among(clusters, max(clusters))) == [one_by_one[cluster] == 1 for cluster in clusters]
     assert list(numbers.differing(one_by_one, SEGMENT * 200)) == []
     assert numbers.segments() == one_by_one.segments()
