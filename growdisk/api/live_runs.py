@@ -23,10 +23,10 @@ from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.planner.planner import AllDone, Proposal, propose
 from growdisk.steps.live_context import Inside
-from growdisk.steps.live_failures import StoppedOnOverlays
+from growdisk.steps.live_failures import OverlaysNeedRest, StoppedOnOverlays
 from growdisk.values import dataclass, replace
 from growdisk.workflow.engine import Observer
-from growdisk.workflow.failures import StoppedWithoutWayBack
+from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
 from growdisk.workflow.journal import Event, Record
 from growdisk.workflow.run_directory import RunDirectory, RunNotRecorded, refuse_if_open, refuse_if_unfinished
 from growdisk.workflow.states import RunState, Status
@@ -154,8 +154,12 @@ def carry_out(session: LiveSession, action: Callable[[], RunState]) -> Result:
 
 def _in_our_words(session: LiveSession, error: GrowdiskError | None) -> GrowdiskError | None:
     """A run on overlays does have a way back, once the guest is off."""
-    if isinstance(error, StoppedWithoutWayBack) and session.plan.snapshots == "overlay":
+    if session.plan.snapshots != "overlay":
+        return error
+    if isinstance(error, StoppedWithoutWayBack):
         return StoppedOnOverlays(session.path, step=error.step, reason=error.reason)
+    if isinstance(error, NothingToRestore):
+        return OverlaysNeedRest(session.path, overlay=session.reached.disk.file)
     return error
 
 
