@@ -6,7 +6,6 @@ that nobody can read any more (a closed pipe) is dropped: it must not end a run.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import sys
@@ -147,7 +146,9 @@ def prepare_streams() -> None:
 
 def forget(stream: TextIO) -> None:
     """After this nothing that is left to be written there can fail a second time."""
-    with contextlib.suppress(OSError, ValueError):
+    from contextlib import suppress
+
+    with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

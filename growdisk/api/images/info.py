@@ -10,13 +10,15 @@ import os
 from pathlib import Path
 
 from growdisk.block.raw import RawFile
-from growdisk.qcow2.bitmaps import BitmapInfo, bitmap_infos
 from growdisk.qcow2.features import Autoclear, Compatible, Incompatible
 from growdisk.qcow2.header import Extension, Header, read_header
 from growdisk.qcow2.probe import ImageFormat, probe_format
 from growdisk.qcow2.snapshots import SnapshotEntry, read_entries
-from growdisk.units import align_up
 from growdisk.values import dataclass
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from growdisk.qcow2.bitmaps import BitmapInfo
 
 _SECTOR = 512
 _NANO = 10**9
@@ -76,14 +78,24 @@ def image_info(path: Path, image_format: ImageFormat | None = None, *, shared: b
     file = RawFile.open(path, lock=not shared)  # first: it refuses pipes, which probing would wait for
     try:
         if (image_format or probe_format(path)) == "raw":
+            from growdisk.units import align_up
+
             return ImageInfo(path, "raw", align_up(file.size, _SECTOR), actual_size(path))
         header = read_header(file, path)
         return ImageInfo(
             path, "qcow2", header.size, actual_size(path), header, read_entries(file, path, header),
-            bitmap_infos(file, header), _encryption(file, header),
+            _bitmaps(file, header), _encryption(file, header),
         )  # fmt: skip
     finally:
         file.close()
+
+
+def _bitmaps(file: RawFile, header: Header) -> tuple[BitmapInfo, ...]:
+    if header.extension(Extension.BITMAPS) is None:
+        return ()
+    from growdisk.qcow2.bitmaps import bitmap_infos  # few images have any
+
+    return bitmap_infos(file, header)
 
 
 def _encryption(file: RawFile, header: Header) -> dict[str, object] | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from growdisk.cli.images.interruption import ended_like_ctrl_c
 from growdisk.cli.images.keys import add_key, unlocking
-from growdisk.cli.images.shared import add_path, ended_like_ctrl_c
+from growdisk.cli.images.shared import add_path
 from growdisk.cli.output import Output
 
 

@@ -33,8 +33,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _lines(info: ImageInfo) -> Iterator[str]:
-    from growdisk.cli.images.snapshot import table
-
     facts = info.as_json()
     yield f"image: {info.path}"
     yield f"file format: {info.format}"
@@ -48,6 +46,8 @@ def _lines(info: ImageInfo) -> Iterator[str]:
         yield "cleanly shut down: no"
     yield from _backing_lines(facts)
     if info.snapshots:
+        from growdisk.cli.images.snapshot import table
+
         yield from table(info.snapshots)
     match facts.get("format-specific"):
         case {"data": data}:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import frexp
 from pathlib import Path
 
@@ -51,17 +49,3 @@ def human_size(size: int) -> str:
 def printable(text: str) -> str:
     """What stands in an image must not move anybody's cursor."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
-@contextmanager
-def ended_like_ctrl_c() -> Iterator[None]:
-    """Inside this SIGTERM and SIGHUP end a deed as Ctrl-C does: what was half made is removed."""
-    import signal
-
-    ends = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, signal.default_int_handler) for number in ends]
-    try:
-        yield
-    finally:
-        for number, handler in zip(ends, before, strict=True):
-            signal.signal(number, handler)
