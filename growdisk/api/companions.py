@@ -18,18 +18,24 @@ from growdisk.planner.planner import Proposal
 from growdisk.planner.refusals import refuse_corrupt
 from growdisk.planner.several import Beside, groups, propose_beside
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
+from growdisk.workflow.run_directory import RunDirectory, refuse_if_open, refuse_if_unfinished
 
 
 def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, ImageFormat]]:
-    """Each image with its format. Refused: one that is named twice, and one with a run of its own."""
+    """Each image with its format. Refused: one that is named twice, and one with an unfinished run."""
     paths = [other.path for other in others]
     formats = [(other, probed_format(other)) for other in paths]
     for number, other in enumerate(paths):
         if any(other.samefile(known) for known in (path, *paths[:number])):
             raise _refusal(path, other, "it is one and the same image", "name each image once")
-        refuse_if_open(RunDirectory.beside(other))
+        refuse_if_unfinished(RunDirectory.beside(other))
     return formats
+
+
+def refuse_kept(others: Sequence[OtherDisk]) -> None:
+    """A kept run hinders only who has something to do."""
+    for other in others:
+        refuse_if_open(RunDirectory.beside(other.path))
 
 
 def plan_beside(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from growdisk.api.companions import found_formats, plan_beside
+from growdisk.api.companions import found_formats, plan_beside, refuse_kept
 from growdisk.api.disks import opened, probed_format
 from growdisk.api.result import Result, planned_steps
 from growdisk.backends.volumes.keyring import Keyring
@@ -39,6 +39,7 @@ def plan(
             layout = layout_of(facts)
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)
         refuse_if_open(directory)
+        refuse_kept(options.others)
         choice = choose_backend(facts, proposal, options, device)
         planned = make_plan(facts, proposal, goal, options, choice, beside)
     return Result(

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.api.companions import found_formats, plan_beside
+from growdisk.api.companions import found_formats, plan_beside, refuse_kept
 from growdisk.api.disks import inspect, probed_format
 from growdisk.api.ending import error_of, how_far_back, outcome
 from growdisk.api.result import Result, step_reports
@@ -21,7 +21,7 @@ from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan, decode_plan, make_plan
 from growdisk.planner.planner import AllDone, Proposer, propose
-from growdisk.planner.several import together
+from growdisk.planner.several import as_disk_layout, together
 from growdisk.steps.disk import Disk, Format
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.journal import Event
@@ -69,6 +69,7 @@ def expand(
             layout = layout_of(facts)
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)
         refuse_if_open(directory)
+        refuse_kept(options.others)
         choice = choose_backend(facts, proposal, options, disk)
         plan = make_plan(facts, proposal, goal, options, choice, beside)
         if "guestfs" in (choice.backend, *(other.choice.backend for other in beside if other.proposal)):
@@ -204,10 +205,11 @@ def _result(session: Session, error: GrowdiskError | None) -> Result:
 
 def _others(session: Session) -> Iterator[tuple[Layout, Layout]]:
     """The further disks that were to grow: before, and as they are now."""
-    for disk, known in zip(session.disk.companions, session.plan.companions, strict=True):
+    for number, (disk, known) in enumerate(zip(session.disk.companions, session.plan.companions, strict=True), 1):
         if known.before is not None:
             image = image_facts(disk.base(writable=False), disk.path)
-            yield known.before, layout_of(inspect_device(disk, image, session.plan.sector_size, session.keyring))
+            facts = inspect_device(disk, image, session.plan.sector_size, session.keyring)
+            yield known.before, as_disk_layout(layout_of(facts), number)
 
 
 def _nothing_to_resume(path: Path, directory: RunDirectory, state: RunState) -> Result:

@@ -77,8 +77,9 @@ def _drawn(layout: Layout, columns: int, width: int) -> list[str]:
 def _planned(result: Result, width: int) -> Iterator[str]:
     behind = f"each behind a snapshot ({result.snapshots})"
     yield f"steps, {behind if result.snapshots != 'none' else 'without snapshots: there is no way back'}:"
+    column = max([19, *(len(step.name) for step in result.steps)])
     for number, step in enumerate(result.steps, start=1):
-        yield shortened(f"  {number}. {step.name:<19} {step.detail}", max(width, 100))
+        yield shortened(f"  {number}. {step.name:<{column}} {step.detail}", max(width, 100))
     yield from _backend(result)
     yield from _given_up(result, "would be given up")
     yield from _notes(result)

@@ -38,8 +38,9 @@ def _lines(report: StatusReport, image: str) -> Iterator[str]:
         yield f"no run of growdisk is recorded for {image}"
         return
     yield f"run {report.run}: {report.state}"
+    column = max([19, *(len(step.name) for step in report.steps)])
     for step in report.steps:
-        yield f"  {step.name:<19} {step.state:<10} {step.detail}"
+        yield f"  {step.name:<{column}} {step.state:<10} {step.detail}"
     if report.failure:
         yield f"what went wrong: {report.failure}"
     for verb in report.next:

@@ -19,7 +19,7 @@ from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.moves import is_repeatable
 from growdisk.planner.planner import Proposal
-from growdisk.planner.several import Beside, given_up, notes, steps_of
+from growdisk.planner.several import Beside, as_disk_layout, given_up, notes, steps_of
 from growdisk.planner.way import Way
 from growdisk.steps.on_disk import OnDisk
 from growdisk.steps.registry import STEP_KINDS, DiskStep, LiveStep
@@ -112,7 +112,8 @@ def make_plan(
         run=new_run_name(), backend=choice.backend, snapshots=mode, keep=options.keep,
         before=layout_of(facts), after=layout_of(proposal.after), steps=steps,
         given_up=(*proposal.given_up, *given_up(others)), notes=(*proposal.notes, *notes(others)),
-        backend_reason=choice.reason, companions=tuple(_companion(other, options) for other in others),
+        backend_reason=choice.reason,
+        companions=tuple(_companion(other, number, options) for number, other in enumerate(others, 1)),
     )  # fmt: skip
 
 
@@ -150,13 +151,13 @@ def _read(written: _WrittenStep) -> DiskStep | LiveStep | OnDisk:
     return OnDisk(cast("DiskStep", step), written.disk) if written.disk else step
 
 
-def _companion(other: Beside, options: RunOptions) -> Companion:
+def _companion(other: Beside, number: int, options: RunOptions) -> Companion:
     image = other.facts.image
     known = Companion(str(image.path.resolve()), image.format, _snapshot_mode(image, options))
     if other.proposal is None:
         return known
-    layouts = layout_of(other.facts), layout_of(other.proposal.after)
-    return replace(known, backend=other.choice.backend, before=layouts[0], after=layouts[1])
+    before, after = (as_disk_layout(layout_of(facts), number) for facts in (other.facts, other.proposal.after))
+    return replace(known, backend=other.choice.backend, before=before, after=after)
 
 
 def _snapshot_mode(image: ImageFacts, options: RunOptions) -> SnapshotMode:

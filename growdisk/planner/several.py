@@ -6,7 +6,7 @@ A disk without a goal of its own is there because a volume group of the first on
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
 from growdisk.filesystems.volume_group import VolumeGroup
@@ -14,6 +14,7 @@ from growdisk.planner.backend_choice import GUESTFS, Choice
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, OptionUnsupported
 from growdisk.planner.goal import Goal
+from growdisk.planner.layout import Layout
 from growdisk.planner.planner import AllDone, Proposal, propose
 from growdisk.steps.on_disk import OnDisk, as_disk, disk_name
 from growdisk.steps.repair_guest import RepairGuest
@@ -49,9 +50,22 @@ def groups(facts: Facts) -> list[VolumeGroup]:
 
 def together(main: Proposal | AllDone, facts: Facts, others: Sequence[Beside]) -> Proposal | AllDone:
     """The first disk's proposal, which may be to do nothing for itself; AllDone where there is nothing to do at all."""
-    if isinstance(main, AllDone) and any(other.proposal for other in others):
+    if isinstance(main, AllDone) and any(other.proposal and other.proposal.steps for other in others):
         return Proposal((), facts)
     return main
+
+
+def as_disk_layout(layout: Layout, number: int) -> Layout:
+    """The layout of a further disk, with the names that it has beside the others."""
+
+    def named(text: str) -> str:
+        return as_disk(text, number)
+
+    return replace(
+        layout, partitions=tuple(replace(part, name=named(part.name)) for part in layout.partitions),
+        volumes=tuple(replace(v, name=named(v.name), holder=named(v.holder)) for v in layout.volumes),
+        blockers=tuple(replace(b, name=named(b.name), why=named(b.why)) for b in layout.blockers),
+    )  # fmt: skip
 
 
 def steps_of(others: Sequence[Beside]) -> Iterator[OnDisk]:

@@ -52,6 +52,7 @@ def test_both_disks_grow_and_go_back_to_any_step(guest: Guest, host: Host, backe
     assert step_names(answer) == [*own, "repair-guest", *(f"{name}-sdb" for name in own)]
     (other,) = answer.document["others"]
     assert other["after"]["partitions"][0]["content"]["size"] > 190 * MiB
+    assert other["after"]["partitions"][0]["name"] == "sdb1"
     assert "sdb1 95.0 MiB -> 195.0 MiB" in str(answer.document["steps"])
     back = host.growdisk("rollback", root, "--to", "resize-image-sdb")
     assert (back.code, back.result) == (0, "restored"), back
@@ -66,6 +67,8 @@ def test_both_disks_grow_and_go_back_to_any_step(guest: Guest, host: Host, backe
     assert (done.code, done.result) == (0, "changed"), done
     assert_grown(root, root_before)
     assert_grown(data, data_before)
+    again = host.growdisk("expand", root, "--with", data, "--grow", "sdb1=rest")
+    assert (again.code, again.result) == (0, "nochange"), again
     host.assert_quiet()
 
 
