@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from growdisk.cli.layout_options import add_layout_options
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.cli.volume_options import add_others, add_volume_options, keys_of
-from growdisk.errors import UsageError
+from growdisk.errors import BadSize, UsageError, shell_word
 from growdisk.planner.goal import BACKENDS, Goal, OtherDisk, RunOptions
 from growdisk.planner.wishes import chosen_volumes, grown, percent, wishes_by_disk
-from growdisk.units import parse_size
+from growdisk.units import SizeSpec, parse_size
 
 if TYPE_CHECKING:
     from growdisk.qcow2.probe import ImageFormat
@@ -58,7 +58,7 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
 
 def goal_of(arguments: argparse.Namespace) -> Goal:
     settle_positionals(arguments)
-    size = parse_size(arguments.size) if arguments.size is not None else None
+    size = _size(arguments.size) if arguments.size is not None else None
     return Goal(
         size, arguments.partition, arguments.swap, _numbers(arguments.delete), arguments.preallocation,
         move=_numbers(arguments.move), grow=grown(_wishes(arguments)[0]), sector_size=arguments.sector_size,
@@ -69,6 +69,16 @@ def goal_of(arguments: argparse.Namespace) -> Goal:
 
 def _numbers(given: list[int]) -> tuple[int, ...]:
     return tuple(sorted(set(given)))
+
+
+def _size(word: str) -> SizeSpec:
+    try:
+        return parse_size(word)
+    except BadSize as error:
+        if not Path(word).is_file():
+            raise
+        hint = f"another disk of the same guest: --with {shell_word(Path(word))}=+10G; another guest: a run of its own"
+        raise UsageError(f"{word} stands where the size should", hint=hint) from error
 
 
 def options_of(arguments: argparse.Namespace) -> RunOptions:

@@ -291,3 +291,15 @@ def test_disk_of_two_tebibytes_is_refused_as_quickly_as_a_small_one(tmp_path: Pa
     started = time.monotonic()
     refused(tmp_path / "large.qcow2", "+1T", why="32 bits")
     assert time.monotonic() - started < 10
+
+
+def test_a_second_image_in_the_place_of_the_size_is_told_of_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.raw", "b.raw", "+16M"):
+        (tmp_path / name).write_bytes(bytes(4096))
+    monkeypatch.chdir(tmp_path)
+    answer = in_process("expand", "a.raw", "b.raw")
+    assert answer.code == 2, answer
+    assert "b.raw stands where the size should" in answer.err and "--with b.raw=+10G" in answer.err
+    assert in_process("plan", "a.raw", "+16M").code == 3, "a size is a size, also where a file is called like that"
