@@ -92,7 +92,7 @@ def test_the_other_disk_may_be_the_one_that_grows(disks: tuple[Path, Path], host
 @pytest.mark.parametrize("forward", [True, False], ids=["resume", "rollback"])
 def test_killed_it_is_finished_or_undone_on_both(disks: tuple[Path, Path], host: Host, forward: bool) -> None:
     root, spare = disks
-    die(host, root, Death("applying", "grow-lv", 0.5), "expand", root, "+256M", "--with", spare)
+    die(host, root, Death("applying", "grow-lv", 0.1), "expand", root, "+256M", "--with", spare)
     other = host.growdisk("expand", spare, "+64M", "--with", root)
     assert other.code == 3 and "root.qcow2 has an unfinished run" in str(other.error["what"]), other
     assert host.growdisk("status", spare).document["state"] == "unfinished"
