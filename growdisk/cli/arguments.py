@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,8 @@ from growdisk.cli.layout_options import add_layout_options
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.cli.volume_options import add_others, add_volume_options, keys_of
 from growdisk.errors import BadSize, UsageError, shell_word
-from growdisk.planner.goal import BACKENDS, Goal, OtherDisk, RunOptions
-from growdisk.planner.wishes import chosen_volumes, grown, percent, wishes_by_disk
+from growdisk.planner.goal import BACKENDS, Goal, RunOptions
+from growdisk.planner.wishes import chosen_volumes, grown, other_disks, percent, wishes_by_disk
 from growdisk.units import SizeSpec, parse_size
 
 if TYPE_CHECKING:
@@ -59,9 +58,10 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
 def goal_of(arguments: argparse.Namespace) -> Goal:
     settle_positionals(arguments)
     size = _size(arguments.size) if arguments.size is not None else None
+    wishes, *_ = wishes_by_disk(arguments.grow, len(getattr(arguments, "others", ())))
     return Goal(
         size, arguments.partition, arguments.swap, _numbers(arguments.delete), arguments.preallocation,
-        move=_numbers(arguments.move), grow=grown(_wishes(arguments)[0]), sector_size=arguments.sector_size,
+        move=_numbers(arguments.move), grow=grown(wishes), sector_size=arguments.sector_size,
         to_gpt=arguments.to_gpt, lv=chosen_volumes(arguments.lv), lv_share=percent(arguments.lv_share),
         repair=not arguments.no_guest_repair,
     )  # fmt: skip
@@ -86,25 +86,8 @@ def options_of(arguments: argparse.Namespace) -> RunOptions:
         raise UsageError("--keep-snapshots and --snapshots none exclude each other", hint="leave one of them out")
     return RunOptions(
         arguments.backend, arguments.snapshots, arguments.keep_snapshots, keys_of(arguments),
-        tuple(map(_other, repeat(arguments), arguments.others, _wishes(arguments)[1:])),
+        other_disks(arguments.others, arguments.grow, goal_of(arguments)),
     )  # fmt: skip
-
-
-def _other(arguments: argparse.Namespace, word: str, wishes: list[str]) -> OtherDisk:
-    """IMAGE, IMAGE=+10G. One with a size, or with a partition that --grow names, grows itself."""
-    name, equals, size = word.rpartition("=") if "=" in word and not Path(word).exists() else (word, "", "")
-    if not (equals or wishes):
-        return OtherDisk(Path(name))
-    goal = Goal(
-        parse_size(size) if equals else None, swap=arguments.swap, grow=grown(wishes),
-        sector_size=arguments.sector_size, repair=not arguments.no_guest_repair,
-    )  # fmt: skip
-    return OtherDisk(Path(name), goal)
-
-
-def _wishes(arguments: argparse.Namespace) -> list[list[str]]:
-    """What --grow says, disk by disk."""
-    return wishes_by_disk(arguments.grow, len(getattr(arguments, "others", ())))
 
 
 def format_of(arguments: argparse.Namespace) -> ImageFormat | None:

@@ -10,7 +10,7 @@ from growdisk.errors import UsageError
 
 if TYPE_CHECKING:
     from growdisk.partitions.shares import Share
-    from growdisk.planner.goal import Grow
+    from growdisk.planner.goal import Goal, Grow, OtherDisk
 
 _DISK = re.compile(r"(?:/dev/)?(?:[svh]d|xvd)(?P<letter>[a-z])\d")
 _HINT = "write --grow sda1=60% --grow sda3=rest, or --grow sda1=+5G to grow by, --grow sda1=40G to grow to"
@@ -41,6 +41,28 @@ def wishes_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
             )
         found[number].append(word)
     return found
+
+
+def other_disks(words: Sequence[str], wishes: Sequence[str], like: Goal) -> tuple[OtherDisk, ...]:
+    """`data.qcow2`, `data.qcow2=+10G`. One with a size, or with a partition that `wishes` name, grows itself; what may
+    be given up for it is as for the first disk."""
+    return tuple(
+        _other_disk(word, own, like) for word, own in zip(words, wishes_by_disk(wishes, len(words))[1:], strict=True)
+    )
+
+
+def _other_disk(word: str, wishes: Sequence[str], like: Goal) -> OtherDisk:
+    from pathlib import Path
+
+    from growdisk.planner.goal import Goal, OtherDisk
+    from growdisk.units import parse_size
+
+    name, equals, size = word.rpartition("=") if "=" in word and not Path(word).exists() else (word, "", "")
+    if not (equals or wishes):
+        return OtherDisk(Path(name))
+    wanted = parse_size(size) if equals else None
+    grow, sectors = grown(wishes), like.sector_size
+    return OtherDisk(Path(name), Goal(wanted, swap=like.swap, grow=grow, sector_size=sectors, repair=like.repair))
 
 
 def share_of(word: str, text: str) -> Share:

@@ -75,7 +75,7 @@ def test_both_disks_grow_and_go_back_to_any_step(guest: Guest, host: Host, backe
 @pytest.mark.parametrize("forward", [True, False], ids=["resume", "rollback"])
 @pytest.mark.parametrize(
     "death",
-    [Death("applying", "rewrite-partitions", 0.01), Death("applying", "grow-filesystem-sdb", 0.1)],
+    [Death("applying", "rewrite-partitions", 0.01), Death("applying", "grow-filesystem-sdb", 0.03)],
     ids=lambda death: str(death),
 )
 def test_killed_on_either_disk_both_are_finished_or_undone(
