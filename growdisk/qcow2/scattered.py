@@ -31,30 +31,41 @@ class Scattered(NamedTuple):
     last: int
 
 
+class _Masks(NamedTuple):
+    """Numbers with the same in each lane: 1, what no entry may have, its offset, the flag, and all ones below that."""
+
+    ones: int
+    bad: int
+    offsets: int
+    flags: int
+    below: int
+
+
 class ScatteredTables:
     """Recognises them, in one image. A table is taken as one number, with a lane of 64 bits for each entry."""
 
     def __init__(self, cluster_bits: int, clusters_in_file: int) -> None:
         self._bits, self._end = cluster_bits, clusters_in_file
         self._offset = OFFSET_MASK & -1 << cluster_bits
-        self._ones: dict[int, int] = {}  # by the number of lanes
+        self._masks: dict[int, _Masks] = {}  # by the number of lanes
 
     def read(self, table: bytes) -> Scattered | None:
         """The entries of a table that is scattered and plain; None for any other."""
         if not self._is_scattered(table):
             return None
         count, whole = len(table) // 8, int.from_bytes(table, "big")
-        ones = self._ones_in(count)
-        if whole & ones * (_ALL & ~(COPIED | self._offset | ZERO)):
+        masks = self._masks_for(count)
+        if whole & masks.bad:
             return None
-        lanes = (whole & ones * self._offset) >> self._bits  # the first entry stands highest
+        lanes = (whole & masks.offsets) >> self._bits  # the first entry stands highest
         clusters = array("Q", lanes.to_bytes(len(table), sys.byteorder))
         if sys.byteorder == "little":
             clusters.reverse()
         copied = table[0::8].translate(_TOP_BIT)
-        if self._not_zero(lanes, count) == count:
-            followed = (lanes >> 64) + self._ones_in(count - 1)
-            breaks = self._not_zero(followed ^ lanes & (1 << 64 * (count - 1)) - 1, count - 1)
+        if (lanes + masks.below & masks.flags).bit_count() == count:  # none is 0: adding carries into each flag
+            fewer = self._masks_for(count - 1)
+            ahead = (lanes >> 64) + fewer.ones  # each as it would be if the next lay behind it
+            breaks = ((ahead ^ lanes & (1 << 64 * (count - 1)) - 1) + fewer.below & fewer.flags).bit_count()
         else:
             copied = bytes(compress(copied, clusters))
             clusters = array("Q", filter(None, clusters))
@@ -62,15 +73,12 @@ class ScatteredTables:
         last = max(clusters, default=self._end)
         return Scattered(clusters, copied, breaks, last) if last < self._end else None
 
-    def _not_zero(self, lanes: int, count: int) -> int:
-        """How many lanes are not zero: adding all ones below the flag carries into it."""
-        ones = self._ones_in(count)
-        return (lanes + ones * (_FLAG - 1) & ones * _FLAG).bit_count()
-
-    def _ones_in(self, count: int) -> int:
-        if count not in self._ones:
-            self._ones[count] = int.from_bytes((1).to_bytes(8, "big") * count, "big")
-        return self._ones[count]
+    def _masks_for(self, count: int) -> _Masks:
+        if count not in self._masks:
+            ones = int.from_bytes((1).to_bytes(8, "big") * count, "big")
+            bad = ones * (_ALL & ~(COPIED | self._offset | ZERO))
+            self._masks[count] = _Masks(ones, bad, ones * self._offset, ones * _FLAG, ones * (_FLAG - 1))
+        return self._masks[count]
 
     def _is_scattered(self, table: bytes) -> bool:
         """Whether most of a few pairs of neighbours are no neighbours in the file."""

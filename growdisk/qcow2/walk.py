@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from growdisk.errors import ImageError, ImageUnsupported, RefcountsTooNarrow
 from growdisk.qcow2.entries import COMPRESSED, COPIED, L1_RESERVED, OFFSET_MASK
@@ -34,7 +34,6 @@ class Walker:
     def __init__(self, metadata: Metadata, mapping: Mapping) -> None:
         self._metadata, self._mapping, self._geometry = metadata, mapping, metadata.geometry
         self._splitter = RunSplitter(self._geometry)
-        self._ones: dict[int, int] = {}  # 1 in each of so many lanes of 64 bits
 
     def references(self, l1: array[int]) -> References:
         """What the table reaches, L2 tables included. ImageDamaged for any entry that is not sound."""
@@ -100,13 +99,17 @@ class Walker:
 
     def plain_clusters(self, entries: array[int]) -> array[int] | None:
         """The host clusters that entries name (0: none), taken as one number; None if one is compressed, or unsound."""
-        whole, ones = int.from_bytes(entries.tobytes(), "little"), self._ones.get(len(entries))
-        if ones is None:
-            ones = self._ones[len(entries)] = int.from_bytes((1).to_bytes(8, "little") * len(entries), "little")
-        if whole & (COMPRESSED | self._mapping.bad_bits) * ones:
+        (bad, offsets), whole = self._masks, int.from_bytes(entries.tobytes(), "little")
+        if whole & bad:
             return None
-        offsets = (whole & OFFSET_MASK * ones) >> self._geometry.cluster_bits
-        return array("Q", offsets.to_bytes(8 * len(entries), "little"))
+        clusters = (whole & offsets) >> self._geometry.cluster_bits
+        return array("Q", clusters.to_bytes(8 * len(entries), "little"))
+
+    @cached_property
+    def _masks(self) -> tuple[int, int]:
+        """The bits that no plain entry has, and those of offsets, in all lanes of a whole table; a part has fewer."""
+        ones = int.from_bytes((1).to_bytes(8, "little") * self._geometry.l2_entries, "little")
+        return (COMPRESSED | self._mapping.bad_bits) * ones, OFFSET_MASK * ones
 
     def check_counts(self, references: References, *, up: bool) -> None:
         """Raise ImageDamaged or ImageUnsupported unless all these clusters can be counted `up` (or down)."""
