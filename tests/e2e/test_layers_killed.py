@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.appliance, pytest.mark.slow, pytest.mark.timeout(1800)
 _LAYERS = (("applying", "grow-luks"), ("applying", "grow-pv"), ("applying", "grow-lv"), ("applied", "grow-lv"),
            ("applying", "grow-filesystem"))  # fmt: skip
 DEATHS = {  # a kernel that runs as a program has done each in a fraction of a second
-    "guestfs": tuple(Death(*at, within) for at, within in zip(_LAYERS, (1.0, 0.5, 0.5, 0.1, 2.0), strict=True)),
-    "uml": tuple(Death(*at, within) for at, within in zip(_LAYERS, (0.1, 0.1, 0.1, 0.02, 0.1), strict=True)),
+    "guestfs": tuple(Death(*at, within) for at, within in zip(_LAYERS, (1.0, 0.5, 0.5, 0.1, 0.8), strict=True)),
+    "uml": tuple(Death(*at, within) for at, within in zip(_LAYERS, (0.1, 0.1, 0.1, 0.02, 0.05), strict=True)),
 }
 WORDS = ("+256M", "--lv-share", "60%")
 
