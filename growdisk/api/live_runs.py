@@ -23,7 +23,7 @@ from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.planner.planner import AllDone, Proposal, propose
 from growdisk.steps.live_context import Inside
-from growdisk.steps.live_failures import OverlaysNeedRest, StoppedOnOverlays
+from growdisk.steps.live_failures import MachineGone, OverlaysNeedRest, StoppedOnOverlays
 from growdisk.values import dataclass, replace
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
@@ -153,7 +153,9 @@ def carry_out(session: LiveSession, action: Callable[[], RunState]) -> Result:
 
 
 def _in_our_words(session: LiveSession, error: GrowdiskError | None) -> GrowdiskError | None:
-    """A run on overlays does have a way back, once the guest is off."""
+    """A run with snapshots does have a way back, once the guest is off."""
+    if isinstance(error, StoppedWithoutWayBack) and session.plan.snapshots == "internal":
+        return MachineGone(session.path, step=error.step, reason=error.reason)
     if session.plan.snapshots != "overlay":
         return error
     if isinstance(error, StoppedWithoutWayBack):

@@ -85,6 +85,16 @@ class OverlaysNeedRest(NeedsUser):
 
 
 @dataclass(eq=False)
+class MachineGone(NeedsUser):
+    WHAT: ClassVar[str] = "step {step} was cut short: the machine went away"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "start the guest and run growdisk resume {path}; or growdisk rollback {path}, while it is off"
+    path: Path
+    step: str
+    reason: str
+
+
+@dataclass(eq=False)
 class StoppedOnOverlays(NeedsUser):
     WHAT: ClassVar[str] = "step {step} failed; the guest runs on, on its overlays"
     WHY: ClassVar[str] = "{reason}"

@@ -19,11 +19,18 @@ from growdisk.steps.live_undo import LiveUndo
 class LiveSnapshots:
     """The SnapshotStore of `--snapshots internal`, online. `steps` are the plan's step names in order."""
 
-    can_restore = True
-
     def __init__(self, context: LiveContext, run: str, steps: Sequence[str], undo: LiveUndo) -> None:
         self._context, self._undo = context, undo
         self._names = {step: f"growdisk-{run}-{number}-{step}" for number, step in enumerate(steps, start=1)}
+
+    @property
+    def can_restore(self) -> bool:
+        """As long as there is a machine to be put back: what is cut short by a power cut is gone on with later."""
+        try:
+            self._context.machine.status()
+        except GrowdiskError:
+            return False
+        return True
 
     def take(self, step: str) -> None:
         if self._names[step] not in self._context.disk.snapshots:

@@ -169,7 +169,8 @@ def test_a_power_cut_in_a_step_then_a_boot_and_resume_finish_it(scsi_guest: Live
     wait_for(command, scsi_guest.image, "applying", step)
     scsi_guest.run("sleep 2; true")
     scsi_guest.pull_the_plug()
-    command.ended()
+    cut = command.ended()
+    assert (cut.code, "growdisk resume" in str(cut.error["do"])) == (5, True), cut
     with started(scsi_guest.image) as guest:
         guest.wait_for_report()
         grown(host.growdisk("resume", guest.image))
