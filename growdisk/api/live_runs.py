@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from growdisk.api.ending import error_of, how_far_back, outcome
 from growdisk.api.live_session import GuestNotRunning, LiveSession, Looked, context_of, lock_run, look, thaw
-from growdisk.api.live_target import LiveRequest, Reached, reach, request_of
+from growdisk.api.live_target import LiveRequest, Reached, reach, reach_anew, request_of
 from growdisk.api.result import Result, planned_steps, step_reports
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.planner.failures import OptionUnsupported
@@ -24,7 +24,7 @@ from growdisk.planner.plan import Plan, encode_plan
 from growdisk.planner.planner import AllDone, Proposal, propose
 from growdisk.steps.live_context import Inside
 from growdisk.steps.live_failures import MachineGone, OverlaysNeedRest, StoppedOnOverlays
-from growdisk.values import dataclass, replace
+from growdisk.values import dataclass
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
 from growdisk.workflow.journal import Event, Record
@@ -134,7 +134,7 @@ def _reached_again(path: Path, plan: Plan) -> Reached | None:
     try:
         reached = reach(request)
     except GrowdiskError:
-        reached = reach(replace(request, qmp=None, domain=""))
+        reached = reach_anew(request)
     return None if isinstance(reached, Path) else reached
 
 

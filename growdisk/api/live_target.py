@@ -142,6 +142,14 @@ def reach(request: LiveRequest) -> Reached | Path:
     return _by_monitor(request, Path(found.monitor))
 
 
+def reach_anew(request: LiveRequest) -> Reached | Path:
+    """By the image alone: a machine that was started anew has other sockets, the agent's as well, where it has one."""
+    reached = reach(replace(request, qmp=None, domain="", agent=None))
+    if isinstance(reached, Reached) and request.agent and _agent_socket(reached) is None:
+        return replace(reached, request=replace(reached.request, agent=request.agent))
+    return reached
+
+
 def request_of(path: Path, way: Way) -> LiveRequest:
     """How a plan that was written down reaches its guest."""
     return LiveRequest(
