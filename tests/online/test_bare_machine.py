@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.live_target import LiveRequest, Reached, reach
+from growdisk.api.live_target import LiveRequest, Reached, reach, reach_anew
 from growdisk.backends.live_jobs import JobFailed, delete, load, merge_overlays, put_overlay, save
 from growdisk.backends.online import Arrival, CommandRefused, Machine, UnexpectedAnswer
 from growdisk.backends.qmp import MonitorUnreachable, QmpMonitor
@@ -193,6 +193,16 @@ def test_an_overlay_of_the_users_own_is_what_grows_by_whichever_name(tmp_path: P
                 found.machine.resize(found.disk.key, found.disk.size + 64 * MiB)
                 assert found.again().disk.size == 128 * MiB
                 found.machine.take_back(found.disk.key, 64 * MiB)
+
+
+def test_a_machine_that_was_started_anew_is_found_with_the_sockets_that_it_has_now(tmp_path: Path) -> None:
+    with bare_machine(image(tmp_path)) as guest:
+        old = tmp_path / "gone"
+        found = reach_anew(LiveRequest(path=guest.image, qmp=old, agent=old))
+        assert isinstance(found, Reached)
+        with closing(found):
+            way = found.way("/dev/sda")
+            assert (way.qmp, way.agent) == (str(guest.sockets.qmp), str(guest.sockets.agent))
 
 
 # --- refusals: nothing was touched, and the message says what to do -----------------------------
