@@ -16,11 +16,10 @@ pytestmark = pytest.mark.boot
 
 
 def _hang(guest: Machine, tool: str, deed: str) -> None:
-    """From now on, `tool` does `deed` instead and then hangs; but not where it is asked for its version."""
+    """From now on, `tool` does `deed` instead and then hangs; but not where it only tells something."""
     guest.run("mkdir -p /usr/local/sbin")
-    script = (
-        f'#!/bin/sh\n[ "$1" != --version ] || exec /sbin/{tool} "$@"\n{deed}\nsync\n>/root/hangs\nsync\nsleep 1000\n'
-    )
+    telling = f'case $1 in --version | -d) exec /sbin/{tool} "$@" ;; esac'
+    script = f"#!/bin/sh\n{telling}\n{deed}\nsync\n>/root/hangs\nsync\nsleep 1000\n"
     guest.run(
         f"cat >/usr/local/sbin/{tool} <<'SHIM'\n{script}SHIM\nchmod 755 /usr/local/sbin/{tool}; rm -f /root/hangs"
     )
