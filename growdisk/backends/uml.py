@@ -14,10 +14,12 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +116,8 @@ class UmlHandle:
 
     def close(self) -> None:
         """End it at once."""
-        self._process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate(timeout=_END_SECONDS)
         self._channel.close()
 

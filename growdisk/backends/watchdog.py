@@ -48,11 +48,15 @@ def time_limit(seconds: float, *words: str, cancelled: Callable[[], bool] = lamb
 
 
 def kill_children(words: tuple[str, ...]) -> None:
-    """SIGKILL to every child of this process with one of `words` in its command line."""
+    """SIGKILL to every child of this process with one of `words` in its command line.
+
+    Where it leads a group, that dies as a whole: bwrap's own child would otherwise wait for its killed parent for ever,
+    as long as it has not yet asked to die with it.
+    """
     for pid in _children():
         if any(word in _command_line(pid) for word in words):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                (os.killpg if os.getpgid(pid) == pid else os.kill)(pid, signal.SIGKILL)
 
 
 def _children() -> list[int]:
