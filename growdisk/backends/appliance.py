@@ -17,7 +17,7 @@ from growdisk.backends.appliance_volumes import ApplianceVolumes
 from growdisk.backends.command import last_lines
 from growdisk.backends.guest_editor import MountedEditor
 from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
-from growdisk.backends.watchdog import kill_children, time_limit
+from growdisk.backends.watchdog import kill_all, time_limit
 from growdisk.errors import ApplianceFailed, ToolFailed
 
 _SECTOR = 512
@@ -145,7 +145,7 @@ class Appliance:
 
         May be called from another thread to end a call that hangs: the call fails, and its thread calls kill() again.
         """
-        kill_children((self._tag,))
+        kill_all(self._tag)
         if threading.get_ident() == self._owner:
             self._let_go()
 

@@ -22,7 +22,7 @@ from growdisk.backends.filesystem_growth import UNMOUNTED
 from growdisk.backends.fuse_mount import mounted
 from growdisk.backends.sandbox import DISK as SHOWN
 from growdisk.backends.sandbox import run_confined
-from growdisk.backends.watchdog import kill_children
+from growdisk.backends.watchdog import kill_all
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import FuseFolder
 from growdisk.errors import ToolFailed
@@ -122,7 +122,7 @@ class DirectTools:
 
     def kill(self) -> None:
         if (place := self._place) is not None:
-            kill_children((f"{place}/",))  # the tools; not fusermount3, which names the folder and must clean up
+            kill_all(f"{place}/")  # the tools; not fusermount3, which names the folder and must clean up
         if threading.get_ident() == self._owner:
             self._release()
 

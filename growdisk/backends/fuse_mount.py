@@ -25,10 +25,9 @@ from growdisk.errors import ToolFailed
 TOOL = "fusermount3"
 _OPTIONS = f"rootmode=40000,default_permissions,nosuid,nodev,max_read={MAX_WRITE},fsname=growdisk"
 # $1 fusermount3, $2 options, $3 the folder, $4 what it lies in. The keeper makes both, as growdisk may be killed at any
-# instant, and removes both. The end is lazy: a tool may still have a file open. fusermount3 also fails when growdisk was
-# killed before it took the descriptor: then all is mounted.
-# A word in the pipe is an orderly end. Without it, whoever works in the folder dies: a very young child of bwrap's does
-# not yet die with its parent, and would wait for it for ever.
+# instant, and removes both. The end is lazy: a tool may still have a file open. fusermount3 also fails when growdisk
+# was killed before it took the descriptor: then all is mounted.
+# A word in the pipe is an orderly end. Without it, whoever works in the folder dies: see watchdog.kill_all().
 _KEEPER = """
 trap '' HUP INT TERM PIPE
 mkdir -m 700 -- "$4" "$3" || exit
@@ -74,7 +73,7 @@ def mounted(devices: Mapping[str, BlockDevice], *, cached: bool = True) -> Itera
             finally:
                 folder.close()
         finally:
-            keeper.communicate("done\n", timeout=_PATIENCE)
+            keeper.communicate("done\n" if keeper.returncode is None else None, timeout=_PATIENCE)
 
 
 def _sweep(tool: str) -> None:

@@ -14,12 +14,10 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from growdisk.backends.appliance import Appliance
 from growdisk.backends.command import last_lines, start
 from growdisk.backends.guest_handle import DISK
 from growdisk.backends.sandbox import confined_kernel
+from growdisk.backends.watchdog import kill_all
 from growdisk.errors import ApplianceFailed
 
 TOOL = "linux.uml"
@@ -116,8 +115,7 @@ class UmlHandle:
 
     def close(self) -> None:
         """End it at once."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        kill_all(str(self._exchange))
         self._process.communicate(timeout=_END_SECONDS)
         self._channel.close()
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _POLL_SECONDS = 0.2
+_ROUNDS, _ROUND_SECONDS = 100, 0.01
 
 
 class TimeLimit:
@@ -48,15 +49,31 @@ def time_limit(seconds: float, *words: str, cancelled: Callable[[], bool] = lamb
 
 
 def kill_children(words: tuple[str, ...]) -> None:
-    """SIGKILL to every child of this process with one of `words` in its command line.
-
-    Where it leads a group, that dies as a whole: bwrap's own child would otherwise wait for its killed parent for ever,
-    as long as it has not yet asked to die with it.
-    """
+    """SIGKILL to every child of this process with one of `words` in its command line."""
     for pid in _children():
         if any(word in _command_line(pid) for word in words):
             with contextlib.suppress(ProcessLookupError):
-                (os.killpg if os.getpgid(pid) == pid else os.kill)(pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
+
+
+def kill_all(word: str) -> None:
+    """SIGKILL to whoever has `word` in its command line, but this process, until nobody has.
+
+    Children of children as well: a very young one of bwrap's does not yet die with its parent, and would wait for it
+    for ever. So the word must be one that nobody else can have, such as a path of ours.
+    """
+    for _ in range(_ROUNDS):
+        found = [pid for pid in _everybody() if word in _command_line(pid)]
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_ROUND_SECONDS)
+
+
+def _everybody() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and int(path.name) != os.getpid()]
 
 
 def _children() -> list[int]:

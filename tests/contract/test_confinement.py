@@ -18,7 +18,7 @@ import pytest
 from growdisk.backends import direct_machine
 from growdisk.backends.fuse_mount import mounted
 from growdisk.backends.sandbox import confined_kernel, run_confined
-from growdisk.backends.watchdog import kill_children
+from growdisk.backends.watchdog import kill_all
 from growdisk.block.raw import RawFile
 from growdisk.errors import ToolFailed, ToolTimedOut
 from growdisk.units import ByteRange, MiB
@@ -132,14 +132,14 @@ def test_a_tool_that_is_killed_while_its_walls_are_built_leaves_nobody_behind(sh
         until = time.monotonic() + _LONGEST
         time.sleep(chance.uniform(0.001, 0.012))
         while tool.is_alive():  # it may not have begun when it is killed for the first time
-            kill_children((str(shown.parent) + "/",))
+            kill_all(f"{shown.parent}/")
             tool.join(0.5)
             assert time.monotonic() < until
 
 
 def _run_long(shown: Path) -> None:
     with suppress(ToolFailed):
-        run_confined(["sleep", "1234"], shown, writable=True)
+        run_confined(["sleep", "4321"], shown, writable=True)
 
 
 def test_a_tool_in_an_endless_loop_is_ended_by_its_own_work_and_not_by_the_clock(shown: Path) -> None:
