@@ -1,0 +1,45 @@
+"""Guest-side scripts are clean for shellcheck, in every layout: three seconds of the processor each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from growdisk.backends.guest_plan import DRIVER, GuestLayer, Phase
+from growdisk.backends.scripts import render
+from growdisk.partitions.table import Partition
+from tests.guests.tools import run
+from tests.unit.backends.test_scripts import LAYERS, guest_plans, planned
+
+
+def assert_clean(scripts: Mapping[str, str], folder: Path) -> None:
+    for file, text in scripts.items():
+        (folder / file).write_text(text)
+    run("shellcheck", "-s", "sh", *sorted(folder.iterdir()))
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+def test_the_scripts_for_what_lies_in_layers_are_clean_for_shellcheck(kind: str, tmp_path: Path) -> None:
+    plan = planned("classic-drop")
+    layered = replace(plan, layers=LAYERS, filesystem=replace(plan.filesystem, kind=kind))
+    assert_clean(render(layered), tmp_path)
+
+
+@pytest.mark.parametrize("layers", [(), LAYERS, LAYERS[1:]], ids=["file-system", "luks", "volumes"])
+def test_the_scripts_for_a_disk_without_a_table_are_clean_for_shellcheck(
+    layers: tuple[GuestLayer, ...], tmp_path: Path
+) -> None:
+    plan = planned("classic-drop")
+    whole = tuple(replace(table, partitions=(Partition(0, 0, 1 << 30),)) for table in (plan.before, plan.after))
+    disk = replace(plan, before=whole[0], after=whole[1], target=0, swaps=(), layers=layers)
+    assert_clean(render(disk), tmp_path)
+
+
+@pytest.mark.parametrize("name", list(guest_plans()))
+def test_the_scripts_are_clean_for_shellcheck(name: str, tmp_path: Path) -> None:
+    scripts = render(planned(name))
+    assert set(scripts) == {phase.file_name for phase in Phase} | {DRIVER}
+    assert_clean(scripts, tmp_path)
