@@ -84,6 +84,13 @@ class ResizableDevice(BlockDevice, Protocol):
         """Cut off, or extend with zeros, to `size` bytes."""
 
 
+class Layer(BlockDevice, Protocol):
+    """A device on top of another."""
+
+    def own_extents(self) -> Iterator[Extent]:
+        """What it holds itself, in order: this takes as long as there is much of that, whatever lies below."""
+
+
 def check_range(device_size: int, offset: int, length: int) -> None:
     """Raise ValueError unless [offset, offset+length) lies inside a device of `device_size` bytes."""
     if offset < 0 or length < 0 or offset + length > device_size:

@@ -5,19 +5,17 @@ Doing it twice is the same as doing it once, so a crash in the middle is finishe
 
 from __future__ import annotations
 
-from growdisk.block.device import BlockDevice, ExtentKind, ResizableDevice
+from growdisk.block.device import BlockDevice, ExtentKind, Layer, ResizableDevice
 from growdisk.units import split_range
 
 CHUNK = 4 << 20
 
 
-def redo(delta: BlockDevice, base: ResizableDevice) -> None:
-    """Make `base` as large as `delta`, and give it all that `delta` itself (depth 0) holds. Durable on return."""
+def redo(delta: Layer, base: ResizableDevice) -> None:
+    """Make `base` as large as `delta`, and give it all that `delta` itself holds. Durable on return."""
     if base.size < delta.size:
         base.resize(delta.size)
-    for extent in delta.extents(0, delta.size):
-        if extent.depth != 0:
-            continue
+    for extent in delta.own_extents():
         if extent.kind is ExtentKind.ZERO:
             base.write_zeros(extent.start, extent.length)
         else:
@@ -29,11 +27,9 @@ def redo(delta: BlockDevice, base: ResizableDevice) -> None:
         base.flush()
 
 
-def capture(delta: BlockDevice, base: BlockDevice, undo: BlockDevice) -> None:
+def capture(delta: Layer, base: BlockDevice, undo: BlockDevice) -> None:
     """Keep in `undo` (of base's size) what `redo(delta, base)` is about to overwrite. Durable on return."""
-    for extent in delta.extents(0, delta.size):
-        if extent.depth != 0:
-            continue
+    for extent in delta.own_extents():
         for start, end in split_range(extent.start, min(extent.end, base.size), CHUNK):
             undo.write(start, base.read(start, end - start))
     undo.flush()

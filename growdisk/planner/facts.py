@@ -12,7 +12,10 @@ from growdisk.partitions.table import Partition, PartitionTable, Role
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """The image file, sizes in bytes. `version` is the qcow2 version, None for raw; `corrupt`: it is marked so."""
+    """The image file, sizes in bytes. `version` is the qcow2 version, None for raw; `corrupt`: it is marked so.
+
+    `tables`: bytes of the tables that say where its clusters lie.
+    """
 
     path: Path
     format: str
@@ -23,6 +26,7 @@ class ImageFacts:
     version: int | None = None
     refcount_bits: int = 0
     corrupt: bool = False
+    tables: int = 0
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def image_facts(device: BlockDevice, path: Path) -> ImageFacts:
         snapshots=tuple(snapshot.name for snapshot in device.snapshots()),
         backing=(header.backing_file,) if header.backing_file else (),
         version=header.version, refcount_bits=header.refcount_bits,
-        corrupt=header.has(Incompatible.CORRUPT),
+        corrupt=header.has(Incompatible.CORRUPT), tables=device.tables_size,
     )  # fmt: skip
 
 

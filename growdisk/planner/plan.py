@@ -24,7 +24,9 @@ from growdisk.planner.way import Way
 from growdisk.steps.on_disk import OnDisk
 from growdisk.steps.registry import STEP_KINDS, DiskStep, LiveStep
 from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.units import format_size
 
+_MANY_TABLES = 8 << 20  # as 64 GiB in clusters of 64 KiB have: from there on overlays are done sooner
 _LEAST_REFCOUNT_BITS = 8  # five snapshots and the disk itself, and the user's own snapshots beside them
 
 
@@ -104,14 +106,14 @@ def make_plan(
 ) -> Plan:  # fmt: skip
     """Decide how the proposal is carried out. OptionUnsupported where an image does not allow it."""
     _refuse_preallocation(facts, goal)
-    mode = _snapshot_mode(facts.image, options)
     steps = (*proposal.steps, *steps_of(others))
+    mode, on_mode = _snapshot_mode(facts.image, options, moves=any(map(_moves, proposal.steps)))
     if mode == "none":
         _refuse_moves_without_a_way_back(facts.image.path, steps)
     return Plan(
         run=new_run_name(), backend=choice.backend, snapshots=mode, keep=options.keep,
         before=layout_of(facts), after=layout_of(proposal.after), steps=steps,
-        given_up=(*proposal.given_up, *given_up(others)), notes=(*proposal.notes, *notes(others)),
+        given_up=(*proposal.given_up, *given_up(others)), notes=(*on_mode, *proposal.notes, *notes(others)),
         backend_reason=choice.reason,
         companions=tuple(_companion(other, number, options) for number, other in enumerate(others, 1)),
     )  # fmt: skip
@@ -153,14 +155,21 @@ def _read(written: _WrittenStep) -> DiskStep | LiveStep | OnDisk:
 
 def _companion(other: Beside, number: int, options: RunOptions) -> Companion:
     image = other.facts.image
-    known = Companion(str(image.path.resolve()), image.format, _snapshot_mode(image, options))
+    known = Companion(str(image.path.resolve()), image.format, _snapshot_mode(image, options)[0])
     if other.proposal is None:
         return known
     before, after = (as_disk_layout(layout_of(facts), number) for facts in (other.facts, other.proposal.after))
     return replace(known, backend=other.choice.backend, before=before, after=after)
 
 
-def _snapshot_mode(image: ImageFacts, options: RunOptions) -> SnapshotMode:
+def _moves(step: DiskStep) -> bool:
+    return isinstance(step, RewritePartitions) and bool(step.moves)
+
+
+def _snapshot_mode(
+    image: ImageFacts, options: RunOptions, *, moves: bool = False
+) -> tuple[SnapshotMode, tuple[str, ...]]:  # fmt: skip
+    """With a note on it where that is not what one would expect. `moves`: whole partitions will be written anew."""
     fit = image.version == 3 and image.refcount_bits >= _LEAST_REFCOUNT_BITS
     if options.snapshots == "internal" and not fit:
         reason = "raw images have no snapshots" if image.version is None else "only qcow2 v3 keeps a snapshot's size"
@@ -168,13 +177,19 @@ def _snapshot_mode(image: ImageFacts, options: RunOptions) -> SnapshotMode:
             reason = f"its refcounts of {image.refcount_bits} bits leave no room for them"
         raise OptionUnsupported(image.path, option="--snapshots internal", reason=reason, hint="leave the option out")
     mode: SnapshotMode = ("internal" if fit else "overlay") if options.snapshots == "auto" else options.snapshots
+    notes: tuple[str, ...] = ()
+    if options.snapshots == "auto" and fit and image.tables > _MANY_TABLES and not options.keep and not moves:
+        mode = "overlay"
+        notes = (
+            f"snapshots by overlays: each internal one would have to go through {format_size(image.tables)} of tables",
+        )
     if image.version == 2 and image.snapshots:
         raise ImageUnsupported(
             image.path,
             reason="it is a qcow2 image of version 2 with snapshots, and that version does not record their size",
             hint=f"make it version 3 (qemu-img amend -f qcow2 -o compat=1.1 {shell_word(image.path)}), or delete them",
         )  # fmt: skip
-    return mode
+    return mode, notes
 
 
 def _refuse_moves_without_a_way_back(path: Path, steps: Sequence[DiskStep | OnDisk]) -> None:

@@ -69,6 +69,12 @@ class GuestDisk:
         """Bytes that the file takes on the host."""
         return self.path.stat().st_blocks * 512
 
+    @property
+    def tables_size(self) -> int:
+        """Bytes of the L2 tables there are: what a snapshot has to go through."""
+        l1 = self._metadata.l1
+        return (len(l1) - l1.count(0)) * self._metadata.geometry.cluster_size
+
     # --- guest content ----------------------------------------------------------------------------
 
     def read(self, offset: int, length: int) -> bytes:
@@ -121,6 +127,10 @@ class GuestDisk:
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         check_range(self.size, offset, length)
         return self._parts.reader.extents(offset, offset + length)
+
+    def own_extents(self) -> Iterator[Extent]:
+        """What this layer itself holds, in order; those below are not looked at."""
+        return (extent for extent in self._parts.reader.own_extents(0, self.size) if extent.depth == 0)
 
     def runs(self, offset: int, length: int) -> Iterator[GuestRun]:
         """The range as this layer alone has it: adjacent runs of one kind, with where they lie in the file."""

@@ -52,6 +52,10 @@ class Reader:
         if last is not None:
             yield last
 
+    def own_extents(self, start: int, end: int) -> Iterator[Extent]:
+        """The same as if there were no layer below."""
+        return Reader(self._metadata, self._mapping, None).extents(start, end)
+
     def reads_as_zero(self, run: GuestRun) -> bool:
         """Whether a run is known to be zeros without looking at data."""
         if run.kind in (L2Kind.ZERO_PLAIN, L2Kind.ZERO_ALLOCATED):

@@ -55,8 +55,8 @@ class OverlaySnapshots:
             return  # a qcow2 image allocates where it likes; a full disk then stops the redo, which can be resumed
         with self._pin.lifted():
             for overlay in self._chain.images:
-                for extent in overlay.extents(0, overlay.size):
-                    if extent.depth == 0 and extent.kind is ExtentKind.DATA:
+                for extent in overlay.own_extents():
+                    if extent.kind is ExtentKind.DATA:
                         self._disk.file.reserve(extent.start, extent.length)
 
     def keep(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.units import MiB
+from growdisk.units import GiB, MiB
 from tests.conftest import DiskMaker
 from tests.e2e.judges import REPAIRED, SECTOR, Before, assert_grown, assert_unchanged, sfdisk, virtual_size
 from tests.e2e.process import Host
@@ -95,6 +95,18 @@ def test_swap_becomes_a_file_in_a_version_2_image(small_disk: DiskMaker, host: H
     assert f'UUID="{SWAP_UUID}"' in run("blkid", "-p", copy)
     assert re.search(r"^/swapfile\s+none\s+swap\s", fstab, re.MULTILINE)
     assert SWAP_UUID not in fstab
+
+
+def test_an_image_with_many_tables_is_kept_by_overlays_and_says_so(small_disk: DiskMaker, host: Host) -> None:
+    image = small_disk(disk=SmallDisk(size=400 * GiB, swap_size=_SWAP))
+    run("qemu-img", "snapshot", "-c", "mine", image)
+    snapshots = json.loads(run("qemu-img", "info", "--output=json", image))["snapshots"]
+    before = Before.of(image)
+    document = expand(host, image, "+10G")
+    assert document["snapshots"] == "overlay"
+    assert "tables" in str(document["notes"])
+    assert_grown(image, before)
+    assert json.loads(run("qemu-img", "info", "--output=json", image))["snapshots"] == snapshots
 
 
 @dataclass(frozen=True)

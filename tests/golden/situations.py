@@ -35,11 +35,20 @@ class _Image:
     refcount_bits: int = 16
     snapshots: tuple[str, ...] = ()
     backing: tuple[str, ...] = ()
+    tables: str = "1M"
 
     def facts(self) -> ImageFacts:
         version, bits = (self.version, self.refcount_bits) if self.format == "qcow2" else (None, 0)
         return ImageFacts(
-            Path("guest.img"), self.format, size(self.size), 5 << 20, self.snapshots, self.backing, version, bits
+            Path("guest.img"),
+            self.format,
+            size(self.size),
+            5 << 20,
+            self.snapshots,
+            self.backing,
+            version,
+            bits,
+            tables=size(self.tables) if version else 0,
         )
 
 

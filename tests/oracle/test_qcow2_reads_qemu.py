@@ -78,6 +78,8 @@ def test_a_chain_of_different_formats_and_lengths_reads_through(tmp_path: Path) 
     assert read_all(top) == guest_bytes(top, tmp_path)
     with Qcow2Image.open(top) as image:
         extents = [(e.start, e.end, e.kind.value, e.depth) for e in image.extents(0, image.size)]
+        own = [(e.start, e.end, e.kind.value, e.depth) for e in image.own_extents()]
+    assert own == [extent for extent in extents if extent[3] == 0]
     assert extents == [
         (0, 64 << 10, "zero", 0),
         (64 << 10, 1 << 20, "data", 2),
