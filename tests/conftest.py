@@ -13,13 +13,15 @@ from tests.guests.small import SmallDisk, make_disk
 from tests.guests.tools import run
 
 DiskMaker = Callable[..., Path]
+# Fixtures that take half a minute and more: the tests of each share one process, so that its work is done once.
+_COSTLY = ("untouched_boot", "awake_guest", "results", "grown")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Boots come first. Those that need the untouched guest's own boot share one process, so that it boots once."""
+    """Boots come first."""
     for item in items:
-        if "untouched_boot" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("untouched boot"))
+        for name in set(_COSTLY).intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(name))
     items.sort(key=lambda item: item.get_closest_marker("boot") is None)
 
 

@@ -54,10 +54,12 @@ echo 'devices { use_devicesfile=0 } backup { backup=0 archive=0 } activation { u
     >/etc/lvm/lvm.conf
 exec python3 -X utf8 -I -S /exchange/agent.py
 """
-_SLOW = "raid6_select_algo"  # half of its start: how to make parity quickest, which no file system on one disk has
+# More than half of its start, if it were let: how to make parity quickest, which no file system on one disk has; 256
+# terminals of an old kind; how long a loop takes, so that devices get their delays, of which it has none.
+_QUICK = ("initcall_blacklist=raid6_select_algo", "pty.legacy_count=0", "lpj=30000000")
 _KERNEL = (
     "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw", "init=/exchange/init", "con=null", "con0=null,fd:1",
-    "quiet", "security=none", "random.trust_cpu=on", "rcupdate.rcu_expedited=1", f"initcall_blacklist={_SLOW}",
+    "quiet", "security=none", "random.trust_cpu=on", "rcupdate.rcu_expedited=1", *_QUICK,
 )  # fmt: skip
 
 

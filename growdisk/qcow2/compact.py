@@ -1,5 +1,7 @@
 """Writes an image anew without its unused clusters; snapshots, backing file and compressed clusters stay as they are.
 
+Unused is what nothing names, and what the host has nothing of (hollow.py), with the tables that name nothing else.
+
     header │ refcount table, blocks │ L1 tables │ snapshot table │ LUKS header │ bitmaps │ used clusters, in old order
 
 Because the order stays, what was contiguous stays contiguous, and COPIED stays true: only offsets in tables change.
@@ -22,6 +24,7 @@ from growdisk.qcow2.create import refcount_area
 from growdisk.qcow2.entries import COMPRESSED, OFFSET_MASK, ZERO, CompressedRange
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import LUKS, Extension
+from growdisk.qcow2.hollow import Hollow
 from growdisk.qcow2.refblock import RefblockCodec, add_to_run
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.snapshots import SnapshotEntry, dump_entries
@@ -80,7 +83,25 @@ class Compactor:
         self._tables = [metadata.l1, *(table for _, table in snapshots)]
         directory = read_directory(metadata.file, metadata.header)
         self._bitmaps = MovedBitmaps(metadata.file, metadata.header, directory) if directory is not None else None
-        self._references = [walker.references(table).runs() for table in self._tables]
+        references = [walker.references(table) for table in self._tables]
+        taken = {offset >> self._bits for offset in self._l2_offsets()}.union(*(each.compressed for each in references))
+        self._hollow = Hollow.of(metadata.file, metadata.header, taken)
+        self._empty = self._emptied(self._hollow) if self._hollow else frozenset[int]()
+        left = self._hollow.left_of if self._hollow else list[Run]
+        self._references = [list(left(each.runs())) for each in references]
+
+    def _emptied(self, hollow: Hollow) -> frozenset[int]:
+        """Offsets of the L2 tables that name nothing any more; they are left out too."""
+        nothing = array("Q", bytes(8 * self._geometry.l2_entries))
+        splitter = RunSplitter(self._geometry)
+        emptied = set()
+        for offset in self._l2_offsets():
+            table = self._metadata.load_l2(offset)
+            hollow.take_out(table, splitter.runs(table))
+            if table == nothing:
+                emptied.add(offset)
+                hollow.drop(offset >> self._bits)
+        return frozenset(emptied)
 
     def write_to(self, target: ResizableDevice) -> None:
         """Write the whole new image into an empty file. Nothing is synced."""
@@ -97,7 +118,8 @@ class Compactor:
                 self._copy(first, count, layout.remap(first), target)
         self._write_l2_tables(layout, target)
         for cluster, table in zip(layout.l1, self._tables, strict=True):
-            target.write(cluster << self._bits, dump_table(array("Q", (self._moved(e, layout) for e in table))))
+            entries = (0 if entry & OFFSET_MASK in self._empty else self._moved(entry, layout) for entry in table)
+            target.write(cluster << self._bits, dump_table(array("Q", entries)))
         self._write_counts(layout, target)
         self._write_header(layout, target)
 
@@ -170,7 +192,11 @@ class Compactor:
     def _write_l2_tables(self, layout: _Layout, target: ResizableDevice) -> None:
         splitter = RunSplitter(self._geometry)
         for offset in self._l2_offsets():
+            if offset in self._empty:
+                continue
             table = self._metadata.load_l2(offset)
+            if self._hollow is not None:
+                self._hollow.take_out(table, splitter.runs(table))
             if self._metadata.data_file is None:
                 self._move_entries(table, layout, splitter)
             target.write(layout.remap(offset >> self._bits) << self._bits, dump_table(table))

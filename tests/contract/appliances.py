@@ -4,32 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, partial
-
-import pytest
+from functools import partial
 
 from growdisk.backends.accelerator import accelerator
 from growdisk.backends.appliance import Appliance
 from growdisk.backends.fuse_mount import mounted
 from growdisk.backends.guestfs import launch as launch_machine
 from growdisk.backends.uml import launch as launch_kernel
-from growdisk.backends.uml_machine import obstacle
 from growdisk.block.fuse import FuseFolder
 from growdisk.block.nbd import NbdServer, serve
 from growdisk.block.raw import RawFile
+from tests.e2e.process import need
 
 KINDS = ("guestfs", "uml")
-
-
-@cache
-def _obstacle() -> str:
-    return str(obstacle() or "")
-
-
-def need(kind: str) -> None:
-    """Skips the test where this machine lets no kernel run as a program."""
-    if kind == "uml" and (reason := _obstacle()):
-        pytest.skip(reason)
 
 
 @contextmanager

@@ -25,10 +25,10 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import ToolFailed
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
-from tests.contract.appliances import KINDS, need, served
+from tests.contract.appliances import KINDS, served
 from tests.e2e.conftest import host
 from tests.e2e.judges import assert_sound, image_format
-from tests.e2e.process import Host, need_direct
+from tests.e2e.process import Host, need
 from tests.guests.ext2fs import open_ext
 from tests.guests.layered import KEYS, layered_guests
 from tests.guests.layouts import Layout
@@ -156,7 +156,7 @@ def _timeless(path: str, facts: FileFacts) -> FileFacts:
 
 @pytest.fixture(scope="module")
 def results(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple]:
-    need_direct()
+    need("direct")
     need("uml")
     found = {}
     for name in NAMES:
@@ -230,7 +230,7 @@ DEEPER = {"lvm": ("grow-pv", ()), "luks1": ("grow-luks", ("--key-file",)), "luks
 def test_what_lies_in_volumes_and_containers_is_refused_by_direct_and_given_to_a_kernel_by_auto(
     tmp_path: Path, host: Host, name: str
 ) -> None:
-    need_direct()
+    need("direct")
     step, words = DEEPER[name]
     image, key = _layered(tmp_path, name)
     options = [*words, *([key] if words else [])]
@@ -247,7 +247,7 @@ def test_what_lies_in_volumes_and_containers_is_refused_by_direct_and_given_to_a
 
 
 def test_a_closed_container_gets_the_same_larger_partition_from_both(tmp_path: Path, host: Host) -> None:
-    need_direct()
+    need("direct")
     seen = []
     for name in ("direct", "guestfs"):
         folder = tmp_path / name

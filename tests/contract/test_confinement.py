@@ -22,8 +22,7 @@ from growdisk.backends.watchdog import kill_all
 from growdisk.block.raw import RawFile
 from growdisk.errors import ToolFailed, ToolTimedOut
 from growdisk.units import ByteRange, MiB
-from tests.contract.appliances import need
-from tests.e2e.process import need_direct
+from tests.e2e.process import need
 from tests.guests.swap import make_swap
 from tests.guests.tools import run
 from tests.unit.cli.command import in_process
@@ -35,7 +34,7 @@ _LONGEST = 60.0  # seconds; each takes half of one
 
 @pytest.fixture(autouse=True, scope="module")
 def works_here() -> None:
-    need_direct()
+    need("direct")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.direct_machine import obstacle
+from growdisk.backends import direct_machine, uml_machine
 
 _ROOT = Path(__file__).parents[2]
 _SBIN = ":/usr/local/sbin:/usr/sbin:/sbin"
@@ -90,8 +90,7 @@ class Host:
         }  # fmt: skip
 
     def start(self, *words: str | Path) -> Command:
-        if self.backend == "direct":
-            need_direct()
+        need(self.backend)
         asked = {"expand", "plan"} & set(words) and "--backend" not in words
         chosen = ("--backend", self.backend) if asked else ()
         self.started.append(Command(self, (*words, *chosen)))
@@ -116,15 +115,18 @@ class Host:
         await_true(lambda: not self.left_mounts(), seconds, "nothing is mounted")
 
 
+def need(backend: str) -> None:
+    """Skips the test where the machine forbids what a backend lives on, as some containers do."""
+    if backend in _TRIED and (reason := _obstacle(backend)):
+        pytest.skip(f"the {backend} backend does not work here: {reason}")
+
+
+_TRIED = {"direct": direct_machine, "uml": uml_machine}
+
+
 @cache
-def _direct_obstacle() -> str:
-    return str(obstacle() or "")
-
-
-def need_direct() -> None:
-    """Skips the test where the machine forbids FUSE or user namespaces, as some containers do."""
-    if reason := _direct_obstacle():
-        pytest.skip(f"the direct backend does not work here: {reason}")
+def _obstacle(backend: str) -> str:
+    return str(_TRIED[backend].obstacle() or "")
 
 
 def _command_lines() -> Iterator[str]:

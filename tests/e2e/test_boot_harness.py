@@ -22,6 +22,7 @@ def test_the_untouched_guest_reaches_login_with_root_and_swap(untouched_boot: Bo
     assert untouched_boot.failed_units == untouched_boot.waits == ()
 
 
+@pytest.mark.slow
 def test_a_swap_that_is_gone_from_the_table_alone_makes_the_boot_wait(
     classic_base: Guest, untouched_boot: BootReport, tmp_path: Path
 ) -> None:
@@ -34,6 +35,7 @@ def test_a_swap_that_is_gone_from_the_table_alone_makes_the_boot_wait(
     assert spoiled.login_seconds > 3 * untouched_boot.login_seconds
 
 
+@pytest.mark.slow
 def test_a_running_guest_takes_commands_and_an_orderly_end(classic_copy: Path) -> None:
     with running(classic_copy, keep_writes=True) as guest:
         guest.wait_for_report()

@@ -10,7 +10,7 @@ import pytest
 
 from growdisk.units import GiB, MiB
 from tests.e2e.boot import BootReport, boot
-from tests.e2e.process import need_direct
+from tests.e2e.process import need
 from tests.guests.classic import DISK_SIZE, SWAP_SIZE, Guest
 from tests.guests.manifest import differences, file_manifest
 
@@ -29,7 +29,7 @@ def test_an_expanded_guest_boots_as_before_with_its_root_over_the_full_disk(
     swap: str, backend: str, classic_base: Guest, classic_copy: Path, untouched_boot: BootReport
 ) -> None:
     if backend == "direct":
-        need_direct()
+        need("direct")
     result = expand(classic_copy, swap, backend)
     assert result["backend"] == backend
     assert [step["state"] for step in result["steps"]] == ["done"] * len(result["steps"])

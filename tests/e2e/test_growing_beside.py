@@ -11,7 +11,7 @@ import pytest
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
 from tests.e2e.judges import Before, assert_grown, assert_unchanged, sfdisk, virtual_size
-from tests.e2e.process import Answer, Host, need_direct, wait_for
+from tests.e2e.process import Answer, Host, need, wait_for
 from tests.e2e.test_kill import Death, die
 from tests.guests.layouts import Layout
 from tests.guests.manifest import as_raw
@@ -36,10 +36,8 @@ def step_names(answer: Answer) -> list[str]:
     return [step["name"] for step in steps]
 
 
-@pytest.mark.parametrize("backend", ["direct", "guestfs"])
+@pytest.mark.parametrize("backend", ["direct", "uml"])
 def test_both_disks_grow_and_go_back_to_any_step(guest: Guest, host: Host, backend: str) -> None:
-    if backend == "direct":
-        need_direct()
     host.backend = backend
     root, root_before, data, data_before = guest
     planned = host.growdisk("plan", root, "+200M", "--with", f"{data}=+100M")
@@ -81,7 +79,7 @@ def test_both_disks_grow_and_go_back_to_any_step(guest: Guest, host: Host, backe
 def test_killed_on_either_disk_both_are_finished_or_undone(
     guest: Guest, host: Host, death: Death, forward: bool
 ) -> None:
-    need_direct()
+    need("direct")
     host.backend = "direct"
     root, root_before, data, data_before = guest
     die(host, root, death, "expand", root, "+200M", "--with", f"{data}=+100M")
@@ -97,7 +95,7 @@ def test_killed_on_either_disk_both_are_finished_or_undone(
 
 def test_a_failure_on_the_second_disk_takes_the_first_back(guest: Guest, host: Host) -> None:
     """The second disk's file system has lost its root directory: nothing can grow that."""
-    need_direct()
+    need("direct")
     host.backend = "direct"
     root, root_before, data, _ = guest
     with data.open("r+b") as file:  # descriptors, bitmaps and tables of the first group, not the superblock
@@ -111,7 +109,7 @@ def test_a_failure_on_the_second_disk_takes_the_first_back(guest: Guest, host: H
 
 
 def test_shares_name_partitions_of_several_disks(guest: Guest, host: Host) -> None:
-    need_direct()
+    need("direct")
     host.backend = "direct"
     root, _, data, _ = guest
     wishes = ("--grow", "sda1=60%", "--grow", "sdb1=25%")

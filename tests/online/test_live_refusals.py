@@ -18,7 +18,7 @@ _AGENT_CONFIG = "/etc/qemu/qemu-ga.conf"
 
 
 @pytest.fixture(scope="module")
-def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGuest]:
+def awake_guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGuest]:
     folder = tmp_path_factory.mktemp("refusals")
     with started(wake_copy("scsi", folder), disk="scsi", woken=True) as awake:
         yield awake
@@ -33,41 +33,43 @@ def refused(host: Host, guest: LiveGuest, *words: str | Path) -> Answer:
     return answer
 
 
-def test_a_size_below_the_present_one_is_refused(guest: LiveGuest, host: Host) -> None:
-    assert "never shrinks" in str(refused(host, guest, "2G").error["why"])
+def test_a_size_below_the_present_one_is_refused(awake_guest: LiveGuest, host: Host) -> None:
+    assert "never shrinks" in str(refused(host, awake_guest, "2G").error["why"])
 
 
-def test_an_agent_that_may_not_run_programs_is_refused(guest: LiveGuest, host: Host) -> None:
-    guest.run(f"mkdir -p /etc/qemu; printf '[general]\\nblacklist=guest-exec\\n' >{_AGENT_CONFIG}")
-    guest.run("systemctl restart qemu-guest-agent")
+def test_an_agent_that_may_not_run_programs_is_refused(awake_guest: LiveGuest, host: Host) -> None:
+    awake_guest.run(f"mkdir -p /etc/qemu; printf '[general]\\nblacklist=guest-exec\\n' >{_AGENT_CONFIG}")
+    awake_guest.run("systemctl restart qemu-guest-agent")
     try:
-        assert "forbids guest-exec" in str(refused(host, guest, "+1G").error["why"])
+        assert "forbids guest-exec" in str(refused(host, awake_guest, "+1G").error["why"])
     finally:
-        guest.run(f"rm {_AGENT_CONFIG}; systemctl restart qemu-guest-agent")
+        awake_guest.run(f"rm {_AGENT_CONFIG}; systemctl restart qemu-guest-agent")
 
 
-def test_ssh_that_does_not_get_in_is_refused_with_its_own_words(guest: LiveGuest, host: Host, tmp_path: Path) -> None:
-    config = ssh_config(guest, tmp_path)
+def test_ssh_that_does_not_get_in_is_refused_with_its_own_words(
+    awake_guest: LiveGuest, host: Host, tmp_path: Path
+) -> None:
+    config = ssh_config(awake_guest, tmp_path)
     config.write_text(config.read_text().replace("User root", "User nobody-there"))
-    error = refused(host, guest, "+1G", "--ssh", "guest", "--ssh-config", config).error
+    error = refused(host, awake_guest, "+1G", "--ssh", "guest", "--ssh-config", config).error
     assert "Permission denied" in str(error["why"])
     assert host.left_files() == []
 
 
-def test_snapshots_that_the_image_cannot_have_are_refused(guest: LiveGuest, host: Host) -> None:
-    assert "--preallocation" in str(refused(host, guest, "+1G", "--preallocation", "falloc").error["what"])
-    assert "--backend" in str(refused(host, guest, "+1G", "--backend", "guestfs").error["what"])
-    kept = refused(host, guest, "+1G", "--snapshots", "overlay", "--keep-snapshots")
+def test_snapshots_that_the_image_cannot_have_are_refused(awake_guest: LiveGuest, host: Host) -> None:
+    assert "--preallocation" in str(refused(host, awake_guest, "+1G", "--preallocation", "falloc").error["what"])
+    assert "--backend" in str(refused(host, awake_guest, "+1G", "--backend", "guestfs").error["what"])
+    kept = refused(host, awake_guest, "+1G", "--snapshots", "overlay", "--keep-snapshots")
     assert "--keep-snapshots" in str(kept.error["what"])
 
 
-def test_a_guest_disk_that_is_not_there_is_refused_with_those_that_are(guest: LiveGuest, host: Host) -> None:
-    assert "/dev/sda (3.0 GiB)" in str(refused(host, guest, "+1G", "--guest-disk", "/dev/vdb").error["why"])
+def test_a_guest_disk_that_is_not_there_is_refused_with_those_that_are(awake_guest: LiveGuest, host: Host) -> None:
+    assert "/dev/sda (3.0 GiB)" in str(refused(host, awake_guest, "+1G", "--guest-disk", "/dev/vdb").error["why"])
 
 
-def test_the_plan_names_what_cannot_be_undone(guest: LiveGuest, host: Host) -> None:
-    plan = host.growdisk("plan", "--qmp", guest.sockets.qmp, "+1G").document
+def test_the_plan_names_what_cannot_be_undone(awake_guest: LiveGuest, host: Host) -> None:
+    plan = host.growdisk("plan", "--qmp", awake_guest.sockets.qmp, "+1G").document
     assert (plan["result"], plan["backend"], plan["snapshots"]) == ("planned", "online", "internal")
     assert "what it did since is lost" in str(plan["notes"])
-    without = host.growdisk("plan", "--qmp", guest.sockets.qmp, "+1G", "--snapshots", "none").document
+    without = host.growdisk("plan", "--qmp", awake_guest.sockets.qmp, "+1G", "--snapshots", "none").document
     assert "point of no return: grow-filesystem" in str(without["notes"])

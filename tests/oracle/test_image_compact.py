@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -90,6 +91,53 @@ def test_a_compacted_image_has_no_holes_filled_and_keeps_mode_and_link(tmp_path:
     assert path.stat().st_mode & 0o777 == 0o640
     assert path.stat().st_blocks <= blocks
     assert qemu_check(path)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "left_out"),
+    [("compat=1.1", True), ("cluster_size=4k", True), ("compat=0.10", False), ("extended_l2=on", False)],
+)
+@pytest.mark.parametrize("on_base", [True, False], ids=["on a base", "alone"])
+def test_what_the_host_has_nothing_of_is_left_out_where_it_still_reads_as_zeros(
+    tmp_path: Path, options: str, left_out: bool, on_base: bool
+) -> None:
+    path = worn(tmp_path / "image.qcow2", options)
+    if not on_base:
+        qemu_img("rebase", "-q", "-b", "", path)
+        left_out = left_out or "0.10" in options
+    punched = punch(path)
+    before, names = everything(path), info(path)["snapshots"]
+    assert image("compact", path) == 0
+    assert everything(path) == before
+    assert info(path)["snapshots"] == names
+    code, counts = qemu_check(path)
+    assert (code, counts["leaks"]) == (0, 0)
+    with path.open("rb") as file:
+        kept = sum(not any(cluster) for cluster in iter(lambda: file.read(4096), b""))
+    assert (kept * 4096 < punched) == left_out, (kept * 4096, punched)
+    qemu_io(path, "write -P 9 0 9M", "read -P 9 0 9M")
+    assert everything(path)[1:] == before[1:]
+
+
+def punch(path: Path) -> int:
+    """Make holes of half of what the guest's clusters hold, whole ones and parts of some; returns their bytes."""
+    punched = 0
+    for number, row in enumerate(json.loads(qemu_img("map", "--output=json", path))):
+        if row["depth"] == 0 and row["data"] and "offset" in row:
+            length = row["length"] // 2 + 512 * number
+            subprocess.run(["fallocate", "-p", "-o", str(row["offset"]), "-l", str(length), path], check=True)
+            punched += length
+    return punched
+
+
+def test_a_preallocated_image_that_nobody_wrote_to_is_as_small_as_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "image.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", path, "2G")
+    qemu_io(path, "write -P 1 1000M 64k")
+    assert image("compact", path) == 0
+    assert path.stat().st_size <= 7 * 65536
+    assert qemu_check(path)[0] == 0
+    qemu_io(path, "read -P 1 1000M 64k", "read -P 0 0 1000M", "read -P 0 1001M 1G")
 
 
 def test_an_empty_image_stays_one(tmp_path: Path) -> None:

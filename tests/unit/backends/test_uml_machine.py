@@ -9,7 +9,7 @@ import pytest
 from growdisk.backends import uml_machine
 from growdisk.backends.trials import Trial
 from growdisk.errors import ApplianceFailed
-from tests.contract.appliances import need
+from tests.e2e.process import need
 
 
 @pytest.fixture(autouse=True)

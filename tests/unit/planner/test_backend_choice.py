@@ -9,7 +9,7 @@ import pytest
 from growdisk.backends.uml_machine import obstacle
 from growdisk.units import ByteRange, MiB
 from tests.conftest import DiskMaker
-from tests.e2e.process import need_direct
+from tests.e2e.process import need
 from tests.guests.layouts import Layout
 from tests.guests.small import SmallDisk
 from tests.guests.swap import make_swap
@@ -61,7 +61,7 @@ def disk_with(folder: Path, options: tuple[str, ...]) -> Path:
 def test_what_debugfs_or_resize2fs_would_not_do_right_is_for_a_kernel(tmp_path: Path, kind: str) -> None:
     options, backend, reason = MADE[kind]
     if backend == "direct":
-        need_direct()
+        need("direct")
     plan = in_process("plan", disk_with(tmp_path, options), "+32M", "--json").json()
     assert plan["backend"] == backend
     assert reason in plan["backend_reason"]
@@ -85,7 +85,7 @@ def test_who_asks_for_a_kernel_gets_it(tmp_path: Path) -> None:
 def test_a_file_system_of_terabytes_is_for_a_kernel_which_goes_not_through_all_of_it(
     tmp_path: Path, size: str, backend: str
 ) -> None:
-    need_direct()
+    need("direct")
     image = tmp_path / "disk.raw"
     run("mke2fs", "-q", "-F", "-t", "ext4", image, "64m")
     run("truncate", "-s", size, image)
