@@ -17,7 +17,7 @@ demo: setup
 
 # Two processes: one boots guests, one processor each, the other does all the rest, and then they share what is left.
 test: setup-test
-	$(PYTHON) -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(PYTHON) -m pytest -n 2 -m "not slow"
 
 # The long matrix of running guests: every bus, every way inside, every kind of swap, vagrant's; most of an hour.
 test-slow: setup-test

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,16 +14,33 @@ from tests.guests.small import SmallDisk, make_disk
 from tests.guests.tools import run
 
 DiskMaker = Callable[..., Path]
-# Fixtures that take half a minute and more: the tests of each share one process, so that its work is done once.
-_COSTLY = ("untouched_boot", "awake_guest", "results", "grown")
+_UNTOUCHED_BOOT = "untouched boot"
+# Fixtures that take half a minute and more: what needs the same one shares a process, so that its work is done once.
+_TOGETHER = {
+    "tests/contract/test_backends_agree.py": "zoo",
+    "tests/e2e/test_boot_harness.py": _UNTOUCHED_BOOT,
+    "tests/e2e/test_expand_boots.py": _UNTOUCHED_BOOT,
+    "tests/e2e/test_layers.py": "layers",
+    "tests/e2e/test_provision_boots.py": _UNTOUCHED_BOOT,
+    "tests/online/test_live_refusals.py": "awake guest",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Boots come first."""
-    for item in items:
-        for name in set(_COSTLY).intersection(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group(name))
     items.sort(key=lambda item: item.get_closest_marker("boot") is None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """xdist's groups are lost with pytest 9.2: its node ids no longer take the mark that xdist gives them."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _TOGETHER.get(nodeid.partition("::")[0], nodeid)
+
+    return Together(config, log)
 
 
 @pytest.fixture
