@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, ClassVar
 from growdisk.api.disks import probed_format
 from growdisk.backends.guest_package import package
 from growdisk.backends.guest_plan import GuestPlan
-from growdisk.backends.scripts import render
 from growdisk.backends.volumes.keyring import Keyring
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
@@ -67,7 +66,7 @@ def write_scripts(
     if isinstance(proposal, AllDone):
         return WrittenScripts(folder, (), before, before, reason=proposal.reason)
     plan = guest_plan(new_run_name(), facts, proposal.steps)
-    files = package(plan, render(plan), proposal.given_up)
+    files = package(plan, proposal.given_up)
     _write(folder, files)
     return WrittenScripts(
         folder, tuple(sorted(files)), before, layout_of(proposal.after), plan, proposal.given_up

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import io
+import lzma
 import tarfile
 from collections.abc import Mapping
 
 from growdisk.backends.guest_plan import DRIVER, RUN_ORDER, STATE_FOLDER, GuestPlan, Phase
+from growdisk.backends.scripts import render
 from growdisk.partitions.table import PartitionTable
 from growdisk.units import format_size
 
 USER_DATA = "user-data"
 README = "README.md"
+_EACH_BOOT = "/var/lib/cloud/scripts/per-boot"
 
 _DEEDS = {
     Phase.INSPECT: "looks, and changes nothing",
@@ -27,9 +29,10 @@ _DEEDS = {
 }
 
 
-def package(plan: GuestPlan, scripts: Mapping[str, str], gives_up: tuple[str, ...] = ()) -> dict[str, str]:
+def package(plan: GuestPlan, gives_up: tuple[str, ...] = ()) -> dict[str, str]:
     """File name → text: the scripts, README.md and user-data. `gives_up`: what the plan takes from the guest."""
-    return {**scripts, README: _readme(plan, gives_up), USER_DATA: _user_data(plan, scripts)}
+    user_data = _user_data(plan, render(plan, comments=False))
+    return {**render(plan), README: _readme(plan, gives_up), USER_DATA: user_data}
 
 
 def _readme(plan: GuestPlan, gives_up: tuple[str, ...]) -> str:
@@ -82,7 +85,10 @@ Each may be run by itself and again. All is written down in `/var/log/growdisk.l
 
 ## By cloud-init
 
-`{USER_DATA}` does step 3 at a guest's first boot, and tells cloud-init's growpart to keep out.
+`{USER_DATA}` does steps 2 and 3 at an instance's first boot, when the disk has its new size already, and tells
+cloud-init's growpart to keep out. Where the power is cut it goes on at the next boot; what fails is in
+`cloud-init status --long`. A cloud that takes 16 KiB only is given the output of `gzip -9c {USER_DATA}`, which
+cloud-init reads just as well.
 """
 
 
@@ -109,7 +115,10 @@ def _drawn(table: PartitionTable) -> str:
 
 
 def _user_data(plan: GuestPlan, scripts: Mapping[str, str]) -> str:
-    """One archive, not a file for each script: they are much alike, and some clouds take 16 KiB only, compressed."""
+    """One archive, not a file for each script: they are much alike, and some clouds take 16 KiB only, compressed.
+
+    Not by runcmd, which cloud-init begins but once for an instance, whether it ends or not.
+    """
     folder = f"{STATE_FOLDER}/{plan.run}/scripts"
     archive = base64.b64encode(_archive(scripts)).decode()
     return f"""\
@@ -120,20 +129,34 @@ growpart:
   ignore_growroot_disabled: true
 resize_rootfs: false
 write_files:
-  - path: {folder}.tar.gz
+  - path: {folder}.tar.xz
     owner: root:root
     permissions: "0600"
     encoding: b64
     content: {archive}
-runcmd:
-  - [mkdir, -p, {folder}]
-  - [tar, -xzf, {folder}.tar.gz, -C, {folder}]
-  - [sh, {folder}/{DRIVER}]
+  - path: {_EACH_BOOT}/growdisk-{plan.run}
+    owner: root:root
+    permissions: "0700"
+    content: |
+      #!/bin/sh
+      # At each boot until it has come to an end once: a power cut is none.
+      set -eu
+      mkdir -p {folder}
+      cd {folder}
+      if command -v xz >/dev/null; then
+          tar -xJf {folder}.tar.xz
+      else
+          python3 -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall()' {folder}.tar.xz
+      fi
+      status=0
+      sh ./{DRIVER} || status=$?
+      rm -f "$0"
+      exit "$status"
 """
 
 
 def _archive(scripts: Mapping[str, str]) -> bytes:
-    """The same bytes for the same scripts: no times."""
+    """The same bytes for the same scripts: no times. Their common part lies further back than gzip looks."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, script in sorted(scripts.items()):
@@ -141,4 +164,4 @@ def _archive(scripts: Mapping[str, str]) -> bytes:
             data = script.encode("utf-8", "surrogateescape")
             member.size, member.mode = len(data), 0o755
             tar.addfile(member, io.BytesIO(data))
-    return gzip.compress(plain.getvalue(), mtime=0)
+    return lzma.compress(plain.getvalue(), check=lzma.CHECK_CRC32, preset=6 | lzma.PRESET_EXTREME)

@@ -24,10 +24,10 @@ _FSTAB_SPECIAL = re.compile(r"[\s\\#]")
 _LINK_SPECIAL = re.compile(r"[\s\\#/]")
 
 
-def render(plan: GuestPlan) -> Mapping[str, str]:
-    """All scripts of `plan` by file name: one for each phase, and the driver."""
+def render(plan: GuestPlan, *, comments: bool = True) -> Mapping[str, str]:
+    """All scripts of `plan` by file name: one for each phase, and the driver. Without `comments` where nobody reads."""
     assert _RUN.fullmatch(plan.run), plan.run  # it is the name of a folder in the guest
-    environment = shell_environment(shell_value)
+    environment = shell_environment(shell_value, comments=comments)
     values = _values(plan)
     names = {phase.file_name: phase.value for phase in Phase} | {DRIVER: ""}
     return {name: environment.get_template(f"{name}.j2").render(**values, phase=phase) for name, phase in names.items()}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import jinja2
+import jinja2.ext
 import jinja2.meta
 import jinja2.sandbox
 from jinja2 import nodes
@@ -23,9 +24,18 @@ Unknown = jinja2.UndefinedError
 StrictUndefined = jinja2.StrictUndefined
 
 
-def shell_environment(finalize: Callable[[object], str]) -> jinja2.Environment:
+class _Uncommented(jinja2.ext.Extension):
+    """Leaves the comments of a template out. Of the template: a value may look like one."""
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        lines = source.splitlines(keepends=True)
+        return "".join(line for line in lines if not line.lstrip().startswith("#") or line.startswith("#!"))
+
+
+def shell_environment(finalize: Callable[[object], str], *, comments: bool = True) -> jinja2.Environment:
     """For templates/*.sh.j2. Shell is full of {% and {#, as in {%s} and ${#x}."""
     return jinja2.Environment(
+        extensions=[] if comments else [_Uncommented],
         block_start_string="<%", block_end_string="%>", comment_start_string="<#", comment_end_string="#>",
         loader=jinja2.PackageLoader("growdisk.backends"), undefined=jinja2.StrictUndefined, finalize=finalize,
         keep_trailing_newline=True, autoescape=False,

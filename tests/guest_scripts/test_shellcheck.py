@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from growdisk.backends.guest_package import USER_DATA, package
 from growdisk.backends.guest_plan import DRIVER, GuestLayer, Phase
 from growdisk.backends.scripts import render
 from growdisk.partitions.table import Partition
@@ -19,6 +21,21 @@ def assert_clean(scripts: Mapping[str, str], folder: Path) -> None:
     for file, text in scripts.items():
         (folder / file).write_text(text)
     run("shellcheck", "-s", "sh", *sorted(folder.iterdir()))
+
+
+def as_parsed(script: str) -> str:
+    """How bash understands it: comments are gone, texts are not."""
+    return run("bash", stdin=f"script() {{\n{script}\n}}\ndeclare -f script")
+
+
+@pytest.mark.parametrize("name", list(guest_plans()))
+def test_user_data_holds_the_same_scripts_without_comments_and_fits_into_16_kib(name: str) -> None:
+    plan = replace(planned(name), layers=LAYERS)
+    bare = render(plan, comments=False)
+    for file, script in render(plan).items():
+        assert len(bare[file]) < len(script)
+        assert as_parsed(bare[file]) == as_parsed(script)
+    assert len(gzip.compress(package(plan)[USER_DATA].encode(), 9)) <= 16 << 10
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])

@@ -10,6 +10,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from growdisk.backends.guest_plan import DRIVER, Phase
 from growdisk.block.raw import RawFile
@@ -41,14 +42,19 @@ def test_user_data_carries_the_same_scripts_and_tells_growpart_to_keep_out(image
     assert in_process("script", image, "+1G", "-o", tmp_path / "out").code == 0
     text = (tmp_path / "out" / "user-data").read_text()
     assert text.startswith("#cloud-config\n")
-    assert 'growpart:\n  mode: "off"\n' in text
-    packed = re.search(r"content: (\S+)", text)
-    assert packed
-    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(packed[1]))) as tar:
+    data = yaml.safe_load(text)
+    assert (data["growpart"]["mode"], data["resize_rootfs"]) == ("off", False)
+    archive, each_boot = data["write_files"]
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(archive["content"]))) as tar:
         for member in tar.getmembers():
             file = tar.extractfile(member)
             assert file
-            assert file.read().decode() == (tmp_path / "out" / member.name).read_text()
+            script = (tmp_path / "out" / member.name).read_text()
+            assert re.findall(r"^.+", file.read().decode(), re.M) == re.findall(r"^(?! *#[^!]).+", script, re.M)
+    assert f"tar -xJf {archive['path']}\n" in each_boot["content"]
+    assert (each_boot["permissions"], "per-boot" in each_boot["path"]) == ("0700", True)
+    (tmp_path / "each-boot").write_text(each_boot["content"])
+    run("shellcheck", tmp_path / "each-boot")
 
 
 def test_an_image_that_a_guest_has_open_is_read_all_the_same(image: Path, tmp_path: Path) -> None:
