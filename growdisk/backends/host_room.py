@@ -1,13 +1,15 @@
 """What the host has left for an image to fill: of its file system, and of the thin pool that either may lie in.
 
 A file system on a thin volume may show more free space than its pool has; a guest that then writes is stopped by QEMU
-(or, worse, sees errors). An image may be a block device as well: then nothing but its owner makes it larger.
+(or, worse, sees errors). Between the two may lie a container of LUKS, or another volume group. An image may be a block
+device as well: then nothing but its owner makes it larger.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.backends.command import run
@@ -15,7 +17,8 @@ from growdisk.backends.json_values import NotThatValue, decoded
 from growdisk.errors import GrowdiskError
 from growdisk.values import dataclass
 
-_COLUMNS = "lv_kernel_major,lv_kernel_minor,vg_name,lv_name,pool_lv,lv_size,data_percent"
+_COLUMNS = "lv_kernel_major,lv_kernel_minor,vg_name,lv_name,pool_lv,lv_size,data_percent,metadata_percent"
+_METADATA_FULL = 95.0
 _SECONDS = 20.0
 
 
@@ -42,6 +45,7 @@ class _Volume:
     pool_lv: str
     lv_size: str
     data_percent: str
+    metadata_percent: str
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,8 @@ def room_for(path: Path) -> HostRoom:
     """The narrowest that an image at `path` can grow into."""
     status = path.stat()
     is_device = stat.S_ISBLK(status.st_mode)
-    number = status.st_rdev if is_device else status.st_dev
-    pool = _thin_pool_of(os.major(number), os.minor(number))
+    number = status.st_rdev if is_device else _device_under(path, status.st_dev)
+    pool = _thin_pool_of(number)
     if is_device:
         size = _sysfs_size(number)
         return HostRoom(*((pool.free, pool.total, pool.where) if pool else (size, size, f"on {path}")), size)
@@ -76,22 +80,52 @@ def thin_pool_in(report: bytes, major: int, minor: int) -> HostRoom | None:
     if not pools:
         return None
     try:
-        size, taken = int(pools[0].lv_size), float(pools[0].data_percent)
+        size, taken, metadata = int(pools[0].lv_size), float(pools[0].data_percent), float(pools[0].metadata_percent)
     except ValueError as error:
         raise NotThatValue(str(error)) from error
+    if metadata >= _METADATA_FULL:  # then it takes nothing new, whatever it has free
+        taken = max(taken, metadata)
     return HostRoom(int(size * (100 - taken) / 100), size, f"in the thin pool {pools[0].vg_name}/{pools[0].lv_name}")
 
 
-def _thin_pool_of(major: int, minor: int) -> HostRoom | None:
+def _thin_pool_of(number: int) -> HostRoom | None:
     """None where the device is not of LVM, or LVM cannot be asked: it is asked for a warning only."""
     try:
-        if not Path(f"/sys/dev/block/{major}:{minor}/dm/uuid").read_text().startswith("LVM-"):
+        volumes = list(_volumes_under(_sysfs(number)))
+        if not volumes:
             return None
         words = ["lvs", "--all", "--reportformat", "json", "--units", "b", "--nosuffix", "-o", _COLUMNS]
-        return thin_pool_in(run(words, timeout=_SECONDS).stdout.encode(), major, minor)
+        report = run(words, timeout=_SECONDS).stdout.encode()
+        pools = [thin_pool_in(report, *volume) for volume in volumes]
+        return min((pool for pool in pools if pool), key=lambda pool: pool.free, default=None)
     except (OSError, GrowdiskError, NotThatValue):
         return None
 
 
+def _volumes_under(device: Path) -> Iterator[tuple[int, int]]:
+    """LVM's volumes that `device` lies on, itself among them: major and minor."""
+    uuid = device / "dm" / "uuid"
+    if uuid.exists() and uuid.read_text().startswith("LVM-"):
+        major, minor = (device / "dev").read_text().split(":")
+        yield int(major), int(minor)
+    for lower in (device / "slaves").glob("*"):
+        yield from _volumes_under(lower)
+
+
+def _device_under(path: Path, number: int) -> int:
+    """The device of the file system that `path` is in; btrfs gives each subvolume a number that is no device's."""
+    if os.major(number):
+        return number
+    try:
+        found = run(["findmnt", "--noheadings", "--nofsroot", "--output", "SOURCE", "--target", path], timeout=_SECONDS)
+        return Path(found.stdout.strip()).stat().st_rdev
+    except (OSError, GrowdiskError):
+        return number
+
+
+def _sysfs(number: int) -> Path:
+    return Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
+
+
 def _sysfs_size(number: int) -> int:
-    return 512 * int(Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/size").read_text())
+    return 512 * int((_sysfs(number) / "size").read_text())

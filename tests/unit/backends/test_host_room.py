@@ -13,12 +13,12 @@ from growdisk.backends.json_values import NotThatValue
 from growdisk.units import GiB
 
 
-def lvs(*volumes: tuple[str, str, str, str, str]) -> bytes:
+def lvs(*volumes: tuple[str, str, str, str, str], metadata: str = "12.50") -> bytes:
     """(minor, name, pool, size, percent) of each volume of vg0, as lvs 2.03 writes them."""
     rows = [
         {
             "lv_kernel_major": "254", "lv_kernel_minor": minor, "vg_name": "vg0", "lv_name": name, "pool_lv": pool,
-            "lv_size": size, "data_percent": percent,
+            "lv_size": size, "data_percent": percent, "metadata_percent": "" if pool else metadata,
         }
         for minor, name, pool, size, percent in volumes
     ]  # fmt: skip
@@ -40,6 +40,14 @@ def test_a_thin_volume_has_what_its_pool_has() -> None:
     room = thin_pool_in(REPORT, 254, 4)
     assert room is not None
     assert (room.free, room.where, room.nearly_full) == (GiB, "in the thin pool vg0/pool", True)
+
+
+def test_a_pool_whose_metadata_are_full_takes_nothing_more() -> None:
+    half_full = (("4", "images", "pool", str(100 * GiB), "37.00"), ("3", "pool", "", str(40 * GiB), "50.00"))
+    for metadata, full in (("94.99", False), ("97.50", True)):
+        room = thin_pool_in(lvs(*half_full, metadata=metadata), 254, 4)
+        assert room is not None
+        assert (room.free, room.nearly_full) == (GiB if full else 20 * GiB, full)
 
 
 def test_what_is_not_thin_has_no_pool() -> None:
