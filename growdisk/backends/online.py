@@ -199,6 +199,7 @@ _JSON = "json:"
 _FORMATS = ("qcow2", "raw", "file")
 OUR_JOBS = "growdisk-"
 _NO_DISKS = ("floppy", "ide-cd", "scsi-cd", "sd-card", "cfi.pflash01")
+_IN_USB = ".0/legacy[0]"
 _BUSES = {
     "virtio-blk-device": Bus("virtio-blk", Arrival.AT_ONCE),
     "ide-hd": Bus("IDE or SATA", Arrival.RESTART),
@@ -299,7 +300,7 @@ class Machine:
                 yield self._disk(block, block.inserted, kind)
 
     def _disk(self, block: _Block, inserted: _Inserted, kind: str) -> LiveDisk:
-        image, device = inserted.image, block.qdev.removesuffix("/virtio-backend")
+        image, device = inserted.image, _named_by_people(block.qdev)
         specific = (image.format_specific and image.format_specific.data) or _FormatData()
         names = (block.device, device.rsplit("/", 1)[-1], inserted.node_name)
         return LiveDisk(
@@ -321,6 +322,8 @@ class Machine:
         if kind in ("scsi-hd", "scsi-block"):
             controller = self.property_of(qdev, "parent_bus").rpartition("/")[0]
             name = self.property_of(controller, "type")
+            if name in _BUSES:
+                return _BUSES[name]
             virtio = name.startswith("virtio-scsi")
             return Bus("virtio-scsi" if virtio else name, Arrival.AT_ONCE if virtio else Arrival.RESTART)
         return _BUSES.get(kind, Bus(kind or "unknown", Arrival.RESTART))
@@ -332,6 +335,13 @@ class Machine:
         except OperationFailed:
             return ""
         return value if isinstance(value, str) else ""
+
+
+def _named_by_people(qdev: str) -> str:
+    """The device that -device made: virtio-blk and usb-storage have the disk in one of their own."""
+    if qdev.endswith(_IN_USB):
+        return qdev.removesuffix(_IN_USB).rpartition("/")[0]
+    return qdev.removesuffix("/virtio-backend")
 
 
 def _plain(file: str) -> str:

@@ -21,7 +21,8 @@ from growdisk.backends.qmp import QmpMonitor
 from tests.e2e.boot import Doors, RunningGuest
 from tests.e2e.process import await_true
 from tests.guests.cache import cached
-from tests.guests.classic import Guest, classic_guest
+from tests.guests.classic import classic_guest
+from tests.guests.full import full_guest
 from tests.guests.tools import environment, run
 
 BOOTED = "booted"
@@ -30,7 +31,10 @@ DISKS = {
     "blk": ("-device", "virtio-blk-pci,drive=disk"),
     "ide": ("-device", "ide-hd,drive=disk"),
     "nvme": ("-device", "nvme,drive=disk,serial=n1"),
+    "sata": ("-device", "ich9-ahci,id=ahci", "-device", "ide-hd,drive=disk,bus=ahci.0"),
+    "usb": ("-device", "qemu-xhci", "-device", "usb-storage,drive=disk"),
 }
+_FULL_KERNEL = ("sata", "usb")  # Debian's cloud kernel has no driver for them
 
 
 @dataclass(frozen=True)
@@ -111,8 +115,9 @@ def bare_machine(image: Path, image_format: str = "qcow2", disk: str = "scsi", *
 def booted_guest(disk: str) -> Path:
     """The image of a guest that has booted, with its memory in a snapshot; read-only, in the cache."""
     version = run("qemu-system-x86_64", "--version").split("(")[0].split()[-1]
-    key = f"woken-{classic_guest().image.parent.name.removeprefix('classic-')}-{disk}-{version}-2"
-    return cached(key, lambda folder: _boot_once(folder, classic_guest(), disk)) / "guest.qcow2"
+    base = full_guest() if disk in _FULL_KERNEL else classic_guest().image
+    key = f"woken-{base.parent.name.removeprefix('classic-')}-{disk}-{version}-2"
+    return cached(key, lambda folder: _boot_once(folder, base, disk)) / "guest.qcow2"
 
 
 def wake_copy(disk: str, folder: Path) -> Path:
@@ -135,9 +140,9 @@ def ssh_config(guest: LiveGuest, folder: Path) -> Path:
     return config
 
 
-def _boot_once(folder: Path, classic: Guest, disk: str) -> None:
+def _boot_once(folder: Path, base: Path, disk: str) -> None:
     image = folder / "guest.qcow2"
-    run("cp", "--sparse=always", "--no-preserve=mode", classic.image, image)
+    run("cp", "--sparse=always", "--no-preserve=mode", base, image)
     image.chmod(0o644)
     with started(image, disk=disk) as guest:
         guest.wait_for_report()

@@ -42,7 +42,7 @@ def second_disk(path: Path, kind: str) -> tuple[str, ...]:
 # --- what QEMU allows (7.2): the reasons for growdisk's choices ---------------------------------
 
 
-@pytest.mark.parametrize("disk", ["scsi", "blk", "ide"])
+@pytest.mark.parametrize("disk", ["scsi", "blk", "ide", "sata", "usb"])
 def test_a_snapshot_brings_back_the_size_that_the_disk_had(tmp_path: Path, disk: str) -> None:
     with bare(tmp_path, disk) as (_, machine):
         key = machine.disks()[0].key
@@ -55,6 +55,18 @@ def test_a_snapshot_brings_back_the_size_that_the_disk_had(tmp_path: Path, disk:
         for name in ("one", "two", "two"):
             delete(machine, name)
         assert machine.disk(key).snapshots == ()
+
+
+@pytest.mark.parametrize("device", ["usb-storage", "scsi-hd", "ide-hd"])
+def test_a_disk_goes_by_the_id_of_its_device(tmp_path: Path, device: str) -> None:
+    drive = f"if=none,id=other,file={image(tmp_path, 'raw', name='more')},format=raw"
+    words = ("-device", "qemu-xhci", "-drive", drive, "-device", f"{device},drive=other,id=stick,serial=s1")
+    with bare(tmp_path, "scsi", "qcow2", *words) as (_, machine):
+        found = next(disk for disk in machine.disks() if "stick" in disk.names)
+        assert (found.file, found.serial) == (str(tmp_path / "more.raw"), "s1")
+        bus = {"usb-storage": "USB", "scsi-hd": "virtio-scsi", "ide-hd": "IDE or SATA"}[device]
+        arrival = Arrival.AT_ONCE if bus == "virtio-scsi" else Arrival.RESTART
+        assert (found.bus.name, found.bus.arrival) == (bus, arrival)
 
 
 def test_nvme_is_neither_resized_nor_put_into_snapshots_by_qemu(tmp_path: Path) -> None:
@@ -219,7 +231,7 @@ def test_an_image_in_use_is_refused_with_the_command_that_grows_it_online(tmp_pa
     with bare(tmp_path) as (guest, _):
         error = refused(host, "expand", guest.image, "+1G").error
         assert f"(pid {guest.process.pid})" in str(error["why"])
-        assert f"growdisk expand --qmp {guest.sockets.qmp} SIZE" in str(error["do"])
+        assert f"growdisk expand --qmp {guest.sockets.qmp} +1G works" in str(error["do"])
         assert f"growdisk show --qmp {guest.sockets.qmp}" in str(refused(host, "show", guest.image).error["do"])
         assert not guest.image.with_name(guest.image.name + ".growdisk").exists()
 

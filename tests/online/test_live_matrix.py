@@ -49,8 +49,11 @@ def test_swap_becomes_a_file_that_is_in_use_at_once(scsi_guest: LiveGuest, host:
     assert len(assert_boots_clean(scsi_guest).swap) == 1
 
 
-def test_a_disk_on_ide_takes_one_announced_restart_or_is_refused(tmp_path: Path, host: Host) -> None:
-    with started(wake_copy("ide", tmp_path), disk="ide", woken=True) as guest:
+@pytest.mark.parametrize("bus", ["ide", "sata", "usb"])
+def test_a_disk_on_ide_sata_or_usb_takes_one_announced_restart_or_is_refused(
+    tmp_path: Path, host: Host, bus: str
+) -> None:
+    with started(wake_copy(bus, tmp_path), disk=bus, woken=True) as guest:
         refused = host.growdisk("expand", guest.image, "+10G", "--online", "agent")
         assert (refused.code, "--allow-reboot" in str(refused.error["do"])) == (3, True), refused
         boot = boot_id(guest)
