@@ -113,7 +113,15 @@ def format_size(size: int) -> str:
     """`13.0 GiB`, `512 B`: for people, three significant digits or so."""
     value, unit = float(size), "B"
     for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"):
-        if abs(value) < 1024 or unit == "EiB":
+        if round(abs(value), 1) < 1024 or unit == "EiB":
             break
         value /= 1024
     return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def format_change(old: int, new: int) -> str:
+    """`3.0 GiB -> 13.0 GiB`, and how much it is where that does not show: `8.0 TiB -> 8.0 TiB (+10.0 GiB)`."""
+    words = f"{format_size(old)} -> {format_size(new)}"
+    if old == new or format_size(old) != format_size(new):
+        return words
+    return f"{words} ({'+' if new > old else '-'}{format_size(abs(new - old))})"

@@ -11,7 +11,7 @@ from growdisk.filesystems.content import Content
 from growdisk.filesystems.identify import identify
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import FilesystemBroken, FilesystemChanged, PromiseBroken
-from growdisk.units import format_size
+from growdisk.units import format_change
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 
@@ -42,7 +42,7 @@ class GrowFilesystem:
         return f"sda{self.number or ''}"
 
     def describe(self) -> str:
-        return f"file system on {self._device} {format_size(self.old_size)} -> {format_size(self.new_size)}"
+        return f"file system on {self._device} {format_change(self.old_size, self.new_size)}"
 
     def check(self, context: RunContext) -> Check:
         content = self._read(context)
@@ -61,7 +61,7 @@ class GrowFilesystem:
             backend.resize_ext(device, self.new_size)
             backend.sync()
         mended = ", errors mended first" if check.state is CheckState.MENDED else ""
-        return Evidence(f"{format_size(self.old_size)} -> {format_size(self.new_size)}{mended}")
+        return Evidence(f"{format_change(self.old_size, self.new_size)}{mended}")
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         """The superblock, read from the image by our own reader."""

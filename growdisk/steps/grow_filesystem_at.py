@@ -11,7 +11,7 @@ from growdisk.steps.context import RunContext
 from growdisk.steps.failures import FilesystemBroken
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.place import Place, look_at
-from growdisk.units import format_size
+from growdisk.units import format_change
 from growdisk.workflow.step import Evidence
 
 
@@ -27,11 +27,11 @@ class GrowFilesystemAt(GrowFilesystem):
         return Place(self.number, self.start, self.size, self.layers)
 
     def describe(self) -> str:
-        sizes = f"{format_size(self.old_size)} -> {format_size(self.new_size)}"
+        sizes = format_change(self.old_size, self.new_size)
         return f"file system on {self.place.name} ({self.kind}) {sizes}"
 
     def apply(self, context: RunContext) -> Evidence:
-        words = f"{format_size(self.old_size)} -> {format_size(self.new_size)}"
+        words = format_change(self.old_size, self.new_size)
         with context.hands.backend("growing the file system", inside=True) as backend:
             device = self.place.device
             if not self.kind.startswith("ext"):

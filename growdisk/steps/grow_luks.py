@@ -12,7 +12,7 @@ from typing import ClassVar
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken
 from growdisk.steps.place import Place, look_at
-from growdisk.units import format_size
+from growdisk.units import format_change
 from growdisk.workflow.step import Check, Evidence, Ready, Scope
 
 
@@ -32,7 +32,7 @@ class GrowLuks:
         return f"grow-luks{self.suffix}"
 
     def describe(self) -> str:
-        return f"{self.place.name} {format_size(self.old_size)} -> {format_size(self.new_size)}"
+        return f"{self.place.name} {format_change(self.old_size, self.new_size)}"
 
     def check(self, context: RunContext) -> Check:
         return Ready()  # in every process that goes on it has to be opened anew
@@ -40,7 +40,7 @@ class GrowLuks:
     def apply(self, context: RunContext) -> Evidence:
         with context.hands.volumes(f"opening {self.place.name}") as appliance:
             size = appliance.volumes.size_of(self.place.device)
-        return Evidence(f"opened, {format_size(self.old_size)} -> {format_size(size)}", {"size": size})
+        return Evidence(f"opened, {format_change(self.old_size, size)}", {"size": size})
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         """The kernel's size of it against the one that our own reader of the header finds."""

@@ -10,7 +10,7 @@ from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken, VolumesChanged
 from growdisk.steps.grow_pv import read_group
 from growdisk.steps.place import Place
-from growdisk.units import format_size
+from growdisk.units import format_change
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 
@@ -39,7 +39,7 @@ class GrowLogicalVolume:
     @property
     def _sizes(self) -> str:
         old, new = self.old_extents * self.extent_size, self.extents * self.extent_size
-        return f"{format_size(old)} -> {format_size(new)}"
+        return format_change(old, new)
 
     def check(self, context: RunContext) -> Check:
         volume = self._volume(context)

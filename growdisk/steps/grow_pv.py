@@ -10,7 +10,7 @@ from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken, VolumesChanged
 from growdisk.steps.place import Place, look_at, neighbours_of
-from growdisk.units import format_size
+from growdisk.units import format_change
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 
@@ -38,7 +38,7 @@ class GrowPhysicalVolume:
     @property
     def _sizes(self) -> str:
         old, new = self.old_extents * self.extent_size, self.extents * self.extent_size
-        return f"{format_size(old)} -> {format_size(new)}"
+        return format_change(old, new)
 
     def check(self, context: RunContext) -> Check:
         group = read_group(context, self.place)

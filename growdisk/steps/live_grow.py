@@ -17,7 +17,7 @@ from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.live_context import LiveContext
 from growdisk.steps.live_steps import conclude
-from growdisk.units import format_size
+from growdisk.units import format_change, format_size
 from growdisk.values import dataclass
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
@@ -51,7 +51,7 @@ class LiveGrowLuks:
 
     def apply(self, context: LiveContext) -> Evidence:
         context.run(Phase.GROW, growth=self.growth, up_to=self.number)
-        return Evidence(f"{format_size(self.planned.old_size)} -> {format_size(self.planned.new_size)}")
+        return Evidence(format_change(self.planned.old_size, self.planned.new_size))
 
     def verify(self, context: LiveContext, evidence: Evidence) -> None:
         size = context.opened(self.planned.place).size
@@ -185,7 +185,7 @@ class LiveGrow:
         context.run(Phase.GROW, growth=self.growth)
         content = context.content(self.planned.place)
         grown = content.size if content and content.size else self.planned.new_size
-        return Evidence(f"{format_size(self.planned.old_size)} -> {format_size(grown)}", {"size": grown})
+        return Evidence(format_change(self.planned.old_size, grown), {"size": grown})
 
     def verify(self, context: LiveContext, evidence: Evidence) -> None:
         """By the superblock. A mounted file system may stop short of what one at rest grows to: a group at most."""

@@ -18,7 +18,7 @@ from growdisk.steps.failures import PromiseBroken, TableChanged
 from growdisk.steps.live_context import LiveContext
 from growdisk.steps.live_failures import GuestDoesNotSee
 from growdisk.steps.rewrite_partitions import RewritePartitions, listed
-from growdisk.units import format_size
+from growdisk.units import format_change, format_size
 from growdisk.values import dataclass
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
@@ -40,7 +40,7 @@ class LiveResize:
         if self.new_size == self.old_size:
             return f"the image stays at {format_size(self.old_size)}"
         how = ", then the guest RESTARTS once" if self.restart else ", while the guest runs"
-        return f"image {format_size(self.old_size)} -> {format_size(self.new_size)}{how}"
+        return f"image {format_change(self.old_size, self.new_size)}{how}"
 
     def check(self, context: LiveContext) -> Check:
         if context.disk.size >= self.new_size and context.seen().size >= self.new_size:
@@ -52,7 +52,7 @@ class LiveResize:
         restarted = self.restart and not _arrives(context, self.new_size, seconds=1)
         if restarted:
             context.restart()
-        words = f"{format_size(self.old_size)} -> {format_size(self.new_size)}"
+        words = format_change(self.old_size, self.new_size)
         return Evidence(words + (", the guest has restarted" if restarted else ""), {"size": self.new_size})
 
     def verify(self, context: LiveContext, evidence: Evidence) -> None:

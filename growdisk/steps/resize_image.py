@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken
-from growdisk.units import format_size
+from growdisk.units import format_change, format_size
 from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
 
 _ZERO_SAMPLE = 64 << 10
@@ -28,7 +28,7 @@ class ResizeImage:
         if self.new_size == self.old_size:
             return f"the image stays at {format_size(self.old_size)}"
         how = "" if self.preallocation == "off" else f", preallocation {self.preallocation}"
-        return f"image {format_size(self.old_size)} -> {format_size(self.new_size)}{how}"
+        return f"image {format_change(self.old_size, self.new_size)}{how}"
 
     def check(self, context: RunContext) -> Check:
         if context.disk.size >= self.new_size:
@@ -40,7 +40,7 @@ class ResizeImage:
             context.disk.file.reserve(self.old_size, self.new_size - self.old_size)
         context.disk.resize(self.new_size)
         context.disk.flush()
-        return Evidence(f"{format_size(self.old_size)} -> {format_size(self.new_size)}", {"size": self.new_size})
+        return Evidence(format_change(self.old_size, self.new_size), {"size": self.new_size})
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         if context.disk.size != self.new_size:

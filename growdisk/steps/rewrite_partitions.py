@@ -14,7 +14,7 @@ from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken, TableChanged
 from growdisk.steps.moving import Move, copy, digest
-from growdisk.units import format_size
+from growdisk.units import format_change, format_size
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 
@@ -92,7 +92,7 @@ class RewritePartitions:
 def _difference(old: Partition, new: Partition) -> str:
     if old.size == new.size:
         return f"sda{old.number} moved to {format_size(new.start)}"
-    return f"sda{old.number} {format_size(old.size)} -> {format_size(new.size)}"
+    return f"sda{old.number} {format_change(old.size, new.size)}"
 
 
 def listed(table: PartitionTable | None) -> str:

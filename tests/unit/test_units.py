@@ -13,6 +13,7 @@ from growdisk.units import (
     TiB,
     align_down,
     align_up,
+    format_change,
     format_size,
     parse_size,
     split_range,
@@ -85,3 +86,17 @@ def test_a_range_that_ends_before_it_starts_cannot_be_made():
 )
 def test_sizes_are_shown_in_powers_of_1024(size: int, text: str):
     assert format_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        (3 * GiB, 13 * GiB, "3.0 GiB -> 13.0 GiB"),
+        (8 * TiB, 8 * TiB + 10 * GiB, "8.0 TiB -> 8.0 TiB (+10.0 GiB)"),
+        (TiB - MiB, TiB + 10 * GiB, "1.0 TiB -> 1.0 TiB (+10.0 GiB)"),
+        (GiB, GiB - 512, "1.0 GiB -> 1.0 GiB (-512 B)"),
+        (GiB, GiB, "1.0 GiB -> 1.0 GiB"),
+    ],
+)
+def test_a_change_of_size_shows(old: int, new: int, text: str) -> None:
+    assert format_change(old, new) == text

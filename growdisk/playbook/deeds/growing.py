@@ -14,7 +14,7 @@ from growdisk.playbook.deeds.foreseeing import planned
 from growdisk.playbook.options import Options
 from growdisk.playbook.outcome import Outcome, difference, failure
 from growdisk.playbook.perform import Manner
-from growdisk.units import format_size
+from growdisk.units import format_change
 
 
 def expand(options: Options, manner: Manner) -> Outcome:
@@ -57,7 +57,7 @@ def _message(result: Result) -> str:
     old, new = result.before.image.virtual_size, result.after.image.virtual_size
     would = "would be done: " if result.result == "planned" else ""
     if old != new:
-        return f"{would}{format_size(old)} -> {format_size(new)}"
+        return f"{would}{format_change(old, new)}"
     return would + "; ".join(step.detail for step in result.steps if step.state in ("done", "pending"))
 
 

@@ -22,7 +22,7 @@ from growdisk.playbook.outcome import Outcome
 from growdisk.playbook.perform import Manner
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.units import SizeSpec, format_size, parse_size
+from growdisk.units import SizeSpec, format_change, format_size, parse_size
 
 if TYPE_CHECKING:
     from growdisk.api.run_status import StatusReport
@@ -173,9 +173,7 @@ def _compacted(options: Options, manner: Manner) -> Outcome:
         return Outcome(False, "in check mode it is not known whether there are unused clusters", {"result": "planned"})
     before, after = compact_image(path)
     changed = after < before
-    return Outcome(
-        changed, f"{format_size(before)} -> {format_size(after)} on the host", {"before": before, "after": after}
-    )
+    return Outcome(changed, f"{format_change(before, after)} on the host", {"before": before, "after": after})
 
 
 def _present(options: Options, manner: Manner) -> Outcome:
@@ -189,7 +187,7 @@ def _present(options: Options, manner: Manner) -> Outcome:
     new = size.resolve(info.virtual_size) if size else info.virtual_size
     if new <= info.virtual_size:
         return Outcome(False, f"it is there, {info.format}, {format_size(info.virtual_size)}", info.as_json())
-    message = f"{format_size(info.virtual_size)} -> {format_size(new)}"
+    message = format_change(info.virtual_size, new)
     if manner.check:
         return Outcome(
             True, f"would be done: {message}", {"result": "planned", "before": info.virtual_size, "after": new}
