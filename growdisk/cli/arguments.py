@@ -46,7 +46,8 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--snapshots", choices=("auto", "internal", "overlay", "none"), default="auto",
-        help="how each step can be undone (default: internal for qcow2 v3, overlay otherwise)",
+        help="how each step can be undone (default: internal for qcow2 v3, overlay otherwise and for images with many "
+        "tables)",
     )  # fmt: skip
     parser.add_argument("--keep-snapshots", action="store_true", help="keep the way back: growdisk rollback, commit")
     parser.add_argument(
