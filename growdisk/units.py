@@ -33,6 +33,11 @@ class SizeSpec:
         """The wanted size in bytes of something that is `current` bytes large."""
         return current + self.bytes if self.relative else self.bytes
 
+    def __str__(self) -> str:
+        """To be written again: `+10G`."""
+        power = next(power for power in reversed(range(len(SUFFIXES))) if self.bytes % (1 << 10 * power) == 0)
+        return f"{'+' if self.relative else ''}{self.bytes >> 10 * power}{SUFFIXES[power]}"
+
 
 @dataclass(frozen=True, order=True)
 class ByteRange:

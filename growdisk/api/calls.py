@@ -42,7 +42,7 @@ def plan(
     if isinstance(target, Path):
         from growdisk.api.planning import plan as plan_image
 
-        with naming_the_guest(target, "plan"):
+        with naming_the_guest(target, "plan", goal.size):
             return plan_image(target, goal, options, image_format)
     from growdisk.api.online import plan_online
 
@@ -57,7 +57,7 @@ def expand(
     if isinstance(target, Path):
         from growdisk.api.runs import expand as expand_image
 
-        with naming_the_guest(target, "expand"):
+        with naming_the_guest(target, "expand", goal.size):
             return expand_image(target, goal, options, image_format, observer, stop)
     from growdisk.api.online import expand_online
 

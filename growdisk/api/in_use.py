@@ -7,16 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from growdisk.errors import ImageInUse
+from growdisk.units import SizeSpec
 
 
 @contextmanager
-def naming_the_guest(path: Path, verb: str) -> Iterator[None]:
+def naming_the_guest(path: Path, verb: str, size: SizeSpec | None = None) -> Iterator[None]:
     """An image in use is told with the command that works on its running guest."""
     try:
         yield
     except ImageInUse as error:
         from growdisk.backends.qemu_processes import GuestRuns, hint_for
 
-        if hint := hint_for(path, verb):
+        if hint := hint_for(path, verb, size):
             raise GuestRuns(error.path, error.holder, hint=hint) from error
         raise

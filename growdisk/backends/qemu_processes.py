@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from growdisk.block.locks import image_writers
 from growdisk.errors import ImageInUse
+from growdisk.units import SizeSpec
 from growdisk.values import dataclass
 
 
@@ -50,14 +51,14 @@ def guest_of(path: Path) -> QemuProcess | None:
     return None
 
 
-def hint_for(path: Path, verb: str) -> str:
+def hint_for(path: Path, verb: str, size: SizeSpec | None) -> str:
     """What to do about a running guest that has the image; "" where it is none."""
     found = guest_of(path)
     if found is None:
         return ""
-    size = " SIZE" if verb == "expand" else ""
     if found.options:
-        return f"growdisk {verb} {found.options}{size} works on it while it runs; or shut the guest down first"
+        wanted = f" {size}" if size else ""
+        return f"growdisk {verb} {found.options}{wanted} works on it while it runs; or shut the guest down first"
     return "shut the guest down; or start it with a monitor (-qmp unix:SOCKET,server=on,wait=off), for --qmp SOCKET"
 
 

@@ -30,7 +30,10 @@ T = TypeVar("T")
 class MonitorUnreachable(Refused):
     WHAT: ClassVar[str] = "cannot talk to QEMU through {socket}"
     WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "give the socket of QEMU's -qmp option (--qmp SOCKET), and see that no other program uses it"
+    DO: ClassVar[str] = (
+        "give the socket of QEMU's -qmp option (--qmp SOCKET), and see that no other program uses it; "
+        "where the guest is off, give its image"
+    )
     socket: Path
     reason: str
 

@@ -47,7 +47,7 @@ def playbook_of(
         found.append((facts, proposal))
         return proposal
 
-    with naming_the_guest(path, "plan"):
+    with naming_the_guest(path, "plan", goal.size):
         plan(path, goal, options, image_format, watched)
     facts, proposal = found[-1]
     if isinstance(proposal, AllDone):

@@ -36,6 +36,11 @@ def test_a_size_with_a_unit_is_exact(text: str, size: int | None, relative: bool
         assert parse_size(text) == SizeSpec(size, relative)
 
 
+@pytest.mark.parametrize("text", ["+10G", "40G", "1536G", "+1025M", "513b", "7E", "+3k"])
+def test_a_size_is_written_as_it_was_asked_for(text: str) -> None:
+    assert str(parse_size(text)) == text
+
+
 @pytest.mark.parametrize(
     "text",
     ("10", "10GB", "10kB", "-5G", "0G", "+0G", "8E", "16E", "", "G", "ten", "1e3G", "5X", "1 G", "+-1G", "1,5G", "4iB"),

@@ -29,7 +29,7 @@ def expand_online(options: Options, manner: Manner) -> Outcome:
 def _grown(options: Options, manner: Manner, *, running: bool) -> Outcome:
     target, goal, way = target_of(options, running=running), goal_of(options), way_of(options)
     if manner.check and isinstance(target, Path):
-        with naming_the_guest(target, "plan"):
+        with naming_the_guest(target, "plan", goal.size):
             return outcome_of(planned(target, goal, way, format_of(options), propose, manner.foreseen))
     if manner.check:
         return outcome_of(api.plan(target, goal, way, format_of(options)))

@@ -24,7 +24,7 @@ from growdisk.workflow.run_directory import RunDirectory
 def one_step(options: Options, manner: Manner, proposer: Proposer, goal: Goal | None = None) -> Result:
     """A run of what `proposer` proposes; in check mode the plan for it."""
     path, goal, way = options.place("image"), goal or goal_of(options), way_of(options)
-    with naming_the_guest(path, "expand"):
+    with naming_the_guest(path, "expand", goal.size):
         if manner.check:
             return planned(path, goal, way, format_of(options), proposer, manner.foreseen)
         return expand(path, goal, way, format_of(options), manner.observer, manner.stop, proposer)
