@@ -58,7 +58,7 @@ def test_where_the_guest_has_to_restart_systemd_goes_on_with_it_and_forgets_it(t
         answer = json.loads(said[0])
         assert (answer["result"], answer["facts"]["arranged"], said[1]) == ("reboot", True, "10")
         guest.run("systemctl is-enabled growdisk-continue || test -L /etc/systemd/system/*/growdisk-continue.service")
-        guest.run("(sleep 1; systemctl reboot) >/dev/null 2>&1 &")
+        guest.run("(sleep 1; systemctl reboot) >/dev/null 2>&1 & true")
         guest.wait_for_report()
         guest.run(f"until [ -e /var/lib/growdisk/{answer['run']}/finished ]; do sleep 1; done", _PATIENCE)
         assert sizes(guest)["sda1"] == NEW_SIZE - MiB

@@ -45,6 +45,15 @@ def test_kept_run_goes_back_step_by_step(copied: Copier, name: str) -> None:
     assert qemu_img("compare", image, original)
 
 
+@pytest.mark.parametrize("inside", [("--ssh", "root@nowhere"), ("--online", "agent"), ("--online", "auto")])
+def test_a_guest_that_is_off_goes_the_offline_way_whatever_way_inside_is_named(
+    copied: Copier, inside: tuple[str, ...]
+) -> None:
+    planned = in_process("plan", copied("guest.qcow2"), "+1G", *inside, "--json")
+    assert (planned.code, planned.json()["result"]) == (0, "planned")
+    assert planned.json()["backend"] not in (None, "online")
+
+
 @pytest.mark.parametrize("name", IMAGES)
 def test_kept_run_is_accepted(copied: Copier, name: str) -> None:
     image = copied(name)
