@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.process import Answer, Host
 from tests.guests.classic import DISK_SIZE
+from tests.guests.tools import run
 from tests.online.inside import sizes, swaps
 from tests.online.machine import LiveGuest, ssh_config, started, wake_copy
 
@@ -54,6 +55,23 @@ def test_ssh_that_does_not_get_in_is_refused_with_its_own_words(
     error = refused(host, awake_guest, "+1G", "--ssh", "guest", "--ssh-config", config).error
     assert "Permission denied" in str(error["why"])
     assert host.left_files() == []
+
+
+def test_a_guest_that_is_not_who_ssh_knows_is_refused(awake_guest: LiveGuest, host: Host, tmp_path: Path) -> None:
+    config = ssh_config(awake_guest, tmp_path)
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other")
+    key = (tmp_path / "other.pub").read_text()
+    (tmp_path / "known_hosts").write_text(f"[127.0.0.1]:{awake_guest.sockets.ssh_port} {key}")
+    error = refused(host, awake_guest, "+1G", "--ssh", "guest", "--ssh-config", config).error
+    assert "Host key verification failed" in str(error["why"])
+
+
+def test_another_disk_beside_is_refused_while_the_guest_runs(
+    awake_guest: LiveGuest, host: Host, tmp_path: Path
+) -> None:
+    run("qemu-img", "create", "-q", "-f", "qcow2", tmp_path / "other.qcow2", "64M")
+    error = refused(host, awake_guest, "+1G", "--with", tmp_path / "other.qcow2").error
+    assert "its guest runs" in str(error["why"])
 
 
 def test_snapshots_that_the_image_cannot_have_are_refused(awake_guest: LiveGuest, host: Host) -> None:
