@@ -18,11 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk import api
-    from growdisk.cli.report import tell
+    from growdisk.cli.report import tell_commit
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
     image = image_of(arguments)
     # Short, and not stopped half-way: a signal waits until it is done.
     with SignalsStop(StopRequest()), output.steps() as steps:
         result = api.commit(image, steps)
-    return tell(result, output, image=image)
+    return tell_commit(result, output, image=image)

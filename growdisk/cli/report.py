@@ -27,6 +27,16 @@ def tell(result: Result, output: Output, *, image: Path) -> int:
     return result.exit_code
 
 
+def tell_commit(result: Result, output: Output, *, image: Path) -> int:
+    """The run was told when it ended; what is new is that there is no way back."""
+    if result.result != "changed":
+        return tell(result, output, image=image)
+    output.document(document(result))
+    size = format_size(result.after.image.virtual_size)
+    output.lines([f"{shell_word(image)} stays as it is ({size}), and the way back is forgotten"])
+    return result.exit_code
+
+
 def _lines(result: Result, width: int, image: str) -> Iterator[str]:
     match result.result:
         case "nochange":
