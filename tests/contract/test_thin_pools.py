@@ -1,0 +1,122 @@
+"""Room in a real thin pool: in a kernel that runs as a program, since the test's own may know no device mapper.
+
+growdisk's own code runs in there, and asks that kernel's /sys and the real lvs.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import growdisk
+from growdisk.backends.fuse_mount import mounted
+from growdisk.backends.uml import UmlHandle, launch
+from growdisk.block.raw import RawFile
+from growdisk.units import GiB, MiB
+from tests.contract.appliances import need
+
+pytestmark = pytest.mark.appliance
+
+POOL = 256 * MiB
+VOLUME = GiB  # more than the pool has
+# lvm looks for modules in one place only; what would check a pool at its start may not be installed.
+_LVM = """
+modprobe -d /uml dm-thin-pool
+echo 'global { thin_check_executable="" }' >>/etc/lvm/lvm.conf
+mkdir -p /run/m
+"""
+_ASK = """
+import json, sys
+sys.path.insert(0, "/exchange/python")
+from growdisk.backends.host_room import room_for
+from pathlib import Path
+room = room_for(Path(sys.argv[1]))
+print(json.dumps({"free": room.free, "total": room.total, "where": room.where, "full": room.nearly_full,
+                  "device_size": room.device_size}))
+"""
+_PERCENT = "lvs --noheadings -o data_percent vg0/pool"
+_FILL = f"""
+for number in $(seq 60); do
+    used=$({_PERCENT})
+    [ "${{used%.*}}" -lt 96 ] || break
+    head -c 4M /dev/urandom >/run/m/ext4/$number; sync
+done
+"""
+Inside = Callable[[str], str]
+Room = dict[str, object]
+
+
+@pytest.fixture(scope="module")
+def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
+    """Runs a shell script in a kernel that has a thin pool vg0/pool, ours with it."""
+    need("uml")
+    disk = RawFile.create(tmp_path_factory.mktemp("thin") / "disk.raw", GiB)
+    with mounted({"disk": disk}, cached=False) as (place, _), launch([place / "disk"], disk.flush) as appliance:
+        handle = appliance._handle
+        assert isinstance(handle, UmlHandle)
+        packages = place.parent / "exchange" / "python"
+        for package in (growdisk, msgspec):
+            source = Path(str(package.__file__)).parent
+            shutil.copytree(source, packages / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+        (packages / "ask.py").write_text(_ASK)
+        handle.debug("sh", [_LVM])
+        handle.debug("sh", ["lvm pvcreate /dev/ubda && lvm vgcreate vg0 /dev/ubda"])
+        handle.debug("sh", [f"lvm lvcreate -y --type thin-pool -L {POOL}b --poolmetadatasize 4M -n pool vg0"])
+        yield lambda script: handle.debug("sh", [f"set -e; {script}"])
+    disk.close()
+
+
+def room(inside: Inside, path: str) -> Room:
+    answer: Room = json.loads(inside(f"python3 -I -S /exchange/python/ask.py {path}"))
+    return answer
+
+
+def thin_volume(inside: Inside, name: str) -> str:
+    inside(f"lvm lvcreate -y --type thin -V {VOLUME}b --thinpool pool -n {name} vg0")
+    return f"/dev/vg0/{name}"
+
+
+def with_image(inside: Inside, device: str, name: str, kind: str = "ext4", folder: str = "") -> str:
+    """A file system on `device`, mounted, and an empty image in it."""
+    place = f"/run/m/{name}"
+    inside(f"mkfs.{kind} -q {device}; mkdir {place}; mount {device} {place}")
+    if folder:
+        inside(f"btrfs subvolume create {place}/{folder}")
+    inside(f": >{place}/{folder}/guest.raw")
+    return f"{place}/{folder}/guest.raw"
+
+
+def test_whatever_lies_on_a_thin_volume_has_no_more_room_than_its_pool(inside: Inside) -> None:
+    alone = thin_volume(inside, "alone")
+    images = [with_image(inside, thin_volume(inside, "ext4"), "ext4"), alone]
+    images.append(with_image(inside, thin_volume(inside, "btrfs"), "btrfs", "btrfs", "subvolume"))
+    inside("head -c 16 /dev/urandom >/run/key")
+    cheap = "--pbkdf pbkdf2 --pbkdf-force-iterations 1000"
+    secret = thin_volume(inside, "secret")
+    inside(f"cryptsetup -q luksFormat {cheap} {secret} /run/key; cryptsetup open --key-file /run/key {secret} opened")
+    inside("lvm pvcreate /dev/mapper/opened; lvm vgcreate vg1 /dev/mapper/opened; lvm lvcreate -y -n plain -L 512M vg1")
+    images.append(with_image(inside, "/dev/vg1/plain", "plain"))
+    for path in images:
+        seen = room(inside, path)
+        assert (seen["where"], seen["total"], seen["full"]) == ("in the thin pool vg0/pool", POOL, False)
+        assert seen["device_size"] == (VOLUME if path == alone else None)
+    inside(_FILL)
+    percent = float(inside(_PERCENT))
+    assert 96 <= percent < 100
+    for path in images:
+        seen = room(inside, path)
+        assert (seen["where"], seen["full"]) == ("in the thin pool vg0/pool", True)
+        assert seen["free"] == int(POOL * (100 - percent) / 100)
+    assert int(inside("df -B1 --output=avail /run/m/ext4 | tail -1")) > 2 * POOL
+
+
+def test_where_the_file_system_is_narrower_than_the_pool_it_counts(inside: Inside) -> None:
+    inside("lvm lvcreate -y -n thick -L 64M vg0")
+    seen = room(inside, with_image(inside, "/dev/vg0/thick", "thick"))
+    assert (seen["where"], seen["full"]) == ("on /run/m/thick", False)
+    assert 32 * MiB < int(str(seen["free"])) < int(str(seen["total"])) < 64 * MiB
