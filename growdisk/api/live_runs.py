@@ -24,6 +24,7 @@ from growdisk.planner.plan import Plan, encode_plan
 from growdisk.planner.planner import AllDone, Proposal, propose
 from growdisk.steps.live_context import Inside
 from growdisk.steps.live_failures import MachineGone, OverlaysNeedRest, StoppedOnOverlays
+from growdisk.steps.live_overlays import LiveOverlays
 from growdisk.values import dataclass
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
@@ -166,9 +167,12 @@ def _in_our_words(session: LiveSession, error: GrowdiskError | None) -> Growdisk
 
 
 def refuse_closed(session: LiveSession) -> None:
-    """What does not let us in now, a user can open: that is no reason to take the run back. GuestUnreachable; and
-    GuestRefused, where containers are closed since the guest has restarted."""
+    """What does not let us in now, a user can open: that is no reason to take the run back. GuestUnreachable;
+    GuestRefused, where containers are closed since the guest has restarted; WrongImage, where it was started past the
+    run's overlays."""
     state, context = session.engine.state, session.context
+    if isinstance(session.snapshots, LiveOverlays):
+        session.snapshots.refuse_other_image()
     if state.settling or state.keeping or state.going_back:
         return
     context.ask("true")

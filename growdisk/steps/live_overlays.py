@@ -39,13 +39,19 @@ class LiveOverlays:
         expected = below[-1] if below else self._context.path.resolve()
         if not _same(self._context.disk.file, expected):
             raise WrongImage(self._context.path, file=self._context.disk.file, expected=str(expected))
+        mark(self._context.machine, self._mark)  # before there is a file: whoever finds one without it is another QEMU
         overlay.unlink(missing_ok=True)
         backing, kind = (below[-1].name, "qcow2") if below else (f"../{expected.name}", self._format())
         create(overlay, self._context.disk.size, backing=Path(backing), backing_format=kind)
         sync_directory(self._directory)
-        mark(self._context.machine, self._mark)
         node = f"growdisk-{self._steps.index(step) + 1:02}-{os.getpid()}"
         self._quiet(lambda: put_overlay(self._context.machine, self._context.key, overlay, node))
+
+    def refuse_other_image(self) -> None:
+        """WrongImage where a QEMU that was started anew went past the overlays."""
+        left = self._present(self._steps)
+        if left and not (is_marked(self._context.machine, self._mark) or _same(self._context.disk.file, left[-1])):
+            raise WrongImage(self._context.path, file=self._context.disk.file, expected=str(left[-1]))
 
     def restore(self, step: str) -> None:
         raise OverlaysNeedRest(self._context.path, overlay=self._context.disk.file)
@@ -60,8 +66,8 @@ class LiveOverlays:
         left = self._present(self._steps)
         if left and not _same(self._context.disk.file, self._context.path):
             merge_overlays(self._context.machine, self._context.key, self._base_node, self._context.inside.check_stop)
-        elif left and not is_marked(self._context.machine, self._mark):
-            raise WrongImage(self._context.path, file=self._context.disk.file, expected=str(left[-1]))
+        else:
+            self.refuse_other_image()
         self.discard()
 
     def discard(self) -> None:
