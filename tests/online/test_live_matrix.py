@@ -49,6 +49,18 @@ def test_swap_becomes_a_file_that_is_in_use_at_once(scsi_guest: LiveGuest, host:
     assert len(assert_boots_clean(scsi_guest).swap) == 1
 
 
+@pytest.mark.parametrize("bus", ["scsi", "blk", "ide", "sata", "usb"])
+def test_a_new_size_is_seen_at_once_on_virtio_alone(tmp_path: Path, bus: str) -> None:
+    with started(wake_copy(bus, tmp_path), disk=bus, woken=True) as guest:
+        name = "vda" if bus == "blk" else "sda"
+        assert sizes(guest)[name] == DISK_SIZE
+        with guest.monitor() as machine:
+            machine.resize(machine.disks()[0].key, NEW_SIZE)
+            assert machine.disks()[0].size == NEW_SIZE
+        guest.run("sleep 5; udevadm settle", 600)
+        assert sizes(guest)[name] == (NEW_SIZE if bus in ("scsi", "blk") else DISK_SIZE)
+
+
 @pytest.mark.parametrize("bus", ["ide", "sata", "usb"])
 def test_a_disk_on_ide_sata_or_usb_takes_one_announced_restart_or_is_refused(
     tmp_path: Path, host: Host, bus: str
