@@ -166,13 +166,16 @@ def _in_our_words(session: LiveSession, error: GrowdiskError | None) -> Growdisk
     return error
 
 
-def refuse_closed(session: LiveSession) -> None:
-    """What does not let us in now, a user can open: that is no reason to take the run back. GuestUnreachable;
-    GuestRefused, where containers are closed since the guest has restarted; WrongImage, where it was started past the
-    run's overlays."""
-    state, context = session.engine.state, session.context
+def refuse_other_image(session: LiveSession) -> None:
+    """WrongImage, where the guest was started past the run's overlays: nothing is even written down then."""
     if isinstance(session.snapshots, LiveOverlays):
         session.snapshots.refuse_other_image()
+
+
+def refuse_closed(session: LiveSession) -> None:
+    """What does not let us in now, a user can open: that is no reason to take the run back. GuestUnreachable; and
+    GuestRefused, where containers are closed since the guest has restarted."""
+    state, context = session.engine.state, session.context
     if state.settling or state.keeping or state.going_back:
         return
     context.ask("true")

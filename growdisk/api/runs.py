@@ -162,10 +162,18 @@ def _on_running_guest(
     action: Callable[[Session | LiveSession], Callable[[], RunState]], keys: tuple[bytes, ...],
 ) -> Result | None:  # fmt: skip
     """The run of a guest that was grown while it ran. None where it is off now, and the image can be worked on here."""
-    from growdisk.api.live_runs import carry_out, refuse_closed, refuse_forward_without_guest, reopened
+    from growdisk.api.live_runs import (
+        carry_out,
+        refuse_closed,
+        refuse_forward_without_guest,
+        refuse_other_image,
+        reopened,
+    )
 
     with reopened(path, plan, directory, observer or Silent(), stop or StopRequest(), keys) as session:
         if session is not None:
+            if verb != "roll back":
+                refuse_other_image(session)
             if verb == "resume":
                 refuse_closed(session)
             return carry_out(session, action(session))

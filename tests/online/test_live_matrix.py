@@ -139,9 +139,10 @@ def test_overlays_survive_a_power_cut_and_are_thrown_away_or_kept_while_the_gues
         assert (refused.code, "shut the guest down" in str(refused.error["do"])) == (5, True), refused
         guest.pull_the_plug()
     with started(guest.image, woken=True) as past:
-        wrong = host.growdisk("resume", guest.image)
-        assert (wrong.code, "newest data" in str(wrong.error["what"])) == (5, True), wrong
-        assert f"growdisk commit {guest.image}" in str(wrong.error["do"])
+        for verb in ("resume", "commit"):
+            wrong = host.growdisk(verb, guest.image)
+            assert (wrong.code, "newest data" in str(wrong.error["what"])) == (5, True), wrong
+            assert f"growdisk commit {guest.image}" in str(wrong.error["do"])
         assert sizes(past)["sda"] == DISK_SIZE
     back = host.growdisk("rollback", guest.image)
     assert (back.code, back.result) == (0, "restored"), back
