@@ -86,9 +86,9 @@ Each may be run by itself and again. All is written down in `/var/log/growdisk.l
 ## By cloud-init
 
 `{USER_DATA}` does steps 2 and 3 at an instance's first boot, when the disk has its new size already, and tells
-cloud-init's growpart to keep out. Where the power is cut it goes on at the next boot; what fails is in
-`cloud-init status --long`. A cloud that takes 16 KiB only is given the output of `gzip -9c {USER_DATA}`, which
-cloud-init reads just as well.
+cloud-init's growpart to keep out. Where the power is cut it goes on at the next boot, and after a restart where the
+disk was too small still; `cloud-init status --long` and `/var/log/cloud-init-output.log` say what failed. A cloud that
+takes 16 KiB only is given the output of `gzip -9c {USER_DATA}`, which cloud-init reads just as well.
 """
 
 

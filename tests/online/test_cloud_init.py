@@ -14,7 +14,7 @@ import pytest
 from growdisk.api.provisioning.iso import seed_iso
 from growdisk.units import GiB, MiB
 from tests.e2e.process import Host
-from tests.guests.classic import SWAP_SIZE
+from tests.guests.classic import DISK_SIZE, SWAP_SIZE
 from tests.guests.full import full_guest
 from tests.guests.tools import run
 from tests.online.inside import sizes, swaps
@@ -70,13 +70,33 @@ def test_a_power_cut_in_the_first_boot_is_made_good_by_the_second(tmp_path: Path
         assert asked(guest, f"systemctl --failed --no-legend; ls {_PER_BOOT}") == ""
 
 
-def seeded(folder: Path, host: Host, *words: str) -> tuple[Path, Path]:
-    """The guest with its disk grown and nothing else, and a seed with what growdisk wrote for it."""
+def test_a_disk_that_is_still_small_is_said_and_one_restart_after_it_has_grown_does_the_rest(
+    tmp_path: Path, host: Host
+) -> None:
+    image, seed = seeded(tmp_path, host, size=DISK_SIZE)
+    with booted(image, seed) as guest:
+        guest.wait_for_report()
+        assert "status: error" in asked(guest, "cloud-init status --wait --long || :")
+        assert "its kernel still sees" in asked(guest, "cat /var/log/cloud-init-output.log")
+        assert asked(guest, f"ls {_PER_BOOT}") == ""
+        assert (sizes(guest)["sda"], swaps(guest)) == (DISK_SIZE, ["/dev/sda5"])
+        guest.power_off(600)
+    run("qemu-img", "resize", "-q", image, str(NEW_SIZE))
+    with booted(image, seed) as guest:
+        guest.wait_for_report()
+        asked(guest, "until [ -e /var/lib/growdisk/*/finished ]; do sleep 1; done")
+        assert_grown(guest)
+        assert "status: done" in asked(guest, "cloud-init status --wait")
+        assert asked(guest, "find /etc/systemd -name '*growdisk*'; systemctl --failed --no-legend") == ""
+
+
+def seeded(folder: Path, host: Host, *words: str, size: int = NEW_SIZE) -> tuple[Path, Path]:
+    """The guest with its disk of `size` and nothing else done, and a seed with what growdisk wrote for it."""
     image = folder / "guest.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", full_guest(), "-F", "qcow2", image)
     written = host.growdisk("script", image, "+10G", *words, "-o", folder / "out")
     assert (written.code, written.result) == (0, "written"), written
-    run("qemu-img", "resize", "-q", image, str(NEW_SIZE))
+    run("qemu-img", "resize", "-q", image, str(size))
     seed = folder / "seed.iso"
     files = {"user-data": (folder / "out" / "user-data").read_bytes(), "meta-data": _META, "vendor-data": _VENDOR}
     seed.write_bytes(seed_iso(files, 0))
