@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import closing
 from pathlib import Path
 
@@ -181,6 +182,24 @@ def test_without_snapshots_a_run_is_taken_back_until_the_file_system_has_grown(
     grown(host.growdisk("resume", guest.image))
     assert sizes(guest)["sda1"] == NEW_SIZE - MiB
     assert_nothing_lost(guest)
+
+
+@pytest.mark.parametrize(("step", "snapshots"), [("rewrite-partitions", "none"), ("grow-filesystem", "internal")])
+@pytest.mark.parametrize("way", ["agent", "ssh"])
+def test_ctrl_c_takes_the_run_back_while_the_guest_runs(
+    scsi_guest: LiveGuest, host: Host, tmp_path: Path, step: str, snapshots: str, way: str
+) -> None:
+    """A terminal interrupts growdisk and its ssh alike; what that had begun in the guest comes to its end there."""
+    guest, first = scsi_guest, boot_id(scsi_guest)
+    inside = ("--ssh", "guest", "--ssh-config", ssh_config(guest, tmp_path)) if way == "ssh" else ()
+    command = host.start("expand", "--qmp", guest.sockets.qmp, "+10G", "--snapshots", snapshots, *inside)
+    wait_for(command, guest.image, "applying", step)
+    command.signal(signal.SIGINT, group=True)
+    answer = command.ended(1200)
+    assert (answer.code, answer.result, "SIGINT" in str(answer.error["what"])) == (4, "restored", True), answer
+    assert_as_before(guest)
+    assert boot_id(guest) == first
+    assert host.left_files() == []
 
 
 @pytest.mark.parametrize("step", ["rewrite-partitions", "reread-partitions", "grow-filesystem", "repair-guest"])
