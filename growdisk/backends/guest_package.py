@@ -89,11 +89,21 @@ Each may be run by itself and again. All is written down in `/var/log/growdisk.l
 cloud-init's growpart to keep out. Where the power is cut it goes on at the next boot, and after a restart where the
 disk was too small still; `cloud-init status --long` and `/var/log/cloud-init-output.log` say what failed. A cloud that
 takes 16 KiB only is given the output of `gzip -9c {USER_DATA}`, which cloud-init reads just as well.
-"""
+{_keyless(plan)}"""
+
+
+def _is_encrypted(plan: GuestPlan) -> bool:
+    return any(layer.kind == "luks" for layer in plan.layers)
+
+
+def _keyless(plan: GuestPlan) -> str:
+    if not _is_encrypted(plan):
+        return ""
+    return "It brings no passphrase, and LUKS2 asks for one: there it is refused, and the scripts are run by hand.\n"
 
 
 def _key(plan: GuestPlan) -> str:
-    if not any(layer.kind == "luks" for layer in plan.layers):
+    if not _is_encrypted(plan):
         return ""
     return """
 `GROWDISK_KEY_FILE=FILE` holds the passphrase of the encrypted container, which LUKS2 asks for once more to grow."""

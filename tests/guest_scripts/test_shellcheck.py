@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.guest_package import USER_DATA, package
+from growdisk.backends.guest_package import README, USER_DATA, package
 from growdisk.backends.guest_plan import DRIVER, GuestLayer, Phase
 from growdisk.backends.scripts import render
 from growdisk.partitions.table import Partition
@@ -36,6 +36,13 @@ def test_user_data_holds_the_same_scripts_without_comments_and_fits_into_16_kib(
         assert len(bare[file]) < len(script)
         assert as_parsed(bare[file]) == as_parsed(script)
     assert len(gzip.compress(package(plan)[USER_DATA].encode(), 9)) <= 16 << 10
+
+
+def test_the_readme_says_how_an_encrypted_container_gets_its_passphrase_and_that_user_data_brings_none() -> None:
+    plan = planned("classic-drop")
+    words = ("GROWDISK_KEY_FILE=FILE", "brings no passphrase")
+    assert all(word in package(replace(plan, layers=LAYERS))[README] for word in words)
+    assert not any(word in package(plan)[README] for word in words)
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
