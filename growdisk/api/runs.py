@@ -92,6 +92,7 @@ def resume(
     directory = RunDirectory.beside(path).leading()
     state = directory.state()
     if state.finished or state.status is Status.KEPT:
+        directory.make_room()  # where growdisk was killed when all was done but this
         return _nothing_to_resume(directory.image, directory, state)
     return _with_session(path, "resume", observer, stop, lambda session: session.engine.advance, keys=keys)
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from growdisk.backends.command import require, run, start
+from growdisk.backends.watchdog import kill_all
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import MAX_WRITE, FuseFolder
 from growdisk.errors import ToolFailed
@@ -27,7 +28,8 @@ _OPTIONS = f"rootmode=40000,default_permissions,nosuid,nodev,max_read={MAX_WRITE
 # $1 fusermount3, $2 options, $3 the folder, $4 what it lies in. The keeper makes both, as growdisk may be killed at any
 # instant, and removes both. The end is lazy: a tool may still have a file open. fusermount3 also fails when growdisk
 # was killed before it took the descriptor: then all is mounted.
-# A word in the pipe is an orderly end. Without it, whoever works in the folder dies: see watchdog.kill_all().
+# A word in the pipe is an orderly end. Without it, whoever works in the folder dies: see watchdog.kill_all(). One look
+# is not enough, for who dies may just have had a child. (grep finds itself, but is gone when its turn comes.)
 _KEEPER = """
 trap '' HUP INT TERM PIPE
 mkdir -m 700 -- "$4" "$3" || exit
@@ -35,9 +37,14 @@ status=0
 "$1" -o "$2" -- "$3" </dev/null || status=$?
 exec 2>/dev/null
 if [ $status = 0 ] && ! read -r _; then
-    for line in $(grep -lsaF -- "$3/" /proc/[0-9]*/cmdline); do
-        line=${line%/cmdline}
-        kill -9 "${line#/proc/}"
+    quiet=0 rounds=0
+    while [ $quiet -lt 3 ] && [ $rounds -lt 100 ]; do
+        quiet=$((quiet + 1)) rounds=$((rounds + 1))
+        for line in $(grep -lsaF -- "$3/" /proc/[0-9]*/cmdline); do
+            line=${line%/cmdline}
+            kill -9 "${line#/proc/}" && quiet=0
+        done
+        sleep 0.05
     done
 fi
 "$1" -u -z -- "$3"
@@ -84,6 +91,7 @@ def _sweep(tool: str) -> None:
     for place in _mounted_folders(Path("/proc/self/mounts").read_text()):
         with contextlib.suppress(OSError), (place.parent / _ALIVE).open() as alive:
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kill_all(f"{place}/")
             run([tool, "-u", "-z", "--", place], accept=None, timeout=_PATIENCE)
             shutil.rmtree(place.parent, ignore_errors=True)
 

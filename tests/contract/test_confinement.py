@@ -168,6 +168,28 @@ def test_what_was_killed_with_its_keeper_is_unmounted_by_the_next_run(tmp_path: 
     device.close()
 
 
+def test_whoever_works_in_the_folder_of_a_killed_growdisk_dies_with_all_children_it_has_meanwhile(
+    tmp_path: Path,
+) -> None:
+    """Each of the workers has a child every few milliseconds, as bwrap has one when it builds its walls."""
+    worker = "import os, sys, time\nwhile os.fork():\n    time.sleep(0.002)\ntime.sleep(60)"
+    script = (
+        "import os, subprocess, sys; from pathlib import Path; from growdisk.block.raw import RawFile\n"
+        "from growdisk.backends.fuse_mount import mounted\n"
+        "with mounted({'disk': RawFile.create(Path(sys.argv[1]) / 'x', 4096)}) as (place, _):\n"
+        f"    words = [sys.executable, '-c', {worker!r}, f'{{place}}/disk']\n"
+        "    for _ in range(3): subprocess.Popen(words, stdout=subprocess.DEVNULL)\n"
+        "    print(place, flush=True); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True, check=False)
+    place = done.stdout.strip()
+    until = time.monotonic() + _LONGEST
+    while f" {place} " in Path("/proc/self/mounts").read_text():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert not [line for line in _commands() if place.encode() + b"/disk" in line]
+
+
 def _commands() -> Iterator[bytes]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:

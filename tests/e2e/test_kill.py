@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.units import MiB
+from growdisk.workflow.run_directory import RunDirectory
 from tests.conftest import DiskMaker
 from tests.e2e.judges import Before, assert_grown, assert_unchanged
 from tests.e2e.process import Host, journal, wait_for
@@ -111,6 +112,16 @@ def test_a_run_killed_again_and_again_is_finished_by_resume(
     assert answer.document["backend"] == backend
     assert_grown(image, before)
     host.assert_quiet()
+
+
+def test_a_run_killed_when_all_was_done_but_giving_its_reserve_back_gives_it_back_by_resume(
+    small_disk: DiskMaker, host: Host
+) -> None:
+    image, before = make_guest(small_disk, "guest.qcow2")
+    assert host.growdisk("expand", image, "+1G").result == "changed"
+    RunDirectory(image).set_aside()
+    assert host.growdisk("resume", image).result == "nochange"
+    assert_grown(image, before)
 
 
 @pytest.mark.parametrize("name", IMAGES)
