@@ -14,15 +14,18 @@ from tests.guests.small import SmallDisk, make_disk
 from tests.guests.tools import run
 
 DiskMaker = Callable[..., Path]
-_UNTOUCHED_BOOT = "untouched boot"
-# Fixtures that take half a minute and more: what needs the same one shares a process, so that its work is done once.
+_UNTOUCHED_BOOT, _LIBVIRTD = "untouched boot", "libvirtd"
+# Fixtures that take half a minute and more, or that a machine has one of: what needs the same one shares a process.
 _TOGETHER = {
     "tests/contract/test_backends_agree.py": "zoo",
     "tests/e2e/test_boot_harness.py": _UNTOUCHED_BOOT,
     "tests/e2e/test_expand_boots.py": _UNTOUCHED_BOOT,
     "tests/e2e/test_layers.py": "layers",
     "tests/e2e/test_provision_boots.py": _UNTOUCHED_BOOT,
+    "tests/online/test_libvirt.py": _LIBVIRTD,
     "tests/online/test_live_refusals.py": "awake guest",
+    "tests/playbooks/test_machines.py": _LIBVIRTD,
+    "tests/vagrant/test_vagrant.py": _LIBVIRTD,
 }
 
 
