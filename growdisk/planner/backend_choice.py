@@ -45,7 +45,7 @@ _PARTITION = re.compile(r"/dev/(sda\d*)")
 _SECTOR = 512
 _BIGALLOC = 0x200
 # resize2fs goes through all of a file system, a kernel does not: longer than the one or the other takes to start.
-_LARGE, _LARGE_FOR_APPLIANCE = 512 << 30, 2 << 40
+_LARGE, _LARGE_FOR_APPLIANCE = 128 << 30, 2 << 40
 
 
 @dataclass(frozen=True)

@@ -60,10 +60,10 @@ AT_WORK = {
         Death("applying", "repair-guest", 0.5),
     ),
     "uml": (
-        Death("applying", "reread-partitions", 1.5),  # the launch
+        Death("applying", "reread-partitions", 0.4),  # the launch
         Death("applying", "grow-filesystem", 0.1),
         Death("applied", "grow-filesystem", 0.02),
-        Death("applying", "repair-guest", 0.5),
+        Death("applying", "repair-guest", 0.1),
     ),
     "direct": (
         Death("applying", "reread-partitions", 0.05),  # the mount, sfdisk
@@ -153,7 +153,7 @@ def test_a_run_killed_with_tools_at_work_is_undone_by_rollback(
     host.backend = backend
     die(host, image, death, "expand", image, "+1G")
     state = host.growdisk("status", image).document
-    if state["state"] == "done":  # on a quick machine the run may have ended in time: then there is no way back
+    if state["next"] in ([], ["resume"]):  # on a quick machine all steps may have been done in time: no way back then
         return
     assert state["next"] == ["resume", "rollback"]
     answer = host.growdisk("rollback", image)

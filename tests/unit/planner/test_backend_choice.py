@@ -81,7 +81,7 @@ def test_who_asks_for_a_kernel_gets_it(tmp_path: Path) -> None:
         assert (plan["backend"], plan["backend_reason"]) == (name, "as asked")
 
 
-@pytest.mark.parametrize(("size", "backend"), [("200G", "direct"), ("3T", KERNEL)])
+@pytest.mark.parametrize(("size", "backend"), [("100G", "direct"), ("3T", KERNEL)])
 def test_a_file_system_of_terabytes_is_for_a_kernel_which_goes_not_through_all_of_it(
     tmp_path: Path, size: str, backend: str
 ) -> None:
