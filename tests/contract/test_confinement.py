@@ -114,6 +114,19 @@ def test_a_kernel_that_runs_as_a_program_gets_at_its_disk_and_its_letter_box(
     assert shown.read_bytes()[:5] == (box / "letter").read_bytes() == b"here\n"
 
 
+def test_a_kernel_that_runs_as_a_program_has_one_processor_and_the_next_one_another(
+    shown: Path, tmp_path: Path
+) -> None:
+    look = ["grep", "Cpus_allowed_list", "/proc/self/status"]
+    seen = set()
+    for number in os.sched_getaffinity(0):
+        box = tmp_path / str(number)
+        box.mkdir()
+        argv = confined_kernel(look, {"/disk": shown}, box, Path("/usr/lib"), memory=MiB)
+        seen.add(int(run(*argv).split()[1]))
+    assert seen == os.sched_getaffinity(0)
+
+
 def test_a_tool_that_hangs_is_ended_with_all_that_it_started(shown: Path) -> None:
     started = time.monotonic()
     with pytest.raises(ToolTimedOut):
