@@ -110,6 +110,7 @@ class HostAsGuest:
     def __init__(self, forbidden: str = "") -> None:
         self.forbidden, self.files = forbidden, dict[int, BinaryIO]()
         self.program: subprocess.Popen[bytes] | None = None
+        self.overheard = Path()
 
     def call(self, command: str, given: Mapping[str, object], seconds: float) -> object:
         if command == self.forbidden:
@@ -121,6 +122,7 @@ class HostAsGuest:
 
     def guest_exec(self, path: str, arg: list[str], input_data: str, capture_output: bool) -> object:
         self.program = subprocess.Popen([path, *arg], stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        self.overheard = Path(arg[-1])
         assert self.program.stdin is not None and capture_output
         stdin, self.program.stdin = self.program.stdin, None
         with stdin:
@@ -157,6 +159,7 @@ def test_what_a_script_says_is_told_while_it_runs(tmp_path: Path) -> None:
 
     def told(line: str) -> None:
         heard.append(line)
+        assert host.overheard.exists() == (line == "one")
         (tmp_path / line).touch()
 
     host = HostAsGuest()
@@ -165,14 +168,17 @@ def test_what_a_script_says_is_told_while_it_runs(tmp_path: Path) -> None:
     assert (answer.status, answer.stdout, answer.stderr) == (7, b"done\n", b"one\ntwo")
     assert heard == ["one", "two"]
     assert host.files == {}
-    assert not list(Path("/run").glob("growdisk-*"))
+    assert host.overheard.parent == Path("/run")
+    assert not host.overheard.exists()
 
 
 def test_where_the_agent_may_not_read_files_it_is_told_at_the_end() -> None:
     heard = list[str]()
-    shell = AgentShell.open(HostAsGuest(forbidden="guest-file-open").call, lambda: None)
+    host = HostAsGuest(forbidden="guest-file-open")
+    shell = AgentShell.open(host.call, lambda: None)
     assert shell.run("echo one >&2; sleep 0.5; echo two >&2", 30, heard.append).status == 0
     assert heard == ["one", "two"]
+    assert not host.overheard.exists()
 
 
 @pytest.mark.parametrize(
