@@ -261,15 +261,7 @@ def test_an_ext_superblock_is_read_as_our_own_reader_does(shell: list[str], tmp_
 @pytest.mark.parametrize("shell", [["dash"], ["busybox", "sh"]], ids=lambda shell: shell[0])
 @pytest.mark.parametrize("has_flock", [True, False])
 def test_what_is_still_at_work_is_waited_for_when_asked_to(shell: list[str], has_flock: bool, tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("the scripts want root")
-    script = render(planned("classic-drop"))[Phase.INSPECT.file_name]
-    base = part_of(script, "set -eu", "# -- The disk")
-    for folder in ("/var/log", "/var/lib", "/run"):
-        base = base.replace(f"{folder}/growdisk", f"{tmp_path}{folder}/growdisk")
-        (tmp_path / folder[1:]).mkdir(parents=True)
-    if not has_flock:
-        base = base.replace("have flock", "have no-such-program")
+    base = locking(tmp_path, has_flock=has_flock)
     held = subprocess.Popen(
         [*shell, "-c", f"{base}\necho ready >&3; sleep 3; answer already x"], stdout=subprocess.PIPE
     )
@@ -279,3 +271,15 @@ def test_what_is_still_at_work_is_waited_for_when_asked_to(shell: list[str], has
     patient = subprocess.run([*shell, "-c", f"GROWDISK_PATIENCE=60\n{base}\nanswer already x"], capture_output=True)
     assert patient.returncode == 0, patient
     held.communicate()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == (["growdisk.flock"] if has_flock else [])
+
+
+def locking(folder: Path, *, has_flock: bool) -> str:
+    """How each script begins, with its files below `folder`."""
+    if os.geteuid() != 0:
+        pytest.skip("the scripts want root")
+    base = part_of(render(planned("classic-drop"))[Phase.INSPECT.file_name], "set -eu", "# -- The disk")
+    for place in ("/var/log", "/var/lib", "/run"):
+        base = base.replace(f"{place}/growdisk", f"{folder}{place}/growdisk")
+        (folder / place[1:]).mkdir(parents=True)
+    return base if has_flock else base.replace("have flock", "have no-such-program")
