@@ -10,6 +10,7 @@ import argparse
 import sys
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from growdisk.units import GiB, MiB
@@ -102,12 +103,12 @@ def build(folder: Path) -> None:
     guest.image.chmod(0o444)
 
 
-def _debootstrap(work: Path, own: Path) -> Path:
+def _debootstrap(work: Path, own: Path, packages: Sequence[str] = PACKAGES) -> Path:
     """The installed system as a tar."""
     tree = work / "tree.tar"
     conf = "$1/etc/initramfs-tools/conf.d"
     run(
-        "mmdebstrap", "--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io", f"--include={','.join(PACKAGES)}",
+        "mmdebstrap", "--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io", f"--include={','.join(packages)}",
         f'--essential-hook=mkdir -p "{conf}" && echo RESUME=UUID={SWAP_UUID} >"{conf}/resume"',
         f"--customize-hook=tar-in {own} /",
         '--customize-hook=chroot "$1" systemctl --quiet enable boot-report.service serial-getty@ttyS0.service',

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from tests.guests.cache import cached, recipe_hash
-from tests.guests.classic import PACKAGES, ROOT_UUID, SUITE, SWAP_UUID, _assemble, _own_files, classic_guest
+from tests.guests.classic import PACKAGES, _assemble, _debootstrap, _own_files, classic_guest
 from tests.guests.content import write_tar
 from tests.guests.tools import run
 
@@ -26,27 +26,14 @@ def full_guest() -> Path:
 
 
 def _build(folder: Path) -> None:
+    """/dev/sda by its UUID in fstab, whatever the bus; the drivers of all buses are in the initrd (MODULES=most)."""
+    packages = [*(_OTHER_KERNEL.get(name, name) for name in PACKAGES), *_MORE]
     with tempfile.TemporaryDirectory(prefix="growdisk-full-", dir="/var/tmp") as scratch:
         work = Path(scratch)
-        disk = _assemble(work / "disk.raw", [_debootstrap(work)])
+        own = write_tar(work / "own.tar", _own_files(classic_guest().ssh_key.with_suffix(".pub").read_text()))
+        disk = _assemble(work / "disk.raw", [_debootstrap(work, own, packages)])
         run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", disk, folder / "full.qcow2")
     (folder / "full.qcow2").chmod(0o444)
-
-
-def _debootstrap(work: Path) -> Path:
-    """/dev/sda by its UUID in fstab, whatever the bus; the drivers of all buses are in the initrd (MODULES=most)."""
-    own = write_tar(work / "own.tar", _own_files(classic_guest().ssh_key.with_suffix(".pub").read_text()))
-    tree, packages = work / "tree.tar", [*(_OTHER_KERNEL.get(name, name) for name in PACKAGES), *_MORE]
-    conf = "$1/etc/initramfs-tools/conf.d"
-    run(
-        "mmdebstrap", "--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io", f"--include={','.join(packages)}",
-        f'--essential-hook=mkdir -p "{conf}" && echo RESUME=UUID={SWAP_UUID} >"{conf}/resume"',
-        f"--customize-hook=tar-in {own} /",
-        '--customize-hook=chroot "$1" systemctl --quiet enable boot-report.service serial-getty@ttyS0.service',
-        f'--customize-hook=chroot "$1" /usr/local/lib/offline-grub.sh {ROOT_UUID}',
-        SUITE, tree,
-    )  # fmt: skip
-    return tree
 
 
 def main() -> None:
