@@ -39,7 +39,7 @@ fuzz: setup-test
 	@mkdir -p $(FUZZ_CORPUS)/corpus
 	$(PYTHON) -m tests.fuzz.fuzz $(FUZZ_CORPUS)/corpus -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ_CORPUS)/ -print_final_stats=1
 
-# Measures (most of an hour, best on a machine that does nothing else), keeps the raw numbers, writes the README's figures.
+# Measures (most of an hour, best on a machine that does nothing else), keeps the raw numbers, writes docs/benchmarks.md.
 bench: setup-test
 	@setup/packages.sh bench
 	$(PYTHON) -m benchmarks

@@ -1,6 +1,6 @@
-"""python -m benchmarks [NAME...] [REPEATS]: measures, keeps the raw numbers, and writes the README's figures from them.
+"""python -m benchmarks [NAME...] [REPEATS]: measures, keeps the raw numbers, and writes docs/benchmarks.md from them.
 
-NAME: expand, fleet, flat, layouts, engine, start_up (all of them without one); `readme` writes the figures anew from
+NAME: expand, fleet, flat, layouts, engine, start_up (all of them without one); `page` writes the figures again from
 what was kept. `engine:WORD` and `layouts:WORD` measure what has WORD in its name, and keep the other rows.
 """
 
@@ -14,39 +14,39 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
-from benchmarks import readme
+from benchmarks import page
 
 USUAL = 5
 
 
 def main(words: list[str]) -> int:
     numbers = [int(word) for word in words if word.isdigit()]
-    asked = [word for word in words if not word.isdigit()] or readme.NAMES
-    readme.RESULTS.mkdir(exist_ok=True)
+    asked = [word for word in words if not word.isdigit()] or page.NAMES
+    page.RESULTS.mkdir(exist_ok=True)
     for word in asked:
         name, _, only = word.partition(":")
-        if name != "readme":
+        if name != "page":
             _measure(name, only, numbers[0] if numbers else USUAL)
-            readme.write()  # after each: an interrupted run has not been for nothing
-    readme.write()
+            page.write()  # after each: an interrupted run has not been for nothing
+    page.write()
     return 0
 
 
 def _measure(name: str, only: str, repeats: int) -> None:
-    if name not in readme.NAMES:
-        raise SystemExit(f"benchmarks: no '{name}'; there are: {', '.join(readme.NAMES)}, readme")
+    if name not in page.NAMES:
+        raise SystemExit(f"benchmarks: no '{name}'; there are: {', '.join(page.NAMES)}, page")
     module = import_module(f"benchmarks.{name}")
     load = os.getloadavg()[0]
     result: dict[str, Any] = module.compare(repeats, only) if only else module.compare(repeats)
     if only:
-        rows = (readme.kept(name) or {}).get(module.ROWS, {}) | result[module.ROWS]
+        rows = (page.kept(name) or {}).get(module.ROWS, {}) | result[module.ROWS]
         result[module.ROWS] = {row: rows[row] for row in module.names() if row in rows}
     machine = {
         "system": platform.platform(), "processors": os.cpu_count(),
         "at": datetime.now(UTC).isoformat(timespec="minutes"),
         "load before": load, "load after": os.getloadavg()[0], "nice": os.getpriority(os.PRIO_PROCESS, 0),
     }  # fmt: skip
-    (readme.RESULTS / f"{name}.json").write_text(json.dumps({"machine": machine, **result}, indent=1) + "\n")
+    (page.RESULTS / f"{name}.json").write_text(json.dumps({"machine": machine, **result}, indent=1) + "\n")
     print("\n".join(module.rows(result)), flush=True)
 
 

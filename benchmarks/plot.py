@@ -1,4 +1,4 @@
-"""The README's picture, as SVG: how long a whole expand takes by which tool, and where growdisk's own time goes."""
+"""The picture of docs/benchmarks.md, as SVG: how long an expand takes by which tool, and where the time goes."""
 
 from __future__ import annotations
 

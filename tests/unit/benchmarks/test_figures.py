@@ -1,4 +1,4 @@
-"""The README shows what was measured, and nothing else."""
+"""docs/benchmarks.md shows what was measured, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import readme
+from benchmarks import page
 from benchmarks.measure import Sample, figure, in_turn, take_growdisk, take_small
 from growdisk.units import GiB
 from tests.conftest import DiskMaker
 
 
-def test_the_readmes_figures_are_the_kept_numbers() -> None:
-    text = readme.README.read_text()
-    assert readme.rewritten(text) == text
+def test_the_pages_figures_are_the_kept_numbers() -> None:
+    text = page.PAGE.read_text()
+    assert page.rewritten(text) == text
 
 
 def test_all_tables_have_been_measured() -> None:
-    assert [name for name in readme.NAMES if readme.kept(name) is None] == []
+    assert [name for name in page.NAMES if page.kept(name) is None] == []
 
 
 def test_the_picture_is_an_image_of_the_kept_numbers() -> None:
-    picture = (readme.RESULTS / readme.PICTURE).read_text()
-    kept = readme.kept("expand")
+    picture = (page.RESULTS / page.PICTURE).read_text()
+    kept = page.kept("expand")
     assert kept is not None
     shown = "".join(ElementTree.fromstring(picture).itertext())
     assert all(f"{tool['wall']:.2f} s" in shown for tool in kept["tools"].values())

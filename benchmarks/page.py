@@ -1,4 +1,4 @@
-"""The README's figures, from the numbers that were kept."""
+"""The figures of docs/benchmarks.md, from the numbers that were kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks import plot
 
 RESULTS = Path(__file__).parent / "results"
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs/benchmarks.md"
 NAMES = ("expand", "fleet", "flat", "layouts", "engine", "start_up")
 BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
 PICTURE = "expand.svg"
@@ -21,7 +21,7 @@ def rewritten(text: str) -> str:
     before, found, rest = text.partition(BEGIN)
     _, ends, after = rest.partition(END)
     if not found or not ends:
-        raise SystemExit(f"benchmarks: the README has lost its mark {BEGIN}")
+        raise SystemExit(f"benchmarks: {PAGE.name} has lost its mark {BEGIN}")
     return f"{before}{BEGIN}\n\n{figures()}\n\n{END}{after}"
 
 
@@ -31,15 +31,14 @@ def figures() -> str:
         if (result := kept(name)) is not None:
             module = import_module(f"benchmarks.{name}")
             parts.append("\n".join(getattr(module, "summary", module.rows)(result)).strip())
-            parts += (
-                [f"![Seconds by tool, and by step of a run](benchmarks/results/{PICTURE})"] if name == "expand" else []
-            )
+            if name == "expand":
+                parts.append(f"![Seconds by tool, and by step of a run](../benchmarks/results/{PICTURE})")
     return "\n\n".join(parts)
 
 
 def write() -> None:
-    """README, picture, and the tables that are too long for the README."""
-    README.write_text(rewritten(README.read_text()))
+    """The page, the picture, and the tables that are too long for the page."""
+    PAGE.write_text(rewritten(PAGE.read_text()))
     if (expand := kept("expand")) is not None:
         (RESULTS / PICTURE).write_text(plot.drawn(expand))
     for name in NAMES:
