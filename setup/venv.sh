@@ -12,9 +12,8 @@ compiled() { .venv/bin/python -m compileall -q growdisk; }
 [ -e "$stamp" ] && [ -x .venv/bin/growdisk ] && { compiled; exit 0; }
 
 echo "setup: making .venv"
-# compat: a path in a .pth file. The finder that setuptools installs otherwise takes 12 ms of every command.
 [ -x .venv/bin/python ] || /usr/bin/python3 -m venv --system-site-packages .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[dev]'
+.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 rm -f .venv/setup-*
 compiled
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 _VERBS = (
-    "expand", "plan", "show", "status", "resume", "rollback", "commit", "script", "run", "provision", "image", "doctor",
+    "expand", "plan", "show", "status", "resume", "rollback", "commit", "script", "run", "provision", "image",
+    "collection", "doctor",
 )  # fmt: skip
 _BUG, _INTERRUPTED = 1, 130
 

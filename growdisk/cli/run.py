@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.cli.output import Output
 from growdisk.errors import UsageError
+from growdisk.playbook.shipped import playbook_path, shipped_folder, shipped_playbooks
 
 if TYPE_CHECKING:
     from growdisk.playbook.request import Request
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
 NAME = "run"
 HELP = "run a playbook: tasks on many images, in Ansible's YAML"
-_SHIPPED = Path(__file__).parents[2] / "playbooks"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tasks", action="store_true", help="list the tasks that a playbook can have, and their options"
     )
     parser.epilog = (
-        "Shipped playbooks lie in playbooks/; each says at its top when to use it. Exit code: that of the worst host."
+        f"Playbooks that come with growdisk: {', '.join(shipped_playbooks())}; each says at its top when to use it "
+        f"(they lie in {shipped_folder()}). Exit code: that of the worst host."
     )
 
 
@@ -58,8 +60,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         output.lines(lines(output.width))
         return 0
     if arguments.playbook is None:
-        shipped = f", or one of {', '.join(_shipped())}" if _shipped() else ""
-        raise UsageError("no playbook is named", hint=f"name a file{shipped}")
+        raise UsageError("no playbook is named", hint=f"name {_nearest('', shipped_playbooks())}")
     if arguments.jobs < 1:
         raise UsageError("-j takes a number of images from 1 on", hint="-j 4")
     path = _found(arguments.playbook)
@@ -99,11 +100,15 @@ def _words(given: list[str]) -> Iterator[str]:
 def _found(name: str) -> Path:
     """A file; or a shipped playbook by its name."""
     path = Path(name).expanduser()
-    if not path.exists() and "/" not in name and name.removesuffix(".yml") in _shipped():
-        return _SHIPPED / f"{name.removesuffix('.yml')}.yml"
-    return path
+    if path.exists() or "/" in name:
+        return path
+    known = shipped_playbooks()
+    if name.removesuffix(".yml") in known:
+        return playbook_path(name)
+    raise UsageError(f"there is no playbook {name}", hint=_nearest(name, known))
 
 
-def _shipped() -> list[str]:
-    """None where growdisk is installed without them."""
-    return sorted(path.stem for path in _SHIPPED.glob("*.yml") if "." not in path.stem)
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name.removesuffix(".yml"), known, 1, 0.6)
+    guess = f"did you mean {near[0]}? " if near else ""
+    return f"{guess}a file of yours, or one that comes with growdisk: {', '.join(known) or 'none is installed'}"

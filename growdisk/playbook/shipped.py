@@ -1,0 +1,49 @@
+"""The playbooks, recipe examples and the Ansible collection that come with growdisk.
+
+An installed growdisk has them in its own package (`growdisk/shipped`), a checkout at its top (`playbooks/`): the wheel
+is built with that name for that folder (pyproject.toml).
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent.parent
+_COLLECTION = Path("ansible_collections/growdisk/disk")
+
+
+def shipped_folder() -> Path:
+    """The folder with the playbooks; it need not exist if growdisk was installed without them."""
+    installed = _PACKAGE / "shipped"
+    return installed if installed.is_dir() else _PACKAGE.parent / "playbooks"
+
+
+def shipped_playbooks() -> list[str]:
+    """Names without `.yml`, sorted."""
+    return sorted(path.stem for path in shipped_folder().glob("*.yml") if "." not in path.stem)
+
+
+def playbook_path(name: str) -> Path:
+    """The file of a shipped playbook, `name` with or without `.yml`."""
+    return shipped_folder() / f"{name.removesuffix('.yml')}.yml"
+
+
+def install_collection(folder: Path) -> Path:
+    """Put the collection growdisk.disk where Ansible finds it: below `folder`, a folder of ANSIBLE_COLLECTIONS_PATH.
+
+    An older one is replaced whole. Returns the collection's own folder. Raises OSError; FileNotFoundError if growdisk
+    was installed without it.
+    """
+    source, target = shipped_folder() / "collection", folder / _COLLECTION
+    if not (source / "galaxy.yml").is_file():
+        raise FileNotFoundError(source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".growdisk-", dir=target.parent) as scratch:
+        new, old = Path(scratch) / "new", Path(scratch) / "old"
+        shutil.copytree(source, new, ignore=shutil.ignore_patterns("__pycache__"))
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+    return target
