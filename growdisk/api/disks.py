@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 from growdisk.backends.volumes.keyring import Keyring
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageNotReadable
 from growdisk.planner.facts import Facts
 from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.qcow2.image import Qcow2Image
@@ -21,19 +19,8 @@ def inspect(
     path: Path, image_format: ImageFormat | None = None, sector_size: int = 512, keys: tuple[bytes, ...] = ()
 ) -> Facts:
     """What is in the image at `path`. Refused while a guest has it open, as qemu-img does."""
-    with opened(path, image_format or probed_format(path)) as device:
+    with opened(path, image_format or probe_format(path)) as device:
         return inspect_device(device, image_facts(device, path), sector_size, Keyring(keys))
-
-
-def probed_format(path: Path) -> ImageFormat:
-    """The image's format by its magic. What is no file at all is refused before it is opened: a pipe would wait."""
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError) as error:
-        raise ImageNotReadable(path, reason=getattr(error, "strerror", "") or str(error)) from error
-    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
-        raise ImageNotReadable(path, reason="it is neither a regular file nor a block device")
-    return probe_format(path)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from growdisk.api.companions import found_formats, plan_beside, refuse_kept
-from growdisk.api.disks import opened, probed_format
+from growdisk.api.disks import opened
 from growdisk.api.result import Result, planned_steps
 from growdisk.backends.volumes.keyring import Keyring
 from growdisk.planner.backend_choice import choose_backend
@@ -16,7 +16,7 @@ from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import make_plan
 from growdisk.planner.planner import AllDone, Proposer, propose
 from growdisk.planner.several import together
-from growdisk.qcow2.probe import ImageFormat
+from growdisk.qcow2.probe import ImageFormat, probe_format
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_open, refuse_if_unfinished
 
 
@@ -26,7 +26,7 @@ def plan(
     """What `expand` would do, and what the disk would look like afterwards."""
     directory = RunDirectory.beside(path)
     with ExitStack() as stack:
-        device = stack.enter_context(opened(path, image_format or probed_format(path)))
+        device = stack.enter_context(opened(path, image_format or probe_format(path)))
         others = [
             (stack.enter_context(opened(*companion)), companion[0]) for companion in found_formats(path, options.others)
         ]

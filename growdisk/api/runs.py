@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.api.companions import found_formats, plan_beside, refuse_kept
-from growdisk.api.disks import inspect, probed_format
+from growdisk.api.disks import inspect
 from growdisk.api.ending import error_of, how_far_back, outcome
 from growdisk.api.result import Result, step_reports
 from growdisk.api.session import Session
@@ -22,6 +22,7 @@ from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan, decode_plan, make_plan
 from growdisk.planner.planner import AllDone, Proposer, propose
 from growdisk.planner.several import as_disk_layout, together
+from growdisk.qcow2.probe import probe_format
 from growdisk.steps.disk import Disk, Format
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.journal import Event
@@ -57,7 +58,7 @@ def expand(
     the Result."""
     directory = RunDirectory.beside(path)
     others = found_formats(path, options.others)
-    with closing(Disk.open(directory.image, image_format or probed_format(path), others)) as disk:
+    with closing(Disk.open(directory.image, image_format or probe_format(path), others)) as disk:
         # Now that the image is ours: a run that is going on is named by its process.
         refuse_if_unfinished(directory)
         keyring = Keyring(options.keys)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from growdisk.api.disks import probed_format
 from growdisk.backends.guest_package import package
 from growdisk.backends.guest_plan import GuestPlan
 from growdisk.backends.volumes.keyring import Keyring
@@ -25,7 +24,7 @@ from growdisk.planner.plan import new_run_name
 from growdisk.planner.planner import AllDone, propose
 from growdisk.qcow2.header import read_header
 from growdisk.qcow2.image import Qcow2Image, opened_as_backing
-from growdisk.qcow2.probe import ImageFormat
+from growdisk.qcow2.probe import ImageFormat, probe_format
 
 if TYPE_CHECKING:
     from growdisk.api.live_target import LiveRequest
@@ -78,7 +77,7 @@ def _facts(target: Path | LiveRequest, image_format: ImageFormat | None, keyring
         from growdisk.api.online import inspect_online
 
         return inspect_online(target, image_format)
-    with _opened_shared(target, image_format or probed_format(target)) as device:
+    with _opened_shared(target, image_format or probe_format(target)) as device:
         return inspect_device(device, image_facts(device, target), keyring=keyring)
 
 

@@ -1,7 +1,7 @@
 """The backing chain: names resolved as QEMU does, loops and network names refused, every layer locked for reading.
 
 A relative name is relative to the directory of the image that carries it. A backing file without a recorded format is
-opened by its magic only if it is qcow2: a guest could have written that magic into a raw one.
+probed as QEMU does it; any other format than ours is refused, never taken for raw.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import ImageNotReadable, ImageUnsupported
 from growdisk.qcow2.header import Extension, Header
 from growdisk.qcow2.header_rules import MAX_BACKING_NAME, damaged
+from growdisk.qcow2.probe import probe_backing
 from growdisk.values import replace
 
 MAX_DEPTH = 200
@@ -56,7 +57,7 @@ def open_backing(image: Path, header: Header, above: tuple[Path, ...], open_qcow
         raise ImageUnsupported(image, reason=f"its backing chain has more than {MAX_DEPTH} layers")
     if not path.exists():
         raise ImageNotReadable(path, reason=f"it is the backing file of {image} and does not exist")
-    kind = header.backing_format or _probe(path)
+    kind = header.backing_format or _probed(path)
     if kind == "qcow2":
         return open_qcow2(path, chain)
     if kind in ("raw", "file", "host_device"):
@@ -78,6 +79,9 @@ def with_backing(header: Header, path: Path, name: str | None, backing_format: s
     return changed
 
 
-def _probe(path: Path) -> str:
-    with path.open("rb") as file:
-        return "qcow2" if file.read(4) == b"QFI\xfb" else "raw"
+def _probed(path: Path) -> str:
+    file = RawFile.open(path, lock=False)
+    try:
+        return probe_backing(file, path)
+    finally:
+        file.close()

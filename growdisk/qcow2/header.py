@@ -120,7 +120,7 @@ class Header:
         return bool(self.incompatible & bit)
 
     def extension(self, kind: int) -> bytes | None:
-        """The data of the first extension of this type, or None."""
+        """The data of the extension of this type, or None."""
         return next((extension.data for extension in self.extensions if extension.type == kind), None)
 
     def to_bytes(self) -> bytes:

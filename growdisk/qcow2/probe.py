@@ -1,14 +1,18 @@
 """Which format an image file has. A damaged qcow2 header is still qcow2, never raw.
 
 Taking a broken qcow2 file for a raw disk would let a guest's bytes be written over its tables; so only what carries no
-other format's magic is raw.
+other format's magic is raw. The magics are those by which QEMU's drivers know their files (their bdrv_probe), and the
+footers of fixed VHD and DMG files, which QEMU takes for raw where nobody says what they are.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from growdisk.errors import ImageNotReadable, ImageUnsupported
+from growdisk.block.device import BlockDevice
+from growdisk.block.raw import RawFile
+from growdisk.errors import ImageUnsupported, shell_word
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -19,36 +23,81 @@ else:
     ImageFormat = str
 
 _SMALLEST_DISK = 512
-_OTHERS = (
-    (b"KDMV", 0, "a VMDK"),
-    (b"COWD", 0, "a VMDK"),
-    (b"# Disk DescriptorFile", 0, "a VMDK"),
-    (b"vhdxfile", 0, "a VHDX"),
-    (b"conectix", 0, "a VHD"),
-    (b"QED\0", 0, "a QED"),
-    (b"\x7f\x10\xda\xbe", 64, "a VDI"),
-    (b"LUKS\xba\xbe", 0, "an encrypted (LUKS)"),
+_START, _END = 512, 512  # bytes that are looked at
+_MAGICS = (  # magic, its offset, what people call it, what QEMU calls it
+    (b"QFI\xfb\0\0\0\1", 0, "a qcow (version 1)", "qcow"),
+    (b"KDMV", 0, "a VMDK", "vmdk"),
+    (b"COWD", 0, "a VMDK", "vmdk"),
+    (b"# Disk DescriptorFile", 0, "a VMDK", "vmdk"),
+    (b"vhdxfile", 0, "a VHDX", "vhdx"),
+    (b"conectix", 0, "a VHD", "vpc"),
+    (b"QED\0", 0, "a QED", "qed"),
+    (b"\x7f\x10\xda\xbe", 64, "a VDI", "vdi"),
+    (b"WithoutFreeSpace", 0, "a Parallels", "parallels"),
+    (b"WithouFreSpacExt", 0, "a Parallels", "parallels"),
+    (b"Bochs Virtual HD Image", 0, "a Bochs", "bochs"),
+    (b"#!/bin/sh\n#V2.0 Format\n", 0, "a cloop", "cloop"),
+    (b"LUKS\xba\xbe", 0, "an encrypted (LUKS)", "luks"),
+)
+_VMDK_TEXT = re.compile(rb"(#[^\n]*\n| +\r?\n)*version=[123]\r?\n")
+_FOOTERS = (
+    (b"conectix", 512, "a VHD", "vpc"),
+    (b"conectix", 511, "a VHD", "vpc"),  # of old versions of Virtual PC
+    (b"koly", 512, "a DMG", "dmg"),
 )
 
 
 def probe_format(path: Path) -> ImageFormat:
-    """qcow2 or raw, by magic. ImageUnsupported for other formats and for what is too small to be a disk."""
+    """qcow2 or raw, by magic. ImageUnsupported for other formats and for what is too small to be a disk.
+
+    ImageNotReadable for what is neither a regular file nor a block device: that is not even opened.
+    """
+    file = RawFile.open(path, lock=False)
     try:
-        with path.open("rb") as file:
-            start = file.read(_SMALLEST_DISK)
-            file.seek(0, 2)
-            size = file.tell()
-            file.seek(max(size - 512, 0))
-            end = file.read(8)
-    except OSError as error:
-        raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
-    if start[:4] == b"QFI\xfb":
-        return "qcow2"
-    for magic, offset, name in _OTHERS:
+        return probe(file, path)
+    finally:
+        file.close()
+
+
+def probe(file: BlockDevice, path: Path) -> ImageFormat:
+    """The same for an open file."""
+    found = probe_backing(file, path)
+    if found == "raw" and file.size < _SMALLEST_DISK:
+        raise ImageUnsupported(path, reason=f"it is not a disk image ({file.size} bytes)", hint="check the path")
+    return found
+
+
+def probe_backing(file: BlockDevice, path: Path) -> ImageFormat:
+    """The same where a raw file may be of any size."""
+    start = file.read(0, min(file.size, _START))
+    other = _other_format(start, file, path)
+    if other is not None:
+        raise ImageUnsupported(
+            path, reason=f"it is {other[0]} image; growdisk knows qcow2 and raw", hint=_hint(path, other[1])
+        )
+    return "qcow2" if start[:4] == b"QFI\xfb" else "raw"
+
+
+def _other_format(start: bytes, file: BlockDevice, path: Path) -> tuple[str, str] | None:
+    """What people and QEMU call the format, if it is another one than ours."""
+    for magic, offset, name, driver in _MAGICS:
         if start[offset : offset + len(magic)] == magic:
-            raise ImageUnsupported(path, reason=f"it is {name} image; growdisk knows qcow2 and raw")
-    if end == b"conectix":
-        raise ImageUnsupported(path, reason="it is a VHD image; growdisk knows qcow2 and raw")
-    if len(start) < _SMALLEST_DISK:
-        raise ImageUnsupported(path, reason=f"it is not a disk image ({size} bytes)", hint="check the path")
-    return "raw"
+            return name, driver
+    if start[:4] == b"QFI\xfb":
+        return None
+    if _VMDK_TEXT.match(start):
+        return "a VMDK", "vmdk"
+    end = file.read(max(file.size - _END, 0), min(file.size, _END))
+    for magic, distance, name, driver in _FOOTERS:
+        if end[len(end) - distance :].startswith(magic) and len(end) >= distance:
+            return name, driver
+    return ("a DMG", "dmg") if path.name[1:].endswith(".dmg") else None  # QEMU goes by the name alone
+
+
+def _hint(path: Path, driver: str) -> str:
+    target = shell_word(path.with_name(f"{path.stem}.qcow2"))
+    if driver == "luks":
+        source = f"--object secret,id=key,file=KEYFILE --image-opts driver=luks,key-secret=key,file.filename={path}"
+    else:
+        source = f"-f {driver} {shell_word(path)}"
+    return f"qemu-img convert -O qcow2 {source} {target} makes it qcow2; -f raw takes its bytes as they are"

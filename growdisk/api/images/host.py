@@ -6,17 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from growdisk.block.raw import RawFile
 from growdisk.errors import ImageNotReadable, WriteFailed
 from growdisk.qcow2.probe import ImageFormat, probe_format
 
 
 def format_of(path: Path, image_format: ImageFormat | None) -> ImageFormat:
-    """The wanted format, or the one found. A pipe is refused before anybody waits for its other end."""
-    if image_format is not None:
-        return image_format
-    RawFile.open(path, lock=False).close()
-    return probe_format(path)
+    """The wanted format, or the one found."""
+    return image_format or probe_format(path)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.features import Autoclear, Compatible, Incompatible
 from growdisk.qcow2.header import Extension, Header, read_header
-from growdisk.qcow2.probe import ImageFormat, probe_format
+from growdisk.qcow2.probe import ImageFormat, probe
 from growdisk.qcow2.snapshots import SnapshotEntry, read_entries
 from growdisk.values import dataclass
 
@@ -75,9 +75,9 @@ def image_info(path: Path, image_format: ImageFormat | None = None, *, shared: b
 
     Raises ImageNotReadable, ImageInUse, ImageDamaged or ImageUnsupported.
     """
-    file = RawFile.open(path, lock=not shared)  # first: it refuses pipes, which probing would wait for
+    file = RawFile.open(path, lock=not shared)
     try:
-        if (image_format or probe_format(path)) == "raw":
+        if (image_format or probe(file, path)) == "raw":
             from growdisk.units import align_up
 
             return ImageInfo(path, "raw", align_up(file.size, _SECTOR), actual_size(path))

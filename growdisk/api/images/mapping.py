@@ -30,7 +30,7 @@ _FLAGS = {
 
 
 class MapRecord(NamedTuple):
-    """Guest bytes [start, start+length). `offset`: in the file of the layer `depth`; None where they are nowhere."""
+    """Guest bytes [start, start+length), at `offset` of the file `path`; None where they are nowhere."""
 
     start: int
     length: int
@@ -115,7 +115,7 @@ def _apart_records(image: Qcow2Image, apart: Apart, depth: int, *, preallocated:
     lengths = [count << bits for count in counts]
     zeros = [apart.marks[first] == HOLE for first in firsts]
     offsets = [apart.clusters[first] << bits for first in firsts]
-    columns = zip(starts, lengths, repeat(depth), repeat(True), zeros, repeat(True), offsets, repeat(image.path))
+    columns = zip(starts, lengths, repeat(depth), repeat(True), zeros, repeat(True), offsets, repeat(_place(image)))
     yield list(map(MapRecord._make, columns))
 
 
@@ -128,13 +128,13 @@ def _below(image: Qcow2Image, depth: int, run: GuestRun) -> Iterator[list[MapRec
         start = border
     if start < end:
         offset = run.host + start - run.start if run.host and not image.header.crypt_method else None
-        yield [MapRecord(start, end - start, depth, False, True, False, offset, image.path)]
+        yield [MapRecord(start, end - start, depth, False, True, False, offset, _place(image))]
 
 
 def _run_records(image: Qcow2Image, run: GuestRun, depth: int, *, preallocated: bool) -> Iterator[list[MapRecord]]:
     zero = run.kind in (L2Kind.ZERO_PLAIN, L2Kind.ZERO_ALLOCATED)
     record = MapRecord(
-        run.start, run.end - run.start, depth, True, zero, not zero, _host_offset(image, run), image.path
+        run.start, run.end - run.start, depth, True, zero, not zero, _host_offset(image, run), _place(image)
     )
     if not preallocated or record.offset is None or zero:
         yield [record]
@@ -142,6 +142,11 @@ def _run_records(image: Qcow2Image, run: GuestRun, depth: int, *, preallocated: 
     for first, last, is_data in _host_extents(image.host_file, record.offset, record.offset + record.length):
         start = run.start + first - record.offset
         yield [MapRecord(start, last - first, depth, True, not is_data, True, first, image.path)]
+
+
+def _place(image: Qcow2Image) -> Path:
+    """The file in which the offsets of a layer count: its external data file, if it has one."""
+    return image.host_file.path if isinstance(image.host_file, RawFile) else image.path
 
 
 def _host_offset(image: Qcow2Image, run: GuestRun) -> int | None:

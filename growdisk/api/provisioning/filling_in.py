@@ -11,6 +11,7 @@ from growdisk.backends.customizing.hashing import check_hash, hash_password
 from growdisk.backends.customizing.names import check_hostname
 from growdisk.backends.customizing.orders import FileOrder, KeysOrder, Orders, PasswordOrder
 from growdisk.errors import UsageError
+from growdisk.given_file import read_given
 
 _LARGEST_FILE = 256 << 20
 _KEY = re.compile(r"[^\n]*\b(?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/=]{20,}( [^\n]*)?")
@@ -85,9 +86,4 @@ def _file(file: FileInto, values: Values) -> FileOrder:
 
 
 def content_of(source: Path) -> bytes:
-    try:
-        if source.stat().st_size > _LARGEST_FILE:
-            raise UsageError(f"{source} is larger than 256 MiB", hint="let a command in the guest fetch it")
-        return source.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {source}: {error.strerror}", hint="check its name and permissions") from error
+    return read_given(source, "check its name; let a command in the guest fetch what is larger", _LARGEST_FILE)

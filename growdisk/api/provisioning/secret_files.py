@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from growdisk.errors import UsageError
+from growdisk.given_file import read_given
+
+_MAX_TEXT = 1 << 20  # bytes: an authorized_keys of thousands of lines
 
 
 def text_in(path: Path) -> str:
     try:
-        return path.expanduser().read_text()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check its name and permissions") from error
+        return read_given(path.expanduser(), "check its name and permissions", _MAX_TEXT).decode()
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is no text", hint="a key or a password is one") from error
 

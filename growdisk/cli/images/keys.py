@@ -66,10 +66,9 @@ def key_for_new(arguments: argparse.Namespace) -> bytes | None:
 
 
 def read_key(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check --key-file") from error
+    from growdisk.given_file import read_given  # few commands are given a key
+
+    return read_given(path, "check --key-file")
 
 
 def _is_terminal() -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from growdisk.errors import UsageError
+from growdisk.given_file import read_given
 from growdisk.planner.goal import Backend, Goal, Preallocation, RunOptions, SwapPolicy
 from growdisk.planner.wishes import chosen_volumes, grown, percent
 from growdisk.playbook.options import Options
@@ -70,13 +71,7 @@ def way_of(options: Options) -> RunOptions:
 
 def keys_of(options: Options) -> tuple[bytes, ...]:
     """The passphrases in the files that key_file names: all their bytes."""
-    keys = []
-    for path in options.paths("key_file"):
-        try:
-            keys.append(path.read_bytes())
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror}", hint="check key_file") from error
-    return tuple(keys)
+    return tuple(read_given(path, "check key_file") for path in options.paths("key_file"))
 
 
 def format_of(options: Options) -> ImageFormat | None:

@@ -8,13 +8,14 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from growdisk.api.disks import inspect, probed_format
+from growdisk.api.disks import inspect
 from growdisk.api.runs import Silent
 from growdisk.api.session import Session
 from growdisk.backends.volumes.keyring import Keyring
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import make_plan
 from growdisk.planner.planner import Proposal, propose
+from growdisk.qcow2.probe import probe_format
 from growdisk.steps.disk import Disk
 from growdisk.units import parse_size
 from growdisk.workflow.run_directory import RunDirectory
@@ -52,7 +53,7 @@ def _run(image: Path, *, keep: bool, dies_at: str | None, size: str) -> None:
     plan = make_plan(facts, proposal, goal, RunOptions(keep=keep))
     plan = replace(plan, steps=plan.steps[:2])
     directory = RunDirectory.beside(image)
-    with closing(Disk.open(directory.image, probed_format(image))) as disk:
+    with closing(Disk.open(directory.image, probe_format(image))) as disk:
         session = Session.begin(image, plan, disk, directory, _Mortal(dies_at), StopRequest(), Keyring())
         session.engine.advance()
         session.directory.make_room()

@@ -1,0 +1,70 @@
+"""Reading a small file that somebody names: a key, a password, a file for a guest. Bounded in size and in time.
+
+It may well be a pipe, as of `--key-file <(pass show disk)`: that is waited for, but not for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from growdisk.errors import UsageError
+
+MAX_KEY = 8 << 20  # what cryptsetup takes of a key file
+_WRITER_SECONDS = 3.0  # until somebody opens the other end of a pipe
+_DATA_SECONDS = 120.0  # until it is written to again, or closed: its writer may have a person to ask
+_CHUNK = 1 << 16
+
+
+def read_given(path: Path, hint: str, limit: int = MAX_KEY) -> bytes:
+    """All bytes of a file or a pipe. UsageError where it cannot be read, or has more than `limit` bytes.
+
+    `hint`: what to check then, for the message.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, hint, getattr(error, "strerror", "") or str(error)) from error
+    try:
+        return _read(fd, path, hint, limit)
+    except OSError as error:
+        raise _unreadable(path, hint, error.strerror or str(error)) from error
+    finally:
+        os.close(fd)
+
+
+def _read(fd: int, path: Path, hint: str, limit: int) -> bytes:
+    waits, data = not stat.S_ISREG(os.fstat(fd).st_mode), bytearray()
+    seconds = _WRITER_SECONDS if waits and _has_no_writer(fd, data) else _DATA_SECONDS
+    while len(data) <= limit:
+        if waits and not _is_ready(fd, seconds):
+            raise _unreadable(path, hint, "it is a pipe that nobody writes to, or does not end writing to")
+        piece = os.read(fd, _CHUNK)
+        if not piece:
+            return bytes(data)
+        data += piece
+        seconds = _DATA_SECONDS
+    raise UsageError(f"{path} has more than {limit >> 20} MiB", hint=hint)
+
+
+def _has_no_writer(fd: int, data: bytearray) -> bool:
+    """Whether a pipe is at its end already; what can be read of it goes to `data`."""
+    try:
+        data += (piece := os.read(fd, _CHUNK))
+    except BlockingIOError:
+        return False
+    return not piece
+
+
+def _is_ready(fd: int, seconds: float) -> bool:
+    """Whether there are bytes, or the end, within this time."""
+    import select
+
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(1000 * seconds))
+
+
+def _unreadable(path: Path, hint: str, reason: str) -> UsageError:
+    return UsageError(f"cannot read {path}: {reason}", hint=hint)
