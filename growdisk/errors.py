@@ -115,8 +115,9 @@ class ImageError(Refused):
 class ImageNotReadable(ImageError):
     WHAT: ClassVar[str] = "cannot open {path}"
     WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "check the path and its permissions"
+    DO: ClassVar[str] = "{hint}"
     reason: str
+    hint: str = "check the path and its permissions"
 
 
 @dataclass(eq=False)

@@ -100,18 +100,26 @@ def _multiplier(text: str, number: str, suffix: str) -> int:
     if suffix == "":
         raise BadSize(
             text, reason="a bare number means bytes to some tools and MiB to others",
-            hint=f"write the unit: {number}G for GiB, {number}M for MiB, {number}b for bytes",
+            hint=_unit_hint(number),
         )  # fmt: skip
     if re.fullmatch(r"[kKMGTPE]B", suffix):
         raise BadSize(
             text, reason=f"{suffix} means powers of 1000 to some tools and of 1024 to others",
             hint=f"write {number}{suffix[0]} or {number}{suffix[0]}iB for powers of 1024",
         )  # fmt: skip
-    unit = re.fullmatch(r"([kKMGTPE])(?:iB)?|([bB])", suffix)
+    unit = re.fullmatch(r"([kKMGTPEmgtpe])(?:iB)?|([bB])", suffix)
     if unit is None:
         raise BadSize(text, reason=f"'{suffix}' is not a unit")
-    letter = unit[1] or "b"
-    return int(1024 ** SUFFIXES.index(letter.replace("K", "k").replace("B", "b")))
+    letter = (unit[1] or "b").upper().replace("K", "k").replace("B", "b")
+    return int(1024 ** SUFFIXES.index(letter))
+
+
+def _unit_hint(number: str) -> str:
+    """A large number is meant in bytes, a small one in GiB or MiB."""
+    if not number.isdigit() or not KiB <= int(number) <= MAX_SIZE:
+        return f"write the unit: {number}G for GiB, {number}M for MiB, {number}b for bytes"
+    shorter = str(SizeSpec(int(number), relative=False))
+    return f"write {number}b for bytes" + (f", that is {shorter}" if shorter != f"{number}b" else "")
 
 
 def format_size(size: int) -> str:

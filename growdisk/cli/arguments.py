@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from growdisk.units import SizeSpec, parse_size
 
 if TYPE_CHECKING:
     from growdisk.qcow2.probe import ImageFormat
+
+_MOST_PARTITIONS = 128
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +61,7 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
 
 def goal_of(arguments: argparse.Namespace) -> Goal:
     settle_positionals(arguments)
-    size = _size(arguments.size) if arguments.size is not None else None
+    size = _size(arguments) if arguments.size is not None else None
     wishes, *_ = wishes_by_disk(arguments.grow, len(getattr(arguments, "others", ())))
     return Goal(
         size, arguments.partition, arguments.swap, _numbers(arguments.delete), arguments.preallocation,
@@ -72,14 +75,32 @@ def _numbers(given: list[int]) -> tuple[int, ...]:
     return tuple(sorted(set(given)))
 
 
-def _size(word: str) -> SizeSpec:
+def _not_a_partition(error: BadSize, word: str) -> BadSize:
+    """growpart's `IMAGE 1` means partition 1."""
+    if word.isdigit() and int(word) <= _MOST_PARTITIONS:
+        return replace(error, hint=f"a partition is named with --partition {word}; {error.hint}")
+    return error
+
+
+def _size(arguments: argparse.Namespace) -> SizeSpec:
+    word, target = arguments.size, arguments.target
     try:
         return parse_size(word)
     except BadSize as error:
         if not Path(word).is_file():
-            raise
+            raise _not_a_partition(error, word) from None
+        if _is_size(str(target)):
+            hint = f"the image comes first: {arguments.parser.prog} {shell_word(Path(word))} {target}"
+            raise UsageError(f"{target} stands where the image should", hint) from error
         hint = f"another disk of the same guest: --with {shell_word(Path(word))}=+10G; another guest: a run of its own"
         raise UsageError(f"{word} stands where the size should", hint=hint) from error
+
+
+def _is_size(word: str) -> bool:
+    try:
+        return bool(parse_size(word))
+    except BadSize:
+        return False
 
 
 def options_of(arguments: argparse.Namespace) -> RunOptions:

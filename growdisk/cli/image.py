@@ -57,9 +57,13 @@ class _Later:
     def parse_known_args(
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
+        return self.made().parse_known_args(args, namespace)
+
+    def made(self) -> argparse.ArgumentParser:
+        """The parser itself."""
         parser = self._class(**self._options)
         verb = import_module(f"growdisk.cli.images.{parser.prog.rsplit(' ', 1)[-1]}")
+        parser.set_defaults(run=verb.run, parser=parser)
         add_common(parser, top=False)
         verb.add_arguments(parser)
-        parser.set_defaults(run=verb.run)
-        return parser.parse_known_args(args, namespace)
+        return parser

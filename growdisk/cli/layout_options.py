@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import re
+
+_PARTITION = re.compile(r"(?:/dev/)?(?:[a-z]+|nvme\d+n\d+p|mmcblk\d+p)?(\d+)")
+
+
+def partition_number(text: str) -> int:
+    """`5`, `sda5`, `/dev/vda5`, `nvme0n1p5` as 5."""
+    match = _PARTITION.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a partition: write its number, or a name such as sda5")
+    return int(match[1])
 
 
 def add_layout_options(parser: argparse.ArgumentParser) -> None:
@@ -19,12 +30,13 @@ def add_layout_options(parser: argparse.ArgumentParser) -> None:
         help="swap in the way: removed (default), moved to the end of the disk, or made a file of the guest",
     )  # fmt: skip
     parser.add_argument(
-        "--move", type=int, action="append", default=[], metavar="N",
+        "--move", type=partition_number, action="append", default=[], metavar="N",
         help="consent to copy partition N to the end of the disk, with all that is in it",
     )  # fmt: skip
     parser.add_argument(
-        "--delete", type=int, action="append", default=[], metavar="N", help="consent to lose another partition"
-    )
+        "--delete", type=partition_number, action="append", default=[], metavar="N",
+        help="consent to lose another partition",
+    )  # fmt: skip
     parser.add_argument(
         "--no-guest-repair", action="store_true",
         help="leave the guest's own files (fstab, RESUME, boot loader) as they are, whatever they name",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.errors import UsageError
+from growdisk.errors import ImageNotReadable, UsageError
 
 if TYPE_CHECKING:
     from growdisk.api.live_target import LiveRequest
@@ -46,8 +47,23 @@ def target_of(arguments: argparse.Namespace) -> Path | LiveRequest:
     if arguments.domain and arguments.qmp:
         raise UsageError("-d and --qmp exclude each other", hint="libvirt keeps the monitor of its machines to itself")
     if path is not None and not named and not online:
+        _refuse_no_image(path)
         return path
     return _request(arguments, path)
+
+
+_URL = re.compile(r"(https?|ftp|s3):/")
+_MACHINE_NAME = re.compile(r"[A-Za-z0-9][\w-]*")
+
+
+def _refuse_no_image(path: Path) -> None:
+    """What people write where an image should stand: an address, or the name of a machine."""
+    if _URL.match(str(path)):
+        reason = "it is an address, and growdisk works on files of this host"
+        raise ImageNotReadable(path, reason, "download it first (curl -O or wget), then name the file")
+    if _MACHINE_NAME.fullmatch(str(path)) and not path.exists():
+        reason = "there is no such file"
+        raise ImageNotReadable(path, reason, f"check the path; if it is a machine of libvirt: -d {path}")
 
 
 def image_of(arguments: argparse.Namespace) -> Path:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 else:
     ImageFormat = str
 
+_BY_NAME: dict[str, ImageFormat] = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw"}
 _SMALLEST_DISK = 512
 _START, _END = 512, 512  # bytes that are looked at
 _MAGICS = (  # magic, its offset, what people call it, what QEMU calls it
@@ -45,6 +46,11 @@ _FOOTERS = (
     (b"conectix", 511, "a VHD", "vpc"),  # of old versions of Virtual PC
     (b"koly", 512, "a DMG", "dmg"),
 )
+
+
+def format_of_name(path: Path) -> ImageFormat | None:
+    """The format that a file's name promises; None if it promises none."""
+    return _BY_NAME.get(path.suffix.lower())
 
 
 def probe_format(path: Path) -> ImageFormat:

@@ -11,6 +11,7 @@ from growdisk.cli.images.options import add_options
 from growdisk.cli.images.shared import add_format, add_path, human_size
 from growdisk.cli.output import Output
 from growdisk.errors import UsageError
+from growdisk.qcow2.probe import format_of_name
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -85,5 +86,4 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
 def _format(asked: str | None, path: Path, *, compress: bool) -> str:
     if asked is not None:
         return asked
-    known = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw"}
-    return known.get(path.suffix.lower(), "qcow2" if compress else "raw")
+    return format_of_name(path) or ("qcow2" if compress else "raw")

@@ -9,12 +9,17 @@ from growdisk.cli.images.options import add_options
 from growdisk.cli.images.shared import add_path, human_size, position_of
 from growdisk.cli.output import Output
 from growdisk.errors import UsageError
+from growdisk.qcow2.probe import format_of_name
+
+_BACKING = {"backing_file": "backing", "backing_fmt": "backing_format"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, metavar="PATH")
     parser.add_argument("size", nargs="?", metavar="SIZE", help="40G (left out: that of the backing file)")
-    parser.add_argument("-f", "--format", choices=("qcow2", "raw"), default="qcow2", help="default: qcow2")
+    parser.add_argument(
+        "-f", "--format", choices=("qcow2", "raw"), help="default: by the name (.raw, .img), else qcow2"
+    )
     parser.add_argument("-b", "--backing", metavar="FILE", help="the backing file; counts from the image's directory")
     parser.add_argument("-F", "--backing-format", choices=("qcow2", "raw"), help="its format (default: probed)")
     add_options(parser)
@@ -23,11 +28,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
+    _take_backing_options(arguments)
+    form = _format(arguments)
     size = position_of(arguments.size) if arguments.size is not None else None
-    size = (_raw if arguments.format == "raw" else _qcow2)(arguments, size)
+    size = (_raw if form == "raw" else _qcow2)(arguments, size)
     output.document({"result": "created", "filename": str(arguments.path), "virtual-size": size})
-    output.note(f"{arguments.path}: {arguments.format}, {human_size(size)}")
+    output.note(f"{arguments.path}: {form}, {human_size(size)}")
     return 0
+
+
+def _take_backing_options(arguments: argparse.Namespace) -> None:
+    """qemu-img's `-o backing_file=NAME,backing_fmt=FORMAT` as -b and -F."""
+    kept = []
+    for option in ",".join(arguments.options).split(","):
+        name, _, value = option.partition("=")
+        if name in _BACKING:
+            setattr(arguments, _BACKING[name], value)
+        elif option:
+            kept.append(option)
+    arguments.options = kept
+
+
+def _format(arguments: argparse.Namespace) -> str:
+    """As asked; else by the name, so that a .raw is no qcow2. UsageError if what is asked contradicts the name."""
+    named = format_of_name(arguments.path)
+    qcow2_only = arguments.backing is not None or arguments.encrypt or arguments.backing_format is not None
+    if arguments.format is not None:
+        form: str = arguments.format
+        if named == "raw" and arguments.path.suffix == ".raw" and form == "qcow2":
+            raise UsageError(f"{arguments.path} would be a qcow2 image with the name of a raw one", "name it .qcow2")
+        return form
+    if named == "raw" and qcow2_only:
+        raise UsageError(f"{arguments.path} is the name of a raw image, which has no such options", "name it .qcow2")
+    return named or "qcow2"
 
 
 def _raw(arguments: argparse.Namespace, size: int | None) -> int:

@@ -21,13 +21,11 @@ from growdisk.playbook.options import Options
 from growdisk.playbook.outcome import Outcome
 from growdisk.playbook.perform import Manner
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
-from growdisk.qcow2.probe import ImageFormat
+from growdisk.qcow2.probe import ImageFormat, format_of_name
 from growdisk.units import SizeSpec, format_change, format_size, parse_size
 
 if TYPE_CHECKING:
     from growdisk.api.run_status import StatusReport
-
-_BY_NAME = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw"}
 
 
 def _snapshot(options: Options, manner: Manner) -> Outcome:
@@ -98,7 +96,7 @@ def _convert(options: Options, manner: Manner) -> Outcome:
     from growdisk.api.images.info import image_info
 
     path, dest = options.place("image"), options.place("dest")
-    to = options.text("to") or _BY_NAME.get(dest.suffix.lower(), "qcow2" if options.flag("compress") else "raw")
+    to = options.text("to") or format_of_name(dest) or ("qcow2" if options.flag("compress") else "raw")
     target = _target(options, to)
     source = image_info(path, format_of(options))
     if dest.exists() and dest.samefile(path):
@@ -206,7 +204,7 @@ def _created(options: Options, manner: Manner, size: SizeSpec | None) -> Outcome
     path, backing = options.place("image"), options.path("backing")
     if (size is None and backing is None) or (size is not None and size.relative):
         raise UsageError(f"{options.task}: {path} is not there, and its size is not said", hint="size: 40G")
-    image_format = options.text("format") or _BY_NAME.get(path.suffix.lower(), "qcow2")
+    image_format = options.text("format") or format_of_name(path) or "qcow2"
     if image_format == "raw" and (size is None or backing is not None):
         raise UsageError(f"{options.task}: a raw image has a size and no backing file", hint="format: qcow2")
     _refuse_no_folder(path)

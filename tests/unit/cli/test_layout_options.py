@@ -22,7 +22,7 @@ from tests.unit.cli.command import in_process
         (("--grow", "sda1=rest", "--grow", "sda5=rest"), "only one --grow can take the rest"),
         (("--grow", "sda1=10"), "cannot read the size '10'"),
         (("--grow", "sda1=-1G"), "never shrinks"),
-        (("--move", "two"), "invalid int value"),
+        (("--move", "two"), "'two' is not a partition"),
         (("--sector-size", "1024"), "invalid choice"),
     ],
 )

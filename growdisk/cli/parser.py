@@ -1,0 +1,150 @@
+"""The parser of the command line, made from the verbs: only the one that is called is loaded.
+
+Errors are raised as UsageError, so that --json has its one document for them as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from types import ModuleType
+
+from growdisk import __version__
+from growdisk.cli.common_options import add_common
+from growdisk.cli.output import help_width
+from growdisk.errors import UsageError
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+VERBS = (
+    "expand", "plan", "show", "status", "resume", "rollback", "commit", "script", "run", "provision", "image",
+    "collection", "doctor",
+)  # fmt: skip
+# Words of other tools; foreign_words.py is loaded only if one of them is there.
+_FOREIGN = frozenset((
+    "-p", "--progress", "-W", "-m", "--num-coroutines", "--output", "-l", "-c", "-a", "-d", "--size", "--expand",
+    "--LV-expand", "--lv-expand",
+))  # fmt: skip
+
+
+class TextAsked(Exception):
+    """--help or --version: the text is the whole answer."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises instead of printing and exiting."""
+
+    def _get_formatter(self) -> argparse.HelpFormatter:
+        """argparse makes one for each argument, and would load a module for 3 ms to know how wide help may be."""
+        return argparse.RawDescriptionHelpFormatter(self.prog, width=help_width())
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            from growdisk.cli.foreign_words import unknown_command
+
+            raise unknown_command(self.prog, str(value), action.choices)
+        super()._check_value(action, value)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"{self.prog} --help")
+
+    def print_help(self, file: object = None) -> None:
+        raise TextAsked(self.format_help())
+
+
+class _Version(argparse.Action):
+    def __call__(self, *_: object, **__: object) -> None:
+        raise TextAsked(f"growdisk {__version__}\n")
+
+
+class NoCommand(UsageError):
+    """growdisk alone; `text` is the help that such a person wants."""
+
+    text = ""
+
+
+def parsed(words: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a command line in growdisk's own words. Raises UsageError, TextAsked.
+
+    argparse takes a SIZE only directly after the TARGET; it may also stand after options (`X --swap move +1G`).
+    """
+    if all(word.startswith("-") for word in words) and not {"-h", "--help", "-V", "--version"}.intersection(words):
+        raise _no_command()
+    _refuse_options_first(words)
+    arguments, left = parser_for(words).parse_known_args(words)
+    if len(left) == 1 and getattr(arguments, "size", "") is None and left[0].lstrip("+-")[:1].isdigit():
+        arguments.size = left.pop()
+    if left:
+        raise _not_understood(arguments, left)
+    return arguments
+
+
+def _no_command() -> NoCommand:
+    error = NoCommand("no command is given", hint="growdisk COMMAND --help says more about one")
+    error.text = parser_for(()).format_help()
+    return error
+
+
+def _refuse_options_first(words: Sequence[str]) -> None:
+    """`growdisk -d web01 expand`: argparse would take web01 for the command."""
+    first = next((word for word in words if not word.startswith("-")), "")
+    late = next((word for word in words if word in VERBS), None)
+    if first not in VERBS and late is not None and words[0].startswith("-"):
+        hint = f"growdisk {late} {' '.join(word for word in words if word != late)}"
+        raise UsageError(f"the options of {late} stand after it", hint)
+
+
+def own_words(words: Sequence[str]) -> Sequence[str]:
+    """A command line with help, version and the words of other tools as growdisk says them."""
+    if _FOREIGN.isdisjoint(word.partition("=")[0] for word in words):
+        return _asked_for_help(words)
+    from growdisk.cli.foreign_words import accepted
+
+    return _asked_for_help(accepted(words))
+
+
+def _asked_for_help(words: Sequence[str]) -> Sequence[str]:
+    """`growdisk help expand`, `growdisk -h expand` as `growdisk expand --help`."""
+    if words[:1] == ["version"]:
+        return ["--version"]
+    if len(words) > 1 and words[0] in ("help", "-h", "--help"):
+        return [*words[1:], "--help"]
+    return ["--help"] if words[:1] == ["help"] else words
+
+
+def _not_understood(arguments: argparse.Namespace, left: Sequence[str]) -> UsageError:
+    from growdisk.cli.foreign_words import extra_words, unknown_option
+
+    parser = arguments.parser
+    option = next((word for word in left if word.startswith("-") and word != "-"), None)
+    if option is not None:
+        return unknown_option(parser.prog, option, parser._option_string_actions)
+    return extra_words(parser.prog, left, getattr(arguments, "size", None))
+
+
+def parser_for(words: Sequence[str]) -> Parser:
+    """The parser for a command line: with the verb that it calls, or with all of them if that is not plain."""
+    parser = Parser(
+        prog="growdisk", description="Grow a virtual machine's disk in place: image, partition and file system.",
+        epilog="growdisk COMMAND --help says more. Exit codes: 0 done, 2 usage, 3 refused (nothing touched), "
+        "4 failed and restored, 5 needs you.", allow_abbrev=False,
+    )  # fmt: skip
+    parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version")
+    add_common(parser, top=True)
+    verbs = parser.add_subparsers(prog=parser.prog, metavar="COMMAND", required=True, parser_class=Parser)
+    for verb in _verbs(words):
+        sub = verbs.add_parser(verb.NAME, help=verb.HELP, description=f"{verb.HELP}.", allow_abbrev=False)
+        sub.set_defaults(run=verb.run, parser=sub)
+        add_common(sub, top=False)
+        verb.add_arguments(sub)
+    parser.set_defaults(parser=parser)
+    return parser
+
+
+def _verbs(words: Sequence[str]) -> Iterator[ModuleType]:
+    called = next((word for word in words if not word.startswith("-")), "")
+    for name in (called,) if called in VERBS else VERBS:
+        yield import_module(f"growdisk.cli.{name}")
