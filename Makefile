@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: setup setup-test demo test test-slow check fuzz bench collection vagrant-box vagrant-trial
+.PHONY: setup setup-test demo test test-slow check fuzz bench collection man vagrant-box vagrant-trial
 
 setup:
 	@setup/packages.sh run
@@ -49,6 +49,10 @@ bench: setup-test
 COLLECTIONS ?= $(HOME)/.ansible/collections
 collection:
 	@setup/collection.sh $(COLLECTIONS)
+
+# Man pages of growdisk and of each of its commands.
+man: setup-test
+	@$(PYTHON) setup/man.py build/man
 
 # The box is built once per recipe, outside the repository; the last line says where it is.
 vagrant-box: setup-test

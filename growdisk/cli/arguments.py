@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from growdisk.cli.common_options import group_of
 from growdisk.cli.layout_options import add_layout_options
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.cli.volume_options import add_others, add_volume_options, keys_of
@@ -42,18 +43,20 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
     add_layout_options(parser)
     add_volume_options(parser)
     add_others(parser)
-    parser.add_argument(
+    work = group_of(parser, "how it is done")
+    work.add_argument(
         "--backend", choices=BACKENDS, default="auto",
         help="who works on the guest's file systems: this machine's tools (direct) where they can, a kernel that runs "
         "as a program (uml), or libguestfs",
     )  # fmt: skip
-    parser.add_argument(
+    back = group_of(parser, "the way back")
+    back.add_argument(
         "--snapshots", choices=("auto", "internal", "overlay", "none"), default="auto",
         help="how each step can be undone (default: internal for qcow2 v3, overlay otherwise and for images with many "
         "tables)",
     )  # fmt: skip
-    parser.add_argument("--keep-snapshots", action="store_true", help="keep the way back: growdisk rollback, commit")
-    parser.add_argument(
+    back.add_argument("--keep-snapshots", action="store_true", help="keep the way back: growdisk rollback, commit")
+    work.add_argument(
         "--preallocation", choices=("off", "metadata", "falloc", "full"), default="off",
         help="take the new space on the host at once (raw: falloc)",
     )  # fmt: skip

@@ -5,9 +5,16 @@ from __future__ import annotations
 import argparse
 
 
-def add_common(parser: argparse.ArgumentParser, *, top: bool) -> None:
+def group_of(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
+    """The group of options under this title in the parser's help; a new one if there is none."""
+    known = (group for group in parser._action_groups if group.title == title)
+    return next(known, None) or parser.add_argument_group(title)
+
+
+def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
     """The same options before and after the command; only the top parser sets their defaults."""
     default = False if top else argparse.SUPPRESS
+    parser = group_of(whole, "options" if top else "output")
     parser.add_argument("-v", "--verbose", action="store_true", default=default, help="say more on stderr")
     parser.add_argument("-q", "--quiet", action="store_true", default=default, help="no progress, no notes")
     parser.add_argument(

@@ -64,6 +64,6 @@ class _Later:
         parser = self._class(**self._options)
         verb = import_module(f"growdisk.cli.images.{parser.prog.rsplit(' ', 1)[-1]}")
         parser.set_defaults(run=verb.run, parser=parser)
-        add_common(parser, top=False)
         verb.add_arguments(parser)
+        add_common(parser, top=False)
         return parser

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 
+from growdisk.cli.common_options import group_of
+
 _PARTITION = re.compile(r"(?:/dev/)?(?:[a-z]+|nvme\d+n\d+p|mmcblk\d+p)?(\d+)")
 
 
@@ -17,32 +19,33 @@ def partition_number(text: str) -> int:
 
 
 def add_layout_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    grows, gives_way = group_of(parser, "what grows"), group_of(parser, "what gives way")
+    grows.add_argument(
         "--partition", default="auto", metavar="auto|N|/dev/sdaN",
         help="which partition grows (default: the largest that can)",
     )  # fmt: skip
-    parser.add_argument(
+    grows.add_argument(
         "--grow", action="append", default=[], metavar="sdaN=SHARE",
         help="several partitions, each with a share of the space: 60%%, +5G, 40G, rest",
     )  # fmt: skip
-    parser.add_argument(
+    gives_way.add_argument(
         "--swap", choices=("drop", "move", "file"), default="drop",
         help="swap in the way: removed (default), moved to the end of the disk, or made a file of the guest",
     )  # fmt: skip
-    parser.add_argument(
+    gives_way.add_argument(
         "--move", type=partition_number, action="append", default=[], metavar="N",
         help="consent to copy partition N to the end of the disk, with all that is in it",
     )  # fmt: skip
-    parser.add_argument(
+    gives_way.add_argument(
         "--delete", type=partition_number, action="append", default=[], metavar="N",
         help="consent to lose another partition",
     )  # fmt: skip
-    parser.add_argument(
+    gives_way.add_argument(
         "--no-guest-repair", action="store_true",
         help="leave the guest's own files (fstab, RESUME, boot loader) as they are, whatever they name",
     )  # fmt: skip
     add_sector_size(parser)
-    parser.add_argument(
+    grows.add_argument(
         "--to-gpt",
         action="store_true",
         help="let an MBR become a GPT, for more than 2 TiB: where nothing starts from the disk",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 VERBS = (
     "expand", "plan", "show", "status", "resume", "rollback", "commit", "script", "run", "provision", "image",
-    "collection", "doctor",
+    "collection", "doctor", "completion",
 )  # fmt: skip
 # Words of other tools; foreign_words.py is loaded only if one of them is there.
 _FOREIGN = frozenset((
@@ -34,12 +34,30 @@ class TextAsked(Exception):
     """--help or --version: the text is the whole answer."""
 
 
+class _HelpFormatter(argparse.HelpFormatter):
+    """Fills paragraphs, and keeps the lines of examples as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        parts = text.split("\n\n")
+        filled = (
+            part if "\n" in part else super(_HelpFormatter, self)._fill_text(part, width, indent) for part in parts
+        )
+        return "\n\n".join(filled)
+
+
 class Parser(argparse.ArgumentParser):
     """Raises instead of printing and exiting."""
 
     def _get_formatter(self) -> argparse.HelpFormatter:
         """argparse makes one for each argument, and would load a module for 3 ms to know how wide help may be."""
-        return argparse.RawDescriptionHelpFormatter(self.prog, width=help_width())
+        return _HelpFormatter(self.prog, width=help_width())
+
+    def format_help(self) -> str:
+        """With the command's examples at the end."""
+        from growdisk.cli.examples import examples_text
+
+        examples = examples_text(self.prog)
+        return super().format_help() + (f"\n{examples}\n" if examples else "")
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
@@ -134,14 +152,31 @@ def parser_for(words: Sequence[str]) -> Parser:
     )  # fmt: skip
     parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version")
     add_common(parser, top=True)
-    verbs = parser.add_subparsers(prog=parser.prog, metavar="COMMAND", required=True, parser_class=Parser)
+    verbs = parser.add_subparsers(
+        title="commands", prog=parser.prog, metavar="COMMAND", required=True, parser_class=Parser
+    )
     for verb in _verbs(words):
         sub = verbs.add_parser(verb.NAME, help=verb.HELP, description=f"{verb.HELP}.", allow_abbrev=False)
         sub.set_defaults(run=verb.run, parser=sub)
-        add_common(sub, top=False)
         verb.add_arguments(sub)
+        add_common(sub, top=False)
     parser.set_defaults(parser=parser)
     return parser
+
+
+def whole_parser() -> Parser:
+    """The parser with all commands and all verbs of growdisk image, as man pages and completion need it."""
+    parser = parser_for(())
+    image = _subparsers(_subparsers(parser)["image"])
+    for name, later in list(image.items()):
+        image[name] = later.made()  # type: ignore[attr-defined]
+    return parser
+
+
+def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    action = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    choices: dict[str, argparse.ArgumentParser] = action.choices
+    return choices
 
 
 def _verbs(words: Sequence[str]) -> Iterator[ModuleType]:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from growdisk.cli.common_options import group_of
 from growdisk.errors import ImageNotReadable, UsageError
 
 if TYPE_CHECKING:
@@ -17,23 +18,25 @@ _INSIDE = ("online", "ssh", "ssh_config", "agent", "guest_disk", "allow_reboot")
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """Options that name a machine instead of an image."""
-    parser.add_argument("-d", "--domain", default="", metavar="NAME", help="a machine of libvirt, running or not")
-    parser.add_argument("-c", "--connect", metavar="URI", help="which libvirt (default: its own choice)")
-    parser.add_argument("--qmp", type=Path, metavar="SOCKET", help="a running guest by QEMU's monitor (-qmp)")
-    parser.add_argument("--disk", default="", metavar="ID", help="which disk of the machine: vda, or QEMU's id")
+    group = group_of(parser, "a machine instead of an image")
+    group.add_argument("-d", "--domain", default="", metavar="NAME", help="a machine of libvirt, running or not")
+    group.add_argument("-c", "--connect", metavar="URI", help="which libvirt (default: its own choice)")
+    group.add_argument("--qmp", type=Path, metavar="SOCKET", help="a running guest by QEMU's monitor (-qmp)")
+    group.add_argument("--disk", default="", metavar="ID", help="which disk of the machine: vda, or QEMU's id")
 
 
 def add_inside(parser: argparse.ArgumentParser) -> None:
     """Options on how to work inside a running guest."""
-    parser.add_argument(
+    group = group_of(parser, "inside a running guest")
+    group.add_argument(
         "--online", choices=("auto", "agent", "ssh", "manual"), default="auto",
         help="how to work inside a running guest (default: ssh if --ssh is given, else its guest agent)",
     )  # fmt: skip
-    parser.add_argument("--ssh", default="", metavar="USER@HOST", help="how ssh reaches the guest (root or sudo)")
-    parser.add_argument("--ssh-config", type=Path, metavar="FILE", help="ssh -F FILE, as of vagrant ssh-config")
-    parser.add_argument("--agent", type=Path, metavar="SOCKET", help="the guest agent's socket (default: found)")
-    parser.add_argument("--guest-disk", default="", metavar="/dev/sdX", help="the disk as the guest names it")
-    parser.add_argument("--allow-reboot", action="store_true", help="the guest may restart once, where it has to")
+    group.add_argument("--ssh", default="", metavar="USER@HOST", help="how ssh reaches the guest (root or sudo)")
+    group.add_argument("--ssh-config", type=Path, metavar="FILE", help="ssh -F FILE, as of vagrant ssh-config")
+    group.add_argument("--agent", type=Path, metavar="SOCKET", help="the guest agent's socket (default: found)")
+    group.add_argument("--guest-disk", default="", metavar="/dev/sdX", help="the disk as the guest names it")
+    group.add_argument("--allow-reboot", action="store_true", help="the guest may restart once, where it has to")
 
 
 def target_of(arguments: argparse.Namespace) -> Path | LiveRequest:

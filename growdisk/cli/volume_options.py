@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from growdisk.cli.common_options import group_of
 from growdisk.cli.images.keys import add_key, read_key
 
 _KEY_FILE = (
@@ -15,19 +16,20 @@ _SELECTORS = ("key", "file")
 
 
 def add_volume_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    grows = group_of(parser, "what grows")
+    grows.add_argument(
         "--lv", action="append", default=[], metavar="VG/LV[=SHARE]",
         help="which logical volume grows, and by what of the free space: 60%%, +5G, 40G, rest (default: the largest, "
         "by all of it); may be given several times",
     )  # fmt: skip
-    parser.add_argument(
+    grows.add_argument(
         "--lv-share", metavar="60%", help="leave the rest of the volume group's free space free, for snapshots"
     )
     add_keys(parser)
 
 
 def add_others(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    group_of(parser, "what grows").add_argument(
         "--with", dest="others", action="append", default=[], metavar="IMAGE[=SIZE]",
         help="another disk of the guest in the same run: one that grows as well (sdb in --grow), or one onto which a "
         "volume group reaches; may be given several times",
@@ -35,8 +37,9 @@ def add_others(parser: argparse.ArgumentParser) -> None:
 
 
 def add_keys(parser: argparse.ArgumentParser) -> None:
-    add_key(parser, _KEY_FILE)
-    parser.add_argument(
+    keys = group_of(parser, "passphrases")
+    add_key(keys, _KEY_FILE)
+    keys.add_argument(
         "--key", action="append", default=[], metavar="PASSPHRASE|ID:key:PASSPHRASE|ID:file:FILE",
         help="the same on the command line, where others may see it; the long forms are those of virt-* tools",
     )  # fmt: skip

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _TEXT = "a passphrase (all bytes of FILE); may be given several times: each encrypted image takes the one that opens it"
 
 
-def add_key(parser: argparse.ArgumentParser, text: str = _TEXT) -> None:
+def add_key(parser: argparse._ActionsContainer, text: str = _TEXT) -> None:
     parser.add_argument("--key-file", type=Path, action="append", default=[], metavar="FILE", help=text)
 
 

@@ -1,0 +1,59 @@
+"""growdisk completion: what a shell needs to complete growdisk's commands, options, files and machines.
+
+Made from the parser itself by shtab.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from growdisk.cli.output import Output
+
+NAME = "completion"
+HELP = "print the completion of a shell (bash, zsh, fish)"
+_SHELLS = ("bash", "zsh", "fish")
+_LIST = "virsh -q list --all --name 2>/dev/null"
+_PREAMBLE = {
+    "bash": f'_growdisk_domains() {{ compgen -W "$({_LIST})" -- "$1"; }}',
+    "zsh": f"_growdisk_domains() {{ compadd -- ${{(f)\"$({_LIST})\"}} }}",
+}  # fmt: skip
+_DOMAINS = {"bash": "_growdisk_domains", "zsh": "_growdisk_domains", "fish": f"({_LIST})"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=_SHELLS, help="which shell")
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    import shtab
+
+    from growdisk.cli.parser import whole_parser
+
+    parser = whole_parser()
+    for action in _actions(parser):
+        _teach(action, shtab)
+    script = shtab.complete(parser, arguments.shell, preamble=_PREAMBLE)  # type: ignore[arg-type]  # it takes a text for each shell
+    output.document({"shell": arguments.shell, "script": script})
+    output.lines(script.splitlines())
+    return 0
+
+
+def _teach(action: argparse.Action, shtab: object) -> None:
+    """Say what the values of an argument are, where that is not a list of words."""
+    if action.dest == "domain":
+        action.complete = _DOMAINS  # type: ignore[attr-defined]
+    elif action.type is Path or action.dest in ("ssh_key", "key_file", "new_key_file", "playbook", "inventory"):
+        folder = action.metavar == "DIR"
+        action.complete = getattr(shtab, "DIRECTORY" if folder else "FILE")  # type: ignore[attr-defined]
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """All arguments of a parser and of the commands in it."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                yield from _actions(sub)
+        else:
+            yield action
