@@ -96,8 +96,9 @@ def look(reached: Reached, path: Path, stop: StopRequest) -> Looked:
 def _facts(shell: GuestShell, device: str, image: ImageFacts) -> Facts:
     disk, volumes = look_at(shell, device), volumes_of(shell)
     return inspect_device(
-        disk, image, look=lambda window, start: look_in_guest(window, partition_device(disk, start), volumes)
-    )
+        disk, image, look=lambda window, start: look_in_guest(window, partition_device(disk, start), volumes),
+        thorough=False,
+    )  # fmt: skip
 
 
 def _image_facts(reached: Reached, path: Path) -> ImageFacts:

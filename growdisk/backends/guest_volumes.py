@@ -93,7 +93,7 @@ def volumes_of(shell: GuestShell) -> GuestVolumes:
 
 def look_in_guest(device: BlockDevice, name: str, volumes: GuestVolumes, depth: int = 0) -> Content | None:
     """As look_inside(), through what the guest has open. `name` is the device that `device` is read from."""
-    content = identify(device)
+    content = identify(device, thorough=False)
     match content:
         case LuksContent() if depth < _DEPTH:
             return _with_payload(device, content, volumes, depth)

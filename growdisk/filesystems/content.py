@@ -121,6 +121,17 @@ class FixedContent(Content):
 
 
 @dataclass(frozen=True)
+class ForeignContent(Content):
+    """What growdisk knows by name alone, and leaves as it is. `over`: what it looks like as well.
+
+    `member`: it belongs to a larger whole (an array, a pool, a key), which its own bytes do not tell all of.
+    """
+
+    over: tuple[str, ...] = ()
+    member: bool = False
+
+
+@dataclass(frozen=True)
 class PhysicalVolumeContent(Content):
     """A physical volume of LVM. `group` is None where it belongs to none, or where its metadata are `unreadable`.
 

@@ -1,20 +1,29 @@
-"""Names what stands on a device by its superblocks, with a read of its beginning and nothing run.
+"""Names what stands on a device by its superblocks, with a read of both its ends and nothing run.
 
-Only what growdisk must know is recognised. Two signatures at once are possible (a careless mkfs leaves the old one):
-then nothing is guessed, because taking a root for swap would cost it.
+Two signatures at once are possible (a careless mkfs leaves the old one): then nothing is guessed, because taking a
+root for swap would cost it. A member of an array or a pool often looks like a file system at its start: it is what the
+signature at its end says, as it is for blkid.
 """
 
 from __future__ import annotations
 
 from growdisk.block.device import BlockDevice
 from growdisk.filesystems.btrfs import SUPERBLOCK_OFFSET, read_btrfs
-from growdisk.filesystems.content import AmbiguousContent, Content, NtfsContent, PhysicalVolumeContent
+from growdisk.filesystems.content import (
+    AmbiguousContent,
+    Content,
+    ForeignContent,
+    NtfsContent,
+    PhysicalVolumeContent,
+)
 from growdisk.filesystems.ext import read_ext
 from growdisk.filesystems.f2fs import read_f2fs
 from growdisk.filesystems.fat import read_exfat, read_fat
+from growdisk.filesystems.foreign import Foreign, find_foreign
 from growdisk.filesystems.luks import read_luks
 from growdisk.filesystems.lvm import read_lvm, with_group
 from growdisk.filesystems.ntfs import read_ntfs, with_state
+from growdisk.filesystems.signatures import Owner
 from growdisk.filesystems.swap import read_swap
 from growdisk.filesystems.xfs import read_xfs
 
@@ -22,13 +31,24 @@ _HEAD = SUPERBLOCK_OFFSET + 4096  # the last superblock that is looked for ends 
 _READERS = (read_luks, read_lvm, read_swap, read_ext, read_xfs, read_btrfs, read_ntfs, read_fat, read_exfat, read_f2fs)
 
 
-def identify(device: BlockDevice) -> Content | None:
-    """The content of a partition or a whole disk; None when nothing is recognised."""
+def identify(device: BlockDevice, *, thorough: bool = True) -> Content | None:
+    """The content of a partition or a whole disk; None when nothing is recognised. Not `thorough`: only the very ends
+    are read, where each further read is dear."""
     head = device.read(0, min(device.size, _HEAD))
     found = [content for reader in _READERS if (content := reader(head)) is not None]
-    if len(found) > 1:
-        return AmbiguousContent("ambiguous", candidates=tuple(c.kind for c in found))
+    foreign = [one for one in find_foreign(device, head, thorough=thorough) if one.kind not in {c.kind for c in found}]
+    if foreign and foreign[0].owner is Owner.WHOLE:
+        return _belonging(foreign[0], found)
+    kinds = list(dict.fromkeys([*(c.kind for c in found), *(one.kind for one in foreign)]))
+    if len(kinds) > 1:
+        return AmbiguousContent("ambiguous", candidates=tuple(kinds))
+    if foreign:
+        return ForeignContent(foreign[0].kind)
     return _completed(device, found[0]) if found else None
+
+
+def _belonging(foreign: Foreign, found: list[Content]) -> ForeignContent:
+    return ForeignContent(foreign.kind, over=tuple(c.kind for c in found), member=True)
 
 
 def _completed(device: BlockDevice, content: Content) -> Content:

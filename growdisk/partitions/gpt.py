@@ -18,8 +18,9 @@ from pathlib import Path
 from growdisk.block.device import BlockDevice
 from growdisk.errors import TableDamaged, TableUnsupported
 from growdisk.partitions.located import LocatedTable, check_inside, check_no_overlap
-from growdisk.partitions.table import GPT_ENTRY_SIZE, Partition, PartitionTable
-from growdisk.units import ByteRange, align_up
+from growdisk.partitions.mbr import PROTECTIVE_TYPE, MbrEntry
+from growdisk.partitions.table import GPT_ENTRY_SIZE, Claim, Partition, PartitionTable
+from growdisk.units import ByteRange, MiB, align_up, split_range
 
 SIGNATURE = b"EFI PART"
 _HEADER = struct.Struct("<8s4sII4xQQQQ16sQIII")
@@ -63,12 +64,26 @@ def parse_header(sector: bytes) -> GptHeader | None:
     return GptHeader(*rest) if zlib.crc32(without_crc) == crc else None
 
 
-def read_gpt(device: BlockDevice, path: Path, sector_size: int) -> LocatedTable:
-    """The table of a disk that says (by its protective MBR or at LBA 1) that it has a GPT."""
-    last_lba = device.size // sector_size - 1
+@dataclass(frozen=True)
+class GptCopies:
+    """Both copies; None for one that is damaged or not there."""
+
+    primary: GptCopy | None
+    backup: GptCopy | None
+
+
+def read_copies(device: BlockDevice, path: Path, sector_size: int) -> GptCopies:
     primary = _read_copy(device, path, sector_size, 1)
-    backup_lba = primary.header.alternate_lba if primary else last_lba
-    backup = _read_copy(device, path, sector_size, backup_lba)
+    backup_lba = primary.header.alternate_lba if primary else device.size // sector_size - 1
+    return GptCopies(primary, _read_copy(device, path, sector_size, backup_lba))
+
+
+def read_gpt(
+    device: BlockDevice, path: Path, sector_size: int, entries: tuple[MbrEntry, ...] = ()
+) -> LocatedTable:  # fmt: skip
+    """The table of a disk that says by its protective MBR, which has `entries`, that it has a GPT."""
+    copies = read_copies(device, path, sector_size)
+    primary, backup = copies.primary, copies.backup
     copy = primary or backup
     if copy is None:
         raise TableDamaged(
@@ -76,9 +91,10 @@ def read_gpt(device: BlockDevice, path: Path, sector_size: int) -> LocatedTable:
             hint="try gdisk's recovery menu on a copy of the image",
         )  # fmt: skip
     table = _table(path, sector_size, device.size, copy)
+    table = replace(table, claims=(*_named_by_mbr(table, entries), *_kept_free(device, sector_size, copies)))
     ranges = [ByteRange(0, 2 * sector_size), _entries_range(copy.header, sector_size)]
     if primary and backup:
-        ranges += [_entries_range(backup.header, sector_size), _sector(backup_lba, sector_size)]
+        ranges += [_entries_range(backup.header, sector_size), _sector(backup.header.my_lba, sector_size)]
     if primary is None:
         table = replace(table, damage="the GPT at the start of the disk is damaged; its backup at the end is sound")
     return LocatedTable(table, tuple(ranges))
@@ -118,6 +134,23 @@ def _table(path: Path, sector_size: int, device_size: int, copy: GptCopy) -> Par
     check_no_overlap(path, parts)
     disk_guid = str(uuid.UUID(bytes_le=header.disk_guid)).upper()
     return PartitionTable("gpt", disk_guid, sector_size, disk_size, tuple(parts), header.entry_count)
+
+
+def _named_by_mbr(table: PartitionTable, entries: tuple[MbrEntry, ...]) -> tuple[Claim, ...]:
+    """The real entries of a hybrid MBR: firmware that knows no GPT goes by them."""
+    named = [(n, e) for n, e in enumerate(entries, 1) if e.count and e.type != PROTECTIVE_TYPE]
+    return tuple(e.claim(n, table.sector_size, table.disk_size, mirrors=True) for n, e in named)
+
+
+def _kept_free(device: BlockDevice, sector_size: int, copies: GptCopies) -> tuple[Claim, ...]:
+    """What the header leaves between the last usable sector and the backup, where there is something in it."""
+    if copies.primary is None or copies.backup is None:
+        return ()
+    start = (copies.primary.header.last_usable_lba + 1) * sector_size
+    end = min(copies.backup.header.entries_lba * sector_size, device.size)
+    if all(not any(device.read(at, stop - at)) for at, stop in split_range(start, max(start, end), MiB)):
+        return ()
+    return (Claim(start, end, "an area with data in it that the GPT's header keeps out of use"),)
 
 
 def _partition(number: int, fields: tuple[bytes, bytes, int, int, int, bytes], sector_size: int) -> Partition:

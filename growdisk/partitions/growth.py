@@ -14,7 +14,7 @@ the end of the disk; that is no reason to take an untouched guest's swap away.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from growdisk.partitions.blocks import (
     Block,
@@ -25,44 +25,14 @@ from growdisk.partitions.blocks import (
     blocks_inside,
     in_words,
 )
+from growdisk.partitions.claims import before_claims, refuse_broken_claims, refuse_claimed, refuse_mirrored
+from growdisk.partitions.growth_values import Grown, Growth, NothingToDo, NotPossible
 from growdisk.partitions.table import MBR_MAX_SECTORS, Partition, PartitionTable, Role
 from growdisk.units import MiB, align_down, align_up, format_size
 
 __all__ = ["BlockerPolicy", "Grown", "Growth", "NotPossible", "NothingToDo", "SwapPolicy", "blockers", "plan_growth"]
 
 WORTH_A_BLOCKER = 2 * MiB
-
-
-@dataclass(frozen=True)
-class Grown:
-    """The planned table; `removed` as they were, `moved` as they will be (extended and logical ones included).
-
-    `others` are further partitions that grow in the same plan.
-    """
-
-    table: PartitionTable
-    target: Partition
-    removed: tuple[Partition, ...] = ()
-    moved: tuple[Partition, ...] = ()
-    others: tuple[Partition, ...] = ()
-
-
-@dataclass(frozen=True)
-class NothingToDo:
-    reason: str
-
-
-@dataclass(frozen=True)
-class NotPossible:
-    """`blockers` are the partitions that would have to go, when that is the reason; `beyond_mbr`: no MBR has that."""
-
-    reason: str
-    hint: str
-    blockers: tuple[Partition, ...] = ()
-    beyond_mbr: bool = False
-
-
-Growth = Grown | NothingToDo | NotPossible
 
 
 def blockers(table: PartitionTable, number: int) -> tuple[Partition, ...]:
@@ -84,7 +54,12 @@ def plan_growth(table: PartitionTable, number: int, new_disk_size: int, policy: 
         return unfit or NotPossible("", "")
     table = table.with_disk_size(new_disk_size)
     growth = _grow_logical(table, target, policy) if target.role is Role.LOGICAL else _grow(table, target, policy)
-    return _refuse_small_part(table, growth, target, policy) or refuse_beyond_mbr(growth) or growth
+    return (
+        _refuse_small_part(table, growth, target, policy)
+        or refuse_claimed(table, growth, target, worth=WORTH_A_BLOCKER)
+        or refuse_unfit_table(table, growth)
+        or growth
+    )
 
 
 def unfit_to_grow(table: PartitionTable, number: int, new_disk_size: int) -> NotPossible | None:
@@ -99,7 +74,7 @@ def unfit_to_grow(table: PartitionTable, number: int, new_disk_size: int) -> Not
         return NotPossible(
             f"partition {target.number} is the extended partition, which only holds others", "name the one inside it"
         )  # fmt: skip
-    return None
+    return refuse_mirrored(table, target)
 
 
 def capped(growth: Growth, old: Partition, gain: int) -> Growth:
@@ -114,7 +89,7 @@ def capped(growth: Growth, old: Partition, gain: int) -> Growth:
 
 
 def _grow(table: PartitionTable, target: Partition, policy: BlockerPolicy) -> Grown | NothingToDo:
-    movable, limit = _reach(blocks_behind(table, target, policy), table.usable_end)
+    movable, limit = _reach(blocks_behind(table, target, policy), before_claims(table, target, table.usable_end))
     return _settle(table, target, movable, limit, before_block=0)
 
 
@@ -134,7 +109,7 @@ def _grow_logical(table: PartitionTable, target: Partition, policy: BlockerPolic
 
 def _grow_within(table: PartitionTable, target: Partition, blocks: list[Block], end: int) -> Grown | NothingToDo:
     # Each logical partition has its boot record in a sector before it.
-    movable, limit = _reach(blocks, end, before_block=table.sector_size)
+    movable, limit = _reach(blocks, before_claims(table, target, end), before_block=table.sector_size)
     return _settle(table, target, movable, limit, before_block=table.sector_size)
 
 
@@ -147,7 +122,7 @@ def _reach(blocks: list[Block], limit: int, before_block: int = 0) -> tuple[list
             break
         reached.append(block)
     while reached and limit - reached[-1].end < WORTH_A_BLOCKER:
-        limit = reached.pop().start - before_block
+        limit = min(limit, reached.pop().start - before_block)
     return reached, limit
 
 
@@ -221,6 +196,24 @@ def _consent(parts: Sequence[Partition], policy: BlockerPolicy) -> str:
 
 def _options(name: str, parts: Sequence[Partition]) -> str:
     return " ".join(f"{name} {p.number}" for p in parts)
+
+
+def refuse_unfit_table(before: PartitionTable, growth: Grown | NothingToDo) -> NotPossible | None:
+    """What holds for every new table."""
+    return refuse_beyond_mbr(growth) or refuse_broken_claims(before, growth) or _refuse_no_backup(growth)
+
+
+def _refuse_no_backup(growth: Grown | NothingToDo) -> NotPossible | None:
+    """A disk that was cut off may end where its last partition does."""
+    if isinstance(growth, NothingToDo):
+        return None
+    late = [p for p in growth.table.partitions if p.end > growth.table.last_end]
+    if not late:
+        return None
+    return NotPossible(
+        f"partition {late[0].number} reaches to the end of the disk, where the backup of its GPT has to be",
+        "grow the disk by 1 MiB or more",
+    )  # fmt: skip
 
 
 def refuse_beyond_mbr(growth: Grown | NothingToDo) -> NotPossible | None:

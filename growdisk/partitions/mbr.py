@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
-from growdisk.errors import TableDamaged
+from growdisk.errors import TableDamaged, TableUnsupported
 from growdisk.partitions.located import LocatedTable, check_inside, check_no_overlap
-from growdisk.partitions.table import Partition, PartitionTable, Role
+from growdisk.partitions.table import Claim, Partition, PartitionTable, Role
 from growdisk.units import ByteRange
 
 BOOT_CODE_SIZE = 440
@@ -48,8 +48,19 @@ class MbrEntry:
         return self.type != 0 and self.count != 0
 
     @property
+    def is_nameless(self) -> bool:
+        """Of type 0, but with a size: isohybrid images say so that all of them is in use."""
+        return self.type == 0 and self.count != 0
+
+    @property
     def is_extended(self) -> bool:
         return self.type in EXTENDED_TYPES
+
+    def claim(self, number: int, sector_size: int, disk_size: int, *, mirrors: bool = False) -> Claim:
+        """What an entry of sector 0 names, where it is none of the table's partitions."""
+        end = min((self.first + self.count) * sector_size, disk_size)
+        what = f"entry {number} of the MBR (type {self.type:x})"
+        return Claim(min(self.first * sector_size, end), end, what, number, mirrors)
 
     def partition(self, number: int, base: int, sector_size: int, role: Role) -> Partition:
         """`base` is the sector that `first` counts from."""
@@ -88,7 +99,8 @@ def read_mbr(device: BlockDevice, path: Path, sector_size: int, entries: tuple[M
             logicals.append(entry.partition(number, ebr // sector_size, sector_size, Role.LOGICAL))
             offsets[number] = entry.offset
         _check_logicals(path, extended, logicals, ranges[1:])
-    table = PartitionTable("mbr", f"0x{signature:08x}", sector_size, disk_size, (*top, *logicals))
+    claims = tuple(e.claim(n, sector_size, disk_size) for n, e in enumerate(entries, 1) if e.is_nameless)
+    table = PartitionTable("mbr", f"0x{signature:08x}", sector_size, disk_size, (*top, *logicals), claims=claims)
     return LocatedTable(table, tuple(ranges), tuple(offsets.items()))
 
 
@@ -117,6 +129,11 @@ def _chain(
             raise TableDamaged(path, reason=f"there is no valid extended boot record at byte {ebr}")
         ranges.append(here)
         used = [e for e in entries if e.in_use]
+        if any(e.is_nameless for e in entries):
+            raise TableUnsupported(
+                path, reason=f"a logical partition of type 0 stands in its table, at byte {ebr}",
+                hint="give it a type (sfdisk --part-type), or remove it",
+            )  # fmt: skip
         yield from ((ebr, e) for e in used if not e.is_extended)
         link = next((e for e in used if e.is_extended), None)
         ebr = None if link is None else extended.start + link.first * sector_size

@@ -1,9 +1,10 @@
-"""Lets libparted make a new table of the old one, on a sparse scratch copy in memory; the sole importer of pyparted.
+"""Lets libparted make a new MBR of the old one, on a sparse scratch copy in memory; the sole importer of pyparted.
 
-The image itself is never opened by libparted. The scratch file has the disk's full size but holds only the sectors of
-the table; libparted edits it, our own reader checks the outcome against the plan, and only sectors that differ from the
-image are handed back. What libparted would spoil is put back before that: boot code and disk signature (both are
-replaced when the boot sector begins with zeros), the type byte of an entry (5 may become f), flags.
+(A GPT is changed in its own sectors: gpt_rewriter.py.) The image itself is never opened by libparted. The scratch file
+has the disk's full size but holds only the sectors of the table; libparted edits it, our own reader checks the outcome
+against the plan, and only sectors that differ from the image are handed back. What libparted would spoil is put back
+before that: boot code and disk signature (both are replaced when the boot sector begins with zeros), the type byte of
+an entry (5 may become f), flags, entries of type 0.
 
 pyparted's C module is used, not its Python classes: those form reference cycles, and an object that is collected after
 its device has been freed ends the process with SIGFPE.
@@ -37,15 +38,11 @@ _LIBPARTED_ERRORS = (
 )  # fmt: skip
 
 
-def rewrite(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[SectorChange, ...]:
-    """The sectors to change on `device` so that its table becomes `new`; writes nothing there.
-
-    `new` may be larger than the device, which then has yet to grow. Partitions keep their numbers, and none may be new.
-    Raises TableRewriteFailed (naming `path`) when libparted refuses, or makes something else than `new`.
-    """
+def rewrite_mbr(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[SectorChange, ...]:
+    """As rewrite() in rewriting.py. TableRewriteFailed where libparted refuses, or makes something else than `new`."""
     old = locate_table(device, path, new.sector_size)
-    if old is None or old.table.kind != new.kind:
-        raise TableRewriteFailed(path, reason=f"it no longer holds the {new.kind} table that the plan was made for")
+    if old is None or old.table.kind != "mbr":
+        raise TableRewriteFailed(path, reason="it no longer holds the MBR that the plan was made for")
     try:
         with _scratch_copy(device, old, new.disk_size) as file:
             with _sectors_of(new.sector_size):
@@ -98,7 +95,7 @@ def _edit(file: Path, path: Path, old: PartitionTable, new: PartitionTable) -> N
 
 
 def _answer(_kind: int, options: int, _message: str) -> int:
-    """libparted's questions are about a GPT's stale backup and unused end: let it mend them."""
+    """libparted asks where something is unusual: let it go on."""
     wishes = (_ped.EXCEPTION_RESOLVE_FIX, _ped.EXCEPTION_RESOLVE_OK, _ped.EXCEPTION_RESOLVE_IGNORE)
     return next((int(w) for w in wishes if options & w), int(_ped.EXCEPTION_RESOLVE_CANCEL))
 
@@ -167,8 +164,7 @@ def _outcome(
 ) -> tuple[SectorChange, ...]:
     with closing(RawFile.open(file, writable=True, lock=False)) as copy:
         copy.write(0, device.read(0, ENTRIES_OFFSET))
-        if new.kind == "mbr":
-            _keep_entries(copy, device, path, old, new)
+        _keep_entries(copy, device, path, old, new)
         written = locate_table(copy, path, new.sector_size)
         if written is None or written.table != new or written.table.damage:
             raise TableRewriteFailed(path, reason="libparted made a table that is not the planned one")
@@ -183,6 +179,9 @@ def _keep_entries(copy: BlockDevice, device: BlockDevice, path: Path, old: Locat
     written = locate_table(copy, path, new.sector_size)
     if written is None or _numbers(list(written.table.partitions)) != _numbers(list(new.partitions)):
         raise TableRewriteFailed(path, reason="libparted gave the partitions other numbers")
+    for claim in (claim for claim in old.table.claims if claim.number):  # libparted takes their slots for empty ones
+        at = ENTRIES_OFFSET + (claim.number - 1) * ENTRY_SIZE
+        copy.write(at, device.read(at, ENTRY_SIZE))
     for part in new.partitions:
         at = written.entry_offset(part.number)
         if part.role is not Role.LOGICAL and part == old.table.by_number(part.number):
@@ -194,7 +193,7 @@ def _keep_entries(copy: BlockDevice, device: BlockDevice, path: Path, old: Locat
 
 def _same_chain(old: PartitionTable, new: PartitionTable) -> bool:
     """No logical partition changes: the old EBRs stay as they are, though libparted would place some anew."""
-    if new.kind != "mbr" or old.logicals != new.logicals:
+    if old.logicals != new.logicals:
         return False
     if old.extended is None or new.extended is None:
         return True

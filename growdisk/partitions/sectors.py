@@ -6,27 +6,21 @@ This is the fast road of `show` and `plan`, and the other road by which a writte
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.errors import TableUnsupported
 from growdisk.partitions.gpt import SIGNATURE, read_gpt
 from growdisk.partitions.located import LocatedTable
-from growdisk.partitions.mbr import PROTECTIVE_TYPE, MbrEntry, parse_entries, read_mbr
+from growdisk.partitions.mbr import PROTECTIVE_TYPE, parse_entries, read_mbr
+from growdisk.partitions.sector_change import SectorChange
 from growdisk.partitions.table import PartitionTable
 
 SECTOR_SIZE = 512
 _LARGE_SECTORS = 4096
+__all__ = ["SECTOR_SIZE", "SectorChange", "apply_changes", "locate_table", "read_table"]
+
 _BOOT_SECTORS_OF_FILESYSTEMS = ((3, b"NTFS    "), (3, b"EXFAT   "), (0x36, b"FAT"), (0x52, b"FAT32"))
-
-
-@dataclass(frozen=True)
-class SectorChange:
-    """One whole sector of a table with its new content."""
-
-    offset: int
-    data: bytes
 
 
 def read_table(device: BlockDevice, path: Path, sector_size: int = SECTOR_SIZE) -> PartitionTable | None:
@@ -48,8 +42,7 @@ def locate_table(device: BlockDevice, path: Path, sector_size: int = SECTOR_SIZE
     entries = parse_entries(head)
     if entries is not None and any(e.type == PROTECTIVE_TYPE for e in entries):
         _check_sector_size(path, head, sector_size)
-        _check_not_hybrid(path, entries)
-        return read_gpt(device, path, sector_size)
+        return read_gpt(device, path, sector_size, entries)
     if entries is None:
         return None
     return read_mbr(device, path, sector_size, entries)
@@ -74,16 +67,6 @@ def apply_changes(device: BlockDevice, changes: Iterable[SectorChange]) -> None:
 def _is_filesystem(head: bytes) -> bool:
     """A FAT or NTFS boot sector ends in 55 aa as well, and its code looks like entries."""
     return any(head[at : at + len(magic)] == magic for at, magic in _BOOT_SECTORS_OF_FILESYSTEMS)
-
-
-def _check_not_hybrid(path: Path, entries: tuple[MbrEntry, ...]) -> None:
-    others = [n for n, e in enumerate(entries, 1) if e.in_use and e.type != PROTECTIVE_TYPE]
-    if others:
-        raise TableUnsupported(
-            path, reason=f"it is a hybrid of GPT and MBR (MBR entry {others[0]} is a real partition), whose two halves "
-            "would have to be changed together",
-            hint="make the MBR protective again with sgdisk --mbrtogpt or gdisk's expert menu first",
-        )  # fmt: skip
 
 
 def _check_sector_size(path: Path, head: bytes, sector_size: int) -> None:

@@ -20,7 +20,7 @@ from growdisk.partitions.growth import (
     NotPossible,
     capped,
     plan_growth,
-    refuse_beyond_mbr,
+    refuse_unfit_table,
     unfit_to_grow,
 )
 from growdisk.partitions.table import Partition, PartitionTable, Role
@@ -207,7 +207,7 @@ def _placed(
     if all(part == before.by_number(part.number) for part in targets):
         return NothingToDo("there is no free space for any of them")
     growth = Grown(planned, targets[0], removed, tuple(moved), tuple(targets[1:]))
-    return refuse_beyond_mbr(growth) or growth
+    return refuse_unfit_table(before, growth) or growth
 
 
 def _must_move(block: Block) -> NotPossible:

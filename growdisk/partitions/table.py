@@ -60,11 +60,31 @@ class Partition:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """Bytes [start, end) that no partition of the table has, and that are somebody's all the same; `what` says whose.
+
+    `mirrors`: an MBR beside the GPT names them, and with them maybe a partition of the GPT, which must then stay as it
+    is. `number` is that of the MBR's entry, 0 where there is none.
+    """
+
+    start: int
+    end: int
+    what: str
+    number: int = 0
+    mirrors: bool = False
+
+    @property
+    def range(self) -> ByteRange:
+        return ByteRange(self.start, self.end)
+
+
+@dataclass(frozen=True)
 class PartitionTable:
     """A table and the disk that it is on; `partitions` are ordered by number.
 
     `disk_id` is the MBR's signature ("0x1234abcd") or the GPT's disk GUID in upper case, as sfdisk prints them.
-    `damage` names a damaged copy that the reader could do without (a GPT keeps two); it does not count in comparisons.
+    `damage` names a damaged copy that the reader could do without (a GPT keeps two). `claims` is space that is not free
+    though no partition has it. Neither counts in comparisons.
     """
 
     kind: TableKind
@@ -74,6 +94,7 @@ class PartitionTable:
     partitions: tuple[Partition, ...]
     gpt_entries: int = 128
     damage: str = field(default="", compare=False)
+    claims: tuple[Claim, ...] = field(default=(), compare=False)
 
     def by_number(self, number: int) -> Partition | None:
         return next((p for p in self.partitions if p.number == number), None)
@@ -92,10 +113,15 @@ class PartitionTable:
 
         An MBR's limit of 2 TiB is not in it: a plan that would need more has to say so.
         """
+        return max(0, align_down(self.last_end, MiB))
+
+    @property
+    def last_end(self) -> int:
+        """The same, not aligned."""
         backup = 0
         if self.kind == "gpt":
             backup = self.sector_size + align_up(self.gpt_entries * GPT_ENTRY_SIZE, self.sector_size)
-        return max(0, align_down(self.disk_size - backup, MiB))
+        return align_down(self.disk_size, self.sector_size) - backup
 
     def free_ranges(self, alignment: int = MiB) -> tuple[ByteRange, ...]:
         """Aligned free space, in order. The gap before the first MiB belongs to boot loaders and is not free."""
@@ -126,6 +152,7 @@ class PartitionTable:
         for part in self.partitions:
             if part.role is Role.PRIMARY:
                 yield part.range
+        yield from (claim.range for claim in self.claims)
         if (extended := self.extended) is not None:
             # Its borders cut the free space in two; each logical partition needs a sector before it for its EBR.
             yield ByteRange(extended.start, extended.start + self.sector_size)

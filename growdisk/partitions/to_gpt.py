@@ -46,6 +46,8 @@ def as_gpt(table: PartitionTable, disk_size: int, *, boot_code: bool) -> Partiti
     """The same partitions in a GPT, on a disk of `disk_size` bytes."""
     if reason := _why_it_would_not_start(table, boot_code=boot_code):
         return NotConvertible(reason)
+    if table.claims:
+        return NotConvertible(f"{table.claims[0].what} speaks of space that no partition has")
     kept = [part for part in table.partitions if part.role is not Role.EXTENDED]
     if strange := [part for part in kept if part.type_code not in _TYPES]:
         return NotConvertible(f"partition {strange[0].number} is of type {strange[0].type_code}, which has no GPT type")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from growdisk.filesystems.content import Content, SwapContent
+from growdisk.filesystems.content import Content, ForeignContent, SwapContent
 from growdisk.partitions.growth import blockers
 from growdisk.partitions.table import Partition, PartitionTable, Role
 
@@ -33,13 +33,15 @@ class ImageFacts:
 class Facts:
     """`contents` maps partition numbers to what was recognised there; 0 is the whole disk where there is no table.
 
-    `boot_code`: a boot loader has its first part in sector 0.
+    `boot_code`: a boot loader has its first part in sector 0. `owner`: what the whole disk belongs to, although it has
+    a table: an array of disks, a dynamic disk of Windows ("" for most).
     """
 
     image: ImageFacts
     table: PartitionTable | None
     contents: dict[int, Content]
     boot_code: bool = False
+    owner: str = ""
 
     def name_of(self, number: int) -> str:
         """As a guest with one SCSI-like disk names it: sda1; sda for the whole disk."""
@@ -71,6 +73,12 @@ class Facts:
         Of two alike the later one has less in its way.
         """
         return max(self.candidates, key=lambda p: (p.size, p.start), default=None)
+
+    @property
+    def members(self) -> tuple[Partition, ...]:
+        """Partitions that are part of something larger."""
+        parts = self.table.partitions if self.table else ()
+        return tuple(p for p in parts if isinstance(c := self.contents.get(p.number), ForeignContent) and c.member)
 
     def blockers(self) -> tuple[Partition, ...]:
         """What lies behind the main partition, in order."""

@@ -35,6 +35,22 @@ class CannotMove(LayoutError):
 
 
 @dataclass(eq=False)
+class BelongsToOthers(LayoutError):
+    """`number` 0 is the whole disk."""
+
+    WHAT: ClassVar[str] = "growdisk does not touch {subject}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}"
+    number: int
+    reason: str
+    hint: str
+
+    @property
+    def subject(self) -> str:
+        return f"partition {self.number} of {self.path}" if self.number else f"the disk {self.path}"
+
+
+@dataclass(eq=False)
 class NothingToGrow(LayoutError):
     WHAT: ClassVar[str] = "there is nothing in {path} that growdisk could grow"
     WHY: ClassVar[str] = "{reason}"

@@ -11,12 +11,17 @@ from growdisk.backends.volumes.neighbours import Neighbours
 from growdisk.block.device import BlockDevice
 from growdisk.block.window import Window
 from growdisk.filesystems.content import Content
+from growdisk.filesystems.foreign import find_foreign
+from growdisk.filesystems.signatures import Owner
+from growdisk.partitions.owners import DYNAMIC_DISK, is_dynamic_disk
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable, Role
-from growdisk.partitions.to_gpt import starts_something
+from growdisk.partitions.to_gpt import first_usable, starts_something
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.image import Qcow2Image
+
+_LDM_AT, _LDM = 6 * 512, b"PRIVHEAD"
 
 Look = Callable[[BlockDevice, int], Content | None]
 """What stands in a partition, all the way in: of the partition, and the byte of the disk that it starts at."""
@@ -24,17 +29,22 @@ Look = Callable[[BlockDevice, int], Content | None]
 
 def inspect_device(
     device: BlockDevice, image: ImageFacts, sector_size: int = 512, keyring: Keyring | None = None,
-    look: Look | None = None, others: Sequence[tuple[BlockDevice, Path]] = (),
+    look: Look | None = None, others: Sequence[tuple[BlockDevice, Path]] = (), *, thorough: bool = True,
 ) -> Facts:  # fmt: skip
     """What is on `device`, the guest-visible content of `image`, and in what `keyring` opens, or `look` sees. Damaged
-    tables are refused. `others` are further disks of the guest, onto which a volume group may reach."""
+    tables are refused. `others` are further disks of the guest, onto which a volume group may reach. Not `thorough`: of
+    the disk itself only the very ends are looked at."""
     known, neighbours = keyring or Keyring(), Neighbours([(device, image.path), *others], sector_size)
     look = look or (lambda window, _start: look_inside(window, known, neighbours))
     table = read_table(device, image.path, sector_size)
     if table is None:
         content = look(device, 0)
         return Facts(image, None, {0: content} if content else {})
-    return Facts(image, table, _contents(device, table, look), starts_something(device.read(0, sector_size)))
+    contents = _contents(device, table, look)
+    # Where a GPT would have its own sectors, a board may have its boot loader, without any code in sector 0.
+    own = device.read(0, min(first_usable(table), device.size))
+    boot_code = starts_something(own[:sector_size]) or (table.kind == "mbr" and any(own[sector_size:]))
+    return Facts(image, table, contents, boot_code, _owner(device, table, contents, thorough=thorough))
 
 
 def image_facts(device: BlockDevice, path: Path) -> ImageFacts:
@@ -61,3 +71,16 @@ def _contents(device: BlockDevice, table: PartitionTable, look: Look) -> dict[in
         if content is not None:
             found[part.number] = content
     return found
+
+
+def _owner(device: BlockDevice, table: PartitionTable, contents: dict[int, Content], *, thorough: bool) -> str:
+    """What the disk as a whole belongs to. A signature at the end of the last partition is that one's own."""
+    head = device.read(0, min(device.size, _LDM_AT + 512))
+    if is_dynamic_disk(table) or head[_LDM_AT:].startswith(_LDM):
+        return DYNAMIC_DISK
+    own = [(part.range, contents[part.number].kind) for part in table.partitions if part.number in contents]
+    for one in find_foreign(device, head, thorough=thorough):
+        inside = any(place.start <= one.offset < place.end and kind == one.kind for place, kind in own)
+        if one.owner is Owner.WHOLE and not inside:
+            return one.kind
+    return ""

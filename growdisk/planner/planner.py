@@ -16,6 +16,7 @@ from growdisk.partitions.table import WINDOWS_RECOVERY, Partition, PartitionTabl
 from growdisk.planner.conversion import NOTE, offer, wanted_table
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, WouldShrink
+from growdisk.planner.foreign import refuse_foreign, refuse_foreign_disk, refuse_hidden_main
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.inside import Inside, Room
 from growdisk.planner.layers.registry import grow_inside
@@ -55,8 +56,10 @@ def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
     """Raises Refused errors, which name the image."""
     refuse_corrupt(facts)
     refuse_hibernated(facts)
+    refuse_foreign_disk(facts)
     if is_whole_disk(facts):
         return _propose_whole(facts, goal)
+    refuse_hidden_main(facts, goal)
     table, shares = choose_shares(facts, goal)
     refuse_wrong_consent(facts, goal, table, shares)
     new_size = _new_size(facts, goal)
@@ -67,6 +70,7 @@ def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
         if new_size - facts.image.virtual_size >= MiB:  # the space lies elsewhere on the disk: the image alone grows
             raise CannotGrow(facts.image.path, first.number, reason=growth.reason, hint="growdisk show draws the disk")
         growth, new_size = Grown(table, first, others=tuple(others)), facts.image.virtual_size
+    refuse_foreign(facts, goal, growth, shares)
     rooms = [Room(facts, part, goal, _suffix(part, growth)) for part in (growth.target, *growth.others)]
     insides = [grow_inside(room) for room in rooms]
     if growth.table == facts.table and not any(inside.lags for inside in insides):

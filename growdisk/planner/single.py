@@ -12,6 +12,7 @@ from dataclasses import replace
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import NothingToGrow, WouldShrink
+from growdisk.planner.foreign import refuse_foreign_disk, refuse_partition
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.inside import Inside, Room
 from growdisk.planner.layers.registry import grow_inside
@@ -28,8 +29,9 @@ from growdisk.units import align_up, format_size
 
 
 def resize_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
-    """The virtual disk larger, whatever is on it."""
+    """The virtual disk larger, whatever is on it but what has to stay at its end."""
     refuse_corrupt(facts)
+    refuse_foreign_disk(facts)
     old = facts.image.virtual_size
     new = old if goal.size is None else align_up(goal.size.resolve(old), goal.sector_size)
     if new < old:
@@ -76,7 +78,10 @@ def grow_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
     """What stands in the partitions as large as they are, outermost first."""
     refuse_corrupt(facts)
     refuse_hibernated(facts)
+    refuse_foreign_disk(facts)
     rooms, insides = _insides(facts, goal)
+    for room in rooms:
+        refuse_partition(facts, room.partition)
     if not any(inside.lags for inside in insides):
         return AllDone("what is in it fills it already")
     contents = dict(facts.contents)

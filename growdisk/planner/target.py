@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-from growdisk.filesystems.content import AmbiguousContent, FixedContent
+from growdisk.filesystems.content import AmbiguousContent, FixedContent, ForeignContent
 from growdisk.partitions.shares import Rest, Share, Size
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, NothingToGrow, OptionUnsupported, PartitionNotFound, WouldShrink
+from growdisk.planner.foreign import in_words
 from growdisk.planner.goal import Goal
 from growdisk.units import format_size
 
@@ -103,6 +104,8 @@ def _nothing(facts: Facts) -> str:
 def _words(facts: Facts, number: int) -> str:
     """What a partition holds, as people call it."""
     content = facts.contents.get(number)
+    if isinstance(content, ForeignContent):
+        return in_words(content)
     if isinstance(content, AmbiguousContent):
         return f"the signatures of {' and '.join(content.candidates)} at once"
     kind = facts.kind_of(number)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from growdisk.partitions.gpt_writer import gpt_sectors
+from growdisk.partitions.rewriting import rewrite
 from growdisk.partitions.sectors import SectorChange, apply_changes, read_table
 from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.steps.context import RunContext
@@ -65,8 +66,6 @@ class RewritePartitions:
     def _new_sectors(self, context: RunContext) -> tuple[SectorChange, ...]:
         if self.before.kind != self.after.kind:
             return gpt_sectors(self.after, context.disk.read(0, self.after.sector_size))
-        from growdisk.partitions.parted_disk import rewrite  # libparted is loaded when it is needed
-
         return rewrite(context.disk, context.path, self.after)
 
     def _read(self, context: RunContext) -> PartitionTable | None:

@@ -6,16 +6,20 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from growdisk.filesystems.content import (
+    AmbiguousContent,
     BtrfsContent,
     Content,
     ExtContent,
     F2fsContent,
+    ForeignContent,
     LuksContent,
     NtfsContent,
     PhysicalVolumeContent,
     XfsContent,
 )
+from growdisk.planner.foreign import INSIDE, in_words
 from growdisk.planner.layers.ext import grow_ext
+from growdisk.planner.layers.file_systems import cannot_grow
 from growdisk.planner.layers.inside import Inside, Room
 from growdisk.planner.layers.kernel_grown import grow_btrfs, grow_xfs
 from growdisk.planner.layers.luks import grow_luks
@@ -46,6 +50,8 @@ def grow_inside(room: Room) -> Inside:
             return hold(room, grow_inside)
         if (grow := LAYERS.get(type(content))) is not None:
             return grow(room)
+    if isinstance(content, ForeignContent | AmbiguousContent):
+        raise cannot_grow(room, f"{room.place.name} holds {in_words(content)}", INSIDE)
     what = content.kind if content is not None else "unknown content"
     whole = "the logical volume" if room.layers else "the partition"
     note = f"{room.place.name} holds {what}, which growdisk does not grow: {whole} alone is larger"

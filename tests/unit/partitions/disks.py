@@ -86,7 +86,7 @@ def table_of(path: Path) -> PartitionTable:
 
 def rewritten(path: Path, new: PartitionTable) -> tuple[SectorChange, ...]:
     """Make the table of the disk `new`; returns the changes that were applied."""
-    from growdisk.partitions.parted_disk import rewrite
+    from growdisk.partitions.rewriting import rewrite
 
     with opened(path, writable=True) as device:
         changes = rewrite(device, path, new)

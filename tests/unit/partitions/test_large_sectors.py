@@ -12,7 +12,7 @@ import pytest
 
 from growdisk.errors import TableUnsupported
 from growdisk.partitions.growth import BlockerPolicy, Grown, SwapPolicy, plan_growth
-from growdisk.partitions.parted_disk import rewrite
+from growdisk.partitions.rewriting import rewrite
 from growdisk.partitions.sectors import apply_changes, read_table
 from growdisk.partitions.table import PartitionTable
 from growdisk.units import GiB, MiB

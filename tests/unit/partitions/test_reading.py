@@ -107,13 +107,6 @@ def test_the_stale_backup_of_a_grown_gpt_does_no_harm(tmp_path: Path) -> None:
     assert table_of(disk) == before.with_disk_size(2 * GiB)
 
 
-def test_a_hybrid_mbr_is_refused(tmp_path: Path) -> None:
-    disk = make_disk(tmp_path / "disk.img", GiB, GPT)
-    run("sgdisk", "--hybrid=1", disk)
-    with opened(disk) as device, pytest.raises(TableUnsupported, match="hybrid"):
-        read_table(device, disk)
-
-
 @pytest.mark.parametrize("maker", [["mkfs.ext4", "-q"], ["mkfs.vfat"], ["mkfs.ntfs", "-F", "-f", "-q"], ["mkswap"]])
 def test_a_filesystem_on_the_whole_disk_is_no_table(tmp_path: Path, maker: list[str]) -> None:
     disk = tmp_path / "disk.img"

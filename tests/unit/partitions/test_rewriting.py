@@ -81,7 +81,7 @@ def test_the_change_can_be_made_before_the_disk_has_grown(tmp_path: Path) -> Non
     disk = classic_disk(tmp_path / "disk.img")
     growth = plan_growth(table_of(disk), 1, 12 * GiB, BlockerPolicy(SwapPolicy.MOVE, {5: "swap"}))
     assert isinstance(growth, Grown)
-    from growdisk.partitions.parted_disk import rewrite
+    from growdisk.partitions.rewriting import rewrite
 
     with opened(disk) as device:
         changes = rewrite(device, disk, growth.table)

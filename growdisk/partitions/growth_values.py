@@ -1,0 +1,39 @@
+"""What becomes of a wish to grow a partition: a new table, nothing, or why it cannot be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from growdisk.partitions.table import Partition, PartitionTable
+
+
+@dataclass(frozen=True)
+class Grown:
+    """The planned table; `removed` as they were, `moved` as they will be (extended and logical ones included).
+
+    `others` are further partitions that grow in the same plan.
+    """
+
+    table: PartitionTable
+    target: Partition
+    removed: tuple[Partition, ...] = ()
+    moved: tuple[Partition, ...] = ()
+    others: tuple[Partition, ...] = ()
+
+
+@dataclass(frozen=True)
+class NothingToDo:
+    reason: str
+
+
+@dataclass(frozen=True)
+class NotPossible:
+    """`blockers` are the partitions that would have to go, when that is the reason; `beyond_mbr`: no MBR has that."""
+
+    reason: str
+    hint: str
+    blockers: tuple[Partition, ...] = ()
+    beyond_mbr: bool = False
+
+
+Growth = Grown | NothingToDo | NotPossible

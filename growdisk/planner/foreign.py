@@ -1,0 +1,95 @@
+"""What belongs to somebody else is not touched: not grown, not moved, not given up, whatever it looks like. Pure.
+
+A member of an array looks like a file system at its start; to grow its partition is to lose the member. A signature
+says so, or the partition's type. Whoever knows better can take the one or the other away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from growdisk.filesystems.content import AmbiguousContent, Content, ForeignContent
+from growdisk.partitions.growth import Grown
+from growdisk.partitions.owners import owner_of
+from growdisk.partitions.table import Partition, Role
+from growdisk.planner.facts import Facts
+from growdisk.planner.failures import BelongsToOthers, NothingToGrow
+from growdisk.planner.goal import Goal
+
+INSIDE = "grow it from inside the system that uses it"
+
+
+def refuse_foreign_disk(facts: Facts) -> None:
+    """A disk that belongs to an array keeps that array's books at its end, which must stay the end."""
+    content = facts.contents.get(0)
+    owner = facts.owner or (content.kind if isinstance(content, ForeignContent) and content.member else "")
+    if owner:
+        reason = f"the whole disk belongs to something larger: {owner}"
+        raise BelongsToOthers(facts.image.path, 0, reason=reason, hint=INSIDE)
+
+
+def refuse_hidden_main(facts: Facts, goal: Goal) -> None:
+    """NothingToGrow where the partition that people would mean belongs to others: a /boot beside it is not meant."""
+    largest = max(facts.members, key=lambda part: part.size, default=None)
+    if goal.partition != "auto" or goal.grow or largest is None or facts.main is None:
+        return
+    if largest.size > facts.main.size:
+        name, other = facts.name_of(largest.number), facts.main.number
+        reason = f"{name}, its largest partition, holds {in_words(facts.contents[largest.number])}"
+        raise NothingToGrow(facts.image.path, reason=f"{reason}; --partition {other} grows {facts.name_of(other)}")
+
+
+def refuse_foreign(facts: Facts, goal: Goal, growth: Grown, targets: Collection[int]) -> None:
+    """Whatever the new table would grow, move or give up."""
+    for part in _touched(growth, targets):
+        old = facts.table.by_number(part.number) if facts.table else None
+        if old is not None:
+            refuse_partition(facts, old, consented=old.number in _given_up(goal, growth))
+
+
+def refuse_partition(facts: Facts, part: Partition, *, consented: bool = False) -> None:
+    """`consented`: it was named to be given up, which a type alone does not hinder."""
+    content = facts.contents.get(part.number)
+    if isinstance(content, ForeignContent) and (content.member or not consented):
+        raise BelongsToOthers(
+            facts.image.path, part.number, reason=f"it holds {in_words(content)}", hint=_hint(content),
+        )  # fmt: skip
+    if isinstance(content, AmbiguousContent):
+        raise BelongsToOthers(
+            facts.image.path, part.number, reason=f"it has the signatures of {in_words(content)} at once",
+            hint="find out which of them is true, and take the others away (wipefs -t KIND -a, in the guest)",
+        )  # fmt: skip
+    if (owner := owner_of(part)) and not consented:
+        raise BelongsToOthers(
+            facts.image.path, part.number, reason=f"its type, {part.type_code}, says that it belongs to {owner}",
+            hint=f"{INSIDE}; if the type is wrong, correct it: sfdisk --part-type DISK {part.number} TYPE",
+        )  # fmt: skip
+
+
+def in_words(content: Content | None) -> str:
+    match content:
+        case AmbiguousContent():
+            return " and ".join(content.candidates)
+        case ForeignContent() if content.over:
+            return f"{content.kind}, although it looks like {' and '.join(content.over)} at its start"
+        case None:
+            return "nothing that growdisk knows"
+    return content.kind
+
+
+def _hint(content: ForeignContent) -> str:
+    if not content.member:
+        return "growdisk does not know how it wants to be handled: use its own tools"
+    return f"{INSIDE}; if that is no more, take its signature away there (wipefs -t {content.kind} -a)"
+
+
+def _touched(growth: Grown, targets: Collection[int]) -> Iterator[Partition]:
+    yield from (part for part in growth.table.partitions if part.number in targets)
+    yield from growth.moved
+    yield from growth.removed
+
+
+def _given_up(goal: Goal, growth: Grown) -> set[int]:
+    """What was named with --delete; an extended partition's number speaks for what is in it."""
+    whole = any(part.role is Role.EXTENDED and part.number in goal.delete for part in growth.removed)
+    return {p.number for p in growth.removed if p.number in goal.delete or (whole and p.role is Role.LOGICAL)}
