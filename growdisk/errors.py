@@ -129,6 +129,16 @@ class ImageInUse(ImageError):
 
 
 @dataclass(eq=False)
+class UseUnknown(ImageError):
+    """A device of the host, and not all who may use it can be seen."""
+
+    WHAT: ClassVar[str] = "cannot know whether {path} is in use"
+    WHY: ClassVar[str] = "an ordinary user cannot look at {unseen}"
+    DO: ClassVar[str] = "run growdisk as root; or add --not-in-use if you are sure that nobody uses it"
+    unseen: str
+
+
+@dataclass(eq=False)
 class ImageDamaged(ImageError):
     WHAT: ClassVar[str] = "{path} is not a sound {format} image"
     WHY: ClassVar[str] = "{reason}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from growdisk.api.companions import found_formats, plan_beside, refuse_kept
 from growdisk.api.disks import opened
+from growdisk.api.host import refuse_unfit_host, with_doubts
 from growdisk.api.result import Result, planned_steps
 from growdisk.backends.volumes.keyring import Keyring
 from growdisk.planner.backend_choice import choose_backend
@@ -25,6 +26,7 @@ def plan(
 ) -> Result:
     """What `expand` would do, and what the disk would look like afterwards."""
     directory = RunDirectory.beside(path)
+    refuse_unfit_host(path, options)
     with ExitStack() as stack:
         device = stack.enter_context(opened(path, image_format or probe_format(path)))
         others = [
@@ -41,7 +43,7 @@ def plan(
         refuse_if_open(directory)
         refuse_kept(options.others)
         choice = choose_backend(facts, proposal, options, device)
-        planned = make_plan(facts, proposal, goal, options, choice, beside)
+        planned = with_doubts(make_plan(facts, proposal, goal, options, choice, beside), path, options)
     return Result(
         "planned", None, planned.backend, planned.before, planned.after, planned_steps(planned), planned.given_up,
         snapshots=planned.snapshots, notes=planned.notes, backend_reason=planned.backend_reason,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from growdisk.api.companions import found_formats, plan_beside, refuse_kept
 from growdisk.api.disks import inspect
 from growdisk.api.ending import error_of, how_far_back, outcome
+from growdisk.api.host import refuse_unfit_host, with_doubts
 from growdisk.api.result import Result, step_reports
 from growdisk.api.session import Session
 from growdisk.backends.machine import require_appliance
@@ -58,7 +59,9 @@ def expand(
     the Result."""
     directory = RunDirectory.beside(path)
     others = found_formats(path, options.others)
-    with closing(Disk.open(directory.image, image_format or probe_format(path), others)) as disk:
+    chosen = image_format or probe_format(path)
+    refuse_unfit_host(path, options)
+    with closing(Disk.open(directory.image, chosen, others, not_in_use=options.not_in_use)) as disk:
         # Now that the image is ours: a run that is going on is named by its process.
         refuse_if_unfinished(directory)
         keyring = Keyring(options.keys)
@@ -72,7 +75,7 @@ def expand(
         refuse_if_open(directory)
         refuse_kept(options.others)
         choice = choose_backend(facts, proposal, options, disk)
-        plan = make_plan(facts, proposal, goal, options, choice, beside)
+        plan = with_doubts(make_plan(facts, proposal, goal, options, choice, beside), path, options)
         if "guestfs" in (choice.backend, *(other.choice.backend for other in beside if other.proposal)):
             require_appliance()
         try:

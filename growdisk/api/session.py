@@ -101,7 +101,7 @@ class Session:
         stores = [_snapshots(plan, part) for part in _parts(plan, disk, directory)]
         context = _context(path, plan, disk, stop, keyring)
         hands = [context.hands, *(other.hands for other in context.beside)]
-        store = QuietSnapshots(stores[0] if len(stores) == 1 else TogetherStores(stores), hands)
+        store = QuietSnapshots(stores[0] if len(stores) == 1 else TogetherStores(stores), hands, disk)
         # A running guest's steps are only ever undone here, when it is off: of those the names are enough.
         steps = cast("tuple[Step[RunContext], ...]", plan.steps)
         engine = Engine(

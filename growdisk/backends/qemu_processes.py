@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from growdisk.block.holders import use_of
 from growdisk.block.locks import image_writers
 from growdisk.errors import ImageInUse
 from growdisk.units import SizeSpec
@@ -43,9 +44,9 @@ class GuestRuns(ImageInUse):
 
 
 def guest_of(path: Path) -> QemuProcess | None:
-    """The QEMU that writes to the image, if there is one that we may look at."""
+    """The QEMU that writes to the image, if there is one that we may look at; under whatever device node."""
     with contextlib.suppress(OSError):
-        for pid in image_writers(path.resolve()):
+        for pid in image_writers(path.resolve()) or use_of(path).pids:
             if (found := _qemu(pid)) is not None:
                 return found
     return None

@@ -11,7 +11,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from growdisk.block.device import Extent, ExtentKind, check_range
@@ -35,13 +36,17 @@ class RawFile:
         self._is_synced = False  # what another process wrote before it died need not be durable yet
 
     @classmethod
-    def open(cls, path: Path, *, writable: bool = False, lock: bool = True) -> RawFile:
-        """Open an existing file. Raises ImageNotReadable, or ImageInUse where QEMU's locks stand against it."""
+    def open(cls, path: Path, *, writable: bool = False, lock: bool = True, not_in_use: bool = False) -> RawFile:
+        """Open an existing file. Raises ImageNotReadable, or ImageInUse if QEMU's locks stand against it, or, to write,
+        if anybody else uses it; UseUnknown if that cannot be known of a device, unless `not_in_use` says that it is
+        not."""
+        second_look = _second_look(path, not_in_use=not_in_use) if writable and lock else _no_look
         fd = _opened(path, writable=writable)
         try:
             _require_disk(path, os.fstat(fd).st_mode)  # again: the name may mean another file by now
             if lock:
                 lock_image(fd, path, writing=writable)
+            second_look()
             return cls._sized(fd, path, writable=writable)
         except BaseException:
             os.close(fd)
@@ -66,6 +71,20 @@ class RawFile:
         except BaseException:
             os.close(fd)
             raise
+
+    def refuse_in_use(self) -> None:
+        """ImageInUse if anybody has begun to use it since it was opened to write."""
+        from growdisk.block.leases import others_open
+
+        if self.is_block_device or others_open(self._fd) != "nobody":
+            from growdisk.block.second_look import refuse_users
+
+            refuse_users(self.path, claimed=True, not_in_use=True)
+
+    def refresh_size(self) -> int:
+        """Look again how large it is, after the host has changed that."""
+        self._size = os.lseek(self._fd, 0, os.SEEK_END)
+        return self._size
 
     @property
     def size(self) -> int:
@@ -232,10 +251,38 @@ def _opened(path: Path, *, writable: bool) -> int:
         return os.open(path, flags | (os.O_EXCL if writable and stat.S_ISBLK(mode) else 0))
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno == errno.EBUSY:
-            raise ImageInUse(path, holder="this host (as a mount, a mapping or a member of an array)") from error
+            _name_holder(path)
+            raise ImageInUse(path, holder="this host (a mount, a mapping, or an array)") from error
         raise ImageNotReadable(path, reason=getattr(error, "strerror", "") or str(error)) from error
 
 
 def _require_disk(path: Path, mode: int) -> None:
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
         raise ImageNotReadable(path, reason="it is neither a regular file nor a block device")
+
+
+def _no_look() -> None:
+    """For who only reads."""
+
+
+def _second_look(path: Path, *, not_in_use: bool) -> Callable[[], None]:
+    """What to do when the locks are ours. Of a file the kernel is asked before it is open to write here."""
+    from growdisk.block.leases import others_write
+
+    try:
+        mode = path.stat().st_mode
+        _require_disk(path, mode)
+    except (OSError, ValueError, ImageNotReadable):
+        return _no_look  # opening it will say why
+    answer = "unknown" if stat.S_ISBLK(mode) else others_write(path)
+    if answer == "nobody":
+        return _no_look
+    from growdisk.block.second_look import refuse_users
+
+    return partial(refuse_users, path, claimed=True, not_in_use=not_in_use, written=answer == "somebody")
+
+
+def _name_holder(path: Path) -> None:
+    from growdisk.block.second_look import refuse_users
+
+    refuse_users(path, not_in_use=True)

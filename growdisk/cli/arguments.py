@@ -56,9 +56,17 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
         "tables)",
     )  # fmt: skip
     back.add_argument("--keep-snapshots", action="store_true", help="keep the way back: growdisk rollback, commit")
+    add_not_in_use(work)
     work.add_argument(
         "--preallocation", choices=("off", "metadata", "falloc", "full"), default="off",
         help="take the new space on the host at once (raw: falloc)",
+    )  # fmt: skip
+
+
+def add_not_in_use(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--not-in-use", action="store_true",
+        help="nobody uses the device: your word for what growdisk, without root, cannot look at",
     )  # fmt: skip
 
 
@@ -111,7 +119,7 @@ def options_of(arguments: argparse.Namespace) -> RunOptions:
         raise UsageError("--keep-snapshots and --snapshots none exclude each other", hint="leave one of them out")
     return RunOptions(
         arguments.backend, arguments.snapshots, arguments.keep_snapshots, keys_of(arguments),
-        other_disks(arguments.others, arguments.grow, goal_of(arguments)),
+        other_disks(arguments.others, arguments.grow, goal_of(arguments)), arguments.not_in_use,
     )  # fmt: skip
 
 

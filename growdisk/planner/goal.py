@@ -62,7 +62,8 @@ class OtherDisk:
 class RunOptions:
     """How a plan is carried out. `keys` are passphrases of what is encrypted inside: never written anywhere.
 
-    `others` are the guest's other disks that take part: sdb, sdc, ...
+    `others` are the guest's other disks that take part: sdb, sdc, ... `not_in_use`: the user's word that nobody uses
+    them whom growdisk cannot see.
     """
 
     backend: Backend = "auto"
@@ -70,3 +71,4 @@ class RunOptions:
     keep: bool = False
     keys: tuple[bytes, ...] = field(default=(), repr=False)
     others: tuple[OtherDisk, ...] = ()
+    not_in_use: bool = False

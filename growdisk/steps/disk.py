@@ -33,17 +33,30 @@ class Disk:
         self._active = self.base(writable=False)
 
     @classmethod
-    def open(cls, path: Path, image_format: Format, companions: Sequence[tuple[Path, Format]] = ()) -> Disk:
-        """Open and lock the image as its one writer; nothing is written yet. ImageInUse and other refusals."""
+    def open(
+        cls, path: Path, image_format: Format, companions: Sequence[tuple[Path, Format]] = (), *,
+        not_in_use: bool = False,
+    ) -> Disk:  # fmt: skip
+        """Open and lock the image as its one writer; nothing is written yet. ImageInUse and other refusals.
+
+        `not_in_use`: the user's word for those who cannot be seen.
+        """
         with ExitStack() as stack:
-            file = stack.enter_context(closing(RawFile.open(path, writable=True)))
+            file = stack.enter_context(closing(RawFile.open(path, writable=True, not_in_use=not_in_use)))
             backing = backing_of(file, path) if image_format == "qcow2" else None
             if backing is not None:
                 stack.enter_context(closing(backing))
             disk = cls(path, image_format, file, backing)
-            disk.companions = tuple(stack.enter_context(closing(cls.open(*other))) for other in companions)
+            disk.companions = tuple(
+                stack.enter_context(closing(cls.open(*other, not_in_use=not_in_use))) for other in companions
+            )
             stack.pop_all()
         return disk
+
+    def refuse_in_use(self) -> None:
+        """ImageInUse if anybody has begun to use one of the run's disks."""
+        for disk in (self, *self.companions):
+            disk.file.refuse_in_use()
 
     def base(self, *, writable: bool) -> ResizableDevice:
         """The image itself, without overlays. It shares our file: it is flushed, never closed."""

@@ -1,19 +1,20 @@
-"""Keeps the appliance out of the way of snapshots: what it holds is written back before one is taken, and it is ended
-before one is restored or the result is made final."""
+"""What has to be so before anything is written: the appliance has written back what it holds, or is ended, and nobody
+else has begun to use the disks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from growdisk.steps.context import Hands
+from growdisk.steps.disk import Disk
 from growdisk.workflow.snapshots import SnapshotStore
 
 
 class QuietSnapshots:
-    """A SnapshotStore around another one, for all that works on the run's disks."""
+    """A SnapshotStore around another one, for all that works on the run's disks, of which `disk` is the first."""
 
-    def __init__(self, store: SnapshotStore, hands: Sequence[Hands]) -> None:
-        self._store, self._hands = store, tuple(hands)
+    def __init__(self, store: SnapshotStore, hands: Sequence[Hands], disk: Disk) -> None:
+        self._store, self._hands, self._disk = store, tuple(hands), disk
 
     @property
     def can_restore(self) -> bool:
@@ -22,6 +23,7 @@ class QuietSnapshots:
     def take(self, step: str) -> None:
         for hands in self._hands:
             hands.sync()
+        self._disk.refuse_in_use()
         self._store.take(step)
 
     def restore(self, step: str) -> None:
@@ -32,16 +34,19 @@ class QuietSnapshots:
     def reserve(self) -> None:
         for hands in self._hands:
             hands.close()
+        self._disk.refuse_in_use()
         self._store.reserve()
 
     def keep(self) -> None:
         for hands in self._hands:
             hands.close()
+        self._disk.refuse_in_use()
         self._store.keep()
 
     def settle(self) -> None:
         for hands in self._hands:
             hands.close()
+        self._disk.refuse_in_use()
         self._store.settle()
 
     def discard(self) -> None:

@@ -1,0 +1,67 @@
+"""What this host says against working on an image: who uses it, and what of that cannot be known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from growdisk.block.leases import others_write
+from growdisk.block.mounts import LOCAL_LOCKS, Mount, is_shared, locks_reach, mount_of
+from growdisk.errors import ImageInUse
+from growdisk.planner.goal import RunOptions
+from growdisk.planner.plan import Plan
+
+
+def refuse_unfit_host(path: Path, options: RunOptions) -> None:
+    """ImageInUse, UseUnknown: of the image, and of the guest's other disks that take part."""
+    for each in (path, *(other.path for other in options.others)):
+        _refuse_in_use(each, not_in_use=options.not_in_use)
+
+
+def _refuse_in_use(path: Path, *, not_in_use: bool) -> None:
+    is_device = path.is_block_device()
+    if not is_device and (not path.is_file() or others_write(path) == "nobody"):
+        return
+    from growdisk.block.second_look import refuse_users
+
+    try:
+        refuse_users(path, not_in_use=not_in_use)
+    except OSError:
+        return  # opening it will say why
+    if is_device:
+        _refuse_domains(path)
+
+
+def _refuse_domains(path: Path) -> None:
+    """Machines of libvirt that run and have the device: an ordinary user does not see their processes."""
+    from growdisk.backends.libvirt_users import running_users
+
+    if names := running_users(path.stat().st_rdev):
+        raise ImageInUse(path, holder=f"the running machine {names[0]} of libvirt")
+
+
+def with_doubts(plan: Plan, path: Path, options: RunOptions) -> Plan:
+    """The plan, with a note on each of its disks of which not all users can be known."""
+    paths = (path, *(other.path for other in options.others))
+    return replace(plan, notes=(*(doubt for each in paths if (doubt := _doubt(each))), *plan.notes))
+
+
+def _doubt(path: Path) -> str:
+    """What cannot be known of who uses it; "" if everything is known."""
+    if path.is_block_device():
+        from growdisk.block.holders import use_of
+
+        unseen = use_of(path, claimed=True).unseen
+        return f"whether {path} is in use was not looked up in {unseen}" if unseen else ""
+    mount = mount_of(path)
+    if mount is None or not is_shared(mount):
+        return ""
+    reach = "" if locks_reach(mount) else f", and this mount keeps locks to this host ({_local_locks(mount)})"
+    return (
+        f"{path} lies on {mount.kind} ({mount.source}): whether a guest of another host has it is known only by "
+        f"QEMU's locks{reach}"
+    )
+
+
+def _local_locks(mount: Mount) -> str:
+    return ", ".join(sorted(mount.options & LOCAL_LOCKS))

@@ -1,0 +1,253 @@
+"""Who uses a block device of the host, or an image file: looked up in /proc and /sys, whatever node was opened.
+
+QEMU's locks (locks.py) lie on an inode. libvirt gives each QEMU device nodes of its own, so the locks on a device are
+not seen from here, and QEMU does not claim a device as a mount does. So all open files are looked at. In use is:
+
+    what lies on it    a mount, swap, a mapping, an array, a loop device, an open partition
+    the device itself  open in any process, under whatever node
+    what it lies on    opened to write (the disk of a partition, the backing file of a loop device)
+
+A volume's neighbours in the same group, and a partition's on the same disk, do not matter.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from growdisk.block.host_devices import (
+    LoopDevice,
+    Node,
+    Span,
+    holders_of,
+    loops,
+    name_of,
+    node_of,
+    partitions_of,
+    slaves_of,
+    value_of,
+    whole_disk,
+)
+from growdisk.block.mounts import mounts, unescaped
+from growdisk.values import dataclass
+
+_INITIAL_PID_NAMESPACE = "pid:[4026531836]"
+
+
+@dataclass(frozen=True)
+class Use:
+    """`holders` in words for people; `pids` of the processes among them. `unseen`: what could not be looked at.
+    `release`: how to end the use of a holder that is not a process."""
+
+    holders: tuple[str, ...]
+    pids: tuple[int, ...] = ()
+    unseen: str = ""
+    release: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.holders)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A use by the host itself, and the command that ends it."""
+
+    words: str
+    release: str
+
+
+@dataclass(frozen=True)
+class _Family:
+    """`upper`: the target and what lies on it. `lower`: what it lies on, of which only writers count."""
+
+    upper: frozenset[Node]
+    lower: frozenset[Node]
+    held: tuple[_Held, ...]
+
+
+def use_of(path: Path, *, claimed: bool = False) -> Use:
+    """Who uses the device or file at `path`. `claimed`: this process has the device open exclusively itself.
+
+    Our own process does not count. OSError if there is nothing at `path`.
+    """
+    target = node_of(path.stat())
+    family = _family(target)
+    held = [*_mounts(family.upper), *_swaps(family.upper), *family.held]
+    pids, unseen = _openers(family, all_of_target=isinstance(target, int))
+    held = held or ([] if pids else _claims(family, target, claimed=claimed))
+    words = [*(use.words for use in held), *(f"{_process_name(pid)} (pid {pid})" for pid in pids)]
+    return Use(tuple(dict.fromkeys(words)), tuple(pids), unseen, held[0].release if held else "")
+
+
+def is_open_here(path: Path) -> bool:
+    """Whether this process itself has it open to write to it."""
+    node = frozenset({node_of(path.stat())})
+    return _has_open("self", frozenset(), node)
+
+
+def _family(target: Node) -> _Family:
+    known = loops()
+    lower = list(_lower(Span(target), known))
+    beside = [
+        loop.number for span in lower for loop in known if loop.backing.overlaps(span) and loop.number != target
+    ]  # what shares bytes with it: another loop device on the same file
+    own_chain = {span.node for span in lower}
+    upper = [target, *_upper(target, known)]
+    for loop in beside:
+        if loop not in own_chain:
+            upper += [loop, *_upper(loop, known)]
+    above = [node for node in dict.fromkeys(upper) if node != target and isinstance(node, int)]
+    return _Family(frozenset(upper), frozenset(own_chain), tuple(_mappings(above)))
+
+
+def _upper(node: Node, known: list[LoopDevice]) -> Iterator[int]:
+    direct = [loop.number for loop in known if loop.backing.node == node]
+    if isinstance(node, int):
+        direct += [*partitions_of(node), *holders_of(node)]
+    for number in direct:
+        yield number
+        yield from _upper(number, known)
+
+
+def _lower(span: Span, known: list[LoopDevice]) -> Iterator[Span]:
+    """What it lies on, all the way down."""
+    if not isinstance(span.node, int):
+        return
+    below = [Span(slave) for slave in slaves_of(span.node)]
+    if (disk := whole_disk(span.node)) is not None:
+        below.append(disk)
+    below += [loop.backing for loop in known if loop.number == span.node]
+    for lower in below:
+        yield lower
+        yield from _lower(lower, known)
+
+
+def _mappings(numbers: list[int]) -> Iterator[_Held]:
+    """Devices that are built on another one; not partitions, which are there whether anybody uses them or not."""
+    for number in numbers:
+        kernel_name, name, uuid = name_of(number), value_of(number, "dm/name"), value_of(number, "dm/uuid")
+        if value_of(number, "partition"):
+            continue
+        if uuid.startswith("LVM-"):
+            group = name.replace("--", "\0").partition("-")[0].replace("\0", "-")
+            yield _Held(f"the logical volume {name}", f"take the volume group out of use (vgchange -an {group})")
+        elif name:
+            yield _Held(f"the mapping {name}", f"remove that mapping (dmsetup remove {name})")
+        elif kernel_name.startswith("loop"):
+            yield _Held(f"the loop device /dev/{kernel_name}", f"detach that (losetup -d /dev/{kernel_name})")
+        else:
+            yield _Held(f"the device /dev/{kernel_name}", f"take /dev/{kernel_name} apart first")
+
+
+def _mounts(nodes: frozenset[Node]) -> Iterator[_Held]:
+    for mount in mounts():
+        in_use = mount.number in nodes or (not os.major(mount.number) and _device_at(mount.source) in nodes)
+        if in_use:  # btrfs has a number that is no device's
+            yield _Held(f"the mount {mount.place}", f"unmount it (umount {shlex.quote(mount.place)})")
+
+
+def _device_at(source: str) -> Node | None:
+    if not source.startswith("/"):
+        return None
+    with suppress(OSError, ValueError):
+        return node_of(Path(source).stat())
+    return None
+
+
+def _swaps(nodes: frozenset[Node]) -> Iterator[_Held]:
+    with suppress(OSError):
+        for line in Path("/proc/swaps").read_text(errors="surrogateescape").splitlines()[1:]:
+            if _device_at(place := unescaped(line.split()[0])) in nodes:
+                yield _Held("this host's swap", f"take it out of use (swapoff {shlex.quote(place)})")
+
+
+def _claims(family: _Family, target: Node, *, claimed: bool) -> list[_Held]:
+    """The kernel's own word, for mounts of other namespaces as well: who has claimed it keeps others from doing so."""
+    for node in family.upper:
+        if not isinstance(node, int) or (claimed and (node == target or value_of(node, "partition"))):
+            continue
+        try:
+            os.close(os.open(f"/dev/{name_of(node)}", os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_CLOEXEC))
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                return [_Held("this host (a mount, a mapping, or an array)", "end that use")]
+    return []
+
+
+def _openers(family: _Family, *, all_of_target: bool) -> tuple[list[int], str]:
+    """Processes that have it open, and in words who could not be asked. A file's readers do no harm."""
+    always = family.upper if all_of_target else frozenset(node for node in family.upper if isinstance(node, int))
+    writers = (family.upper | family.lower) - always
+    found, hidden = [], 0
+    for name in _listed("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            if _has_open(name, always, writers):
+                found.append(int(name))
+        except PermissionError:
+            hidden += not _is_kernel_thread(name)
+        except OSError:  # it has ended
+            continue
+    return found, ", ".join(_unseen(hidden))
+
+
+def _has_open(pid: str, always: frozenset[Node], writers: frozenset[Node]) -> bool:
+    for fd in _listed(f"/proc/{pid}/fd"):
+        try:
+            status = Path(f"/proc/{pid}/fd/{fd}").stat()
+        except PermissionError:
+            raise
+        except OSError:
+            continue
+        if not (stat.S_ISBLK(status.st_mode) or stat.S_ISREG(status.st_mode)):
+            continue
+        node = node_of(status)
+        if node in always or (node in writers and _writes(pid, fd)):
+            return True
+    return False
+
+
+def _listed(folder: str) -> list[str]:
+    return os.listdir(folder)  # noqa: PTH208 - thousands of names, of which no path is needed
+
+
+def _writes(pid: str, fd: str) -> bool:
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/fdinfo/{fd}").read_text().splitlines():
+            if line.startswith("flags:"):
+                return bool(int(line.split()[1], 8) & (os.O_WRONLY | os.O_RDWR))
+    return False
+
+
+def _unseen(hidden: int) -> Iterator[str]:
+    if hidden:
+        yield f"the open files of {hidden} processes of other users"
+    elif os.geteuid() != 0 and _hides_processes():
+        yield "the processes of other users (/proc is mounted with hidepid)"
+    with suppress(OSError):
+        if str(Path("/proc/self/ns/pid").readlink()) != _INITIAL_PID_NAMESPACE:
+            yield "processes outside this container"
+
+
+def _hides_processes() -> bool:
+    return any(option.startswith("hidepid=") and option != "hidepid=0" for m in mounts() for option in m.options)
+
+
+def _is_kernel_thread(pid: str) -> bool:
+    try:
+        return not Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return True
+
+
+def _process_name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return "a program"

@@ -1,0 +1,141 @@
+"""The host's block devices as the kernel shows them in /sys: what lies on what.
+
+A node is a device (its number, as in st_rdev) or a file (st_dev, st_ino). `Span` is the part of a lower node that an
+upper one covers. Only partitions and loop devices have one; a device mapper's map is not read.
+Spec: Linux Documentation/ABI/stable/sysfs-block, loop(4).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from growdisk.values import dataclass
+
+Node = int | tuple[int, int]
+
+_END = 1 << 63
+_LOOP_GET_STATUS64 = 0x4C05
+_LOOP_INFO = struct.Struct("<3Q4I2I64s64s32s2Q")  # struct loop_info64
+
+
+@dataclass(frozen=True)
+class Span:
+    """The half-open byte range [start, end) of `node`."""
+
+    node: Node
+    start: int = 0
+    end: int = _END
+
+    def overlaps(self, other: Span) -> bool:
+        return self.node == other.node and self.start < other.end and other.start < self.end
+
+
+@dataclass(frozen=True)
+class LoopDevice:
+    """A loop device in use; `path` is its backing file as the kernel names it."""
+
+    number: int
+    path: str
+    backing: Span
+
+
+def node_of(status: os.stat_result) -> Node:
+    return status.st_rdev if stat.S_ISBLK(status.st_mode) else (status.st_dev, status.st_ino)
+
+
+def sysfs(number: int) -> Path:
+    """The folder of a device in /sys."""
+    return Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
+
+
+def name_of(number: int) -> str:
+    """The kernel's name: sda3, dm-0, loop1."""
+    try:
+        return sysfs(number).resolve(strict=True).name
+    except OSError:
+        return f"{os.major(number)}:{os.minor(number)}"
+
+
+def value_of(number: int, name: str) -> str:
+    """An attribute of a device; "" if it has none."""
+    try:
+        return (sysfs(number) / name).read_text().strip()
+    except OSError:
+        return ""
+
+
+def partitions_of(number: int) -> list[int]:
+    return _numbers(sysfs(number).glob("*/partition"), up=1)
+
+
+def holders_of(number: int) -> list[int]:
+    """Mappings, arrays and caches that are built on the device."""
+    return _numbers((sysfs(number) / "holders").glob("*"))
+
+
+def slaves_of(number: int) -> list[int]:
+    return _numbers((sysfs(number) / "slaves").glob("*"))
+
+
+def whole_disk(number: int) -> Span | None:
+    """The disk that a partition is on, and where; None for everything else."""
+    if not value_of(number, "partition"):
+        return None
+    start = 512 * int(value_of(number, "start"))
+    parent = _number(sysfs(number).resolve().parent)
+    return None if parent is None else Span(parent, start, start + 512 * int(value_of(number, "size")))
+
+
+def loops() -> list[LoopDevice]:
+    """All loop devices in use."""
+    found = (_loop(folder.parent) for folder in Path("/sys/block").glob("loop*/loop"))
+    return [loop for loop in found if loop is not None]
+
+
+def _loop(folder: Path) -> LoopDevice | None:
+    try:
+        path = (folder / "loop/backing_file").read_text().rstrip("\n")
+        start, limit = (int((folder / "loop" / name).read_text()) for name in ("offset", "sizelimit"))
+    except OSError:  # detached meanwhile
+        return None
+    number, node = _number(folder), _backing_node(folder.name, path)
+    if number is None or node is None:
+        return None
+    return LoopDevice(number, path, Span(node, start, start + limit if limit else _END))
+
+
+def _backing_node(name: str, path: str) -> Node | None:
+    """The kernel's own answer, if we may ask; the path is that of another place for what was moved or deleted."""
+    try:
+        with open(f"/dev/{name}", "rb", buffering=0, opener=_opener) as device:
+            answer = fcntl.ioctl(device, _LOOP_GET_STATUS64, bytes(_LOOP_INFO.size))
+        file_system, inode, number, *_ = _LOOP_INFO.unpack(answer)
+        return number or (file_system, inode)
+    except OSError:
+        pass
+    try:
+        return node_of(Path(path).stat())
+    except (OSError, ValueError):
+        return None
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _numbers(paths: Iterator[Path], up: int = 0) -> list[int]:
+    folders = (path.parents[up - 1] if up else path for path in paths)
+    return [number for folder in sorted(folders) if (number := _number(folder)) is not None]
+
+
+def _number(folder: Path) -> int | None:
+    try:
+        major, minor = (folder / "dev").read_text().split(":")
+    except (OSError, ValueError):
+        return None
+    return os.makedev(int(major), int(minor))

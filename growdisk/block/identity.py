@@ -1,0 +1,102 @@
+"""What a block device is called by what stays true over restarts: dm-3 and sdb are given out anew at each one.
+
+LVM's and other mappings have a UUID, disks a WWN or a serial, a mapped RBD its cluster and image, an array its UUID, a
+loop device the file behind it, a zvol its dataset.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from growdisk.block.host_devices import LoopDevice, loops, name_of, value_of, whole_disk
+
+_READABLE = 40  # characters of a name that are kept for people
+_BY_ID, _BY_DATASET = Path("/dev/disk/by-id"), Path("/dev/zvol")
+
+
+def identity_of(number: int) -> str:
+    """A name that is fit for a folder and the same after a restart; "" if the device has nothing that lasts."""
+    kernel_name = name_of(number)
+    if uuid := value_of(number, "dm/uuid"):
+        return _short("lv" if uuid.startswith("LVM-") else "dm", uuid.removeprefix("LVM-"))
+    if name := value_of(number, "dm/name"):
+        return _short("dm-name", name)
+    if (disk := whole_disk(number)) is not None and isinstance(disk.node, int):
+        parent = identity_of(disk.node)
+        return f"{parent}-part{value_of(number, 'partition')}" if parent else ""
+    if kernel_name.startswith("loop"):
+        found = [loop for loop in loops() if loop.number == number]
+        return identity_of_loop(found[0]) if found else ""
+    if kernel_name.startswith("rbd"):
+        return _rbd(number)
+    if kernel_name.startswith("zd"):
+        return _short("zvol", dataset) if (dataset := dataset_of(number)) else ""
+    if uuid := value_of(number, "md/uuid"):
+        return _short("md", uuid)
+    return _disk(number)
+
+
+def identity_of_loop(loop: LoopDevice) -> str:
+    return identity_of_backing(Path(loop.path), loop.backing.start)
+
+
+def identity_of_backing(path: Path, start: int = 0) -> str:
+    """Of the loop device on the file `path` that starts `start` bytes into it."""
+    return _short("loop", f"{path}" if not start else f"{path}@{start}")
+
+
+def dataset_of(number: int) -> str:
+    """The dataset of a zvol, as udev's links name it: rpool/data/vm-100-disk-0; "" if it is none."""
+    for link in sorted(_BY_DATASET.rglob("*")):
+        if link.is_symlink() and not re.search(r"-part\d+$", link.name) and _leads_to(link, number):
+            return str(link.relative_to(_BY_DATASET))
+    return ""
+
+
+def lasting_path(path: Path) -> Path:
+    """The path of a device that leads to it after a restart as well, if there is one; a link as it was named."""
+    absolute = path.absolute()
+    number = absolute.stat().st_rdev
+    if absolute.is_symlink() or not absolute.is_relative_to("/dev"):
+        return absolute
+    if name := value_of(number, "dm/name"):
+        mapper = Path("/dev/mapper") / name
+        return mapper if _leads_to(mapper, number) else absolute
+    links = sorted(_BY_ID.glob("*")) if _BY_ID.is_dir() else []
+    return next((link for link in links if _leads_to(link, number)), absolute)
+
+
+def _rbd(number: int) -> str:
+    folder = Path("/sys/bus/rbd/devices") / name_of(number).removeprefix("rbd")
+    words = [_text(folder / name) for name in ("cluster_fsid", "pool", "pool_ns", "name", "current_snap")]
+    return _short("rbd", "/".join(words)) if words[-2] else ""
+
+
+def _disk(number: int) -> str:
+    for name in ("device/wwid", "wwid", "device/serial", "serial"):
+        if value := value_of(number, name):
+            return _short("disk", value)
+    links = [link.name for link in sorted(_BY_ID.glob("*")) if _leads_to(link, number)] if _BY_ID.is_dir() else []
+    return _short("disk", links[0]) if links else ""
+
+
+def _short(kind: str, name: str) -> str:
+    """Readable, and different for different names."""
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[-_READABLE:]
+    return f"{kind}-{readable}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:16]}"
+
+
+def _leads_to(path: Path, number: int) -> bool:
+    try:
+        return path.stat().st_rdev == number
+    except OSError:
+        return False
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,59 @@
+"""What is mounted where, as this process sees it. Spec: proc_pid_mountinfo(5)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from growdisk.values import dataclass
+
+IN_MEMORY = frozenset({"tmpfs", "devtmpfs", "ramfs"})
+
+LOCAL_LOCKS = frozenset({"nolock", "local_lock=all", "local_lock=posix", "nobrl"})  # of NFS and CIFS
+_SHARED = ("nfs", "cifs", "smb3", "9p", "ceph", "fuse", "virtiofs", "ocfs2", "gfs2", "lustre", "afs", "beegfs", "gpfs")
+
+
+@dataclass(frozen=True)
+class Mount:
+    """`number` is the file system's device number, `kind` its type, `source` what is mounted at `place`."""
+
+    number: int
+    place: str
+    kind: str
+    source: str
+    options: frozenset[str]
+
+
+def mounts() -> list[Mount]:
+    lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    return [_mount(line) for line in lines]
+
+
+def mount_of(path: Path) -> Mount | None:
+    """The mount that `path` lies in, or would: the last one at the longest place above it."""
+    real = Path(os.path.realpath(path))
+    around = [mount for mount in mounts() if real.is_relative_to(mount.place)]
+    return max(reversed(around), key=lambda mount: len(mount.place), default=None)
+
+
+def is_shared(mount: Mount) -> bool:
+    """Whether other hosts, or other programs behind it, may reach the same files."""
+    return mount.kind.startswith(_SHARED)
+
+
+def locks_reach(mount: Mount) -> bool:
+    """False if locks taken on this host are not told to the server."""
+    return not mount.options & LOCAL_LOCKS
+
+
+def unescaped(word: str) -> str:
+    return word.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+
+
+def _mount(line: str) -> Mount:
+    fields, _, rest = line.partition(" - ")
+    number, _, place, options = fields.split(" ")[2:6]
+    major, minor = number.split(":")
+    kind, source, *more = rest.split(" ")
+    words = frozenset(",".join((options, *more)).split(","))
+    return Mount(os.makedev(int(major), int(minor)), unescaped(place), kind, unescaped(source), words)

@@ -1,0 +1,232 @@
+"""Who uses a device or an image file without QEMU's locks is found all the same, and named; nothing is written then.
+
+Each situation is a real one: a process with a node of its own, a mount, a loop device, a machine of libvirt.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from growdisk.backends.fuse_mount import mounted as fuse_mounted
+from growdisk.backends.libvirt_users import running_users
+from growdisk.block.leases import others_open, others_write
+from growdisk.block.raw import RawFile
+from growdisk.errors import ImageInUse
+from growdisk.units import MiB
+from tests.conftest import DiskMaker
+from tests.e2e.process import Host, await_true
+from tests.guests.layouts import Layout
+from tests.guests.loops import loop, mounted
+from tests.guests.small import SmallDisk
+from tests.guests.tools import run
+from tests.online.libvirtd import libvirtd, virsh
+from tests.unit.cli.command import fingerprint
+
+_HOLD = "import sys, time; file = open(sys.argv[1], sys.argv[2], buffering=0); print(flush=True); time.sleep(600)"
+_MACHINE = """\
+<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory>
+<os><type arch='x86_64' machine='pc'>hvm</type></os>
+<devices>
+  <disk type='block' device='disk'>
+    <driver name='qemu' type='raw'/><source dev='{device}'/><target dev='vda' bus='virtio'/>
+  </disk>
+  <video><model type='vga'/></video><memballoon model='none'/>
+</devices>
+<seclabel type='static' model='dac' relabel='no'><label>+0:+0</label></seclabel>
+</domain>
+"""
+
+
+@contextmanager
+def held(path: Path, mode: str = "rb") -> Iterator[int]:
+    """Another process has `path` open, without a lock; its number."""
+    process = subprocess.Popen([sys.executable, "-c", _HOLD, path, mode], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    try:
+        yield process.pid
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def image(small_disk: DiskMaker) -> Path:
+    """Its partition begins at 1 MiB; 128 MiB of the disk are behind it."""
+    made = small_disk(
+        "guest.raw", SmallDisk(layout=Layout.CLASSIC, size=128 * MiB, swap_size=16 * MiB, image_format="raw")
+    )
+    os.truncate(made, 256 * MiB)
+    return made
+
+
+@pytest.fixture
+def device(image: Path) -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("loop devices are root's")
+    with loop(image) as path:
+        yield path
+
+
+def refused(host: Host, target: Path, *named: str, image: Path | None = None) -> dict[str, object]:
+    """Both plan and expand say no and name the holder, and not a byte is changed."""
+    before = fingerprint(image or target)
+    for verb in ("plan", "expand"):
+        answer = host.growdisk(verb, target)
+        assert (answer.code, answer.result) == (3, "refused"), answer
+        assert all(name in str(answer.error["why"]) for name in named), answer
+    assert fingerprint(image or target) == before
+    return answer.error
+
+
+def test_a_process_with_a_device_node_of_its_own_is_found(
+    host: Host, device: Path, image: Path, tmp_path: Path
+) -> None:
+    node = tmp_path / "another-node"
+    os.mknod(node, 0o600 | 0o060000, device.stat().st_rdev)
+    with held(node) as pid:
+        refused(host, device, f"(pid {pid})", image=image)
+        refused(host, node, f"(pid {pid})", image=image)
+    assert host.growdisk("expand", device).result == "changed"
+
+
+def test_a_mounted_partition_of_the_device_is_found(host: Host, device: Path, image: Path, tmp_path: Path) -> None:
+    """The kernel here may know no partition tables: a loop device at the partition's place stands for it."""
+    with loop(device, "--offset", str(MiB)) as partition, mounted(partition, tmp_path / "mnt", "-o", "ro") as place:
+        error = refused(host, device, f"the mount {place}", str(partition), image=image)
+        assert f"umount {place}" in str(error["do"])
+    with loop(image, "--offset", str(MiB)) as partition, mounted(partition, tmp_path / "mnt", "-o", "ro") as place:
+        refused(host, device, f"the mount {place}", image=image)  # not on the device, but on the same bytes
+
+
+def test_a_mount_of_the_device_itself_is_found(host: Host, tmp_path: Path, device: Path) -> None:
+    plain = tmp_path / "plain.raw"
+    run("truncate", "-s", "64M", plain)
+    run("mkfs.ext4", "-qF", plain)
+    with loop(plain) as whole, mounted(whole, tmp_path / "mnt", "-o", "ro") as place:
+        refused(host, whole, f"the mount {place}", image=plain)
+
+
+def test_swap_on_the_device_is_found(host: Host, tmp_path: Path, device: Path) -> None:
+    plain = tmp_path / "swap.raw"
+    plain.write_bytes(bytes(16 * MiB))
+    run("mkswap", "-q", plain)
+    with loop(plain) as whole:
+        run("swapon", whole)
+        try:
+            refused(host, whole, "swap", image=plain)
+        finally:
+            run("swapoff", whole)
+
+
+def test_a_loop_device_beside_it_on_other_bytes_does_not_matter(host: Host, image: Path, tmp_path: Path) -> None:
+    both = tmp_path / "two-disks.raw"
+    both.write_bytes(bytes(64 * MiB) + image.read_bytes())
+    with (
+        loop(both, "--sizelimit", str(64 * MiB)) as first,
+        loop(both, "--offset", str(64 * MiB)) as second,
+        held(first),
+    ):
+        assert host.growdisk("expand", second).result == "changed"
+
+
+def test_a_loop_device_over_the_image_file_is_found(host: Host, device: Path, image: Path) -> None:
+    error = refused(host, image, f"the loop device {device}")
+    assert f"losetup -d {device}" in str(error["do"])
+
+
+def test_a_program_that_writes_to_the_image_file_without_locks_is_found(host: Host, image: Path) -> None:
+    with held(image, "r+b") as pid:
+        refused(host, image, f"(pid {pid})")
+    with held(image, "rb"):
+        assert host.growdisk("expand", image).result == "changed"
+
+
+def test_qemu_that_does_not_lock_the_image_file_is_found(host: Host, image: Path) -> None:
+    drive = f"driver=file,filename={image},locking=off,node-name=disk"
+    qemu = subprocess.Popen(
+        ["qemu-system-x86_64", "-S", "-display", "none", "-nodefaults", "-m", "64", "-blockdev", drive,
+         "-device", "virtio-blk-pci,drive=disk"], stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        await_true(lambda: others_write(image) == "somebody", 60, "QEMU has the image")
+        refused(host, image, f"(pid {qemu.pid})")
+    finally:
+        qemu.kill()
+        qemu.wait()
+
+
+def test_a_running_machine_of_libvirt_is_found_by_any_path_to_its_device(
+    host: Host, device: Path, image: Path, tmp_path: Path
+) -> None:
+    name, link, xml = f"growdisk-test-{uuid.uuid4().hex[:8]}", tmp_path / "web01", tmp_path / "machine.xml"
+    link.symlink_to(device)
+    xml.write_text(_MACHINE.format(name=name, device=link))
+    with libvirtd():
+        virsh("create", str(xml))
+        try:
+            for target in (device, link):
+                error = refused(host, target, "qemu-system-x86 (pid ", image=image)
+                assert f"growdisk expand -d {name} works on it while it runs" in str(error["do"])
+            refused(host, image, "qemu-system-x86 (pid ")
+            assert running_users(device.stat().st_rdev) == [name]
+            for verb in ("resize", "check"):
+                words = ("+64M",) if verb == "resize" else ("-r", "all")
+                assert host.growdisk("image", verb, device, *words).code != 0
+        finally:
+            virsh("destroy", name)
+    assert host.growdisk("expand", device).result == "changed"
+
+
+def test_a_file_that_others_may_reach_from_elsewhere_is_told_in_the_plan(host: Host, image: Path) -> None:
+    assert "lies on" not in str(host.growdisk("plan", image).document.get("notes"))
+    disk = RawFile.open(image, writable=True)
+    with ExitStack() as stack:
+        stack.callback(disk.close)
+        place, _ = stack.enter_context(fuse_mounted({"guest.raw": disk}, cached=False))
+        answer = host.growdisk("plan", place / "guest.raw")
+        assert answer.result == "planned", answer
+        assert "a guest of another host" in str(answer.document["notes"])
+
+
+def test_what_begins_to_use_the_disk_during_a_run_stops_the_next_step(image: Path) -> None:
+    file = RawFile.open(image, writable=True)
+    try:
+        file.refuse_in_use()
+        with held(image, "rb"):
+            file.refuse_in_use()  # a reader, as a backup is
+        with held(image, "r+b") as pid, pytest.raises(ImageInUse, match=rf"\(pid {pid}\)"):
+            file.refuse_in_use()
+    finally:
+        file.close()
+
+
+def test_what_begins_to_use_the_device_during_a_run_stops_the_next_step(device: Path) -> None:
+    file = RawFile.open(device, writable=True)
+    try:
+        file.refuse_in_use()
+        with held(device, "rb") as pid, pytest.raises(ImageInUse, match=rf"\(pid {pid}\)"):
+            file.refuse_in_use()
+    finally:
+        file.close()
+
+
+def test_the_kernel_knows_of_those_who_cannot_be_seen(tmp_path: Path) -> None:
+    """A lease is what spares the look through all processes: it must not say `nobody` of anybody who writes."""
+    image = tmp_path / "image.raw"
+    image.write_bytes(bytes(MiB))
+    assert others_write(image) == "nobody"
+    with held(image, "rb"):
+        assert others_write(image) == "nobody"
+    with held(image, "r+b"):
+        assert others_write(image) == "somebody"
+    with image.open("r+b") as file:
+        assert others_open(file.fileno()) == "nobody"
