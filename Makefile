@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: setup setup-test demo test test-slow check fuzz bench collection man vagrant-box vagrant-trial
+.PHONY: setup setup-test demo test test-slow check fuzz bench collection deb man vagrant-box vagrant-trial
 
 setup:
 	@setup/packages.sh run
@@ -49,6 +49,10 @@ bench: setup-test
 COLLECTIONS ?= $(HOME)/.ansible/collections
 collection:
 	@setup/collection.sh $(COLLECTIONS)
+
+# A Debian package for the Debian that this runs on, in dist/.
+deb: setup-test
+	@setup/deb.sh
 
 # Man pages of growdisk and of each of its commands.
 man: setup-test
