@@ -26,7 +26,7 @@ def inspect(
 @contextmanager
 def opened(path: Path, image_format: ImageFormat) -> Iterator[BlockDevice]:
     """The guest-visible disk, to read."""
-    device: BlockDevice = Qcow2Image.open(path) if image_format == "qcow2" else RawFile.open(path)
+    device: BlockDevice = Qcow2Image.open(path) if image_format == "qcow2" else RawFile.open_disk(path)
     try:
         yield device
     finally:

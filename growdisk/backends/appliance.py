@@ -11,14 +11,14 @@ import threading
 from collections.abc import Iterator
 from types import TracebackType
 
-from growdisk.backends import ext_growth
+from growdisk.backends import ext_growth, filesystem_growth, judging
 from growdisk.backends.appliance_values import FilesystemCheck, KernelPartition
 from growdisk.backends.appliance_volumes import ApplianceVolumes
 from growdisk.backends.command import last_lines
 from growdisk.backends.guest_editor import MountedEditor
 from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
 from growdisk.backends.watchdog import kill_all, time_limit
-from growdisk.errors import ApplianceFailed, ToolFailed
+from growdisk.errors import ApplianceFailed, FilesystemUnsound, ToolFailed
 
 _SECTOR = 512
 _REREAD_TRIES = 25
@@ -37,6 +37,7 @@ class Appliance:
         self._owner = threading.get_ident()
         self._open, self._synced = True, True
         self._superblocks: dict[str, ext_growth.Superblock] = {}  # of what was checked: each look costs 0.2 s
+        self._mountable: dict[str, bool] = {}  # of what is grown: whether the kernel mounted it before
 
     def __enter__(self) -> Appliance:
         return self
@@ -82,11 +83,21 @@ class Appliance:
     def resize_ext(self, device: str, size: int | None = None) -> str:
         """Grow an ext2/3/4, after check_ext(), to `size` bytes or to its device. Returns what resize2fs said."""
         self._synced = False
+        self._mountable[device] = not judging.why_not_mounted(self._shell, "ext4", device)
         superblock = self._superblocks.pop(device, None) or ext_growth.read_superblock(self._shell, device)
         return ext_growth.grow(self._shell, device, superblock, size)
 
     def grow_filesystem(self, kind: str, device: str, device_id: int = 1) -> str:
+        self._mountable[device] = kind in filesystem_growth.MOUNTED
         return self.volumes.grow_filesystem(kind, device, device_id)
+
+    def judge(self, kind: str, device: str) -> None:
+        judging.judge(self._shell, kind, device, mountable=self._mountable.pop(device, False))
+
+    def require_mount(self, kind: str, device: str) -> None:
+        """FilesystemUnsound where the kernel does not mount it, read only."""
+        if found := judging.why_not_mounted(self._shell, kind, device):
+            raise FilesystemUnsound(device, judge="the kernel", found=found)
 
     @property
     def volumes(self) -> ApplianceVolumes:

@@ -13,7 +13,10 @@ _KEYS, _KEY = "/sysroot", "/volume-key"  # the handle writes files below /sysroo
 
 
 class ApplianceVolumes:
-    """Devices are named as the appliance names them: /dev/sda5, /dev/mapper/name, /dev/group/volume."""
+    """Devices are named as the appliance names them: /dev/sda5, /dev/mapper/name, /dev/group/volume.
+
+    `owner` is the system ID of a volume group, "" where it has none.
+    """
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
@@ -31,17 +34,17 @@ class ApplianceVolumes:
             self._shell.run("umount", _KEYS)
         self._shell.run("udevadm", "settle")
 
-    def activate(self, group: str) -> None:
-        """/dev/`group`/... are then there."""
-        self._shell.run("lvm", "vgchange", "-ay", group)
+    def activate(self, group: str, owner: str = "") -> None:
+        """/dev/`group`/... are then there, also what only its owner would activate."""
+        self._shell.run("lvm", "vgchange", *_acting_for(owner), "-ay", "--ignoreactivationskip", group)
         self._shell.run("udevadm", "settle")
 
-    def grow_physical_volume(self, device: str) -> str:
-        return self._shell.run("lvm", "pvresize", device)[1]
+    def grow_physical_volume(self, device: str, owner: str = "") -> str:
+        return self._shell.run("lvm", "pvresize", *_acting_for(owner), device)[1]
 
-    def grow_logical_volume(self, group: str, volume: str, extents: int) -> str:
+    def grow_logical_volume(self, group: str, volume: str, extents: int, owner: str = "") -> str:
         """To that many extents in all."""
-        return self._shell.run("lvm", "lvextend", "-l", str(extents), f"{group}/{volume}")[1]
+        return self._shell.run("lvm", "lvextend", *_acting_for(owner), "-l", str(extents), f"{group}/{volume}")[1]
 
     def grow_filesystem(self, kind: str, device: str, device_id: int = 1) -> str:
         """XFS, btrfs, NTFS or F2FS, to the size of its device. `device_id` is btrfs's number of it."""
@@ -52,3 +55,11 @@ class ApplianceVolumes:
 
     def _is_there(self, device: str) -> bool:
         return self._shell.run("test", "-b", device, accept=(0, 1))[0] == 0
+
+
+def _acting_for(owner: str) -> tuple[str, ...]:
+    """LVM touches no group that belongs to another system: here it is the guest's own, and that is who works."""
+    if not owner:
+        return ()
+    name = owner.replace("\\", "\\\\").replace('"', '\\"')
+    return ("--config", f'global {{ system_id_source="lvmlocal" }} local {{ system_id="{name}" }}')

@@ -46,6 +46,10 @@ class Backend(Protocol):
         """What is not ext, to the size of its device. `device_id` is btrfs's number of it. Returns what was said."""
         ...
 
+    def judge(self, kind: str, device: str) -> None:
+        """Somebody who did not grow the file system looks at it, and changes nothing. FilesystemUnsound."""
+        ...
+
     def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None: ...
 
     def mounted_guest(self, root: str, *, writable: bool = True) -> AbstractContextManager[GuestSystem]:

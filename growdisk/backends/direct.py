@@ -20,12 +20,13 @@ from growdisk.backends.direct_editor import DirectEditor
 from growdisk.backends.direct_layout import DISK, devices_of, guest_paths
 from growdisk.backends.filesystem_growth import UNMOUNTED
 from growdisk.backends.fuse_mount import mounted
+from growdisk.backends.judging import LOOKING, complaint
 from growdisk.backends.sandbox import DISK as SHOWN
 from growdisk.backends.sandbox import run_confined
 from growdisk.backends.watchdog import kill_all
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import FuseFolder
-from growdisk.errors import ToolFailed
+from growdisk.errors import FilesystemUnsound, ToolFailed
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_tree import ExtTree, Unknown
 from growdisk.filesystems.identify import identify
@@ -89,6 +90,22 @@ class DirectTools:
             done = self._run([*command, SHOWN], _name(device), writable=True)
         return done.stdout
 
+    def judge(self, kind: str, device: str) -> None:
+        if kind.startswith("ext"):
+            if self._checks_in_full(device) and self._finds_errors(device):
+                self.check_ext(device)  # resize2fs leaves the checksums of an orphan_file stale; -p mends that much
+                if found := self._finds_errors(device):
+                    raise FilesystemUnsound(device, judge="e2fsck", found=found)
+            return
+        for judge in LOOKING.get(kind, ()):
+            done = self._run([*judge, SHOWN], _name(device), writable=False, accept=range(256))
+            if found := complaint(kind, done.status, done.stdout + done.stderr):
+                raise FilesystemUnsound(device, judge=judge[0], found=found)
+
+    def _finds_errors(self, device: str) -> str:
+        done = self._run(["e2fsck", "-f", "-n", SHOWN], _name(device), writable=False, accept=range(_COULD_NOT_WORK))
+        return last_lines(done.stderr + done.stdout) if done.status else ""  # its banner goes to stderr
+
     def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None:
         place = self._device(_name(device))
         try:
@@ -106,8 +123,8 @@ class DirectTools:
             guest = DirectEditor(guest_paths(self._devices, _name(root)), self._debugfs if writable else None)
             yield guest
         for device in {self._name_of(tree): None for tree in guest.written}:
-            if self._checks_in_full(device):
-                self._look_over(device)
+            if self._checks_in_full(device) and (found := self._finds_errors(f"/dev/{device}")):
+                raise ToolFailed("e2fsck", _LEFT_ERRORS, f"after the repair it finds: {found}")  # debugfs knows little
         self.sync()
 
     def logical_volumes(self) -> list[str]:
@@ -131,13 +148,6 @@ class DirectTools:
         content = identify(self._device(_name(device)))
         is_huge = isinstance(content, ExtContent) and content.block_count > _FULL_CHECK_BLOCKS
         return not is_huge
-
-    def _look_over(self, name: str) -> None:
-        """What debugfs wrote: it knows little of what it is told to do."""
-        done = self._run(["e2fsck", "-f", "-n", SHOWN], name, writable=False, accept=range(_COULD_NOT_WORK))
-        if done.status:
-            found = last_lines(done.stderr + done.stdout)  # its banner goes to stderr
-            raise ToolFailed("e2fsck", done.status, f"after the repair it finds: {found}")
 
     def _replay(self, tree: ExtTree) -> None:
         """Our reader knows nothing of what only a journal knows."""

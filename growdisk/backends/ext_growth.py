@@ -3,7 +3,8 @@
 The kernel grows a *mounted* ext4 by adding groups at its end, as every cloud guest does at first boot; resize2fs on an
 unmounted one walks all its bitmaps, 83 s for 2 TiB under emulation where mounted takes 2. Mounted needs room for the
 new group descriptors (`Reserved GDT blocks`), else the kernel would change the layout to meta_bg: then it is done
-unmounted, and likewise when the appliance's kernel does not know a feature of the file system.
+unmounted, and likewise when the appliance's kernel does not know a feature of the file system. What becomes more than
+64 times as large is grown mounted all the same: resize2fs fails there, or says that it is done and has lost the tables.
 Likewise a full check loops over all inode numbers, used or not: 32 s for 134 million.
 Specs: e2fsck(8), resize2fs(8), Linux fs/ext4/resize.c.
 """
@@ -31,6 +32,7 @@ _MOUNT_POINT = "/tmp/growing"
 # Up to here (256 GiB as mkfs makes them) a full check takes seconds. Larger file systems are checked in full if their
 # superblock shows any reason to: not cleanly unmounted, errors seen, or due by its own count or interval.
 _FULL_CHECK_INODES = 16 << 20
+_FAR = 64
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,14 @@ class Superblock:
     descriptor_size: int
     reserved_gdt_blocks: int
     inodes: int
+
+    @property
+    def is_checked_in_full(self) -> bool:
+        return self.inodes <= _FULL_CHECK_INODES
+
+    def grows_far(self, size: int) -> bool:
+        """Beyond what resize2fs makes room for in its first group: a kernel lays new descriptors out elsewhere."""
+        return size > _FAR * self.blocks * self.block_size
 
     def can_hold_descriptors_for(self, size: int) -> bool:
         """Whether the group descriptors of `size` bytes fit into the blocks reserved for them."""
@@ -59,7 +69,7 @@ def check(
     shell: Shell, device: str, superblock: Superblock, *, repair: bool = False, full: bool = False
 ) -> FilesystemCheck:
     """e2fsck -p, or -y with `repair`; -f as well unless the file system is huge and says that it is clean."""
-    options = ["-f"] if full or repair or superblock.inodes <= _FULL_CHECK_INODES else []
+    options = ["-f"] if full or repair or superblock.is_checked_in_full else []
     with _saying_what_is_too_new():
         status, output = shell.run(
             "e2fsck", *options, "-y" if repair else "-p", device, accept=tuple(range(_COULD_NOT_WORK))
@@ -73,7 +83,7 @@ def grow(shell: Shell, device: str, superblock: Superblock, size: int | None) ->
     """Grow to `size` bytes, or to the device. Mounted where that is possible and safe, else unmounted."""
     target = size or _device_size(shell, device)
     wanted = [f"{size // _SECTOR}s"] if size else []
-    if superblock.can_hold_descriptors_for(target):
+    if superblock.can_hold_descriptors_for(target) or superblock.grows_far(target):
         try:
             return _grow_mounted(shell, device, wanted)
         except ToolFailed as refusal:  # a feature that this kernel does not know, or cannot grow while mounted

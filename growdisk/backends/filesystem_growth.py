@@ -31,7 +31,7 @@ def grow(shell: Shell, kind: str, device: str, device_id: int) -> str:
     """What the tool said. ToolFailed, with a hint where the appliance's kernel does not know the file system."""
     if kind in UNMOUNTED:
         return [shell.run(*command, device)[1] for command in UNMOUNTED[kind]][-1]
-    return _MOUNTED[kind](shell, device, device_id)
+    return MOUNTED[kind](shell, device, device_id)
 
 
 def _grow_xfs(shell: Shell, device: str, _device_id: int) -> str:
@@ -43,7 +43,7 @@ def _grow_btrfs(shell: Shell, device: str, device_id: int) -> str:
     return _mounted(shell, "btrfs", f"noatime,{_TOP_LEVEL}", device, *resize)
 
 
-_MOUNTED: Mapping[str, Callable[[Shell, str, int], str]] = MappingProxyType({"xfs": _grow_xfs, "btrfs": _grow_btrfs})
+MOUNTED: Mapping[str, Callable[[Shell, str, int], str]] = MappingProxyType({"xfs": _grow_xfs, "btrfs": _grow_btrfs})
 
 
 def _mounted(shell: Shell, kind: str, options: str, device: str, *command: str) -> str:

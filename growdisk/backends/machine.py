@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -76,6 +77,13 @@ def has_appliance() -> bool:
     except ToolMissing:
         return False
     return True
+
+
+def e2fsprogs_version() -> tuple[int, int]:
+    """Of e2fsck, as (1, 47)."""
+    answer = run(["e2fsck", "-V"], accept=None, timeout=20)
+    match = re.search(r"e2fsck (\d+)\.(\d+)", answer.stderr + answer.stdout)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def tool_finding(tool: str) -> Finding:

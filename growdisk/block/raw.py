@@ -18,9 +18,11 @@ from pathlib import Path
 from growdisk.block.device import Extent, ExtentKind, check_range
 from growdisk.block.locks import lock_image
 from growdisk.errors import ImageInUse, ImageNotReadable
+from growdisk.units import align_up
 
 _KEEP_SIZE, _PUNCH_HOLE = 0x01, 0x02  # FALLOC_FL_*
 _CHUNK = 1 << 20
+_SECTOR = 512
 _SENT_AT_ONCE = 16 << 20
 _SYNC_FILE_RANGE_WRITE = 2
 
@@ -32,6 +34,7 @@ class RawFile:
         self._fd, self.path, self._writable = fd, path, writable
         self.is_block_device = stat.S_ISBLK(os.fstat(fd).st_mode)
         self._size = os.lseek(fd, 0, os.SEEK_END)
+        self._missing = 0  # bytes of its last sector that the file has not; they read as zeros
         self._waiting: int | None = None  # bytes written and not yet sent to the disk, where that is done early
         self._is_synced = False  # what another process wrote before it died need not be durable yet
 
@@ -51,6 +54,14 @@ class RawFile:
         except BaseException:
             os.close(fd)
             raise
+
+    @classmethod
+    def open_disk(cls, path: Path, *, writable: bool = False, not_in_use: bool = False) -> RawFile:
+        """Open a raw image. A file that ends within a sector is a disk that has the whole of it, as for QEMU."""
+        file = cls.open(path, writable=writable, not_in_use=not_in_use)
+        file._missing = -file._size % _SECTOR
+        file._size += file._missing
+        return file
 
     @classmethod
     def _sized(cls, fd: int, path: Path, *, writable: bool) -> RawFile:
@@ -91,6 +102,11 @@ class RawFile:
         return self._size
 
     @property
+    def padding(self) -> int:
+        """Bytes of zeros that the disk has beyond the end of its file: see open_disk()."""
+        return self._missing
+
+    @property
     def writable(self) -> bool:
         return self._writable
 
@@ -102,6 +118,8 @@ class RawFile:
         parts = [data]
         while (missing := length - sum(map(len, parts))) > 0:
             part = os.pread(self._fd, missing, offset + length - missing)
+            if not part and missing <= self._missing:
+                part = bytes(missing)
             if not part:
                 raise OSError(errno.EIO, f"{self.path} became shorter while it was read")
             parts.append(part)
@@ -172,7 +190,7 @@ class RawFile:
             return
         self._is_synced = False
         os.ftruncate(self._fd, size)
-        self._size = size
+        self._size, self._missing = size, 0
 
     def allocate(self, offset: int, length: int) -> None:
         """Reserve host blocks for a range (posix_fallocate). OSError ENOSPC when there is no room for it."""
@@ -201,6 +219,8 @@ class RawFile:
                 yield Extent(offset, data, ExtentKind.ZERO)
             if data < end:
                 hole = self._seek(data, os.SEEK_HOLE, end)
+                if self._missing:
+                    hole = min(align_up(hole, _SECTOR), end)
                 yield Extent(data, hole, ExtentKind.DATA)
                 data = hole
             offset = data

@@ -29,7 +29,10 @@ class Content:
 
 @dataclass(frozen=True)
 class ExtContent(Content):
-    """ext2, ext3 or ext4. `size` is block_count * block_size, the "filesystem size" of dumpe2fs."""
+    """ext2, ext3 or ext4. `size` is block_count * block_size, the "filesystem size" of dumpe2fs.
+
+    `external_journal` is the UUID of the device that its journal is on, "" where that is in the file system itself.
+    """
 
     block_size: int = 4096
     block_count: int = 0
@@ -45,6 +48,8 @@ class ExtContent(Content):
     inode_blocks_per_group: int = 0
     reserved_gdt_blocks: int = 0
     descriptor_size: int = 32
+    inodes_per_group: int = 0
+    external_journal: str = ""
 
     @property
     def growable(self) -> str | None:
@@ -60,6 +65,11 @@ class ExtContent(Content):
 
 
 @dataclass(frozen=True)
+class JournalContent(Content):
+    """The journal of an ext file system that stands elsewhere: jbd, as blkid calls it."""
+
+
+@dataclass(frozen=True)
 class SwapContent(Content):
     """Swap space. `hibernated` holds the signature of a suspended system ("S1SUSPEND", ...), "" when there is none."""
 
@@ -69,12 +79,13 @@ class SwapContent(Content):
 
 @dataclass(frozen=True)
 class XfsContent(Content):
-    """`ag_blocks` is the size of all allocation groups but the last."""
+    """`ag_blocks` is the size of all allocation groups but the last; `unfit` says why no kernel here can mount it."""
 
     block_size: int = 4096
     block_count: int = 0
     ag_blocks: int = 1
     ag_count: int = 1
+    unfit: str = ""
 
     @property
     def growable(self) -> str | None:
@@ -83,12 +94,16 @@ class XfsContent(Content):
 
 @dataclass(frozen=True)
 class BtrfsContent(Content):
-    """`size` is that of all devices; this one is number `device_id` of `devices`, with `device_size` bytes in use."""
+    """`size` is that of all devices; this one is number `device_id` of `devices`, with `device_size` bytes in use.
+
+    `unfit` says why no kernel here can mount it, to write.
+    """
 
     sector_size: int = 4096
     devices: int = 1
     device_id: int = 1
     device_size: int = 0
+    unfit: str = ""
 
     @property
     def growable(self) -> str | None:
@@ -110,6 +125,10 @@ class NtfsContent(Content):
 
 @dataclass(frozen=True)
 class F2fsContent(Content):
+    """`unfit` says why its tools would refuse it."""
+
+    unfit: str = ""
+
     @property
     def growable(self) -> str | None:
         return "resize.f2fs"
@@ -154,12 +173,14 @@ class LuksContent(Content):
     """An encrypted container: `inside` is None until it was `unlocked`, or when nothing is recognised in it.
 
     `payload` is where the encrypted bytes begin, `size` how many there are; `fixed` says why they do not simply reach
-    to the end of the device. `tried`: there were passphrases, whether one opened it or not.
+    to the end of the device, `cure` what to do about that. `tried`: there were passphrases, whether one opened it or
+    not.
     """
 
     version: int = 1
     payload: int = 0
     fixed: str = ""
+    cure: str = ""
     sector_size: int = 512
     tried: bool = False
     unlocked: bool = False

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import TypedDict
 
-from growdisk.filesystems.content import Content, ExtContent, dashed, text
+from growdisk.filesystems.content import Content, ExtContent, JournalContent, dashed, text
 from growdisk.filesystems.crc32c import crc32c
 
 SUPERBLOCK_OFFSET = 1024
@@ -26,6 +26,7 @@ _EXT3_INCOMPAT = _EXT2_INCOMPAT | _INCOMPAT_RECOVER
 _EXT2_RO_COMPAT = 0x1 | 0x2 | 0x4  # sparse_super, large_file, btree_dir
 
 #        blocks, free blocks, log block size, magic, state, features x3, uuid, label, high halves of blocks and free
+_JOURNAL = struct.Struct("<208x16sI")  # the journal's UUID, and its inode where it is in the file system itself
 _LOW = struct.Struct("<4xI4xI8xI28xHH32xIII16s16s")
 _HIGH = struct.Struct("<I4xI")
 _HIGH_AT = 0x150
@@ -55,6 +56,10 @@ def read_ext(head: bytes) -> Content | None:
     block = _Superblock(*_LOW.unpack_from(raw))
     if not _is_sound(block, raw):
         return None
+    if block.incompat & _INCOMPAT_JOURNAL_DEVICE:
+        return JournalContent(
+            "jbd", dashed(block.uuid), text(block.label), (1024 << block.log_block_size) * block.blocks
+        )
     blocks, free = _with_high_halves(block, raw)
     size = 1024 << block.log_block_size
     return ExtContent(
@@ -62,7 +67,8 @@ def read_ext(head: bytes) -> Content | None:
         block_size=size, block_count=blocks, free_blocks=free,
         clean=bool(block.state & _STATE_CLEAN), has_errors=bool(block.state & _STATE_ERRORS),
         needs_recovery=bool(block.incompat & _INCOMPAT_RECOVER),
-        compat=block.compat, incompat=block.incompat, ro_compat=block.ro_compat, **_geometry(raw, size, block.incompat),
+        compat=block.compat, incompat=block.incompat, ro_compat=block.ro_compat,
+        external_journal=_external_journal(block, raw), **_geometry(raw, size, block.incompat),
     )  # fmt: skip
 
 
@@ -72,6 +78,7 @@ class _Geometry(TypedDict):
     inode_blocks_per_group: int
     reserved_gdt_blocks: int
     descriptor_size: int
+    inodes_per_group: int
 
 
 def _geometry(raw: bytes, block_size: int, incompat: int) -> _Geometry:
@@ -79,14 +86,18 @@ def _geometry(raw: bytes, block_size: int, incompat: int) -> _Geometry:
     return _Geometry(
         first_data_block=first, blocks_per_group=max(per_group, 1),
         inode_blocks_per_group=-(-inodes_per_group * (inode_size or 128) // block_size),
-        reserved_gdt_blocks=reserved_gdt, descriptor_size=descriptor_size if incompat & _INCOMPAT_64BIT else 32,
+        inodes_per_group=inodes_per_group, reserved_gdt_blocks=reserved_gdt,
+        descriptor_size=descriptor_size if incompat & _INCOMPAT_64BIT else 32,
     )  # fmt: skip
+
+
+def _external_journal(block: _Superblock, raw: bytes) -> str:
+    uuid, inode = _JOURNAL.unpack_from(raw)
+    return dashed(uuid) if block.compat & _COMPAT_JOURNAL and not inode else ""
 
 
 def _is_sound(block: _Superblock, raw: bytes) -> bool:
     if block.magic != _MAGIC or block.log_block_size > 6 or block.blocks == 0:
-        return False
-    if block.incompat & _INCOMPAT_JOURNAL_DEVICE:
         return False
     if block.ro_compat & _RO_COMPAT_CHECKSUM:
         return crc32c(raw[:_CHECKSUM_AT]) == int.from_bytes(raw[_CHECKSUM_AT:], "little")

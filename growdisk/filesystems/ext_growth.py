@@ -25,6 +25,19 @@ def grown_size(content: ExtContent, partition_size: int) -> int:
     return max(blocks, content.block_count) * content.block_size
 
 
+def most_blocks(content: ExtContent) -> int:
+    """Beyond so many blocks resize2fs refuses: inodes are counted in 32 bits, and all group descriptors must have room
+    in one group (resize2fs, main.c), beside its bitmaps and inodes: there it does not refuse, and destroys."""
+    descriptors = content.blocks_per_group - content.first_data_block - _overhead(content) - _LEAST_DATA_BLOCKS
+    groups = max(descriptors, 1) * (content.block_size // content.descriptor_size)
+    groups = min(groups, ((1 << 32) - 1) // (content.inodes_per_group or 1))
+    return max(groups * content.blocks_per_group + content.first_data_block, content.block_count)
+
+
+def _overhead(content: ExtContent) -> int:
+    return 1 + _BITMAPS + content.inode_blocks_per_group
+
+
 def descriptor_blocks_missing(content: ExtContent, size: int) -> int:
     """How many more blocks of group descriptors it needs at `size` bytes than there is room kept free for."""
     each = content.block_size // content.descriptor_size * content.blocks_per_group * content.block_size

@@ -21,6 +21,7 @@ from growdisk.filesystems.volume_group import LogicalVolume, PhysicalVolume, Seg
 
 _SECTOR = 512
 _LABEL = struct.Struct("<8sQII8s")  # "LABELONE", sector number, crc, offset of the pv_header, type
+_LABEL_CHECKED = 20  # its checksum is of all behind it
 _PV_HEADER = struct.Struct("<32sQ")  # uuid, size of the device
 _AREA = struct.Struct("<QQ")  # offset, size; zeros end a list. First the data areas, then the metadata areas
 _RING = struct.Struct("<I16sIQQ")  # crc, magic, version, start and size of the metadata area
@@ -55,7 +56,9 @@ def read_label(head: bytes) -> Label | None:
         raw = head[sector : sector + _SECTOR]
         if len(raw) < _SECTOR:
             return None
-        identifier, number, _crc, offset, kind = _LABEL.unpack_from(raw)
+        identifier, number, crc, offset, kind = _LABEL.unpack_from(raw)
+        if _crc(raw[_LABEL_CHECKED:]) != crc:
+            continue
         if identifier == b"LABELONE" and kind == b"LVM2 001" and number * _SECTOR == sector and offset <= _SECTOR - 40:
             uuid, size = _PV_HEADER.unpack_from(raw, offset)
             lists = _areas(raw, offset + _PV_HEADER.size)
@@ -66,9 +69,11 @@ def read_label(head: bytes) -> Label | None:
 def with_group(device: BlockDevice, content: PhysicalVolumeContent) -> PhysicalVolumeContent:
     """The same with its volume group, or with why that cannot be read."""
     try:
-        return replace(content, group=read_volume_group(device))
+        group = read_volume_group(device)
     except VolumeGroupUnreadable as error:
         return replace(content, unreadable=str(error))
+    # Its extents: the size in the label is that of the day it was made.
+    return replace(content, group=group, size=group.end_of_extents if group else content.size)
 
 
 def read_volume_group(device: BlockDevice) -> VolumeGroup | None:
@@ -150,23 +155,31 @@ def _volume_group(text: Section, own_uuid: str) -> VolumeGroup:
         raise NotLvmText("the physical volume itself is not in it")
     logical = tuple(_logical(key, section) for key, section in group.below("logical_volumes").items())
     return VolumeGroup(
-        name, group.text("id"), group.number("seqno"), extent_size, group.words("status"), physical, logical, own
-    )
+        name, group.text("id"), group.number("seqno"), extent_size, _flags(group), physical, logical, own,
+        group.text("allocation_policy", "normal"), group.text("system_id", ""), group.text("lock_type", ""),
+    )  # fmt: skip
 
 
 def _physical(key: str, section: Section) -> PhysicalVolume:
     return PhysicalVolume(
         key, section.text("id"), section.number("dev_size", 0) * _SECTOR, section.number("pe_start") * _SECTOR,
-        section.number("pe_count"), section.words("status"),
+        section.number("pe_count"), _flags(section),
     )  # fmt: skip
 
 
 def _logical(name: str, section: Section) -> LogicalVolume:
-    status = section.words("status")
+    status = _flags(section)
     segments = tuple(
         _segment(section.section(f"segment{number}")) for number in range(1, section.number("segment_count") + 1)
     )
-    return LogicalVolume(name, section.text("id"), "VISIBLE" in status, segments, status)
+    return LogicalVolume(
+        name, section.text("id"), "VISIBLE" in status, segments, status, section.text("allocation_policy", "")
+    )
+
+
+def _flags(section: Section) -> tuple[str, ...]:
+    """LVM keeps apart what old versions must understand and what they need not."""
+    return section.words("status") + section.words("flags")
 
 
 def _segment(section: Section) -> Segment:

@@ -7,6 +7,7 @@ read here; thin pools, mirrors, caches and their like have a machinery of their 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _SECTOR = 512
@@ -23,6 +24,11 @@ class PhysicalVolume:
     pe_start: int
     pe_count: int
     flags: tuple[str, ...] = ()
+
+    @property
+    def is_allocatable(self) -> bool:
+        """Whether LVM may give its free extents to anybody (pvchange -x)."""
+        return "ALLOCATABLE" in self.flags
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class LogicalVolume:
     visible: bool
     segments: tuple[Segment, ...]
     flags: tuple[str, ...] = ()
+    allocation: str = ""
 
     @property
     def extents(self) -> int:
@@ -85,10 +92,18 @@ class VolumeGroup:
     physical_volumes: tuple[PhysicalVolume, ...]
     logical_volumes: tuple[LogicalVolume, ...]
     own: str
+    allocation: str = "normal"
+    system_id: str = ""
+    lock_type: str = ""
 
     @property
     def own_volume(self) -> PhysicalVolume:
         return next(volume for volume in self.physical_volumes if volume.key == self.own)
+
+    @property
+    def end_of_extents(self) -> int:
+        """Bytes that the own physical volume covers of its device, up to its last extent."""
+        return self.own_volume.pe_start + self.own_volume.pe_count * self.extent_size
 
     @property
     def visible(self) -> tuple[LogicalVolume, ...]:
@@ -104,7 +119,25 @@ class VolumeGroup:
     def free_elsewhere(self) -> int:
         """Free extents of the other physical volumes, as far as LVM may take them."""
         others = [volume for volume in self.physical_volumes if volume.key != self.own]
-        return sum(v.pe_count - self._used_on(v.key) for v in others if "ALLOCATABLE" in v.flags)
+        return sum(v.pe_count - self._used_on(v.key) for v in others if v.is_allocatable)
+
+    def room_for(self, volume: LogicalVolume, own_extents: int) -> int | None:
+        """Free extents that the volume's allocation policy lets it have, where the own physical volume has
+        `own_extents`. None: any that are free."""
+        policy = volume.allocation or self.allocation
+        if policy not in ("contiguous", "cling", "cling_by_tags") or not volume.is_linear:
+            return None
+        key, first = volume.segments[-1].areas[0]
+        counts = {v.key: own_extents if v.key == self.own else v.pe_count for v in self.physical_volumes}
+        if policy != "contiguous":
+            return counts.get(key, 0) - self._used_on(key)
+        end = first + volume.segments[-1].count
+        starts = [start for place, start in self._taken() if place == key and start >= end]
+        return max(min([counts.get(key, 0), *starts]) - end, 0)
+
+    def _taken(self) -> Iterator[tuple[str, int]]:
+        """Where something begins: (physical volume, extent)."""
+        return (area for volume in self.logical_volumes for segment in volume.segments for area in segment.areas)
 
     def _used_on(self, key: str) -> int:
         """What hidden volumes take is taken as well."""

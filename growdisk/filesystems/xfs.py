@@ -6,19 +6,48 @@ import struct
 
 from growdisk.filesystems.content import Content, XfsContent, dashed, text
 
-#  magic, block size, blocks, uuid, blocks per group, groups, label, free blocks
-_SUPERBLOCK = struct.Struct(">4sIQ16x16s36xII16x12s24xQ")
+#  magic, block size, blocks, realtime blocks, uuid, first block of the log, blocks per group, groups, version,
+#  label, in progress, free blocks; and of version 5 the features
+_SUPERBLOCK = struct.Struct(">4sIQQ8x16sQ28xII8xH6x12s6xB17xQ")
+_FEATURES = struct.Struct(">208x4xII")  # those to read and write with, those to mount with at all
+_VERSION, _LATEST = 0xF, 5
+_KNOWN_RO_COMPAT = 0xF  # free inode trees, reverse mappings, reflinks, counters of inode trees
+_NEEDS_REPAIR = 0x10
+_KNOWN_INCOMPAT = 0x3F  # up to large extent counters, which is Linux 6.1
+_PAGE = 4096
 _LEAST_GROUP_BLOCKS = 64
 
 
 def read_xfs(head: bytes) -> Content | None:
     if len(head) < 512 or not head.startswith(b"XFSB"):
         return None
-    _magic, block_size, blocks, uuid, ag_blocks, ag_count, label, free = _SUPERBLOCK.unpack_from(head)
+    fields = _SUPERBLOCK.unpack_from(head)
+    _magic, block_size, blocks, realtime, uuid, log, ag_blocks, ag_count, version, label, unfinished, free = fields
     return XfsContent(
         "xfs", dashed(uuid), text(label), block_size * blocks, block_size * (blocks - free),
         block_size=max(block_size, 512), block_count=blocks, ag_blocks=max(ag_blocks, 1), ag_count=ag_count,
+        unfit=_whole_elsewhere(log, realtime) or ("its mkfs did not finish" if unfinished else "")
+        or _unknown(head, version & _VERSION, block_size),
     )  # fmt: skip
+
+
+def _whole_elsewhere(log: int, realtime: int) -> str:
+    if not log:
+        return "its XFS has its log on another device (an external log), without which no kernel mounts it"
+    return "its XFS has a realtime section on another device, without which no kernel mounts it" if realtime else ""
+
+
+def _unknown(head: bytes, version: int, block_size: int) -> str:
+    if block_size > _PAGE:
+        return f"its XFS has blocks of {block_size} bytes, and this machine's kernels mount up to {_PAGE}"
+    if version < _LATEST:
+        return ""
+    ro_compat, incompat = _FEATURES.unpack_from(head)
+    if incompat & _NEEDS_REPAIR:
+        return "its XFS is marked as damaged (needsrepair): xfs_repair has to mend it first"
+    if unknown := (ro_compat & ~_KNOWN_RO_COMPAT) << 32 | incompat & ~_KNOWN_INCOMPAT:
+        return f"its XFS has features ({unknown:#x}) that Linux 6.1 does not know"
+    return ""
 
 
 def grown_xfs(content: XfsContent, device_size: int) -> int:

@@ -19,9 +19,11 @@ from growdisk.backends.filesystem_growth import UNMOUNTED
 from growdisk.backends.guest_repair.repair import left_to_repair
 from growdisk.block.device import BlockDevice
 from growdisk.filesystems.content import ExtContent
+from growdisk.filesystems.ext_features import doubt
 from growdisk.filesystems.ext_tree import Unknown
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import OptionUnsupported
+from growdisk.planner.fitness import refuse_unfit
 from growdisk.planner.goal import RunOptions
 from growdisk.planner.planner import Proposal
 from growdisk.steps.grow_filesystem import GrowFilesystem
@@ -62,7 +64,9 @@ _TOOLS = {"xfs": "xfs_growfs", "btrfs": "btrfs", "ext2": "resize2fs", "ext3": "r
 
 
 def choose_backend(facts: Facts, proposal: Proposal, options: RunOptions, device: BlockDevice) -> Choice:
-    """`device` is the disk, to be looked into. OptionUnsupported where --backend direct cannot be had."""
+    """`device` is the disk, to be looked into. OptionUnsupported where a backend that is asked for cannot be had;
+    CannotGrow where none can do it."""
+    refuse_unfit(facts, proposal.steps)
     if options.backend == "guestfs":
         return GUESTFS
     if options.backend == "uml":
@@ -74,7 +78,7 @@ def choose_backend(facts: Facts, proposal: Proposal, options: RunOptions, device
         if reason:
             raise OptionUnsupported(facts.image.path, option="--backend direct", reason=reason, hint=_LEAVE_OUT)
         return DIRECT
-    if not reason and not (reason := _why_slower(proposal.steps)):
+    if not reason and not (reason := _why_slower(proposal.steps) or _why_doubtful(facts, proposal.steps)):
         return DIRECT
     return Choice("guestfs" if _why_no_kernel(facts, proposal.steps) else "uml", reason)
 
@@ -106,6 +110,23 @@ def _why_slower(steps: tuple[DiskStep, ...]) -> str:
     if obstacle() and not (largest > _LARGE_FOR_APPLIANCE and has_appliance()):
         return ""
     return f"a kernel grows a file system of {format_size(largest)} sooner than resize2fs alone"
+
+
+def _why_doubtful(facts: Facts, steps: tuple[DiskStep, ...]) -> str:
+    """A kernel that grows it also says whether it can be mounted: see filesystems/ext_features.py."""
+    grown = [step for step in steps if isinstance(step, GrowFilesystem) and not isinstance(step, GrowFilesystemAt)]
+    for step in grown:
+        content = facts.contents.get(step.number)
+        if isinstance(content, ExtContent) and (found := doubt(content, step.new_size)) and _has_a_kernel():
+            return f"{found}: a kernel grows that more safely than resize2fs alone"
+    return ""
+
+
+def _has_a_kernel() -> bool:
+    from growdisk.backends.machine import has_appliance
+    from growdisk.backends.uml_machine import obstacle
+
+    return obstacle() is None or has_appliance()
 
 
 def _why_no_kernel(facts: Facts, steps: tuple[DiskStep, ...]) -> str:
@@ -150,8 +171,7 @@ def _missing_tools(steps: tuple[DiskStep, ...]) -> str:
 def _why_not_inside(facts: Facts, step: DiskStep, device: BlockDevice) -> str:
     if isinstance(step, GrowFilesystem) and not isinstance(step, GrowFilesystemAt):
         content = facts.contents.get(step.number)
-        clustered = isinstance(content, ExtContent) and content.ro_compat & _BIGALLOC
-        return "resize2fs does not trust itself with a file system in clusters (bigalloc)" if clustered else ""
+        return _why_not_grown(content) if isinstance(content, ExtContent) else ""
     if not isinstance(step, RepairGuest | MakeSwapFile):
         return ""
     match = _PARTITION.fullmatch(step.system)
@@ -166,6 +186,14 @@ def _why_not_inside(facts: Facts, step: DiskStep, device: BlockDevice) -> str:
     if isinstance(step, MakeSwapFile):
         return unfit_for_swap_file(paths.root, step.size)
     return _why_not_repaired(step, paths)
+
+
+def _why_not_grown(content: ExtContent) -> str:
+    if content.external_journal:
+        return "its journal is on another partition, and a tool is shown one alone"
+    if content.ro_compat & _BIGALLOC:
+        return "resize2fs does not trust itself with a file system in clusters (bigalloc)"
+    return ""
 
 
 def _why_not_repaired(step: RepairGuest, paths: ExtPaths) -> str:

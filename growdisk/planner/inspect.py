@@ -9,6 +9,7 @@ from growdisk.backends.volumes.keyring import Keyring
 from growdisk.backends.volumes.look import look_inside
 from growdisk.backends.volumes.neighbours import Neighbours
 from growdisk.block.device import BlockDevice
+from growdisk.block.raw import RawFile
 from growdisk.block.window import Window
 from growdisk.filesystems.content import Content
 from growdisk.filesystems.foreign import find_foreign
@@ -51,7 +52,8 @@ def image_facts(device: BlockDevice, path: Path) -> ImageFacts:
     """The image itself; `device` is what was opened at `path`."""
     actual = path.stat().st_blocks * 512
     if not isinstance(device, Qcow2Image):
-        return ImageFacts(path, "raw", device.size, actual)
+        padding = device.padding if isinstance(device, RawFile) else 0
+        return ImageFacts(path, "raw", device.size, actual, padding=padding)
     header = device.header
     return ImageFacts(
         path, "qcow2", device.size, actual,

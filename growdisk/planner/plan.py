@@ -113,10 +113,17 @@ def make_plan(
     return Plan(
         run=new_run_name(), backend=choice.backend, snapshots=mode, keep=options.keep,
         before=layout_of(facts), after=layout_of(proposal.after), steps=steps,
-        given_up=(*proposal.given_up, *given_up(others)), notes=(*on_mode, *proposal.notes, *notes(others)),
+        given_up=(*proposal.given_up, *given_up(others)),
+        notes=(*on_mode, *_on_size(facts.image), *proposal.notes, *notes(others)),
         backend_reason=choice.reason,
         companions=tuple(_companion(other, number, options) for number, other in enumerate(others, 1)),
     )  # fmt: skip
+
+
+def _on_size(image: ImageFacts) -> list[str]:
+    if not image.padding:
+        return []
+    return [f"the file ends {image.padding} bytes before the end of a sector: the disk has all of it, as for QEMU"]
 
 
 def encode_plan(plan: Plan) -> bytes:

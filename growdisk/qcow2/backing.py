@@ -61,7 +61,7 @@ def open_backing(image: Path, header: Header, above: tuple[Path, ...], open_qcow
     if kind == "qcow2":
         return open_qcow2(path, chain)
     if kind in ("raw", "file", "host_device"):
-        return RawFile.open(path)
+        return RawFile.open_disk(path)
     raise ImageUnsupported(image, reason=f"its backing file has the format '{kind}'; growdisk knows qcow2 and raw")
 
 

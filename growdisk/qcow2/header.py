@@ -28,6 +28,7 @@ REFTABLE_OFFSET = 48  # refcount_table_offset u64, refcount_table_clusters u32
 SNAPSHOTS_OFFSET = 60  # nb_snapshots u32, snapshots_offset u64
 FEATURES_OFFSET = 72  # incompatible, compatible, autoclear u64
 
+_SECTOR = 512
 _V2 = struct.Struct(">4sIQIIQIIQQIIQ")
 _V3 = struct.Struct(">QQQII")
 _EXTENSION = struct.Struct(">II")
@@ -168,12 +169,12 @@ def read_header(file: BlockDevice, path: Path) -> Header:
 
 
 def _parse_fixed(prefix: bytes) -> tuple[Header, tuple[int, int]]:
-    """The fixed fields, and (offset, length) of the backing file's name."""
+    """The fixed fields, and (offset, length) of the backing file's name. A size is whole sectors, as for QEMU."""
     (_, version, backing_offset, backing_length, cluster_bits, size, crypt_method, l1_size, l1_offset,
      reftable_offset, reftable_clusters, snapshot_count, snapshots_offset) = _V2.unpack_from(prefix)  # fmt: skip
     header = Header(
-        version, cluster_bits, size, crypt_method, l1_size, l1_offset, reftable_offset, reftable_clusters,
-        snapshot_count, snapshots_offset,
+        version, cluster_bits, size - size % _SECTOR, crypt_method, l1_size, l1_offset, reftable_offset,
+        reftable_clusters, snapshot_count, snapshots_offset,
     )  # fmt: skip
     if version >= 3:
         incompatible, compatible, autoclear, order, length = _V3.unpack_from(prefix, V2_LENGTH)

@@ -92,6 +92,22 @@ class Hands:
                 self._opened = True
             yield appliance
 
+    def let_a_kernel_mount(self, kind: str, device: str) -> None:
+        """FilesystemUnsound where a kernel does not mount, read only, what this machine's tools have grown.
+
+        An appliance has seen to that itself; where none can be had, the tools' own judgement has to be enough.
+        """
+        from growdisk.backends.uml_machine import obstacle
+
+        if self._kind != "direct" or obstacle():
+            return
+        other = Hands(self._disk, self._stop, self.sector_size, kind="uml")
+        try:
+            with other.appliance("looking at what was grown") as appliance:
+                appliance.require_mount(kind, device)
+        finally:
+            other.kill()
+
     def check_stop(self) -> None:
         """For long work without the appliance: raises Interrupted when the user wants an end."""
         self._stop.check()

@@ -42,7 +42,8 @@ class Disk:
         `not_in_use`: the user's word for those who cannot be seen.
         """
         with ExitStack() as stack:
-            file = stack.enter_context(closing(RawFile.open(path, writable=True, not_in_use=not_in_use)))
+            open_file = RawFile.open_disk if image_format == "raw" else RawFile.open
+            file = stack.enter_context(closing(open_file(path, writable=True, not_in_use=not_in_use)))
             backing = backing_of(file, path) if image_format == "qcow2" else None
             if backing is not None:
                 stack.enter_context(closing(backing))

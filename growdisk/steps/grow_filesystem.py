@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from growdisk.backends.appliance_values import CheckState
 from growdisk.block.window import Window
-from growdisk.filesystems.content import Content
+from growdisk.filesystems.content import Content, ExtContent
+from growdisk.filesystems.ext_features import doubt, kernel_mounts
 from growdisk.filesystems.identify import identify
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import FilesystemBroken, FilesystemChanged, PromiseBroken
@@ -59,9 +60,17 @@ class GrowFilesystem:
             if check.state is CheckState.DAMAGED:
                 raise FilesystemBroken(self.number, report=check.last_words)
             backend.resize_ext(device, self.new_size)
+            backend.judge("ext4", device)
             backend.sync()
+        self._ask_a_kernel(context)
         mended = ", errors mended first" if check.state is CheckState.MENDED else ""
         return Evidence(f"{format_change(self.old_size, self.new_size)}{mended}")
+
+    def _ask_a_kernel(self, context: RunContext) -> None:
+        """Where e2fsck alone is not judge enough, and no kernel has looked yet."""
+        content = self._read(context)
+        if isinstance(content, ExtContent) and doubt(content, self.new_size, self.old_size) and kernel_mounts(content):
+            context.hands.let_a_kernel_mount("ext4", f"/dev/{self._device}")
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         """The superblock, read from the image by our own reader."""

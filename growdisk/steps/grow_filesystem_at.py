@@ -38,12 +38,14 @@ class GrowFilesystemAt(GrowFilesystem):
                 content = self._read(context)
                 number = content.device_id if isinstance(content, BtrfsContent) else 1
                 backend.grow_filesystem(self.kind, device, number)
+                backend.judge(self.kind, device)
                 backend.sync()
                 return Evidence(words)
             check = backend.check_ext(device)
             if check.state is CheckState.DAMAGED:
                 raise FilesystemBroken(self.number, report=check.last_words)
             backend.resize_ext(device, self.new_size)
+            backend.judge(self.kind, device)
             backend.sync()
         return Evidence(words + (", errors mended first" if check.state is CheckState.MENDED else ""))
 

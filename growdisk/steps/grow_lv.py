@@ -8,7 +8,7 @@ from typing import ClassVar
 from growdisk.filesystems.volume_group import LogicalVolume
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken, VolumesChanged
-from growdisk.steps.grow_pv import read_group
+from growdisk.steps.grow_pv import owner_of, read_group
 from growdisk.steps.place import Place
 from growdisk.units import format_change
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
@@ -50,8 +50,9 @@ class GrowLogicalVolume:
         return Ready()
 
     def apply(self, context: RunContext) -> Evidence:
+        owner = owner_of(context, self.place)
         with context.hands.volumes("growing the logical volume") as appliance:
-            appliance.volumes.grow_logical_volume(self.group, self.volume, self.extents)
+            appliance.volumes.grow_logical_volume(self.group, self.volume, self.extents, owner)
             appliance.sync()
         return Evidence(self._sizes)
 

@@ -49,8 +49,9 @@ class GrowPhysicalVolume:
         return Ready()
 
     def apply(self, context: RunContext) -> Evidence:
+        owner = owner_of(context, self.place)
         with context.hands.volumes("growing the physical volume") as appliance:
-            appliance.volumes.grow_physical_volume(self.place.device)
+            appliance.volumes.grow_physical_volume(self.place.device, owner)
             appliance.sync()
         return Evidence(self._sizes)
 
@@ -60,6 +61,12 @@ class GrowPhysicalVolume:
         found = group.own_volume.pe_count if group and group.uuid == self.uuid else None
         if found != self.extents:
             raise PromiseBroken(self.name, found=f"{found} extents", expected=f"{self.extents} extents")
+
+
+def owner_of(context: RunContext, place: Place) -> str:
+    """The system ID of the group there; "" where it has none."""
+    group = read_group(context, place)
+    return group.system_id if group else ""
 
 
 def read_group(context: RunContext, place: Place) -> VolumeGroup | None:

@@ -102,7 +102,8 @@ def open_inside(appliance: Appliance, disk: Disk, place: Place, keyring: Keyring
     open_inside(appliance, disk, place.around, keyring, sector_size)
     kind, _, what = place.layers[-1].partition(":")
     if kind == "lv":
-        appliance.volumes.activate(what.partition("/")[0])
+        group = read_volume_group(look_at(disk, place.around, keyring, sector_size))
+        appliance.volumes.activate(what.partition("/")[0], group.system_id if group else "")
         return
     from growdisk.backends.volumes.luks import read_header
 

@@ -48,7 +48,7 @@ def open_device(
     """The same for whoever closes it."""
     if format_of(path, image_format) == "qcow2":
         return Qcow2Image.open(path, writable=writable, with_backing=with_backing, key=key)
-    return RawFile.open(path, writable=writable)
+    return RawFile.open_disk(path, writable=writable)
 
 
 @contextmanager

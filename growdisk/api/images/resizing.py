@@ -11,7 +11,7 @@ from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.qcow2.usable import Passphrase
-from growdisk.units import SizeSpec, format_size
+from growdisk.units import SizeSpec, align_up, format_size
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ def resize_image(
     path: Path, size: SizeSpec, image_format: ImageFormat | None = None, *, shrink: bool = False,
     preallocation: Preallocation = "off", key: Passphrase | None = None, upgrade: bool = False,
 ) -> tuple[int, int]:  # fmt: skip
-    """Resize, durably. Returns the old and the new size. All refusals come before the first write.
+    """Resize, durably, to whole sectors. Returns the old and the new size. All refusals come before the first write.
 
     `upgrade`: make a version 2 image version 3 before, where its snapshots stand against resizing it.
     """
     with opened(path, image_format, writable=True, key=key) as image:
-        old, new = image.size, size.resolve(image.size)
+        old, new = image.size, align_up(size.resolve(image.size), _SECTOR)
         _refuse(path, image, new, shrink=shrink, preallocation=preallocation)
         if isinstance(image, Qcow2Image):
             if new != old or upgrade:
@@ -42,7 +42,7 @@ def resize_image(
 
 def extend_raw(file: RawFile, size: int, preallocation: Preallocation) -> None:
     """Make a raw file longer, durably; it gets its old size back if there is no room."""
-    old = file.size
+    old, length = file.size, file.path.stat().st_size
     try:
         if preallocation == "off":
             file.resize(size)
@@ -54,7 +54,7 @@ def extend_raw(file: RawFile, size: int, preallocation: Preallocation) -> None:
                 file.write(start, memoryview(zeros)[: min(_CHUNK, size - start)])
         file.flush()
     except OSError:
-        file.resize(old)
+        file.resize(length)
         raise
 
 
@@ -77,8 +77,6 @@ def _refuse(path: Path, image: ResizableDevice, new: int, *, shrink: bool, preal
     elif new < image.size and not shrink:
         reason = f"{format_size(new)} is less than its {format_size(image.size)}, and what lies behind would be lost"
         hint = "shrink the file system first, then say --shrink"
-    elif new % _SECTOR:
-        reason, hint = f"a disk's size is a multiple of {_SECTOR} bytes; {new} is not", "choose another SIZE"
     elif preallocation != "off" and new < image.size:
         reason, hint = "only growing can allocate space", "leave --preallocation out"
     if reason is not None and hint is not None:

@@ -61,5 +61,7 @@ def _with_payload(
         if view is None:
             return content
         return replace(content, unlocked=True, inside=look_inside(view, keyring, neighbours, depth + 1))
-    except (LuksUnreadable, UnknownCipher) as error:
+    except LuksUnreadable as error:
+        return replace(content, fixed=str(error), cure=error.cure)
+    except UnknownCipher as error:
         return replace(content, fixed=str(error))

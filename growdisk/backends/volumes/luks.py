@@ -19,6 +19,7 @@ from growdisk.backends.json_values import NotThatValue, decoded
 from growdisk.backends.volumes.luks2_json import Area, Digest, Kdf, Keyslot, Metadata, Segment
 from growdisk.block.device import BlockDevice
 from growdisk.errors import ToolMissing
+from growdisk.filesystems.luks import IN_TRANSITION
 from growdisk.qcow2.crypto import UnknownCipher, sector_cipher
 from growdisk.units import align_up
 
@@ -31,7 +32,18 @@ _SLOTS, _SLOT_AT, _SLOT_SIZE, _SLOT_ENABLED = 8, 208, 48, 0x00AC71F3
 
 
 class LuksUnreadable(ValueError):
-    """The header is damaged, or uses what growdisk does not know; the text says what."""
+    """The header is damaged, or uses what growdisk does not know; the text says what, `cure` what to do if anything."""
+
+    cure = ""
+
+
+class InTransition(LuksUnreadable):
+    """A re-encryption has begun and not ended: two keys, and a border between them that moves."""
+
+    cure = "let it end first, in the guest: cryptsetup reencrypt --resume-only DEVICE"
+
+    def __init__(self) -> None:
+        super().__init__("it is being encrypted, decrypted or re-encrypted, and that has not ended")
 
 
 @dataclass(frozen=True)
@@ -58,10 +70,14 @@ class LuksHeader:
 def read_header(device: BlockDevice) -> LuksHeader:
     """The header of `device`, of which is known that it has one. LuksUnreadable."""
     head = device.read(0, min(device.size, _JSON_AT))
+    if head.startswith(IN_TRANSITION):
+        raise InTransition
     if not head.startswith(_MAGIC) or len(head) < _JSON_AT:
         raise LuksUnreadable("there is no LUKS header")
     try:
         return _version_1(head) if head[6:8] == b"\0\1" else _version_2(device, head)
+    except LuksUnreadable:
+        raise
     except (NotThatValue, binascii.Error, KeyError, ValueError) as error:
         raise LuksUnreadable(f"its header is damaged: {error}") from error
 
@@ -106,8 +122,10 @@ def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
     text = device.read(_JSON_AT, length - _JSON_AT).split(b"\0")[0]
     metadata = decoded(text, Metadata)
     segment = metadata.segments.get("0")
-    if segment is None or len(metadata.segments) != 1 or segment.type != "crypt":
-        raise LuksUnreadable("it is being encrypted, decrypted or re-encrypted")
+    if _is_in_transition(metadata) or segment is None or len(metadata.segments) != 1:
+        raise InTransition
+    if segment.type != "crypt":
+        raise LuksUnreadable(f"its data are of the type {segment.type}, which growdisk does not know")
     slots = tuple(
         (slot, digest)
         for digest in metadata.digests.values()
@@ -119,6 +137,11 @@ def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
         _text(head[168:208]), int(segment.offset), segment.encryption, segment.sector_size, int(segment.iv_tweak),
         slots, _why_fixed(segment, metadata),
     )  # fmt: skip
+
+
+def _is_in_transition(metadata: Metadata) -> bool:
+    needs = metadata.config.requirements.mandatory if metadata.config.requirements else ()
+    return any("reencrypt" in need for need in needs) or any(s.type == "reencrypt" for s in metadata.keyslots.values())
 
 
 def _why_fixed(segment: Segment, metadata: Metadata) -> str:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Area:
+    """Of a key slot for a passphrase; what a re-encryption keeps in one has no cipher."""
+
     offset: str
     size: str
-    encryption: str
-    key_size: int
+    encryption: str = ""
+    key_size: int = 0
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,13 @@ class Kdf:
 
 @dataclass(frozen=True)
 class Keyslot:
+    """Only `type` luks2 has a `kdf` and `af`, the stripes."""
+
     type: str
     key_size: int
     area: Area
-    kdf: Kdf
-    af: dict[str, str | int]
+    kdf: Kdf = Kdf("", "")
+    af: dict[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

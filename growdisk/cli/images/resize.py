@@ -46,6 +46,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         ),
     )  # fmt: skip
     output.document({"result": "nochange" if old == new else "changed", "before": old, "after": new})
+    if size.resolve(old) % 512:
+        output.note(f"a disk has whole sectors of 512 bytes: {size.resolve(old)} is rounded up to {new}")
     output.note(f"{arguments.path}: {human_size(old)} -> {human_size(new)}")
     return 0
 

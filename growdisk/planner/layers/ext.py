@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from growdisk.filesystems.content import ExtContent
-from growdisk.filesystems.ext_growth import grown_size
+from growdisk.filesystems.ext_growth import grown_size, most_blocks
 from growdisk.planner.layers.file_systems import cannot_grow, grown
 from growdisk.planner.layers.inside import Inside, Room
 from growdisk.planner.refusals import refuse_cut_off
@@ -35,4 +35,10 @@ def _refuse_too_many_blocks(room: Room, content: ExtContent, wanted: int) -> Non
         raise cannot_grow(
             room, f"its {content.kind} counts blocks in 32 bits: it can have {format_size(limit)} at most",
             "grow it to less than that; resize2fs -b makes a file system that is at rest count in 64 bits",
+        )  # fmt: skip
+    most = most_blocks(content) * content.block_size
+    if wanted > max(most, content.size or 0):
+        raise cannot_grow(
+            room, f"its {content.kind} was made so small that its tables end at {format_size(most)}; it would have "
+            f"{format_size(wanted)}", "grow it to less than that, or copy its files into a new file system",
         )  # fmt: skip

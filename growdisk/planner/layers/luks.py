@@ -12,16 +12,25 @@ from growdisk.planner.layers.inside import Inside, Room
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.units import align_down
 
+_INSIDE = "grow it from inside the guest"
+
 
 def grow_luks(room: Room, grow: Callable[[Room], Inside]) -> Inside:
     content = room.content
     assert isinstance(content, LuksContent), content
     if content.fixed:
-        raise cannot_grow(room, f"it is encrypted (LUKS), and {content.fixed}", "grow it from inside the guest")
+        raise cannot_grow(room, f"it is encrypted (LUKS), and {content.fixed}", content.cure or _INSIDE)
+    if content.payload >= room.size:
+        raise cannot_grow(room, "its header says that its encrypted data begin beyond its end", _INSIDE)
     if not content.unlocked:
         return _locked(room, content)
     place = room.place.within_luks(content.uuid)
     size = align_down(room.size - content.payload, content.sector_size)
+    if size != room.size - content.payload:
+        raise cannot_grow(
+            room, f"it has sectors of {content.sector_size} bytes, and cryptsetup opens it only where it is a multiple "
+            "of them long", "choose a size in whole MiB",
+        )  # fmt: skip
     inside = grow(room.within(place, content.inside, size))
     old = content.size or size
     step = GrowLuks(place, old, size, room.suffix)

@@ -9,12 +9,15 @@ from growdisk.filesystems.content import Content, PhysicalVolumeContent
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
 from growdisk.planner.layers.file_systems import cannot_grow
 from growdisk.planner.layers.inside import Inside, Room
+from growdisk.planner.layers.volume_fitness import why_not_group
 from growdisk.planner.layers.volume_shares import chosen_volumes, extents_for
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.registry import DiskStep
+from growdisk.units import format_size
 
 _ROOT = "root"
+_MOST_EXTENTS = (1 << 32) - 1
 _DIGITS = "0123456789"
 
 
@@ -24,8 +27,8 @@ def grow_physical_volume(room: Room, grow: Callable[[Room], Inside]) -> Inside:
     group = _group(room, content)
     extents = group.extents_on(room.size)
     contents = dict(content.volumes)
-    chosen = chosen_volumes(room, group, contents)
-    growth = extents_for(room, group, chosen, extents - group.used_extents + group.free_elsewhere)
+    chosen, notes = chosen_volumes(room, group, contents, extents)
+    growth = extents_for(room, group, chosen, extents)
     insides = [
         (volume, *_grow_volume(room, group, volume, volume.extents + growth[volume.name], contents, grow, suffix))
         for volume, suffix in _suffixes(room, [volume for volume, _ in chosen])
@@ -42,7 +45,7 @@ def grow_physical_volume(room: Room, grow: Callable[[Room], Inside]) -> Inside:
         lags=extents > group.own_volume.pe_count or any(growth.values()) or any(i.lags for _, _, i in insides),
         system=_system(room, group, contents, [inside for _, _, inside in insides]),
         free=max((inside.free for _, _, inside in insides), default=0),
-        notes=tuple(note for _, _, inside in insides for note in inside.notes),
+        notes=(*notes, *(note for _, _, inside in insides for note in inside.notes)),
     )  # fmt: skip
 
 
@@ -82,10 +85,29 @@ def _group(room: Room, content: PhysicalVolumeContent) -> VolumeGroup:
             room, f"another physical volume of its volume group {group.name} is to grow in the same run",
             "let them grow one after the other",
         )  # fmt: skip
-    if "EXPORTED" in group.status or "RESIZEABLE" not in group.status:
-        state = "exported" if "EXPORTED" in group.status else "marked as not resizable"
-        raise cannot_grow(room, f"its volume group {group.name} is {state}", "vgimport or vgchange -x y in the guest")
+    if found := why_not_group(group, name, inside_a_volume=any(_is_volume(layer) for layer in room.layers)):
+        raise cannot_grow(room, *found)
+    _refuse_odd_sizes(room, group)
     return group
+
+
+def _is_volume(layer: str) -> bool:
+    return layer.startswith("lv:")
+
+
+def _refuse_odd_sizes(room: Room, group: VolumeGroup) -> None:
+    own = group.own_volume
+    if group.end_of_extents > room.size:
+        raise cannot_grow(
+            room, f"the group {group.name} counts {own.pe_count} extents on it, which is more than it has room for",
+            "was the partition or the image cut off? Grow to at least the old size, or restore a backup",
+        )  # fmt: skip
+    if group.extents_on(room.size) > _MOST_EXTENTS:
+        most = format_size(_MOST_EXTENTS * group.extent_size)
+        raise cannot_grow(
+            room, f"with extents of {format_size(group.extent_size)} a physical volume of LVM can have {most} at most",
+            "grow it to less, or give the group larger extents first: vgchange -s",
+        )  # fmt: skip
 
 
 def _grows_twice(room: Room, group: VolumeGroup) -> bool:
@@ -105,8 +127,7 @@ def _after(
     volumes = tuple(_longer(volume, growth.get(volume.name, 0), own.key) for volume in group.logical_volumes)
     physical = tuple(own if volume.key == own.key else volume for volume in group.physical_volumes)
     grown = replace(group, physical_volumes=physical, logical_volumes=volumes)
-    size = own.pe_start + extents * group.extent_size
-    return replace(content, size=max(size, content.size or 0), group=grown, volumes=tuple(contents.items()))
+    return replace(content, size=grown.end_of_extents, group=grown, volumes=tuple(contents.items()))
 
 
 def _longer(volume: LogicalVolume, extents: int, key: str) -> LogicalVolume:

@@ -7,32 +7,46 @@ from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
 from growdisk.partitions.shares import Percent, Rest, Share, Size
 from growdisk.planner.layers.file_systems import cannot_grow
 from growdisk.planner.layers.inside import Room
+from growdisk.planner.layers.volume_fitness import why_no_room, why_not_volume
 from growdisk.units import align_up, format_size
 
 Chosen = list[tuple[LogicalVolume, Share]]
 
 
-def chosen_volumes(room: Room, group: VolumeGroup, contents: dict[str, Content | None]) -> Chosen:
-    """As --lv names them; else the largest one whose content can grow."""
+def chosen_volumes(
+    room: Room, group: VolumeGroup, contents: dict[str, Content | None], own_extents: int
+) -> tuple[Chosen, list[str]]:
+    """As --lv names them; else the largest one whose content can grow, and notes on larger ones that cannot."""
+    notes: list[str] = []
     if room.goal.lv:
-        parts = [(_named(room, group, wish.partition), wish.share) for wish in room.goal.lv]
+        parts = [(_named(room, group, wish.partition, own_extents), wish.share) for wish in room.goal.lv]
         if len({volume.name for volume, _ in parts}) < len(parts):
             raise cannot_grow(room, "--lv names a volume twice", "name each of them once")
     else:
-        fit = [v for v in group.visible if (c := contents.get(v.name)) and c.growable and not _why_not(group, v)]
-        if not fit:
-            raise cannot_grow(
-                room, f"none of its logical volumes can grow here: {_reasons(group, contents)}", "grow it in the guest"
-            )  # fmt: skip
-        parts = [(max(fit, key=lambda volume: volume.extents), Rest())]
+        largest = _largest(room, group, contents, own_extents)
+        parts = [(largest, Rest())]
+        notes = [
+            f"{group.name}/{v.name} is larger and stays: it {_why_not(group, v, own_extents)}"
+            for v in group.visible if v.extents > largest.extents and _why_not(group, v, own_extents)
+        ]  # fmt: skip
     if room.goal.lv_share is None:
-        return parts
+        return parts, notes
     portion = Percent(room.goal.lv_share / sum(isinstance(share, Rest) for _, share in parts))
-    return [(volume, portion if isinstance(share, Rest) else share) for volume, share in parts]
+    return [(volume, portion if isinstance(share, Rest) else share) for volume, share in parts], notes
 
 
-def extents_for(room: Room, group: VolumeGroup, chosen: Chosen, free: int) -> dict[str, int]:
-    """Volume name → extents to add, out of `free`."""
+def _largest(room: Room, group: VolumeGroup, contents: dict[str, Content | None], own_extents: int) -> LogicalVolume:
+    growable = [v for v in group.visible if (c := contents.get(v.name)) and c.growable]
+    fit = [volume for volume in growable if not _why_not(group, volume, own_extents)]
+    if not fit:
+        reasons = _reasons(group, contents, own_extents)
+        raise cannot_grow(room, f"none of its logical volumes can grow here: {reasons}", "grow it in the guest")
+    return max(fit, key=lambda volume: volume.extents)
+
+
+def extents_for(room: Room, group: VolumeGroup, chosen: Chosen, own_extents: int) -> dict[str, int]:
+    """Volume name → extents to add, where the own physical volume has `own_extents`."""
+    free = own_extents - group.used_extents + group.free_elsewhere
     given = {v.name: _amount(room, group, v, share, free) for v, share in chosen if not isinstance(share, Rest)}
     left, resting = free - sum(given.values()), [v.name for v, share in chosen if isinstance(share, Rest)]
     if left < 0:
@@ -41,7 +55,22 @@ def extents_for(room: Room, group: VolumeGroup, chosen: Chosen, free: int) -> di
             room, f"its volumes shall grow by {asked}, and {format_size(free * group.extent_size)} can be had",
             "grow the disk further, or ask for less",
         )  # fmt: skip
-    return given | {name: left // len(resting) for name in resting}
+    wanted = given | {name: left // len(resting) for name in resting}
+    return {v.name: _allowed(room, group, v, wanted[v.name], own_extents, share) for v, share in chosen}
+
+
+def _allowed(room: Room, group: VolumeGroup, volume: LogicalVolume, wanted: int, own_extents: int, share: Share) -> int:
+    """What its allocation policy lets it have of that. Who named an amount is told where that is less."""
+    most = group.room_for(volume, own_extents)
+    if most is None or wanted <= most:
+        return wanted
+    if isinstance(share, Size):
+        policy = volume.allocation or group.allocation
+        raise cannot_grow(
+            room, f"{group.name}/{volume.name} has the allocation policy {policy}, which leaves it "
+            f"{format_size(most * group.extent_size)} more", "ask for less, or change it there: lvchange --alloc",
+        )  # fmt: skip
+    return most
 
 
 def _amount(room: Room, group: VolumeGroup, volume: LogicalVolume, share: Share, free: int) -> int:
@@ -57,7 +86,7 @@ def _amount(room: Room, group: VolumeGroup, volume: LogicalVolume, share: Share,
     return 0
 
 
-def _named(room: Room, group: VolumeGroup, wanted: str) -> LogicalVolume:
+def _named(room: Room, group: VolumeGroup, wanted: str, own_extents: int) -> LogicalVolume:
     """vg0/root, root, /dev/vg0/root, /dev/mapper/vg0-root."""
     spellings = {volume.name: volume for volume in group.visible}
     for volume in group.visible:
@@ -66,30 +95,21 @@ def _named(room: Room, group: VolumeGroup, wanted: str) -> LogicalVolume:
         spellings |= dict.fromkeys(names, volume)
     if (found := spellings.get(wanted)) is None:
         raise cannot_grow(room, f"there is no logical volume {wanted}", f"its volumes are: {_listed(group)}")
-    if reason := _why_not(group, found):
+    if reason := _why_not(group, found, own_extents):
         raise cannot_grow(room, f"{group.name}/{found.name} {reason}", "grow it in the guest (lvextend)")
     return found
 
 
-def _why_not(group: VolumeGroup, volume: LogicalVolume) -> str:
-    """Why a volume cannot grow here; "" where it can."""
-    if volume.kind == "thin":
-        return "is thin: its size is only a promise, what it takes comes from its pool, and growdisk grows no pools"
-    if volume.kind == "thin-pool":
-        return "is a thin pool: data and metadata would have to grow by rules of the guest's, which growdisk has not"
-    if volume.name in group.snapshotted:
-        return "has an LVM snapshot, or is one: it would have to be merged or removed first"
-    if not volume.is_linear:
-        return f"is {volume.kind}, and growdisk grows linear volumes"
-    return ""
+def _why_not(group: VolumeGroup, volume: LogicalVolume, own_extents: int) -> str:
+    return why_not_volume(group, volume) or why_no_room(group, volume, own_extents)
 
 
-def _reasons(group: VolumeGroup, contents: dict[str, Content | None]) -> str:
+def _reasons(group: VolumeGroup, contents: dict[str, Content | None], own_extents: int) -> str:
     words = []
     for volume in group.visible:
         content = contents.get(volume.name)
         what = f"holds {content.kind}" if content else "holds nothing that growdisk knows"
-        words.append(f"{group.name}/{volume.name} {_why_not(group, volume) or what}")
+        words.append(f"{group.name}/{volume.name} {_why_not(group, volume, own_extents) or what}")
     return "; ".join(words) or "there are none"
 
 

@@ -87,7 +87,7 @@ def test_a_file_system_of_terabytes_is_for_a_kernel_which_goes_not_through_all_o
 ) -> None:
     need("direct")
     image = tmp_path / "disk.raw"
-    run("mke2fs", "-q", "-F", "-t", "ext4", image, "64m")
+    run("mke2fs", "-q", "-F", "-t", "ext4", image, "4g")
     run("truncate", "-s", size, image)
     plan = in_process("plan", image, "--json").json()
     assert plan["backend"] == backend, plan["backend_reason"]

@@ -24,6 +24,7 @@ from growdisk.units import GiB, MiB, parse_size
 from tests.unit.planner.test_live_plan import AROUND, WAY
 
 EXTENT = 4 * MiB
+_WRITABLE = ("READ", "WRITE", "VISIBLE")
 GROUP_UUID, ROOT_UUID, OTHER_UUID = "GROUP1-abcd-0000", "ROOT01-abcd-0000", "OTHER1-abcd-0000"
 LUKS_UUID = "0f0f0f0f-0000-4000-8000-000000000001"
 EXT = ExtContent(
@@ -33,8 +34,8 @@ EXT = ExtContent(
 
 
 def group(extents: int) -> VolumeGroup:
-    own = PhysicalVolume("pv0", "PV", extents * EXTENT + MiB, MiB, extents)
-    root = LogicalVolume("root", ROOT_UUID, True, (Segment(0, 512, "striped", (("pv0", 0),)),))
+    own = PhysicalVolume("pv0", "PV", extents * EXTENT + MiB, MiB, extents, ("ALLOCATABLE",))
+    root = LogicalVolume("root", ROOT_UUID, True, (Segment(0, 512, "striped", (("pv0", 0),)),), _WRITABLE)
     return VolumeGroup("vg0", GROUP_UUID, 1, EXTENT, ("RESIZEABLE", "READ", "WRITE"), (own,), (root,), "pv0")
 
 
@@ -89,7 +90,7 @@ def test_several_volumes_grow_in_one_run_and_have_their_group_in_common() -> Non
     content = volumes(3 * GiB - MiB)
     assert content.group is not None
     root = replace(content.group.logical_volumes[0], segments=(Segment(0, 256, "striped", (("pv0", 0),)),))
-    other = LogicalVolume("home", OTHER_UUID, True, (Segment(0, 256, "striped", (("pv0", 256),)),))
+    other = LogicalVolume("home", OTHER_UUID, True, (Segment(0, 256, "striped", (("pv0", 256),)),), _WRITABLE)
     both = replace(content, group=replace(content.group, logical_volumes=(root, other)))
     small = replace(EXT, size=GiB, block_count=GiB // 4096)
     both = replace(both, volumes=(("root", small), ("home", replace(small, uuid="other"))))
