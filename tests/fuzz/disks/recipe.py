@@ -42,6 +42,7 @@ _GPT_TYPES = (
     "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709", "FE3A2A5D-4F32-41A7-B725-ACCC3285A309",
 )  # fmt: skip
 _MBR_TYPES = ("83", "82", "7", "b", "c", "8e", "83", "da", "39", "e")
+_FIXED = ("swap", "nothing", "noise", "fat")
 _ATTRS = ("", "", "", "RequiredPartition", "LegacyBIOSBootable", "GUID:59", "GUID:63,60")
 
 
@@ -135,6 +136,8 @@ def _slots(dice: random.Random, label: str) -> tuple[tuple[Slot, ...], tuple[int
             at += step if step > 1 else 2048
         at = _up(at, step) + dice.choice((0, 0, 0, step, 13 * step))
         thing = _thing(dice, depth=0, room=(size := dice.choice((4, 20, 48, 90, 130, 340)) * MiB))
+        while index == count - 1 and thing.kind in _FIXED and dice.random() < 0.9:
+            thing = _thing(dice, depth=0, room=size)
         sectors = size // _SECTOR + dice.choice((0, 0, 0, 1, 7))
         slots.append(_slot(dice, label, numbers[index], at, sectors, thing, logical))
         at += sectors
