@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 class GrowdiskError(Exception):
     """Base of all expected errors. `what`, `why` and `what_to_do` are the class's templates filled with its fields."""
 
+    ID: ClassVar[str] = ""
     exit_code: ClassVar[int] = 3
     WHAT: ClassVar[str] = "something went wrong"
     WHY: ClassVar[str] = ""
@@ -64,8 +65,32 @@ class _Fields(dict[str, object]):
 
 
 def error_document(error: GrowdiskError) -> dict[str, object]:
-    """An error as --json shows it."""
-    return {"what": error.what, "why": error.why, "do": error.what_to_do, "code": error.exit_code}
+    """An error as --json shows it: `id` and `data` for programs, the texts for people."""
+    return {
+        "id": error_id(type(error)), "what": error.what, "why": error.why, "do": error.what_to_do,
+        "code": error.exit_code, "data": _data(error),
+    }  # fmt: skip
+
+
+def error_id(kind: type[GrowdiskError]) -> str:
+    """The stable name of a kind of error: `image-in-use`. A class that is renamed keeps its old id as ID."""
+    if kind.ID:
+        return kind.ID
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in kind.__name__).lstrip("-")
+
+
+def _data(error: GrowdiskError) -> dict[str, object]:
+    """The facts of an error, as plain values. Its hint is a text, and stands in `do`."""
+    import dataclasses
+
+    names = (field.name for field in dataclasses.fields(error))
+    return {name: _plain(getattr(error, name)) for name in names if name != "hint"}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
 
 
 def shell_word(path: Path) -> str:
@@ -80,6 +105,8 @@ def shell_word(path: Path) -> str:
 
 @dataclass(eq=False)
 class UsageError(GrowdiskError):
+    """The command line, or a value that a program gave, cannot be understood: exit code 2."""
+
     exit_code: ClassVar[int] = 2
     WHAT: ClassVar[str] = "{problem}"
     DO: ClassVar[str] = "{hint}"
@@ -101,6 +128,8 @@ class BadSize(UsageError):
 
 @dataclass(eq=False)
 class Refused(GrowdiskError):
+    """Nothing was touched: exit code 3."""
+
     exit_code: ClassVar[int] = 3
 
 
@@ -269,6 +298,8 @@ class SnapshotAmbiguous(ImageError):
 
 @dataclass(eq=False)
 class OperationFailed(GrowdiskError):
+    """A tool or the system failed, and what was begun is restored: exit code 4."""
+
     exit_code: ClassVar[int] = 4
 
 
@@ -350,4 +381,6 @@ class TableRewriteFailed(OperationFailed):
 
 @dataclass(eq=False)
 class NeedsUser(GrowdiskError):
+    """growdisk can neither finish nor restore this alone: exit code 5."""
+
     exit_code: ClassVar[int] = 5

@@ -1,8 +1,18 @@
-"""What other programs call: inspect, plan, expand, status, resume, rollback, commit, write_scripts, provision.
+"""growdisk for Python programs: inspect, plan, expand, status, resume, rollback, commit, provision, write_scripts.
 
-Refusals (nothing touched) are raised as GrowdiskError; once a run has begun, its Result says how it ended. Each name
-is loaded when it is first used, so that `growdisk show` does not wait for what only a run needs. For that no file of
-this room may have the name of a function.
+    from growdisk import api
+
+    result = api.expand("guest.qcow2", "+10G")
+    if result.error:
+        raise result.error
+    print(result.result, result.after.image.virtual_size)
+
+Images are named by str or os.PathLike, sizes as on the command line ("+10G", "40G"). A Goal says more than a size; a
+LiveRequest names a guest that may be running. Refused is raised if nothing was touched; once a run has begun, its
+Result says how it ended. All sizes and offsets are in bytes.
+
+What this module lists (`dir(api)`) is public and stays; all other modules of growdisk may change. Each name is loaded
+when it is first used.
 """
 
 from __future__ import annotations
@@ -12,6 +22,7 @@ from importlib import import_module
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.api.calls import expand, image_of, inspect, plan
+    from growdisk.api.live_target import LiveRequest
     from growdisk.api.provisioning.document import provision_document
     from growdisk.api.provisioning.recipe import Output, Recipe
     from growdisk.api.provisioning.recipe_file import RecipeFile, load_recipe
@@ -21,22 +32,46 @@ if TYPE_CHECKING:
     from growdisk.api.run_status import StatusReport, status
     from growdisk.api.runs import commit, resume, rollback
     from growdisk.api.scripts import WrittenScripts, write_scripts
+    from growdisk.errors import GrowdiskError, NeedsUser, OperationFailed, Refused, UsageError
+    from growdisk.planner.facts import Facts
+    from growdisk.planner.goal import Goal, Grow, OtherDisk, RunOptions
+    from growdisk.planner.layout import Layout, layout_of
+    from growdisk.units import SizeSpec, parse_size
+    from growdisk.workflow.engine import Observer
+    from growdisk.workflow.stopping import StopRequest
 
 __all__ = [
+    "Facts",
+    "Goal",
+    "Grow",
+    "GrowdiskError",
+    "Layout",
+    "LiveRequest",
+    "NeedsUser",
+    "Observer",
+    "OperationFailed",
+    "OtherDisk",
     "Output",
     "ProvisionReport",
     "Provisioned",
     "Recipe",
     "RecipeFile",
+    "Refused",
     "Result",
+    "RunOptions",
+    "SizeSpec",
     "StatusReport",
     "StepReport",
+    "StopRequest",
+    "UsageError",
     "WrittenScripts",
     "commit",
     "expand",
     "image_of",
     "inspect",
+    "layout_of",
     "load_recipe",
+    "parse_size",
     "plan",
     "provision",
     "provision_document",
@@ -46,26 +81,39 @@ __all__ = [
     "write_scripts",
 ]
 
-
-_FILES = {
-    "calls": ("expand", "image_of", "inspect", "plan"),
-    "provisioning.recipe": ("Output", "Recipe"),
-    "provisioning.recipe_file": ("RecipeFile", "load_recipe"),
-    "provisioning.document": ("provision_document",),
-    "provisioning.result": ("ProvisionReport", "Provisioned"),
-    "provisioning.run": ("provision",),
-    "result": ("Result", "StepReport"),
-    "run_status": ("StatusReport", "status"),
-    "runs": ("commit", "resume", "rollback"),
-    "scripts": ("WrittenScripts", "write_scripts"),
+# No file of this folder may have the name of a function: importing it would put the file in the function's place.
+_MODULES = {
+    "growdisk.api.calls": ("expand", "image_of", "inspect", "plan"),
+    "growdisk.api.live_target": ("LiveRequest",),
+    "growdisk.api.provisioning.document": ("provision_document",),
+    "growdisk.api.provisioning.recipe": ("Output", "Recipe"),
+    "growdisk.api.provisioning.recipe_file": ("RecipeFile", "load_recipe"),
+    "growdisk.api.provisioning.result": ("ProvisionReport", "Provisioned"),
+    "growdisk.api.provisioning.run": ("provision",),
+    "growdisk.api.result": ("Result", "StepReport"),
+    "growdisk.api.run_status": ("StatusReport", "status"),
+    "growdisk.api.runs": ("commit", "resume", "rollback"),
+    "growdisk.api.scripts": ("WrittenScripts", "write_scripts"),
+    "growdisk.errors": ("GrowdiskError", "NeedsUser", "OperationFailed", "Refused", "UsageError"),
+    "growdisk.planner.facts": ("Facts",),
+    "growdisk.planner.goal": ("Goal", "Grow", "OtherDisk", "RunOptions"),
+    "growdisk.planner.layout": ("Layout", "layout_of"),
+    "growdisk.units": ("SizeSpec", "parse_size"),
+    "growdisk.workflow.engine": ("Observer",),
+    "growdisk.workflow.stopping": ("StopRequest",),
 }
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 if not TYPE_CHECKING:  # to a type checker all names are there, and no others
 
     def __getattr__(name: str) -> object:
-        """Load the file that has `name` (PEP 562)."""
-        for file, names in _FILES.items():
+        """Load the module that has `name` (PEP 562)."""
+        for module, names in _MODULES.items():
             if name in names:
-                value: object = getattr(import_module(f"{__name__}.{file}"), name)
+                value: object = getattr(import_module(module), name)
                 return value
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,6 +28,7 @@ class StatusReport:
 
 
 def status(path: Path) -> StatusReport:
+    """How the run of an image stands, and what can be done now. Reads only."""
     directory = RunDirectory.beside(path).leading()
     state = directory.state()
     if state.status is Status.NONE:

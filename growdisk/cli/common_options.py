@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 
 def group_of(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
@@ -21,6 +22,14 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
         "-x", dest="commands", action="store_true", default=default, help="print every external command"
     )
     parser.add_argument("--json", action="store_true", default=default, help="one JSON document on stdout")
+    parser.add_argument(
+        "--json-events", action="store_true", default=default,
+        help="progress as JSON lines on stderr: steps, percentages",
+    )  # fmt: skip
+    absent = None if top else argparse.SUPPRESS
+    parser.add_argument("--events-fd", type=int, default=absent, metavar="N", help="the same, to file descriptor N")
+    parser.add_argument("--log", type=Path, default=absent, metavar="FILE", help="append a line on who did what when")
+    parser.add_argument("--syslog", action="store_true", default=default, help="the same line to syslog and journald")
     parser.add_argument(
         "--color", choices=("auto", "always", "never"), default="auto" if top else argparse.SUPPRESS,
         help="colours (default: on a terminal)",

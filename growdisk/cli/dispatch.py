@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import sys
 from collections.abc import Sequence
 
 from growdisk.cli.output import AnswerLost, Output, error_document, forget, prepare_streams
 from growdisk.cli.parser import NoCommand, TextAsked, own_words, parsed
-from growdisk.errors import GrowdiskError, Refused
+from growdisk.errors import GrowdiskError, Refused, UsageError
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from growdisk.cli.events import EventLines
 
 _BUG, _INTERRUPTED = 1, 130
+_STDERR = 2
 
 
 def dispatch(words: Sequence[str]) -> int:
@@ -45,7 +51,8 @@ def _answer(words: Sequence[str], output: Output) -> int:
         output.document({**refused, "error": error_document(error)})
         return error.exit_code
     except KeyboardInterrupt:
-        output.document({"error": {"what": "interrupted", "why": "", "do": "", "code": _INTERRUPTED}})
+        output.note("growdisk: stopped by Ctrl-C")
+        output.document({"error": _unplanned("interrupted", "interrupted", "", "", _INTERRUPTED)})
         return _INTERRUPTED
     except AnswerLost:
         raise
@@ -53,16 +60,62 @@ def _answer(words: Sequence[str], output: Output) -> int:
         import traceback
 
         traceback.print_exc()
-        output.document({"error": {"what": "growdisk has a bug", "why": repr(bug), "do": "report it", "code": _BUG}})
+        output.document({"error": _unplanned("bug", "growdisk has a bug", repr(bug), "report it", _BUG)})
         return _BUG
+
+
+def _unplanned(name: str, what: str, why: str, cure: str, code: int) -> dict[str, object]:
+    """The document of an end that no class of errors stands for."""
+    return {"id": name, "what": what, "why": why, "do": cure, "code": code, "data": {}}
 
 
 def _run(words: Sequence[str]) -> int:
     arguments = parsed(words)
-    output = Output(json_mode=arguments.json, quiet=arguments.quiet, color=arguments.color)
+    if arguments.log is None and not arguments.syslog:
+        return _called(arguments)
+    return _logged(arguments, words)
+
+
+def _called(arguments: argparse.Namespace) -> int:
+    output = Output(json_mode=arguments.json, quiet=arguments.quiet, color=arguments.color, events=_events(arguments))
     _set_up_logging(verbose=arguments.verbose, commands=arguments.commands)
     code: int = arguments.run(arguments, output)
     return code
+
+
+def _logged(arguments: argparse.Namespace, words: Sequence[str]) -> int:
+    """The same, with a line in the log however it ends."""
+    import time
+
+    from growdisk.cli.run_log import line, log
+
+    started, code = time.monotonic(), _BUG
+    try:
+        code = _called(arguments)
+    except GrowdiskError as error:
+        code = error.exit_code
+        raise
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+        raise
+    finally:
+        log(line(words, code, time.monotonic() - started), arguments.log, syslog=arguments.syslog)
+    return code
+
+
+def _events(arguments: argparse.Namespace) -> EventLines | None:
+    if not arguments.json_events and arguments.events_fd is None:
+        return None
+    import os
+
+    from growdisk.cli.events import EventLines
+
+    fd = _STDERR if arguments.events_fd is None else arguments.events_fd
+    try:
+        os.fstat(fd)
+    except OSError as error:
+        raise UsageError(f"--events-fd {fd}: it is not open", "growdisk expand … --events-fd 3 3>events") from error
+    return EventLines(fd)
 
 
 def _set_up_logging(*, verbose: bool, commands: bool) -> None:

@@ -19,8 +19,11 @@ TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from typing import TextIO
 
+    from growdisk.cli.events import EventLines
     from growdisk.cli.progress import Bar, MovingTable, StepLines
 
+SCHEMA = 1
+"""The version of the JSON documents: it changes when a key changes its meaning or goes."""
 _AT_ONCE = 4096  # lines
 _PLAIN_WIDTH, _MAX_WIDTH, _MIN_WIDTH = 80, 120, 20
 
@@ -36,8 +39,12 @@ class AnswerLost(Exception):
 class Output:
     """Where a command's words go. `color` is "auto", "always" or "never"."""
 
-    def __init__(self, *, json_mode: bool = False, quiet: bool = False, color: str = "auto") -> None:
-        self.json_mode, self.quiet, self._color = json_mode, quiet, color
+    def __init__(
+        self, *, json_mode: bool = False, quiet: bool = False, color: str = "auto", events: EventLines | None = None,
+        still: bool = False,
+    ) -> None:  # fmt: skip
+        """`still`: nothing moves, for other lines go to the terminal as well (-x, -v, --json-events)."""
+        self.json_mode, self.quiet, self._color, self._events, self._still = json_mode, quiet, color, events, still
 
     @property
     def width(self) -> int:
@@ -55,14 +62,17 @@ class Output:
             for line in lines:
                 _answer(pen.line(line))
 
-    def document(self, value: Mapping[str, object] | Sequence[object] | Iterator[object]) -> None:
-        """The command's result, for scripts: nothing without --json. ASCII only, so that no encoding can break it."""
+    def document(self, value: Mapping[str, object] | Sequence[object] | Iterator[object], *, own: bool = True) -> None:
+        """The command's result, for scripts: nothing without --json. ASCII only, so that no encoding can break it.
+
+        `own`: its keys are growdisk's, and the version of its schema is the first of them; else they are qemu-img's.
+        """
         if not self.json_mode:
             return
         import json
 
         if isinstance(value, Mapping):
-            _answer(json.dumps(value, indent=2))
+            _answer(json.dumps({"schema": SCHEMA, **value} if own else value, indent=2))
         else:  # a list may be long: a record a line, which the fast encoder can do
             _answer("[" + ",\n".join(map(json.dumps, value)) + "]")
 
@@ -102,13 +112,13 @@ class Output:
         """The observer of a run."""
         from growdisk.cli.progress import StepLines
 
-        return StepLines(self.note, moving=self._moving, plain=self._color == "never")
+        return StepLines(self.note, moving=self._moving, plain=self._color == "never", events=self._events)
 
     def bar(self, title: str) -> Bar:
-        """How far a long deed has come."""
+        """A progress bar."""
         from growdisk.cli.progress import Bar
 
-        return Bar(title, moving=self._moving, plain=self._color == "never")
+        return Bar(title, moving=self._moving, plain=self._color == "never", events=self._events)
 
     def moving_table(self, headings: Sequence[str]) -> MovingTable | None:
         """Rows that change in place; None where nothing can move."""
@@ -120,7 +130,7 @@ class Output:
 
     @property
     def _moving(self) -> bool:
-        return sys.stderr.isatty() and not self.quiet and os.environ.get("TERM") != "dumb"
+        return not self._still and sys.stderr.isatty() and not self.quiet and os.environ.get("TERM") != "dumb"
 
 
 def help_width() -> int:

@@ -11,6 +11,7 @@ from importlib import import_module
 from types import ModuleType
 
 from growdisk import __version__
+from growdisk.cli import config
 from growdisk.cli.common_options import add_common
 from growdisk.cli.output import help_width
 from growdisk.errors import UsageError
@@ -91,8 +92,9 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     """
     if all(word.startswith("-") for word in words) and not {"-h", "--help", "-V", "--version"}.intersection(words):
         raise _no_command()
-    _refuse_options_first(words)
-    arguments, left = parser_for(words).parse_known_args(words)
+    parser = parser_for(words)
+    _refuse_options_first(parser, words)
+    arguments, left = parser.parse_known_args(words)
     if len(left) == 1 and getattr(arguments, "size", "") is None and left[0].lstrip("+-")[:1].isdigit():
         arguments.size = left.pop()
     if left:
@@ -106,11 +108,11 @@ def _no_command() -> NoCommand:
     return error
 
 
-def _refuse_options_first(words: Sequence[str]) -> None:
+def _refuse_options_first(parser: Parser, words: Sequence[str]) -> None:
     """`growdisk -d web01 expand`: argparse would take web01 for the command."""
-    first = next((word for word in words if not word.startswith("-")), "")
     late = next((word for word in words if word in VERBS), None)
-    if first not in VERBS and late is not None and words[0].startswith("-"):
+    option = words[0].partition("=")[0] if words else ""
+    if late is not None and option.startswith("-") and option not in parser._option_string_actions:
         hint = f"growdisk {late} {' '.join(word for word in words if word != late)}"
         raise UsageError(f"the options of {late} stand after it", hint)
 
@@ -152,6 +154,7 @@ def parser_for(words: Sequence[str]) -> Parser:
     )  # fmt: skip
     parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version")
     add_common(parser, top=True)
+    config.apply(parser)
     verbs = parser.add_subparsers(
         title="commands", prog=parser.prog, metavar="COMMAND", required=True, parser_class=Parser
     )
@@ -160,6 +163,7 @@ def parser_for(words: Sequence[str]) -> Parser:
         sub.set_defaults(run=verb.run, parser=sub)
         verb.add_arguments(sub)
         add_common(sub, top=False)
+        config.apply(sub)
     parser.set_defaults(parser=parser)
     return parser
 

@@ -12,6 +12,8 @@ TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from growdisk.cli.events import EventLines
+
 _SIGNS = {"done": "+", "skipped": "-", "failed": "!", "restored": "<"}
 _STYLES = {"changed": "yellow", "ok": "green", "failed": "red", "stuck": "bold red", "restored": "magenta"}
 
@@ -19,8 +21,10 @@ _STYLES = {"changed": "yellow", "ok": "green", "failed": "red", "stuck": "bold r
 class StepLines:
     """The engine's observer, and a context manager. `say` takes finished lines; `plain`: no colour."""
 
-    def __init__(self, say: Callable[[str], None], *, moving: bool, plain: bool = False) -> None:
-        self._say, self._moving, self._plain = say, moving, plain
+    def __init__(
+        self, say: Callable[[str], None], *, moving: bool, plain: bool = False, events: EventLines | None = None
+    ) -> None:
+        self._say, self._moving, self._plain, self._events = say, moving, plain, events
         self._live: Progress | None = None
 
     def __enter__(self) -> StepLines:
@@ -33,6 +37,8 @@ class StepLines:
             self._live.stop()
 
     def step_started(self, number: int, total: int, name: str, description: str) -> None:
+        if self._events:
+            self._events.write("step-started", number=number, total=total, step=name, description=description)
         if not self._moving:
             return
         if self._live is None:
@@ -43,9 +49,13 @@ class StepLines:
         self._live.update(task, completed=number - 1, total=total, description=f"{number}/{total} {name}")
 
     def step_said(self, line: str) -> None:
+        if self._events:
+            self._events.write("guest-said", line=line)
         self._show(f"   . {line.removeprefix('growdisk ')}")
 
     def step_ended(self, name: str, state: str, seconds: float, detail: str) -> None:
+        if self._events:
+            self._events.write("step-ended", step=name, state=state, seconds=round(seconds, 3), detail=detail)
         self._show(f" {_SIGNS.get(state, ' ')} {name:<19} {state:<8} {seconds:5.1f} s  {detail}".rstrip())
         if self._live is not None:
             self._live.advance(self._live.task_ids[0])
@@ -102,10 +112,11 @@ class MovingTable:
 
 
 class Bar:
-    """One long deed, as a context manager that is called with (bytes done, bytes in all). Nothing if not `moving`."""
+    """One long task, as a context manager that is called with (bytes done, bytes in all); drawn if `moving`."""
 
-    def __init__(self, title: str, *, moving: bool, plain: bool = False) -> None:
-        self._title, self._moving, self._plain = title, moving, plain
+    def __init__(self, title: str, *, moving: bool, plain: bool = False, events: EventLines | None = None) -> None:
+        self._title, self._moving, self._plain, self._events = title, moving, plain, events
+        self._percent = -1
         self._live: Progress | None = None
 
     def __enter__(self) -> Bar:
@@ -122,6 +133,8 @@ class Bar:
             self._live.stop()
 
     def __call__(self, done: int, total: int) -> None:
+        if self._events:
+            self._percent = self._events.percent(self._title, done, total, self._percent)
         if self._live is not None:
             self._live.update(self._live.task_ids[0], completed=done, total=total)
 

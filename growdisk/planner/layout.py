@@ -101,6 +101,7 @@ class Layout:
 
 
 def layout_of(facts: Facts) -> Layout:
+    """A disk as it is shown and drawn, from what inspect found. Sizes and places in bytes."""
     image = facts.image
     return Layout(
         image=ImageLayout(

@@ -41,7 +41,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         output.note(f"growdisk: {arguments.path}: {text}")
         output.document({"error": {"what": text, "why": "", "do": "", "code": _NOTHING_TO_CHECK}})
         return _NOTHING_TO_CHECK
-    output.document({key: value for key, value in report.as_json().items() if value or key in _ALWAYS})
+    told = {key: value for key, value in report.as_json().items() if value or key in _ALWAYS}
+    output.document(told, own=False)
     output.lines(_lines(report))
     return _exit_code(report)
 

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     info = image_info(arguments.path, arguments.format, shared=arguments.force_share)
     if output.json_mode:
-        output.document(info.as_json())
+        output.document(info.as_json(), own=False)
     else:
         output.lines(map(printable, _lines(info)))
     return 0

@@ -190,3 +190,7 @@ def test_growdisk_alone_shows_its_commands() -> None:
     assert (answer.code, answer.out) == (2, "")
     assert "expand" in answer.err
     assert "no command is given" in answer.err
+
+
+def test_common_options_may_stand_before_the_command(image: Path) -> None:
+    assert in_process("--color", "never", "show", image).out == in_process("show", image, "--color", "never").out

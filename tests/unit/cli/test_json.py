@@ -15,7 +15,7 @@ LAYOUT = {"image", "table", "partitions", "volumes", "free", "blockers"}
 IMAGE = {"path", "format", "virtual_size", "actual_size", "snapshots", "backing"}
 PARTITION = {"number", "name", "start", "size", "role", "type", "bootable", "content"}
 CONTENT = {"kind", "uuid", "label", "size", "used"}
-ERROR = {"what", "why", "do", "code"}
+ERROR = {"id", "what", "why", "do", "code", "data"}
 
 
 def called(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, Any, str]:
@@ -28,7 +28,7 @@ def called(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int,
 def test_show_gives_the_layout_with_the_keys_of_the_contract(classic: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, layout, _ = called(capsys, "show", classic, "--json")
     assert code == 0
-    assert set(layout) == LAYOUT
+    assert set(layout) == {"schema", *LAYOUT}
     assert set(layout["image"]) == IMAGE
     assert set(layout["table"]) == {"type", "id"}
     assert [set(part) for part in layout["partitions"]] == [PARTITION] * 3
@@ -81,7 +81,7 @@ def test_nothing_to_do_is_no_error(classic: Path, capsys: pytest.CaptureFixture[
 def test_status_of_an_image_without_a_run(classic: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, status, _ = called(capsys, "status", classic, "--json")
     assert code == 0
-    assert status == {"state": "none", "run": None, "steps": [], "next": []}
+    assert status == {"schema": 1, "state": "none", "run": None, "steps": [], "next": []}
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_error_is_one_document_with_its_exit_code(
 @pytest.mark.parametrize("word", ["-h", "--help", "--version"])
 def test_even_a_text_that_is_asked_for_is_one_document(capsys: pytest.CaptureFixture[str], word: str) -> None:
     code, document, err = called(capsys, "--json", word)
-    assert (code, set(document), err) == (0, {"text"}, "")
+    assert (code, set(document), err) == (0, {"schema", "text"}, "")
 
 
 def test_a_bug_is_one_document_too(

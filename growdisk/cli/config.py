@@ -1,0 +1,87 @@
+"""A site's defaults: /etc/growdisk.toml, then $XDG_CONFIG_HOME/growdisk/config.toml, then the command line.
+
+    swap = "move"
+    snapshots = "internal"
+    backend = "auto"
+    ssh_config = "/etc/growdisk/ssh_config"
+    log = "/var/log/growdisk.log"
+    syslog = true
+
+A key is an option of the command line with underscores; a command takes those that it has. GROWDISK_CONFIG names one
+file instead of both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from growdisk.errors import UsageError
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "swap": ("drop", "move", "file"),
+    "backend": ("auto", "guestfs", "uml", "direct"),
+    "snapshots": ("auto", "internal", "overlay", "none"),
+    "color": ("auto", "always", "never"),
+}
+_PATHS = ("state_dir", "ssh_config", "log")
+_FLAGS = ("syslog",)
+_TEXTS = ("connect",)
+KEYS = (*_CHOICES, *_PATHS, *_FLAGS, *_TEXTS)
+
+
+def config_files() -> tuple[Path, ...]:
+    """The files that are looked for, the stronger one last."""
+    if named := os.environ.get("GROWDISK_CONFIG"):
+        return (Path(named),)
+    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path("/etc/growdisk.toml"), Path(home, "growdisk/config.toml").expanduser()
+
+
+def configured() -> dict[str, tuple[object, Path]]:
+    """Every default that is set, and the file that says so. UsageError for what cannot be meant."""
+    found: dict[str, tuple[object, Path]] = {}
+    for file in config_files():
+        if os.path.exists(file):  # noqa: PTH110  quicker than Path.exists, and asked for each command
+            found.update({key: (value, file) for key, value in _read(file)})
+    return found
+
+
+def apply(parser: argparse.ArgumentParser) -> None:
+    """The configured defaults in the place of growdisk's own, for the options that have one here."""
+    known = {action.dest: action for action in parser._actions if action.default is not argparse.SUPPRESS}
+    for key, (value, _) in configured().items():
+        if key in known:
+            known[key].default = value
+
+
+def _read(file: Path) -> Iterator[tuple[str, object]]:
+    import tomllib
+
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read the configuration {file}: {error}", "mend it, or move it away") from error
+    for key, value in values.items():
+        yield key, _checked(file, key, value, values)
+
+
+def _checked(file: Path, key: str, value: object, values: Mapping[str, object]) -> object:
+    where = f"{file}: {key}"
+    if key not in KEYS:
+        import difflib
+
+        near = difflib.get_close_matches(key, KEYS, 1, 0.6)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(KEYS)}"
+        raise UsageError(f"{where} is not a default that can be set", hint)
+    if key in _FLAGS:
+        if not isinstance(value, bool):
+            raise UsageError(f"{where} is neither true nor false", f"{key} = true")
+        return value
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"{where} is not a text", f'{key} = "…"')
+    if key in _CHOICES and value not in _CHOICES[key]:
+        raise UsageError(f"{where}: '{value}' is none of its values", f"one of: {', '.join(_CHOICES[key])}")
+    return Path(value).expanduser() if key in _PATHS else value

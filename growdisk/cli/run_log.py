@@ -1,0 +1,63 @@
+"""Who did what when (--log FILE, --syslog): one line for each command that was asked to be logged.
+
+    2026-11-28T15:04:05+0000 root(alice) growdisk[4711] expand guest.qcow2 +10G: exit 0, 1.2 s
+
+Passphrases that stand on the command line (--key) are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from growdisk.errors import OperationFailed, WriteFailed
+
+_SECRET = "--key"
+
+
+def line(words: Sequence[str], code: int, seconds: float) -> str:
+    """The line without its time: who, process, command line, exit code, seconds."""
+    shown = " ".join(shlex.quote(word) for word in _without_secrets(words))
+    return f"{_who()} growdisk[{os.getpid()}] {shown}: exit {code}, {seconds:.1f} s"
+
+
+def log(text: str, file: Path | None, *, syslog: bool) -> None:
+    """Append `text` to `file`, and hand it to syslog (journald reads that too). Raises WriteFailed."""
+    if syslog:
+        import syslog as system_log
+
+        system_log.openlog("growdisk", 0, system_log.LOG_DAEMON)
+        system_log.syslog(system_log.LOG_NOTICE, text)
+    if file is not None:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        try:
+            with file.open("a", encoding="utf-8") as out:
+                out.write(f"{stamp} {text}\n")
+        except OSError as error:
+            raise _log_failed(file, error) from error
+
+
+def _log_failed(file: Path, error: OSError) -> OperationFailed:
+    return WriteFailed(file, error.strerror or str(error), "name another file with --log; the command itself has ended")
+
+
+def _who() -> str:
+    import pwd
+
+    try:
+        name = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        name = str(os.geteuid())
+    behind = os.environ.get("SUDO_USER")
+    return f"{name}({behind})" if behind else name
+
+
+def _without_secrets(words: Sequence[str]) -> Iterator[str]:
+    hide = False
+    for word in words:
+        name, equals, _ = word.partition("=")
+        yield "***" if hide else f"{name}=***" if equals and name == _SECRET else word
+        hide = word == _SECRET

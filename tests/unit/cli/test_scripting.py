@@ -1,0 +1,142 @@
+"""For scripts: stable ids and facts of errors, a schema version, events, a log line, a site's defaults."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import DiskMaker
+from tests.unit.cli.command import GROWDISK, environment, growdisk, in_process
+
+
+@pytest.fixture
+def image(small_disk: DiskMaker) -> Path:
+    return small_disk()
+
+
+# --- errors and documents ---------------------------------------------------------------------------
+
+
+def test_an_error_has_an_id_and_its_facts(image: Path) -> None:
+    error = in_process("plan", image, "+64M", "--partition", "9", "--json").json()["error"]
+    assert error["id"] == "partition-not-found"
+    assert error["data"] == {"path": str(image), "wanted": "9", "present": "sda1, sda2, sda5", "option": "--partition"}
+    assert error["code"] == 3
+
+
+def test_a_usage_error_has_one_too(image: Path) -> None:
+    error = in_process("plan", image, "12", "--json").json()["error"]
+    assert (error["id"], error["data"]["problem"], error["code"]) == ("bad-size", "12", 2)
+
+
+@pytest.mark.parametrize("words", [("show",), ("plan", "+64M"), ("status",), ("image", "compact")])
+def test_a_document_names_the_version_of_its_schema(image: Path, words: tuple[str, ...]) -> None:
+    verb, *rest = words
+    command = (verb, *rest, image) if verb == "image" else (verb, image, *rest)
+    assert in_process(*command, "--json").json()["schema"] == 1
+
+
+def test_the_documents_of_qemu_img_have_its_keys_alone(image: Path) -> None:
+    assert "schema" not in in_process("image", "info", image, "--json").json()
+
+
+# --- events -----------------------------------------------------------------------------------------
+
+
+def test_events_tell_each_step_as_it_begins_and_ends(image: Path) -> None:
+    answer = growdisk("expand", image, "+64M", "--json", "--json-events", "-q")
+    events = [json.loads(line) for line in answer.err.splitlines() if line.startswith("{")]
+    steps = [step["name"] for step in answer.json()["steps"]]
+    assert [event["step"] for event in events if event["event"] == "step-started"] == steps
+    assert [event["state"] for event in events if event["event"] == "step-ended"] == ["done"] * len(steps)
+    assert all(event["time"] > 1.7e9 for event in events)
+
+
+def test_events_go_to_a_descriptor_of_their_own(image: Path, tmp_path: Path) -> None:
+    command = f"{GROWDISK} image convert -c {image} {tmp_path / 'c.qcow2'} --events-fd 3 3>{tmp_path / 'events'}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
+    assert {event["event"] for event in events} == {"progress"}
+    assert events[-1]["percent"] == 100
+
+
+def test_a_reader_of_events_that_is_gone_ends_no_run(image: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with subprocess.Popen(
+        [GROWDISK, "expand", image, "+64M", "-q", "--events-fd", str(writing)], pass_fds=[writing],
+        env=environment(), stdout=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        os.close(writing)
+        assert process.wait() == 0
+
+
+def test_a_descriptor_that_is_not_open_is_a_usage_error(image: Path) -> None:
+    answer = growdisk("plan", image, "+64M", "--events-fd", "77")
+    assert (answer.code, "it is not open" in answer.err) == (2, True)
+
+
+# --- the log ----------------------------------------------------------------------------------------
+
+
+def test_the_log_gets_a_line_for_each_command(image: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert in_process("plan", image, "+64M", "--log", log, "--key", "secret").code == 0
+    assert in_process("plan", image, "+64M", "--log", log, "--partition", "9").code == 3
+    first, second = log.read_text().splitlines()
+    assert f"plan {image} +64M" in first
+    assert ": exit 0, " in first
+    assert ": exit 3, " in second
+    assert "secret" not in first
+
+
+def test_a_log_that_cannot_be_written_is_said(image: Path, tmp_path: Path) -> None:
+    answer = in_process("plan", image, "+64M", "--log", tmp_path / "none" / "log")
+    assert (answer.code, "cannot write" in answer.err) == (4, True)
+
+
+# --- a site's defaults ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "growdisk.toml"
+    monkeypatch.setenv("GROWDISK_CONFIG", str(file))
+    return file
+
+
+def test_a_configured_default_holds_until_the_command_line_says_otherwise(image: Path, config: Path) -> None:
+    config.write_text('swap = "move"\nsnapshots = "overlay"\n')
+    plan = in_process("plan", image, "+64M", "--json").json()
+    assert (plan["given_up"], plan["snapshots"]) == ([], "overlay")
+    plan = in_process("plan", image, "+64M", "--json", "--swap", "drop", "--snapshots", "internal").json()
+    assert (len(plan["given_up"]), plan["snapshots"]) == (1, "internal")
+
+
+def test_a_configured_log_gives_way_to_the_command_line(image: Path, config: Path, tmp_path: Path) -> None:
+    config.write_text(f'log = "{tmp_path}/site"\n')
+    in_process("--log", tmp_path / "mine", "plan", image, "+64M")
+    assert [file.exists() for file in (tmp_path / "site", tmp_path / "mine")] == [False, True]
+    in_process("plan", image, "+64M")
+    assert (tmp_path / "site").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('swop = "move"', "did you mean swap?"),
+        ('swap = "keep"', "one of: drop, move, file"),
+        ("swap = 1", 'swap = "…"'),
+        ('syslog = "yes"', "syslog = true"),
+        ("swap =", "mend it, or move it away"),
+    ],
+)
+def test_a_configuration_that_cannot_be_meant_is_named(image: Path, config: Path, text: str, told: str) -> None:
+    config.write_text(text)
+    answer = in_process("plan", image, "+64M")
+    assert (answer.code, str(config) in answer.err, told in answer.err) == (2, True, True), answer.err
