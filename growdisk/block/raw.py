@@ -18,7 +18,6 @@ from pathlib import Path
 from growdisk.block.device import Extent, ExtentKind, check_range
 from growdisk.block.locks import lock_image
 from growdisk.errors import ImageInUse, ImageNotReadable
-from growdisk.units import align_up
 
 _KEEP_SIZE, _PUNCH_HOLE = 0x01, 0x02  # FALLOC_FL_*
 _CHUNK = 1 << 20
@@ -220,7 +219,7 @@ class RawFile:
             if data < end:
                 hole = self._seek(data, os.SEEK_HOLE, end)
                 if self._missing:
-                    hole = min(align_up(hole, _SECTOR), end)
+                    hole = min(-(-hole // _SECTOR) * _SECTOR, end)
                 yield Extent(data, hole, ExtentKind.DATA)
                 data = hole
             offset = data

@@ -6,12 +6,12 @@ Errors are raised as UsageError, so that --json has its one document for them as
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from types import ModuleType
 
 from growdisk import __version__
-from growdisk.cli import config
 from growdisk.cli.common_options import add_common
 from growdisk.cli.output import help_width
 from growdisk.errors import UsageError
@@ -154,7 +154,7 @@ def parser_for(words: Sequence[str]) -> Parser:
     )  # fmt: skip
     parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version")
     add_common(parser, top=True)
-    config.apply(parser)
+    _take_defaults(parser)
     verbs = parser.add_subparsers(
         title="commands", prog=parser.prog, metavar="COMMAND", required=True, parser_class=Parser
     )
@@ -163,9 +163,19 @@ def parser_for(words: Sequence[str]) -> Parser:
         sub.set_defaults(run=verb.run, parser=sub)
         verb.add_arguments(sub)
         add_common(sub, top=False)
-        config.apply(sub)
+        _take_defaults(sub)
     parser.set_defaults(parser=parser)
     return parser
+
+
+def _take_defaults(parser: argparse.ArgumentParser) -> None:
+    """The site's defaults, if it has any: the module that reads them is not loaded otherwise."""
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111
+    files = (os.environ.get("GROWDISK_CONFIG", ""), "/etc/growdisk.toml", f"{home}/growdisk/config.toml")
+    if any(map(os.path.exists, files)):
+        from growdisk.cli.config import apply
+
+        apply(parser)
 
 
 def whole_parser() -> Parser:
