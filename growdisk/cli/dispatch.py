@@ -77,7 +77,10 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _called(arguments: argparse.Namespace) -> int:
-    output = Output(json_mode=arguments.json, quiet=arguments.quiet, color=arguments.color, events=_events(arguments))
+    output = Output(
+        json_mode=arguments.json, quiet=arguments.quiet, color=arguments.color, events=_events(arguments),
+        still=arguments.commands or arguments.verbose or arguments.json_events,
+    )  # fmt: skip
     _set_up_logging(verbose=arguments.verbose, commands=arguments.commands)
     code: int = arguments.run(arguments, output)
     return code

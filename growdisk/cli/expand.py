@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,4 +37,5 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             lambda keys: api.expand(target, goal, replace(options, keys=keys), format_of(arguments), steps, stop),
             options.keys,
         )
-    return tell(result, output, image=Path(result.before.image.path))
+    more = shlex.join(["growdisk", *arguments.words]) if goal.size is None else ""
+    return tell(result, output, image=Path(result.before.image.path), command=more)

@@ -66,7 +66,7 @@ def volumes(layout: Layout, width: int) -> list[str]:
         f"  {printable(v.name)}, {v.kind}, {format_size(v.size)}, in {printable(v.holder)}: {_content(v.content)}"
         for v in layout.volumes
     ]
-    return [shortened(line, width) for line in (["further in:", *words] if words else [])]
+    return [shortened(line, width) for line in (["inside:", *words] if words else [])]
 
 
 def blockers(found: tuple[BlockerLayout, ...], width: int) -> list[str]:
@@ -95,6 +95,15 @@ def shortened(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 3, 0)] + "..."[:width]
 
 
+def wrapped(text: str, width: int, indent: str) -> list[str]:
+    """A line that may be longer than the terminal; what goes on is indented. Words and paths stay whole."""
+    import textwrap
+
+    return textwrap.wrap(
+        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    ) or [text]  # fmt: skip
+
+
 def _partition_row(part: PartitionLayout, *, in_the_way: bool) -> tuple[str, ...]:
     name = f"{part.name} *" if part.bootable else part.name
     kind = dict(_GPT_TYPES).get(part.type, part.type[:8])
@@ -111,7 +120,7 @@ def _holds(part: PartitionLayout, *, in_the_way: bool) -> str:
 
 def _content(content: ContentLayout | None) -> str:
     if content is None:
-        return "nothing that growdisk knows"
+        return "nothing recognised"
     fill = "" if content.used is None or not content.size else f", {_percent(content.used, content.size)} full"
     label = f' "{printable(content.label)}"' if content.label else ""
     return f"{content.kind}{fill}{label}"

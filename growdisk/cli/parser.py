@@ -99,6 +99,7 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
         arguments.size = left.pop()
     if left:
         raise _not_understood(arguments, left)
+    arguments.words = tuple(words)
     return arguments
 
 

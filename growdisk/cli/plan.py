@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
 from growdisk.cli.targets import target_of
+
+if TYPE_CHECKING:
+    from growdisk.api.result import Result
 
 NAME = "plan"
 HELP = "show what expand would do, and touch nothing"
@@ -38,4 +42,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     result = unlocking(
         arguments, lambda keys: api.plan(target, goal, replace(options, keys=keys), format_of(arguments)), options.keys
     )
-    return tell(result, output, image=Path(result.before.image.path))
+    return tell(result, output, image=Path(result.before.image.path), command=_command(arguments, result))
+
+
+def _command(arguments: argparse.Namespace, result: Result) -> str:
+    """What carries the plan out: the same words with expand. Nothing if a SIZE was given and there is nothing to do."""
+    import shlex
+
+    if result.result == "nochange" and arguments.size is not None:
+        return ""
+    words = ["expand" if word == NAME else word for word in arguments.words if word not in ("-n", "--dry-run")]
+    return shlex.join(["growdisk", *words])

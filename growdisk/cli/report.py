@@ -9,21 +9,29 @@ from pathlib import Path
 from growdisk.api.documents import document
 from growdisk.api.result import Result
 from growdisk.cli.drawing import bar
-from growdisk.cli.listing import headline, shortened, table
+from growdisk.cli.listing import headline, table, volumes, wrapped
 from growdisk.cli.output import Output
 from growdisk.errors import shell_word
 from growdisk.planner.layout import Layout
 from growdisk.units import format_size
 
+_SWAP_AGAIN = (
+    "--swap move or --swap file keeps it next time. A swap file inside the guest: fallocate -l 1G /swapfile; "
+    "chmod 600 /swapfile; mkswap /swapfile; swapon /swapfile; and a line for it in /etc/fstab"
+)
 _READABLE = 40  # columns that a bar needs for its captions
 
 
-def tell(result: Result, output: Output, *, image: Path) -> int:
-    """Show how it ended; returns the exit code."""
+def tell(result: Result, output: Output, *, image: Path, command: str = "") -> int:
+    """Show how it ended; returns the exit code. `command`: what carries a plan out.
+
+    With -q a success is silent; a plan is what was asked for, and is shown.
+    """
     output.document(document(result))
     if result.error:
         output.error(result.error)
-    output.lines(_lines(result, output.width, shell_word(image)))
+    if result.error or result.result == "planned" or not output.quiet:
+        output.lines(_lines(result, output.width, shell_word(image), command))
     return result.exit_code
 
 
@@ -37,18 +45,25 @@ def tell_commit(result: Result, output: Output, *, image: Path) -> int:
     return result.exit_code
 
 
-def _lines(result: Result, width: int, image: str) -> Iterator[str]:
+def _lines(result: Result, width: int, image: str, command: str) -> Iterator[str]:
     match result.result:
         case "nochange":
-            yield f"nothing to do: {result.reason}"
+            yield from wrapped(f"nothing to do: {result.reason}", width, "  ")
+            if command:
+                yield f"give it more: {command} +10G"
         case "planned":
             yield from _all_disks(result, width)
             yield from _planned(result, width)
+            yield "this is only a plan: nothing has been changed"
+            if command:
+                yield f"run it: {command}"
         case "changed":
             yield from _all_disks(result, width)
-            yield from _given_up(result, "given up")
-            yield from _notes(result)
-            yield from _backend(result)
+            yield from _given_up(result, "given up", width)
+            yield from _swapless(result, width)
+            yield from _changed_files(result, width)
+            yield from _notes(result, width)
+            yield from _backend(result, width)
             yield f"done in {_seconds(result):.1f} s"
             if result.kept:
                 yield f"the way back is kept: growdisk rollback {image} takes it, growdisk commit {image} forgets it"
@@ -81,7 +96,7 @@ def before_and_after(result: Result, width: int) -> Iterator[str]:
 
 
 def _drawn(layout: Layout, columns: int, width: int) -> list[str]:
-    return [*bar(layout, columns), *table(layout, width)]
+    return [*bar(layout, columns), *table(layout, width), *volumes(layout, width)]
 
 
 def _planned(result: Result, width: int) -> Iterator[str]:
@@ -89,26 +104,44 @@ def _planned(result: Result, width: int) -> Iterator[str]:
     yield f"steps, {behind if result.snapshots != 'none' else 'without snapshots: there is no way back'}:"
     column = max([19, *(len(step.name) for step in result.steps)])
     for number, step in enumerate(result.steps, start=1):
-        yield shortened(f"  {number}. {step.name:<{column}} {step.detail}", max(width, 100))
-    yield from _backend(result)
-    yield from _given_up(result, "would be given up")
-    yield from _notes(result)
-    yield "this is only a plan: nothing has been changed"
+        yield from wrapped(f"  {number}. {step.name:<{column}} {step.detail}", width, " " * (column + 6))
+    yield from _backend(result, width)
+    yield from _given_up(result, "would be given up", width)
+    yield from _notes(result, width)
 
 
-def _backend(result: Result) -> Iterator[str]:
+def _backend(result: Result, width: int) -> Iterator[str]:
     if result.backend_reason:
-        yield f"backend: {result.backend} ({result.backend_reason})"
+        yield from wrapped(f"backend: {result.backend} ({result.backend_reason})", width, "  ")
 
 
-def _given_up(result: Result, heading: str) -> Iterator[str]:
+def _given_up(result: Result, heading: str, width: int) -> Iterator[str]:
     for item in result.given_up:
-        yield f"{heading}: {item}"
+        yield from wrapped(f"{heading}: {item}", width, "  ")
 
 
-def _notes(result: Result) -> Iterator[str]:
+def _swapless(result: Result, width: int) -> Iterator[str]:
+    """What a person who did not ask for it must know: the guest had swap on this disk, and has none now."""
+    before, after = (_has_swap(layout) for layout in (result.before, result.after))
+    if before and not after and not any(step.name == "remake-swap" for step in result.steps):
+        yield from wrapped(f"this disk has no swap now; {_SWAP_AGAIN}", width, "  ")
+
+
+def _has_swap(layout: Layout) -> bool:
+    contents = [*(part.content for part in layout.partitions), *(volume.content for volume in layout.volumes)]
+    return any(content is not None and content.kind == "swap" for content in contents)
+
+
+def _changed_files(result: Result, width: int) -> Iterator[str]:
+    """The lines of a run are cut to the terminal; which of the guest's files changed is said whole."""
+    for step in result.steps:
+        if step.name == "repair-guest" and step.detail and step.state == "done":
+            yield from wrapped(f"in the guest: {step.detail}", width, "  ")
+
+
+def _notes(result: Result, width: int) -> Iterator[str]:
     for note in result.notes:
-        yield f"note: {note}"
+        yield from wrapped(f"note: {note}", width, "  ")
 
 
 def _seconds(result: Result) -> float:

@@ -8,6 +8,7 @@ import re
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_format, add_path, human_size, size_of
 from growdisk.cli.output import Output
+from growdisk.errors import shell_word
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if size.resolve(old) % 512:
         output.note(f"a disk has whole sectors of 512 bytes: {size.resolve(old)} is rounded up to {new}")
     output.note(f"{arguments.path}: {human_size(old)} -> {human_size(new)}")
+    if new > old:
+        output.note(f"the partitions inside are as before; growdisk expand {shell_word(arguments.path)} grows them")
     return 0
 
 
