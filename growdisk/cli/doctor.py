@@ -1,18 +1,21 @@
-"""growdisk doctor: what this machine has, what really works, and what to install."""
+"""growdisk doctor: what this machine has, what can be grown on it, and what to install."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from growdisk.cli.output import Output
 
 if TYPE_CHECKING:
+    from growdisk.backends.capabilities import Capability
     from growdisk.backends.machine import Finding
 
 NAME = "doctor"
 HELP = "say what works on this machine and what to install"
+_BACKENDS = {"direct backend": "direct", "user-mode kernel": "uml", "appliance": "guestfs"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,21 +23,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    from growdisk.backends.machine import examine
+    """Exit code 0 if the main job can be done here by any backend, else 3."""
+    from growdisk.backends.capabilities import MAIN, capabilities
+    from growdisk.backends.machine import examine, has_appliance
 
     findings = []
     for finding in examine(launch_appliance=not arguments.quick):
         findings.append(finding)
         output.lines(_lines(finding))
-    lacking = [finding.name for finding in findings if finding.needed and not finding.ok]
-    output.document({"ok": not lacking, "findings": [asdict(finding) for finding in findings]})
-    output.lines([f"not ready: {', '.join(lacking)}" if lacking else "growdisk can work on this machine"])
-    return 3 if lacking else 0
+    works = {"guestfs": has_appliance()} | {
+        _BACKENDS[found.name]: found.ok for found in findings if found.name in _BACKENDS
+    }
+    grows = list(capabilities(works))
+    ready = next(capability.ok for capability in grows if capability.what == MAIN)
+    defaults = list(_defaults())
+    output.document({
+        "ok": ready, "findings": [asdict(finding) for finding in findings], "grows": [asdict(can) for can in grows],
+        "config": [{"key": key, "value": value, "file": file} for key, value, file in defaults],
+    })  # fmt: skip
+    output.lines(["", "what can be grown here:", *map(_row, grows)])
+    if defaults:
+        output.lines(["", "this site's defaults:", *(f"  {key} = {value}  ({file})" for key, value, file in defaults)])
+    output.lines(["", "ready: growdisk can grow disks on this machine" if ready else "not ready: see above"])
+    return 0 if ready else 3
+
+
+def _defaults() -> Iterator[tuple[str, str, str]]:
+    from growdisk.cli.config import configured
+
+    yield from ((key, str(value), str(file)) for key, (value, file) in configured().items())
+
+
+def _row(can: Capability) -> str:
+    if can.ok:
+        return f"  yes  {can.what:<30} {can.by}".rstrip()
+    if not can.missing:
+        return f"  no   {can.what:<30} no backend for it works here: see above"
+    fedora = "" if can.fedora == can.missing else f" (Fedora: {', '.join(can.fedora)})"
+    return f"  no   {can.what:<30} apt install {' '.join(can.missing)}{fedora}"
 
 
 def _lines(finding: Finding) -> list[str]:
-    word = "ok" if finding.ok else ("missing" if finding.needed else "no")
-    lines = [f"  {word:<8} {finding.name:<20} {finding.detail}"]
+    word = "ok" if finding.ok else "no"
+    lines = [f"  {word:<4} {finding.name:<20} {finding.detail}"]
     if finding.cure and not finding.ok:
-        lines.append(f"  {'':<8} {'':<20} {'do: ' if finding.needed else ''}{finding.cure}")
+        lines.append(f"  {'':<4} {'':<20} {finding.cure}")
     return lines
