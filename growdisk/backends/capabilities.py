@@ -35,8 +35,8 @@ class _Wish:
 
 @dataclass(frozen=True)
 class Capability:
-    """Whether `what` can be grown here, and by which backend. `missing` are Debian's packages, `fedora` Fedora's, in the
-    same order.
+    """Whether `what` can be grown here, and by which backend. `missing` are Debian's packages, `fedora` are Fedora's in
+    the same order.
     """
 
     what: str
