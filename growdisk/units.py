@@ -19,6 +19,7 @@ TiB = 1 << 40
 SUFFIXES = "bkMGTPE"
 _SIZE = r"(?P<sign>[+-]?)(?P<number>\d+(?:\.\d*)?|\.\d+)(?P<suffix>[A-Za-z]*)"
 MAX_SIZE = (1 << 63) - 1
+_NO_GROWTH = r"\+0+(b|B|[kKMGTPE](iB)?)?"
 _MAX_DIGITS = 100
 
 
@@ -94,6 +95,13 @@ def parse_size(text: str) -> SizeSpec:
     if not 0 < amount <= MAX_SIZE:
         raise BadSize(text, reason="it is zero, or more than 8 EiB")
     return SizeSpec(amount, relative=match["sign"] == "+")
+
+
+def parse_goal_size(text: str) -> SizeSpec:
+    """The same for what a disk is to become, which may be what it is: `+0`, `+0G`."""
+    if re.fullmatch(_NO_GROWTH, text.strip()):
+        return SizeSpec(0, relative=True)
+    return parse_size(text)
 
 
 def _multiplier(text: str, number: str, suffix: str) -> int:

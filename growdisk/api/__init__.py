@@ -22,7 +22,9 @@ from importlib import import_module
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.api.calls import expand, image_of, inspect, plan
+    from growdisk.api.forced import commit_carried, rollback_carried
     from growdisk.api.live_target import LiveRequest
+    from growdisk.api.overlays import Overlay, overlays_on
     from growdisk.api.provisioning.document import provision_document
     from growdisk.api.provisioning.recipe import Output, Recipe
     from growdisk.api.provisioning.recipe_file import RecipeFile, load_recipe
@@ -52,6 +54,7 @@ __all__ = [
     "OperationFailed",
     "OtherDisk",
     "Output",
+    "Overlay",
     "ProvisionReport",
     "Provisioned",
     "Recipe",
@@ -66,17 +69,20 @@ __all__ = [
     "UsageError",
     "WrittenScripts",
     "commit",
+    "commit_carried",
     "expand",
     "image_of",
     "inspect",
     "layout_of",
     "load_recipe",
+    "overlays_on",
     "parse_size",
     "plan",
     "provision",
     "provision_document",
     "resume",
     "rollback",
+    "rollback_carried",
     "status",
     "write_scripts",
 ]
@@ -84,7 +90,9 @@ __all__ = [
 # No file of this folder may have the name of a function: importing it would put the file in the function's place.
 _MODULES = {
     "growdisk.api.calls": ("expand", "image_of", "inspect", "plan"),
+    "growdisk.api.forced": ("commit_carried", "rollback_carried"),
     "growdisk.api.live_target": ("LiveRequest",),
+    "growdisk.api.overlays": ("Overlay", "overlays_on"),
     "growdisk.api.provisioning.document": ("provision_document",),
     "growdisk.api.provisioning.recipe": ("Output", "Recipe"),
     "growdisk.api.provisioning.recipe_file": ("RecipeFile", "load_recipe"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from growdisk.api.guard import carried_at, refuse_overlays, refuse_run
 from growdisk.backends.volumes.keyring import Keyring
 from growdisk.backends.volumes.neighbours import Neighbours
 from growdisk.block.device import BlockDevice
@@ -17,7 +18,7 @@ from growdisk.planner.planner import Proposal
 from growdisk.planner.refusals import refuse_corrupt
 from growdisk.planner.several import Beside, groups, propose_beside
 from growdisk.qcow2.probe import ImageFormat, probe_format
-from growdisk.workflow.run_directory import RunDirectory, refuse_if_open, refuse_if_unfinished
+from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
 
 
 def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, ImageFormat]]:
@@ -31,10 +32,13 @@ def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, I
     return formats
 
 
-def refuse_kept(others: Sequence[OtherDisk]) -> None:
-    """A kept run hinders only who has something to do."""
-    for other in others:
-        refuse_if_open(RunDirectory.beside(other.path))
+def refuse_spoiling(path: Path, options: RunOptions) -> None:
+    """Refused before anything is planned for the image and its companions: a kept run, which hinders only those who
+    have something to do, and images that lie on one of them."""
+    for each in (path, *(other.path for other in options.others)):
+        refuse_run(each, carried_at(each))
+        if not options.overlays_may_break:
+            refuse_overlays(each)
 
 
 def plan_beside(

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+from growdisk.api.companions import refuse_spoiling
 from growdisk.api.ending import error_of, how_far_back, outcome
 from growdisk.api.live_session import GuestNotRunning, LiveSession, Looked, context_of, lock_run, look, thaw
 from growdisk.api.live_target import LiveRequest, Reached, reach, reach_anew, request_of
@@ -29,7 +30,7 @@ from growdisk.values import dataclass
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
 from growdisk.workflow.journal import Event, Record
-from growdisk.workflow.run_directory import RunDirectory, RunNotRecorded, refuse_if_open, refuse_if_unfinished
+from growdisk.workflow.run_directory import RunDirectory, RunNotRecorded, refuse_if_unfinished
 from growdisk.workflow.states import RunState, Status
 from growdisk.workflow.stopping import StopRequest
 
@@ -65,7 +66,7 @@ def plan_live(looked: Looked, goal: Goal, options: RunOptions) -> Result:
     proposal = propose(looked.facts, goal)
     if isinstance(proposal, AllDone):
         return _nothing(looked, proposal)
-    refuse_if_open(directory)
+    refuse_spoiling(looked.reached.path, options)
     planned = _planned(looked, proposal, goal, options)
     return Result(
         "planned", None, planned.backend, planned.before, planned.after, planned_steps(planned), planned.given_up,
@@ -86,7 +87,7 @@ def expand_live(
     plan = _planned(looked, proposal, goal, options)
     with _locked(directory):
         try:
-            refuse_if_open(directory)
+            refuse_spoiling(looked.reached.path, options)
             journal = directory.begin(encode_plan(plan))
             journal.append(Record(Event.BEGIN, facts={"run": plan.run}))
         except OSError as error:

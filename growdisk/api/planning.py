@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from growdisk.api.companions import found_formats, plan_beside, refuse_kept
+from growdisk.api.companions import found_formats, plan_beside, refuse_spoiling
 from growdisk.api.disks import opened
+from growdisk.api.guard import carried_by, refuse_carried
 from growdisk.api.host import refuse_unfit_host, with_doubts
 from growdisk.api.result import Result, planned_steps
 from growdisk.backends.volumes.keyring import Keyring
@@ -18,7 +19,7 @@ from growdisk.planner.plan import make_plan
 from growdisk.planner.planner import AllDone, Proposer, propose
 from growdisk.planner.several import together
 from growdisk.qcow2.probe import ImageFormat, probe_format
-from growdisk.workflow.run_directory import RunDirectory, refuse_if_open, refuse_if_unfinished
+from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
 
 
 def plan(
@@ -35,13 +36,14 @@ def plan(
         keyring = Keyring(options.keys)
         facts = inspect_device(device, image_facts(device, path), goal.sector_size, keyring, others=others)
         refuse_if_unfinished(directory)
+        for each, place in ((device, path), *others):
+            refuse_carried(place, carried_by(each))
         beside = plan_beside(facts, others, options, goal.sector_size, keyring)
         proposal = together(proposer(facts, goal), facts, beside)
         if isinstance(proposal, AllDone):
             layout = layout_of(facts)
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)
-        refuse_if_open(directory)
-        refuse_kept(options.others)
+        refuse_spoiling(path, options)
         choice = choose_backend(facts, proposal, options, device)
         planned = with_doubts(make_plan(facts, proposal, goal, options, choice, beside), path, options)
     return Result(

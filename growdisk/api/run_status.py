@@ -1,39 +1,82 @@
-"""How the run recorded beside an image stands. Reads only, and works while the run is going on."""
+"""How the run of an image stands, as its folder records it or the image itself tells. Works while it is going on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from growdisk.api.carried import RunWithoutFolder
+from growdisk.api.guard import carried_at, refuse_carried
 from growdisk.api.result import StepReport, step_reports
-from growdisk.planner.plan import decode_plan
+from growdisk.workflow.journal import Event, Record
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.states import Status
+
+if TYPE_CHECKING:
+    from growdisk.planner.plan import Plan
 
 _NEXT = {
     Status.UNFINISHED: ("resume", "rollback"),
     Status.KEPT: ("rollback", "commit"),
 }
+_ENDED = (Event.VERIFIED, Event.SKIPPED)
 
 
 @dataclass(frozen=True)
 class StatusReport:
-    """`state` is none, unfinished, kept, done or undone; `next` are the commands that make sense now."""
+    """`state` is none, running, unfinished, kept, done or undone; `next` are the commands that make sense now.
+
+    Of a run that is going on: `pid` is its process, `step` what that does. `missing`: the run is only known by what
+    the image carries of it, and this says how to go on.
+    """
 
     state: str
     run: str | None = None
     steps: tuple[StepReport, ...] = ()
     next: tuple[str, ...] = ()
     failure: str = ""
+    pid: int | None = None
+    step: str = ""
+    missing: str = ""
 
 
 def status(path: Path) -> StatusReport:
-    """How the run of an image stands, and what can be done now. Reads only."""
-    directory = RunDirectory.beside(path).leading()
-    state = directory.state()
+    """How the run of an image stands, and what can be done now. Reads only. ImageNotReadable if there is no image."""
+    directory = RunDirectory.beside(path)
+    carried = carried_at(path)
+    try:
+        refuse_carried(path, carried)
+    except RunWithoutFolder as error:
+        return _of_carried(error)
+    leading = directory.leading()
+    state = leading.state()
     if state.status is Status.NONE:
         return StatusReport("none")
-    plan = decode_plan(directory.plan_file.read_bytes())
+    from growdisk.planner.plan import decode_plan  # most images have no run
+
+    plan = decode_plan(leading.plan_file.read_bytes())
+    steps = step_reports(plan, state)
+    if state.status is Status.UNFINISHED and (pid := leading.worker()) is not None:
+        return StatusReport("running", plan.run, steps, (), state.failure, pid, _current(plan, leading.records()))
     only_forward = state.settling or plan.snapshots == "none"
     following = ("resume",) if only_forward and state.status is Status.UNFINISHED else _NEXT.get(state.status, ())
-    return StatusReport(state.status.value, plan.run, step_reports(plan, state), following, state.failure)
+    return StatusReport(state.status.value, plan.run, steps, following, state.failure)
+
+
+def _of_carried(error: RunWithoutFolder) -> StatusReport:
+    run = error.run
+    steps = tuple(StepReport(each.step, "unknown", 0.0, f"snapshot {each.name}") for each in run.snapshots)
+    following = ("rollback --force", "commit --force") if run.first else ("commit --force",)
+    missing = f"{error.why}; {error.what_to_do}"
+    return StatusReport(run.state, run.run or None, steps, following, missing=missing)
+
+
+def _current(plan: Plan, records: list[Record]) -> str:
+    """The step that is worked on: the last one that was heard of, or the one after it."""
+    names = [step.name for step in plan.steps]
+    of_steps = [record for record in records if record.step in names]
+    if not of_steps:
+        return names[0]
+    last = names.index(of_steps[-1].step or "")
+    return names[min(last + (of_steps[-1].event in _ENDED), len(names) - 1)]

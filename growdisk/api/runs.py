@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.api.companions import found_formats, plan_beside, refuse_kept
+from growdisk.api.companions import found_formats, plan_beside, refuse_spoiling
 from growdisk.api.disks import inspect
 from growdisk.api.ending import error_of, how_far_back, outcome
+from growdisk.api.guard import carried_at, carried_by, refuse_carried, refuse_overlays
 from growdisk.api.host import refuse_unfit_host, with_doubts
 from growdisk.api.result import Result, step_reports
-from growdisk.api.session import Session
+from growdisk.api.session import Session, layout_now
 from growdisk.backends.machine import require_appliance
 from growdisk.backends.volumes.keyring import Keyring
 from growdisk.errors import GrowdiskError
@@ -31,7 +33,6 @@ from growdisk.workflow.run_directory import (
     NoSuchRun,
     RunDirectory,
     RunNotRecorded,
-    refuse_if_open,
     refuse_if_unfinished,
 )
 from growdisk.workflow.states import TOUCHED, RunState, Status
@@ -39,6 +40,14 @@ from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:
     from growdisk.api.live_session import LiveSession
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What goes with going on: passphrases of what is encrypted, and consent to spoil what lies on the image."""
+
+    keys: tuple[bytes, ...] = field(default=(), repr=False)
+    overlays_may_break: bool = False
 
 
 class Silent:
@@ -64,6 +73,8 @@ def expand(
     with closing(Disk.open(directory.image, chosen, others, not_in_use=options.not_in_use)) as disk:
         # Now that the image is ours: a run that is going on is named by its process.
         refuse_if_unfinished(directory)
+        for each in (disk, *disk.companions):
+            refuse_carried(path if each is disk else each.path, carried_by(each.active))
         keyring = Keyring(options.keys)
         named = [(companion.active, companion.path) for companion in disk.companions]
         facts = inspect_device(disk, image_facts(disk.active, path), goal.sector_size, keyring, others=named)
@@ -72,8 +83,7 @@ def expand(
         if isinstance(proposal, AllDone):
             layout = layout_of(facts)
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)
-        refuse_if_open(directory)
-        refuse_kept(options.others)
+        refuse_spoiling(path, options)
         choice = choose_backend(facts, proposal, options, disk)
         plan = with_doubts(make_plan(facts, proposal, goal, options, choice, beside), path, options)
         if "guestfs" in (choice.backend, *(other.choice.backend for other in beside if other.proposal)):
@@ -87,23 +97,27 @@ def expand(
 
 
 def resume(
-    path: Path, observer: Observer | None = None, stop: StopRequest | None = None, keys: tuple[bytes, ...] = ()
-) -> Result:
+    path: Path, observer: Observer | None = None, stop: StopRequest | None = None, keys: tuple[bytes, ...] = (),
+    *, overlays_may_break: bool = False,
+) -> Result:  # fmt: skip
     """Go on with an unfinished run, in the direction it was going. A finished or kept one is left as it is.
 
     `keys` are the passphrases of what is encrypted inside.
     """
+    refuse_carried(path, carried_at(path))
     directory = RunDirectory.beside(path).leading()
     state = directory.state()
     if state.finished or state.status is Status.KEPT:
         directory.make_room()  # where growdisk was killed when all was done but this
         return _nothing_to_resume(directory.image, directory, state)
-    return _with_session(path, "resume", observer, stop, lambda session: session.engine.advance, keys=keys)
+    allowed = Allowed(keys, overlays_may_break)
+    return _with_session(path, "resume", observer, stop, lambda session: session.engine.advance, allowed)
 
 
 def rollback(
-    path: Path, to: str | None = None, observer: Observer | None = None, stop: StopRequest | None = None
-) -> Result:
+    path: Path, to: str | None = None, observer: Observer | None = None, stop: StopRequest | None = None,
+    keys: tuple[bytes, ...] = (), *, overlays_may_break: bool = False,
+) -> Result:  # fmt: skip
     """Undo a run, newest step first, down to and including the step `to` (all of them if None)."""
 
     def back(session: Session | LiveSession) -> Callable[[], RunState]:
@@ -113,7 +127,8 @@ def rollback(
         refuse_unknown_step(path, [step.name for step in session.plan.steps], to)
         return lambda: session.engine.go_back(to)
 
-    return _with_session(path, "roll back", observer, stop, back, undoable=True)
+    allowed = Allowed(keys, overlays_may_break)
+    return _with_session(path, "roll back", observer, stop, back, allowed, undoable=True)
 
 
 def refuse_unknown_step(path: Path, steps: Sequence[str], to: str | None) -> None:
@@ -123,8 +138,8 @@ def refuse_unknown_step(path: Path, steps: Sequence[str], to: str | None) -> Non
         raise NoSuchRun(path, verb="roll back", reason=reason)
 
 
-def commit(path: Path, observer: Observer | None = None) -> Result:
-    """Accept the image as it is, and forget the run's snapshots."""
+def commit(path: Path, observer: Observer | None = None, keys: tuple[bytes, ...] = ()) -> Result:
+    """Accept the image as it is, and forget the run's snapshots. What lies on the image sees what it saw."""
 
     def accept(session: Session | LiveSession) -> Callable[[], RunState]:
         state = session.engine.state
@@ -133,28 +148,31 @@ def commit(path: Path, observer: Observer | None = None) -> Result:
             raise NoSuchRun(path, verb="commit", reason=f"step {half_done[0]} is half done: resume or roll back first")
         return session.engine.commit
 
-    return _with_session(path, "commit", observer, None, accept, undoable=True)
+    allowed = Allowed(keys, overlays_may_break=True)
+    return _with_session(path, "commit", observer, None, accept, allowed, undoable=True)
 
 
 def _with_session(
     path: Path, verb: str, observer: Observer | None, stop: StopRequest | None,
-    action: Callable[[Session | LiveSession], Callable[[], RunState]], *, undoable: bool = False,
-    keys: tuple[bytes, ...] = (),
+    action: Callable[[Session | LiveSession], Callable[[], RunState]], allowed: Allowed, *, undoable: bool = False,
 ) -> Result:  # fmt: skip
     directory = RunDirectory.beside(path)
+    refuse_carried(path, carried_at(path))
     if (leading := directory.leading()) is not directory:
         directory, path = leading, leading.image
     _refuse_without_run(path, verb, directory.state(), undoable=undoable)
     plan = decode_plan(directory.plan_file.read_bytes())
     if plan.way is not None and (
-        result := _on_running_guest(path, plan, directory, verb, observer, stop, action, keys)
+        result := _on_running_guest(path, plan, directory, verb, observer, stop, action, allowed.keys)
     ):
         return result
     others = [(Path(companion.path), _format(companion.format)) for companion in plan.companions]
     with closing(Disk.open(directory.image, _format(plan.before.image.format), others)) as disk:
         _refuse_without_run(path, verb, directory.state(), undoable=undoable)  # now that nobody else can end it
+        for each in (disk, *disk.companions) if not allowed.overlays_may_break else ():
+            refuse_overlays(each.path)
         session = Session.reopen(
-            path, plan, disk, directory, observer or Silent(), stop or StopRequest(), Keyring(keys),
+            path, plan, disk, directory, observer or Silent(), stop or StopRequest(), Keyring(allowed.keys),
             accepting=verb == "commit",
         )  # fmt: skip
         if verb == "resume":
@@ -196,7 +214,7 @@ def _refuse_without_run(path: Path, verb: str, state: RunState, *, undoable: boo
 
 def _carry_out(session: Session, action: Callable[[], RunState]) -> Result:
     """Do it, and say how it ended. Errors of growdisk become part of the Result; everything else is a bug."""
-    with closing(session.snapshots):
+    with closing(session.snapshots), session.directory.working():
         error = error_of(action)
         session.directory.make_room()
         return _result(session, error)
@@ -204,12 +222,10 @@ def _carry_out(session: Session, action: Callable[[], RunState]) -> Result:
 
 def _result(session: Session, error: GrowdiskError | None) -> Result:
     state, plan = session.engine.state, session.plan
-    image = image_facts(session.disk.base(writable=False), session.path)
-    others = [(companion, companion.path) for companion in session.disk.companions]
-    facts = inspect_device(session.disk, image, plan.sector_size, session.keyring, others=others)
+    layout = layout_now(session.disk, session.path, plan.sector_size, session.keyring)
     reason = how_far_back(state) if error is None else ""
     return Result(
-        outcome(state, error), plan.run, plan.backend, plan.before, layout_of(facts), step_reports(plan, state),
+        outcome(state, error), plan.run, plan.backend, plan.before, layout, step_reports(plan, state),
         () if state.status is Status.UNDONE else plan.given_up, reason, error,
         plan.snapshots, kept=state.status is Status.KEPT, backend_reason=plan.backend_reason,
         notes=() if state.status is Status.UNDONE else plan.notes, others=tuple(_others(session)),
@@ -220,9 +236,8 @@ def _others(session: Session) -> Iterator[tuple[Layout, Layout]]:
     """The further disks that were to grow: before, and as they are now."""
     for number, (disk, known) in enumerate(zip(session.disk.companions, session.plan.companions, strict=True), 1):
         if known.before is not None:
-            image = image_facts(disk.base(writable=False), disk.path)
-            facts = inspect_device(disk, image, session.plan.sector_size, session.keyring)
-            yield known.before, as_disk_layout(layout_of(facts), number)
+            layout = layout_now(disk, disk.path, session.plan.sector_size, session.keyring)
+            yield known.before, as_disk_layout(layout, number)
 
 
 def _nothing_to_resume(path: Path, directory: RunDirectory, state: RunState) -> Result:

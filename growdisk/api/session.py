@@ -10,6 +10,8 @@ from growdisk.backends.backend import Kind
 from growdisk.backends.volumes.keyring import Keyring
 from growdisk.errors import KeyNeeded
 from growdisk.planner.goal import SnapshotMode
+from growdisk.planner.inspect import image_facts, inspect_device
+from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.repair import repair
@@ -109,6 +111,13 @@ class Session:
             keep=plan.keep, stop=stop, make_room=directory.make_room,
         )  # fmt: skip
         return cls(path, plan, disk, directory, store, engine, keyring)
+
+
+def layout_now(disk: Disk, path: Path, sector_size: int, keyring: Keyring) -> Layout:
+    """What is on the disk as it is now. `path` is the image as the user named it."""
+    image = image_facts(disk.base(writable=False), path)
+    others = [(companion, companion.path) for companion in disk.companions]
+    return layout_of(inspect_device(disk, image, sector_size, keyring, others=others))
 
 
 def _hands(plan: Plan) -> Kind:

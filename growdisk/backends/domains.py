@@ -6,7 +6,8 @@ The monitor commands are handed through (qemuMonitorCommand): libvirt notes that
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 from xml.etree import ElementTree
@@ -19,6 +20,13 @@ from growdisk.backends.command import COMMAND_LOG
 from growdisk.backends.online import CommandRefused, MonitorLost
 from growdisk.errors import Refused
 from growdisk.values import dataclass
+
+_FOLDER_POOLS = (
+    libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
+    | libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_DIR
+    | libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_FS
+    | libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_NETFS
+)
 
 
 @dataclass(eq=False)
@@ -107,6 +115,26 @@ class Domain:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def definitions(uri: str) -> Iterator[str]:
+    """The XML of all machines that the libvirt at `uri` knows, running and as defined, and of its active folder pools.
+
+    Ends early where it cannot be reached, or a machine goes meanwhile.
+    """
+    libvirt.registerErrorHandler(lambda *_: None, None)  # it prints what it raises
+    try:
+        connection = libvirt.openReadOnly(uri)
+    except libvirt.libvirtError:
+        return
+    with suppress(libvirt.libvirtError):
+        for domain in connection.listAllDomains():
+            yield domain.XMLDesc(0)
+            if domain.isActive() and domain.isPersistent():
+                yield domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+        for pool in connection.listAllStoragePools(_FOLDER_POOLS):
+            yield pool.XMLDesc(0)
+    connection.close()
 
 
 def _disk(node: ElementTree.Element) -> DomainDisk:

@@ -22,6 +22,7 @@ _WRITER_USES = (CONSISTENT_READ, WRITE, RESIZE)
 _READER_USES = (CONSISTENT_READ,)
 _FORBIDS = (WRITE, RESIZE)  # what neither a writer nor a reader lets others do
 _LOCK = r"(?m)^lock:\s.*OFDLCK.* (\d+) (\d+)$"  # a line of /proc/PID/fdinfo/FD
+_FLOCKED = r"\d+: FLOCK\s.*\s(\d+) [0-9a-f]+:[0-9a-f]+:(\d+) "  # a line of /proc/locks
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of x86-64 and arm64 Linux
 
 
@@ -64,6 +65,33 @@ def lock_holders(fd: int, lock_bytes: frozenset[int]) -> str:
 def image_writers(path: Path) -> list[int]:
     """Processes that have the file open to write to it, as QEMU's locks tell."""
     return _pids_that_lock(path.stat(), frozenset({_USED + WRITE}))
+
+
+def flock_holder(path: Path) -> int | None:
+    """The living process that holds a lock of flock() on the file or folder; None where there is none.
+
+    Taking the lock to find out would keep out somebody who comes at that moment; the kernel's list does not.
+    """
+    try:
+        status = path.stat()
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return None
+    held = (re.match(_FLOCKED, line) for line in lines)
+    pids = [int(match[1]) for match in held if match and int(match[2]) == status.st_ino]
+    return next((pid for pid in pids if _has_open(pid, status)), None)
+
+
+def _has_open(pid: int, status: os.stat_result) -> bool:
+    """The list names a device otherwise than stat() on some file systems. Of others' processes nothing can be seen but
+    that they live."""
+    try:
+        links = [link.stat() for link in Path(f"/proc/{pid}/fd").iterdir() if link.exists()]
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return any((link.st_dev, link.st_ino) == (status.st_dev, status.st_ino) for link in links)
 
 
 def _set(fd: int, kind: int, byte: int) -> None:

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.cli.common_options import group_of
+from growdisk.cli.common_options import add_overlays_may_break, group_of
 from growdisk.cli.layout_options import add_layout_options
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.cli.volume_options import add_others, add_volume_options, keys_of
 from growdisk.errors import BadSize, UsageError, shell_word
 from growdisk.planner.goal import BACKENDS, Goal, RunOptions
 from growdisk.planner.wishes import chosen_volumes, grown, other_disks, percent, wishes_by_disk
-from growdisk.units import SizeSpec, parse_size
+from growdisk.units import SizeSpec, parse_goal_size
 
 if TYPE_CHECKING:
     from growdisk.qcow2.probe import ImageFormat
@@ -55,6 +55,7 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
         help="how each step can be undone (default: internal for qcow2 v3, overlay otherwise and for images with many "
         "tables)",
     )  # fmt: skip
+    add_overlays_may_break(back)
     back.add_argument("--keep-snapshots", action="store_true", help="keep the way back: growdisk rollback, commit")
     add_not_in_use(work)
     work.add_argument(
@@ -96,7 +97,7 @@ def _not_a_partition(error: BadSize, word: str) -> BadSize:
 def _size(arguments: argparse.Namespace) -> SizeSpec:
     word, target = arguments.size, arguments.target
     try:
-        return parse_size(word)
+        return parse_goal_size(word)
     except BadSize as error:
         if not Path(word).is_file():
             raise _not_a_partition(error, word) from None
@@ -109,7 +110,7 @@ def _size(arguments: argparse.Namespace) -> SizeSpec:
 
 def _is_size(word: str) -> bool:
     try:
-        return bool(parse_size(word))
+        return bool(parse_goal_size(word))
     except BadSize:
         return False
 
@@ -120,6 +121,7 @@ def options_of(arguments: argparse.Namespace) -> RunOptions:
     return RunOptions(
         arguments.backend, arguments.snapshots, arguments.keep_snapshots, keys_of(arguments),
         other_disks(arguments.others, arguments.grow, goal_of(arguments)), arguments.not_in_use,
+        overlays_may_break=arguments.overlays_may_break,
     )  # fmt: skip
 
 

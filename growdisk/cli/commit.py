@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from growdisk.cli.arguments import add_image
+from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
 from growdisk.cli.targets import image_of
+from growdisk.cli.volume_options import add_keys, keys_of
+
+if TYPE_CHECKING:
+    from growdisk.api.result import Result
 
 NAME = "commit"
 HELP = "forget the snapshots of a kept run: its result is final"
@@ -14,6 +20,11 @@ HELP = "forget the snapshots of a kept run: its result is final"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser)
+    parser.add_argument(
+        "--force", action="store_true",
+        help="a run whose folder is lost: keep the image, and remove the snapshots that it carries",
+    )  # fmt: skip
+    add_keys(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -22,7 +33,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
     image = image_of(arguments)
+
+    def accept(keys: tuple[bytes, ...]) -> Result:
+        return api.commit_carried(image, keys) if arguments.force else api.commit(image, steps, keys)
+
     # Short, and not stopped half-way: a signal waits until it is done.
     with SignalsStop(StopRequest()), output.steps() as steps:
-        result = api.commit(image, steps)
+        result = unlocking(arguments, accept, keys_of(arguments))
     return tell_commit(result, output, image=image)

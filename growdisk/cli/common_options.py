@@ -12,6 +12,13 @@ def group_of(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentG
     return next(known, None) or parser.add_argument_group(title)
 
 
+def add_overlays_may_break(parser: argparse._ActionsContainer) -> None:
+    """Consent of verbs that write to an image on which others may lie."""
+    parser.add_argument(
+        "--overlays-may-break", action="store_true", help="also where other images lie on this one, which it spoils"
+    )
+
+
 def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
     """The same options before and after the command; only the top parser sets their defaults."""
     default = False if top else argparse.SUPPRESS

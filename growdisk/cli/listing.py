@@ -6,9 +6,15 @@ What comes from inside the guest (labels) is put through `printable`: it must no
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from growdisk.errors import shell_word
 from growdisk.planner.layout import BlockerLayout, ContentLayout, Layout, PartitionLayout
 from growdisk.units import format_size
+
+if TYPE_CHECKING:
+    from growdisk.api.run_status import StatusReport
 
 _HEADER = ("name", "start", "size", "role", "type", "holds")
 _RIGHT = (1, 2)
@@ -84,6 +90,20 @@ def blockers(found: tuple[BlockerLayout, ...], width: int) -> list[str]:
         together = "; ".join(words)
         lines += [together] if len(together) <= width else [words[0], *(f"    {word}" for word in words[1:])]
     return [shortened(line, width) for line in lines]
+
+
+def standing(report: StatusReport | None, overlays: list[str], path: str) -> Iterator[str]:
+    """What stands against writing to the image: a run that has not ended, and images that lie on it."""
+    if report is not None:
+        following = " or ".join(f"growdisk {verb} {shell_word(Path(path))}" for verb in report.next)
+        yield {
+            "running": f"growdisk is at work on it now: pid {report.pid}, step {report.step}",
+            "unfinished": f"unfinished run of growdisk: {following}",
+        }.get(report.state, f"the way back of a finished run is kept: {following}")
+        if report.missing:
+            yield f"  {printable(report.missing)}"
+    if overlays:
+        yield f"other images lie on it: {', '.join(map(printable, overlays))}"
 
 
 def printable(text: str) -> str:

@@ -76,7 +76,7 @@ def recipe_of(arguments: argparse.Namespace) -> tuple[api.Recipe, Sequence[api.O
 
     from growdisk.api.provisioning.output_lists import as_template
     from growdisk.api.provisioning.recipe import Output, Recipe
-    from growdisk.units import parse_size
+    from growdisk.units import parse_goal_size
 
     recipe, outputs = Recipe(), tuple[Output, ...]()
     if arguments.recipe is not None:
@@ -86,7 +86,7 @@ def recipe_of(arguments: argparse.Namespace) -> tuple[api.Recipe, Sequence[api.O
         recipe, outputs = file.recipe, file.outputs
     given = {name: value for name in _REPLACED if (value := getattr(arguments, name))}
     if arguments.size is not None:
-        given["size"] = parse_size(arguments.size)
+        given["size"] = parse_goal_size(arguments.size)
     if arguments.hostname is not None:
         given["hostname"] = as_template(arguments.hostname)
     if (epoch := os.environ.get("SOURCE_DATE_EPOCH", "")).isdecimal():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from growdisk.cli.arguments import add_image
+from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
 from growdisk.cli.targets import image_of
@@ -16,6 +17,7 @@ HELP = "go on with an unfinished run"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser)
+    add_overlays_may_break(parser)
     add_keys(parser)
 
 
@@ -26,5 +28,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     image = image_of(arguments)
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
-        result = unlocking(arguments, lambda keys: api.resume(image, steps, stop, keys), keys_of(arguments))
+        may_break = arguments.overlays_may_break
+        result = unlocking(
+            arguments,
+            lambda keys: api.resume(image, steps, stop, keys, overlays_may_break=may_break),
+            keys_of(arguments),
+        )
     return tell(result, output, image=image)

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from growdisk.cli.arguments import add_image
+from growdisk.cli.common_options import add_overlays_may_break
+from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
 from growdisk.cli.targets import image_of
+from growdisk.cli.volume_options import add_keys, keys_of
+from growdisk.errors import UsageError
+
+if TYPE_CHECKING:
+    from growdisk.api.result import Result
 
 NAME = "rollback"
 HELP = "undo an unfinished or kept run"
@@ -15,6 +23,12 @@ HELP = "undo an unfinished or kept run"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser)
     parser.add_argument("--to", metavar="STEP", help="only down to and including this step")
+    parser.add_argument(
+        "--force", action="store_true",
+        help="a run whose folder is lost: go back to before it by the snapshots that the image carries",
+    )  # fmt: skip
+    add_overlays_may_break(parser)
+    add_keys(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -22,8 +36,16 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.cli.report import tell
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
-    image = image_of(arguments)
+    if arguments.force and arguments.to:
+        raise UsageError("--force goes all the way back", hint="leave --to out")
+    image, may_break = image_of(arguments), arguments.overlays_may_break
+
+    def go_back(keys: tuple[bytes, ...]) -> Result:
+        if arguments.force:
+            return api.rollback_carried(image, keys, overlays_may_break=may_break)
+        return api.rollback(image, arguments.to, steps, stop, keys, overlays_may_break=may_break)
+
     # Going back is short and is not stopped half-way: a signal waits until it is done.
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
-        result = api.rollback(image, arguments.to, steps, stop)
+        result = unlocking(arguments, go_back, keys_of(arguments))
     return tell(result, output, image=image)

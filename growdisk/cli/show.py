@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from growdisk.cli import status
 from growdisk.cli.arguments import add_target, format_of
 from growdisk.cli.layout_options import add_sector_size
 from growdisk.cli.output import Output
 from growdisk.cli.targets import target_of
 from growdisk.cli.volume_options import add_keys, keys_of
+from growdisk.errors import ImageNotReadable
+
+if TYPE_CHECKING:
+    from growdisk.api.run_status import StatusReport
+
+_ENDED = ("none", "done", "undone")
 
 NAME = "show"
 HELP = "draw the disk: image, partitions, what is in them and how full, what blocks growth"
@@ -24,13 +33,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk import api
     from growdisk.cli.drawing import bar
-    from growdisk.cli.listing import blockers, headline, table, volumes
+    from growdisk.cli.listing import blockers, headline, standing, table, volumes
     from growdisk.planner.layout import layout_of
 
     target, keys = target_of(arguments), keys_of(arguments)
     layout = layout_of(api.inspect(target, format_of(arguments), arguments.sector_size, keys))
-    output.document(asdict(layout))
+    report = _run_of(Path(layout.image.path))
+    overlays = [str(each) for each in api.overlays_on(Path(layout.image.path))]
+    beside = {"run": report and status.document(report), "overlays": overlays}
+    output.document(asdict(layout) | {key: value for key, value in beside.items() if value})
     width = output.width
     output.lines([*headline(layout, width), *bar(layout, width), *table(layout, width), *volumes(layout, width)])
     output.lines(blockers(layout.blockers, width))
+    output.lines(standing(report, overlays, layout.image.path))
     return 0
+
+
+def _run_of(image: Path) -> StatusReport | None:
+    """A run that has not ended, or can still be taken back. What is no file here, or has too long a name, has none."""
+    from growdisk import api
+
+    try:
+        report = api.status(image)
+    except ImageNotReadable:
+        return None
+    return None if report.state in _ENDED else report

@@ -63,7 +63,8 @@ class RunOptions:
     """How a plan is carried out. `keys` are passphrases of what is encrypted inside: never written anywhere.
 
     `others` are the guest's other disks that take part: sdb, sdc, ... `not_in_use`: the user's word that nobody uses
-    them whom growdisk cannot see.
+    them whom growdisk cannot see. `overlays_may_break`: also where other images lie on one of the disks, which will
+    show a mixture of old and new then.
     """
 
     backend: Backend = "auto"
@@ -72,3 +73,4 @@ class RunOptions:
     keys: tuple[bytes, ...] = field(default=(), repr=False)
     others: tuple[OtherDisk, ...] = ()
     not_in_use: bool = False
+    overlays_may_break: bool = False

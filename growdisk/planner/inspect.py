@@ -11,6 +11,7 @@ from growdisk.backends.volumes.neighbours import Neighbours
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.block.window import Window
+from growdisk.errors import TableDamaged
 from growdisk.filesystems.content import Content
 from growdisk.filesystems.foreign import find_foreign
 from growdisk.filesystems.signatures import Owner
@@ -37,7 +38,12 @@ def inspect_device(
     the disk itself only the very ends are looked at."""
     known, neighbours = keyring or Keyring(), Neighbours([(device, image.path), *others], sector_size)
     look = look or (lambda window, _start: look_inside(window, known, neighbours))
-    table = read_table(device, image.path, sector_size)
+    try:
+        table = read_table(device, image.path, sector_size)
+    except TableDamaged as error:
+        from growdisk.planner.broken_overlay import with_likely_cause  # few disks need it
+
+        raise with_likely_cause(error, device) from error
     if table is None:
         content = look(device, 0)
         return Facts(image, None, {0: content} if content else {})

@@ -55,12 +55,12 @@ def _other_disk(word: str, wishes: Sequence[str], like: Goal) -> OtherDisk:
     from pathlib import Path
 
     from growdisk.planner.goal import Goal, OtherDisk
-    from growdisk.units import parse_size
+    from growdisk.units import parse_goal_size
 
     name, equals, size = word.rpartition("=") if "=" in word and not Path(word).exists() else (word, "", "")
     if not (equals or wishes):
         return OtherDisk(Path(name))
-    wanted = parse_size(size) if equals else None
+    wanted = parse_goal_size(size) if equals else None
     grow, sectors = grown(wishes), like.sector_size
     return OtherDisk(Path(name), Goal(wanted, swap=like.swap, grow=grow, sector_size=sectors, repair=like.repair))
 
@@ -68,7 +68,7 @@ def _other_disk(word: str, wishes: Sequence[str], like: Goal) -> OtherDisk:
 def share_of(word: str, text: str) -> Share:
     """`text` as a share; `word` is what it stands in. UsageError."""
     from growdisk.partitions.shares import Percent, Rest, Size
-    from growdisk.units import parse_size
+    from growdisk.units import parse_goal_size
 
     if text == "rest":
         return Rest()
@@ -80,7 +80,7 @@ def share_of(word: str, text: str) -> Share:
         if 0 < value <= 100:
             return Percent(value)
     elif text:
-        size = parse_size(text)
+        size = parse_goal_size(text)
         return Size(size.bytes, size.relative)
     raise UsageError(f"cannot read --grow {word}", hint=_HINT)
 

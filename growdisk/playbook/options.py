@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from growdisk.errors import UsageError
 from growdisk.playbook.specs import OptionSpec, OptionType, TaskSpec
-from growdisk.units import parse_size
+from growdisk.units import parse_goal_size
 from growdisk.values import dataclass
 
 _SIZES = frozenset({"size", "at_least", "filesystem_at_least"})
@@ -125,7 +125,7 @@ def check_option(spec: TaskSpec, name: str, value: object) -> None:
         return
     found = _checked(spec, option, value)
     if name in _SIZES:
-        parse_size(str(found))
+        parse_goal_size(str(found))
 
 
 def _checked(spec: TaskSpec, option: OptionSpec, value: object) -> object:

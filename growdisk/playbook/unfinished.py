@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from growdisk import api
 from growdisk.errors import GrowdiskError
 from growdisk.playbook.outcome import Outcome
-from growdisk.units import parse_size
+from growdisk.units import parse_goal_size
 from growdisk.values import dataclass
 from growdisk.workflow.run_directory import RunDirectory
 
@@ -35,7 +35,7 @@ class Before:
         if task != "image" or not size or not self.size:
             return options
         try:
-            spec = parse_size(str(size))
+            spec = parse_goal_size(str(size))
         except GrowdiskError:
             return options  # the task itself will say so
         return {**options, "size": f"{spec.resolve(self.size)}b"}

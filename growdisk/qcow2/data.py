@@ -24,17 +24,23 @@ def open_data_file(image: Path, header: Header, *, writable: bool) -> RawFile | 
     """The external data file of an image under the same locks, or None if it has none."""
     if not header.has(Incompatible.DATA_FILE):
         return None
+    path = data_file_path(image, header)
+    if not path.exists():
+        raise ImageNotReadable(path, reason=f"it is the external data file of {image} and does not exist")
+    if path.samefile(image):
+        raise damaged(image, "its external data file is itself")
+    return RawFile.open(path, writable=writable)
+
+
+def data_file_path(image: Path, header: Header) -> Path:
+    """Where the external data file of an image that has one should lie."""
     name = header.extension(Extension.DATA_FILE)
     if not name:
         raise damaged(image, "its data lie in an external data file that it does not name")
     path = backing_path(image, name.decode("utf-8", "surrogateescape"), "data file")
     if not path.exists() and not path.is_absolute():
         path = Path(os.fsdecode(name))  # as QEMU has it, from the directory that it runs in
-    if not path.exists():
-        raise ImageNotReadable(path, reason=f"it is the external data file of {image} and does not exist")
-    if path.samefile(image):
-        raise damaged(image, "its external data file is itself")
-    return RawFile.open(path, writable=writable)
+    return path
 
 
 class DataFile(Protocol):

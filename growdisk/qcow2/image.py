@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from growdisk.qcow2.usable import Passphrase
 
     Result = TypeVar("Result")
+    Guard = Callable[[BlockDevice, Header], None]
 
 
 class Qcow2Image(GuestDisk):
@@ -41,14 +42,17 @@ class Qcow2Image(GuestDisk):
 
     @classmethod
     def open(
-        cls, path: Path, *, writable: bool = False, with_backing: bool = True, key: Passphrase | None = None
-    ) -> Qcow2Image:
+        cls, path: Path, *, writable: bool = False, with_backing: bool = True, key: Passphrase | None = None,
+        guard: Guard | None = None,
+    ) -> Qcow2Image:  # fmt: skip
         """Open an image file under QEMU's locks. `with_backing=False`: for metadata only, bytes may be missing.
+
+        `guard` is shown the locked file and its header before anything is written, and may refuse.
 
         `key`: the passphrase of every encrypted layer; without it such an image has its metadata only.
         Raises WrongKey, ImageNotReadable, ImageInUse, ImageDamaged or ImageUnsupported; the file is untouched then.
         """
-        return cls._open(path, writable=writable, with_backing=with_backing, above=(), key=key)
+        return cls._open(path, writable=writable, with_backing=with_backing, above=(), key=key, guard=guard)
 
     @classmethod
     def over(
@@ -70,14 +74,17 @@ class Qcow2Image(GuestDisk):
 
     @classmethod
     def _open(
-        cls, path: Path, *, writable: bool, with_backing: bool, above: tuple[Path, ...], key: Passphrase | None
-    ) -> Qcow2Image:
+        cls, path: Path, *, writable: bool, with_backing: bool, above: tuple[Path, ...], key: Passphrase | None,
+        guard: Guard | None = None,
+    ) -> Qcow2Image:  # fmt: skip
         file = RawFile.open(path, writable=writable)
         backing: BlockDevice | None = None
         data_file: RawFile | None = None
         try:
             header = read_header(file, path)
             refuse_unusable(header, path, writable=writable)
+            if guard is not None:
+                guard(file, header)
             data_file = open_data_file(path, header, writable=writable)
             if with_backing:
                 backing = open_backing(path, header, above, partial(cls._open_below, key=key))

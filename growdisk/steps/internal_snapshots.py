@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.failures import SnapshotMissing
+from growdisk.steps.snapshot_names import snapshot_names
 
 
 class InternalSnapshots:
@@ -18,7 +19,7 @@ class InternalSnapshots:
 
     def __init__(self, image: Qcow2Image, run: str, steps: Sequence[str]) -> None:
         self._image = image
-        self._names = {step: f"growdisk-{run}-{number}-{step}" for number, step in enumerate(steps, start=1)}
+        self._names = snapshot_names(run, steps)
 
     def take(self, step: str) -> None:
         if self._names[step] not in self._present():

@@ -14,6 +14,7 @@ from growdisk.errors import GrowdiskError
 from growdisk.steps.failures import SnapshotMissing
 from growdisk.steps.live_context import LiveContext
 from growdisk.steps.live_undo import LiveUndo
+from growdisk.steps.snapshot_names import snapshot_names
 
 
 class LiveSnapshots:
@@ -21,7 +22,7 @@ class LiveSnapshots:
 
     def __init__(self, context: LiveContext, run: str, steps: Sequence[str], undo: LiveUndo) -> None:
         self._context, self._undo = context, undo
-        self._names = {step: f"growdisk-{run}-{number}-{step}" for number, step in enumerate(steps, start=1)}
+        self._names = snapshot_names(run, steps)
 
     @property
     def can_restore(self) -> bool:

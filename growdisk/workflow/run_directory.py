@@ -7,12 +7,15 @@ host's disk aside, because going back must be possible exactly when the disk is 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from growdisk.block.locks import flock_holder
 from growdisk.durable import replace_file, sync_directory
 from growdisk.errors import ImageNotReadable, Refused
 from growdisk.workflow.journal import Journal, Record, read_journal
@@ -133,6 +136,22 @@ class RunDirectory:
         """Give the reserve back. Whatever hinders that must not hide why it is needed."""
         with contextlib.suppress(OSError):
             self._reserve.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Others can see that this process is at work on the run, until it ends or dies. It keeps nobody out: the lock
+        on the image does."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with contextlib.suppress(OSError):  # a file system without locks: then nobody sees it
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        finally:
+            os.close(fd)
+
+    def worker(self) -> int | None:
+        """The process that is at work on the run; None where none is."""
+        return flock_holder(self.path)
 
     def withdraw(self) -> None:
         """After a `begin` that failed: leave no folder behind that has nothing in it."""

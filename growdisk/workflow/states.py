@@ -21,7 +21,7 @@ TOUCHED = frozenset({Event.APPLYING, Event.APPLIED, Event.VERIFIED, Event.RESTOR
 
 
 class Status(Enum):
-    """How a run stands, for `growdisk status`."""
+    """How a run stands, for `growdisk status`, which also tells one that is going on right now."""
 
     NONE = "none"
     UNFINISHED = "unfinished"
@@ -53,6 +53,11 @@ class RunState:
     def event_of(self, step: str) -> Event | None:
         record = self.last.get(step)
         return record.event if record else None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something of the run is still to be done, or can still be taken back."""
+        return self.status in (Status.UNFINISHED, Status.KEPT)
 
     @property
     def finished(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from growdisk.api.guard import WriteGuard
 from growdisk.api.images.info import actual_size
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import opened_qcow2, told_no_creation
@@ -13,13 +14,14 @@ from growdisk.qcow2.check import check
 from growdisk.qcow2.usable import Passphrase
 
 
-def compact_image(path: Path, key: Passphrase | None = None) -> tuple[int, int]:
+def compact_image(path: Path, key: Passphrase | None = None, *, overlays_may_break: bool = False) -> tuple[int, int]:
     """Give unused clusters back; snapshots and backing file stay. Returns the host's bytes before and after.
 
     The new image is checked by counting all its references before it takes the old one's place.
     """
     path = path.resolve()  # behind a link: the link stays
-    with opened_qcow2(path, "unused clusters", writable=True, with_backing=False, key=key) as image:
+    guard = WriteGuard(path, overlays_may_break)
+    with opened_qcow2(path, "unused clusters", writable=True, with_backing=False, key=key, guard=guard) as image:
         before = actual_size(path)
         _refuse(path)
         with told_no_creation(path), NewFile(path, replacing=True) as new:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from growdisk.api.guard import WriteGuard
 from growdisk.api.images.opening import opened, require_keys, told_no_creation
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
@@ -37,12 +38,14 @@ def read_bytes(
 
 
 def write_bytes(
-    path: Path, offset: int, source: Path, image_format: ImageFormat | None = None, key: Passphrase | None = None
-) -> int:
+    path: Path, offset: int, source: Path, image_format: ImageFormat | None = None, key: Passphrase | None = None,
+    *, overlays_may_break: bool = False,
+) -> int:  # fmt: skip
     """Copy a whole file to guest bytes from `offset` on, durably. Returns how many these were."""
     file = RawFile.open(source, lock=False)
     try:
-        with opened(path, image_format, writable=True, key=key) as image:
+        guard = WriteGuard(path, overlays_may_break)
+        with opened(path, image_format, writable=True, key=key, guard=guard) as image:
             require_keys(image)
             _require_inside(path, image, offset, file.size)
             if isinstance(image, Qcow2Image):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from growdisk.api.guard import WriteGuard
 from growdisk.api.images.host import format_of
 from growdisk.api.images.opening import opened, opened_qcow2, refuse_small_device, require_keys
 from growdisk.api.images.pumping import CHUNK, Progress
@@ -30,15 +31,20 @@ _NOUN = "backing file"
 _RAW_NAMES = ("raw", "file", "host_device")
 
 
-def commit_overlay(path: Path, progress: Progress, key: Passphrase | None = None) -> Path:
+def commit_overlay(
+    path: Path, progress: Progress, key: Passphrase | None = None, *, overlays_may_break: bool = False
+) -> Path:
     """Give the overlay's data to its backing file, which grows if it is smaller; then empty the overlay. Durable.
 
-    Returns the backing file. What the base holds behind the overlay's end stays there.
+    Returns the backing file. What the base holds behind the overlay's end stays there. What lies on the overlay sees
+    what it saw; other overlays on the base do not.
     """
-    with opened_qcow2(path, _NOUN, writable=True, with_backing=False, key=key) as overlay:
+    harmless = WriteGuard(path, overlays_may_break=True)
+    with opened_qcow2(path, _NOUN, writable=True, with_backing=False, key=key, guard=harmless) as overlay:
         require_keys(overlay)
         base_path, base_format = _base_of(overlay)
-        with opened(base_path, base_format, writable=True, key=key) as base:
+        guard = WriteGuard(base_path, overlays_may_break, merging=path)
+        with opened(base_path, base_format, writable=True, key=key, guard=guard) as base:
             require_keys(base)
             overlay.check_make_empty()
             if isinstance(base, Qcow2Image):
@@ -66,8 +72,12 @@ def rebase_overlay(
     path: Path, name: str | None, backing_format: ImageFormat | None, progress: Progress,
     key: Passphrase | None = None,
 ) -> None:  # fmt: skip
-    """Put the overlay on another base (None: on none) without changing what the guest sees. Durable."""
-    with opened_qcow2(path, _NOUN, writable=True, key=key) as overlay:
+    """Put the overlay on another base (None: on none) without changing what the guest sees. Durable.
+
+    What lies on the overlay sees what it saw.
+    """
+    harmless = WriteGuard(path, overlays_may_break=True)
+    with opened_qcow2(path, _NOUN, writable=True, key=key, guard=harmless) as overlay:
         require_keys(overlay)
         backing_format = _format_of_base(path, name, backing_format)
         new = opened_as_backing(path, with_backing(overlay.header, path, name, backing_format), key)
@@ -81,9 +91,12 @@ def rebase_overlay(
             overlay.record_backing(name, backing_format)
 
 
-def rebase_unsafe(path: Path, name: str | None, backing_format: ImageFormat | None) -> None:
+def rebase_unsafe(
+    path: Path, name: str | None, backing_format: ImageFormat | None, *, overlays_may_break: bool = False
+) -> None:
     """Write another base into the header and trust that it shows the same. Neither base is opened."""
-    with opened_qcow2(path, _NOUN, writable=True, with_backing=False) as overlay:
+    guard = WriteGuard(path, overlays_may_break)
+    with opened_qcow2(path, _NOUN, writable=True, with_backing=False, guard=guard) as overlay:
         if name is not None and backing_path(path, name).resolve() == path.resolve():
             raise ImageUnsupported(path, reason="an image cannot be its own backing file", hint="choose another")
         overlay.record_backing(name, _format_of_base(path, name, backing_format))

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from growdisk.api.guard import refuse_run
 from growdisk.block.raw import RawFile
 from growdisk.durable import sync_directory
 from growdisk.errors import DestinationExists, ImageError
@@ -32,6 +33,7 @@ class NewFile:
         self.temporary = path if self.is_device or not path.name else path.with_name(_temporary_name(path.name))
 
     def __enter__(self) -> NewFile:
+        refuse_run(self.path, None)
         if self.is_device:
             return self
         if not self._replacing and os.path.lexists(self.path):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from growdisk.api.guard import WriteGuard
 from growdisk.api.images.host import format_of, told_failures
 from growdisk.block.device import BlockDevice, ResizableDevice
 from growdisk.block.raw import RawFile
@@ -22,13 +23,15 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 @contextmanager
 def opened(
     path: Path, image_format: ImageFormat | None = None, *, writable: bool = False, with_backing: bool = True,
-    key: Passphrase | None = None,
+    key: Passphrase | None = None, guard: WriteGuard | None = None,
 ) -> Iterator[ResizableDevice]:  # fmt: skip
     """The image's guest content; `key` is the passphrase of its encrypted layers.
 
+    An image that is opened for writing is guarded in any case; `guard` says what may be spoiled.
+
     A failing host becomes WriteFailed while the image is open for writing.
     """
-    device = open_device(path, image_format, writable=writable, with_backing=with_backing, key=key)
+    device = open_device(path, image_format, writable=writable, with_backing=with_backing, key=key, guard=guard)
     try:
         with told_failures(path, writing=writable):
             try:
@@ -43,20 +46,29 @@ def opened(
 
 def open_device(
     path: Path, image_format: ImageFormat | None, *, writable: bool = False, with_backing: bool = True,
-    key: Passphrase | None = None,
+    key: Passphrase | None = None, guard: WriteGuard | None = None,
 ) -> RawFile | Qcow2Image:  # fmt: skip
     """The same for whoever closes it."""
+    guard = (guard or WriteGuard(path)) if writable else None
     if format_of(path, image_format) == "qcow2":
-        return Qcow2Image.open(path, writable=writable, with_backing=with_backing, key=key)
-    return RawFile.open_disk(path, writable=writable)
+        return Qcow2Image.open(path, writable=writable, with_backing=with_backing, key=key, guard=guard)
+    file = RawFile.open_disk(path, writable=writable)
+    if guard is not None:
+        try:
+            guard(file, None)
+        except BaseException:
+            file.close()
+            raise
+    return file
 
 
 @contextmanager
 def opened_qcow2(
-    path: Path, deed: str, *, writable: bool = False, with_backing: bool = True, key: Passphrase | None = None
-) -> Iterator[Qcow2Image]:
+    path: Path, deed: str, *, writable: bool = False, with_backing: bool = True, key: Passphrase | None = None,
+    guard: WriteGuard | None = None,
+) -> Iterator[Qcow2Image]:  # fmt: skip
     """The same for what only qcow2 images can do."""
-    with opened(path, writable=writable, with_backing=with_backing, key=key) as device:
+    with opened(path, writable=writable, with_backing=with_backing, key=key, guard=guard) as device:
         if not isinstance(device, Qcow2Image):
             raise ImageUnsupported(
                 path, reason=f"a raw image has no {deed}", hint=f"growdisk image convert {path} makes it qcow2"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from growdisk.api.guard import WriteGuard
 from growdisk.api.images.opening import opened
 from growdisk.block.device import ResizableDevice
 from growdisk.block.raw import RawFile
@@ -24,12 +25,14 @@ _SECTOR = 512
 def resize_image(
     path: Path, size: SizeSpec, image_format: ImageFormat | None = None, *, shrink: bool = False,
     preallocation: Preallocation = "off", key: Passphrase | None = None, upgrade: bool = False,
+    overlays_may_break: bool = False,
 ) -> tuple[int, int]:  # fmt: skip
     """Resize, durably, to whole sectors. Returns the old and the new size. All refusals come before the first write.
 
     `upgrade`: make a version 2 image version 3 before, where its snapshots stand against resizing it.
     """
-    with opened(path, image_format, writable=True, key=key) as image:
+    guard = WriteGuard(path, overlays_may_break)
+    with opened(path, image_format, writable=True, key=key, guard=guard) as image:
         old, new = image.size, align_up(size.resolve(image.size), _SECTOR)
         _refuse(path, image, new, shrink=shrink, preallocation=preallocation)
         if isinstance(image, Qcow2Image):

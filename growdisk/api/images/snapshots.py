@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from growdisk.api.guard import WriteGuard
 from growdisk.api.images.opening import opened_qcow2
 from growdisk.errors import SnapshotIdOrName, SnapshotNotFound
 from growdisk.qcow2.image import Qcow2Image
@@ -11,6 +12,7 @@ from growdisk.qcow2.snapshots import SnapshotInfo
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import Literal
 
     Selector = Literal["id", "name"]
@@ -19,22 +21,31 @@ else:
 _NOUN = "snapshots"
 
 
-def create_snapshot(path: Path, name: str) -> SnapshotInfo:
+def create_snapshot(path: Path, name: str, *, overlays_may_break: bool = False) -> SnapshotInfo:
     """Keep the image's present state under `name`."""
-    with opened_qcow2(path, _NOUN, writable=True, with_backing=False) as image:
+    with _changing(path, overlays_may_break) as image:
         return image.create_snapshot(name)
 
 
-def apply_snapshot(path: Path, name: str, selector: Selector | None = None) -> None:
+def apply_snapshot(
+    path: Path, name: str, selector: Selector | None = None, *, overlays_may_break: bool = False
+) -> None:
     """Go back to a snapshot; `name` is its name or its id, `selector` says which where it could be both."""
-    with opened_qcow2(path, _NOUN, writable=True, with_backing=False) as image:
+    with _changing(path, overlays_may_break) as image:
         image.apply_snapshot(name, by_id=is_id(image, name, selector))
 
 
-def delete_snapshot(path: Path, name: str, selector: Selector | None = None) -> None:
+def delete_snapshot(
+    path: Path, name: str, selector: Selector | None = None, *, overlays_may_break: bool = False
+) -> None:
     """Forget a snapshot."""
-    with opened_qcow2(path, _NOUN, writable=True, with_backing=False) as image:
+    with _changing(path, overlays_may_break) as image:
         image.delete_snapshot(name, by_id=is_id(image, name, selector))
+
+
+def _changing(path: Path, overlays_may_break: bool) -> AbstractContextManager[Qcow2Image]:
+    guard = WriteGuard(path, overlays_may_break)
+    return opened_qcow2(path, _NOUN, writable=True, with_backing=False, guard=guard)
 
 
 def is_id(image: Qcow2Image, name: str, selector: Selector | None) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from growdisk.api.provisioning.recipe import Output
 from growdisk.errors import BadSize, UsageError
-from growdisk.units import parse_size
+from growdisk.units import parse_goal_size
 
 _NUMBER = re.compile(r"(?<!\{)\{n(?::0?(?P<width>\d))?\}(?!\})")
 _MOST = 10_000
@@ -74,6 +74,6 @@ def _output(place: str, heads: Sequence[str], row: Sequence[str]) -> Output:
     if not name:
         raise UsageError(f"{place}: it has no name", hint="every output needs one")
     try:
-        return Output(Path(name), parse_size(size) if size else None, cells)
+        return Output(Path(name), parse_goal_size(size) if size else None, cells)
     except BadSize as error:
         raise UsageError(f"{place}: {error.what}: {error.why}", hint=error.what_to_do) from error

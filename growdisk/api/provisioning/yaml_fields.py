@@ -9,7 +9,7 @@ from pathlib import Path
 
 from growdisk.backends.yaml_values import BadFile, Located
 from growdisk.errors import BadSize
-from growdisk.units import SizeSpec, parse_size
+from growdisk.units import SizeSpec, parse_goal_size
 
 _MODE = re.compile(r"[0-7]{3,4}")
 
@@ -90,7 +90,7 @@ class Fields:
         if node is None:
             return None
         try:
-            return parse_size(str(node.value))
+            return parse_goal_size(str(node.value))
         except BadSize as error:
             raise BadFile(error.what, place=node.place, reason=error.why, hint=error.what_to_do) from error
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
+from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.shared import add_format, add_path
 from growdisk.cli.output import Output, error_document
 from growdisk.errors import GrowdiskError
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser)
     add_format(parser)
     parser.add_argument("-r", dest="repair", choices=("leaks", "all"), help="repair leaked clusters, or all errors")
+    add_overlays_may_break(parser)
     parser.epilog = "Exit codes: 0 clean, 1 could not check, 2 corrupt, 3 leaks, 63 not a format that can be checked."
 
 
@@ -31,7 +33,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.images.checking import check_image
 
     try:
-        report = check_image(arguments.path, arguments.repair, arguments.format)
+        report = check_image(
+            arguments.path, arguments.repair, arguments.format, overlays_may_break=arguments.overlays_may_break
+        )
     except GrowdiskError as error:
         output.error(error)
         output.document({"error": error_document(error) | {"code": _FAILED}})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.interruption import ended_like_ctrl_c
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_path
@@ -13,10 +14,11 @@ from growdisk.cli.output import Output
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, metavar="OVERLAY")
+    add_overlays_may_break(parser)
     add_key(parser)
     parser.epilog = (
         "Stopped half-way, the overlay still shows the guest what it showed; commit again to finish. "
-        "Other overlays on the same backing file lose what they showed."
+        "Refused while other overlays lie on the same backing file, which would lose what they showed."
     )
 
 
@@ -25,7 +27,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     def commit(keys: tuple[bytes, ...]) -> Path:
         with ended_like_ctrl_c(), output.bar(f"committing {arguments.path.name}") as progress:
-            return commit_overlay(arguments.path, progress, keys)
+            return commit_overlay(arguments.path, progress, keys, overlays_may_break=arguments.overlays_may_break)
 
     base = unlocking(arguments, commit)
     output.document({"result": "changed", "filename": str(arguments.path), "backing-filename": str(base)})

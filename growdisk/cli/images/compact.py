@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.interruption import ended_like_ctrl_c
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_path, human_size
@@ -12,6 +13,7 @@ from growdisk.cli.output import Output
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, metavar="PATH")
+    add_overlays_may_break(parser)
     add_key(parser)
     parser.epilog = "Snapshots, backing file and dirty bitmaps stay. Needs room for the new file beside the old."
 
@@ -19,8 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.images.compacting import compact_image
 
+    def compact(keys: tuple[bytes, ...]) -> tuple[int, int]:
+        return compact_image(arguments.path, keys, overlays_may_break=arguments.overlays_may_break)
+
     with ended_like_ctrl_c():
-        before, after = unlocking(arguments, lambda keys: compact_image(arguments.path, keys))
+        before, after = unlocking(arguments, compact)
     output.document({"result": "changed", "filename": str(arguments.path), "before": before, "after": after})
     output.note(f"{arguments.path}: {human_size(before)} -> {human_size(after)} on the host")
     return 0

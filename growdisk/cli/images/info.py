@@ -10,6 +10,8 @@ from growdisk.cli.output import Output
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from growdisk.api.images.info import ImageInfo
 
 
@@ -28,7 +30,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if output.json_mode:
         output.document(info.as_json(), own=False)
     else:
-        output.lines(map(printable, _lines(info)))
+        output.lines(map(printable, (*_lines(info), *_overlays(arguments.path))))
     return 0
 
 
@@ -53,6 +55,15 @@ def _lines(info: ImageInfo) -> Iterator[str]:
         case {"data": data}:
             yield "Format specific information:"
             yield from _nested(data, "    ")
+
+
+def _overlays(path: Path) -> Iterator[str]:
+    """What qemu-img does not look for: images of the same folder that lie on this one."""
+    from growdisk.api.overlays import overlays_on
+
+    if found := overlays_on(path, libvirt=False):
+        yield "Images that lie on it:"
+        yield from (f"    {overlay}" for overlay in found)
 
 
 def _backing_lines(facts: dict[str, object]) -> Iterator[str]:

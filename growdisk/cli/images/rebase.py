@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.interruption import ended_like_ctrl_c
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_path
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-u", "--unsafe", action="store_true", help="only write the name; the guest sees what the new base shows"
     )
+    add_overlays_may_break(parser)
     add_key(parser)
 
 
@@ -28,7 +30,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     name = arguments.backing or None
     if arguments.unsafe:
-        rebase_unsafe(arguments.path, name, arguments.backing_format)
+        rebase_unsafe(arguments.path, name, arguments.backing_format, overlays_may_break=arguments.overlays_may_break)
     else:
 
         def rebase(keys: tuple[bytes, ...]) -> None:

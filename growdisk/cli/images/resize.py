@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import re
 
+from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.keys import add_key, unlocking
-from growdisk.cli.images.shared import add_format, add_path, human_size, size_of
+from growdisk.cli.images.shared import add_format, add_path, human_size
 from growdisk.cli.output import Output
 from growdisk.errors import shell_word
 
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preallocation", choices=("off", "metadata", "falloc", "full"), default="off",
         help="take the new space on the host at once",
     )  # fmt: skip
+    add_overlays_may_break(parser)
     add_key(parser)
 
 
@@ -44,12 +46,16 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         lambda keys: resize_image(
             arguments.path, size, arguments.format, shrink=arguments.shrink,
             preallocation=arguments.preallocation, key=keys, upgrade=arguments.upgrade,
+            overlays_may_break=arguments.overlays_may_break,
         ),
     )  # fmt: skip
     output.document({"result": "nochange" if old == new else "changed", "before": old, "after": new})
     if size.resolve(old) % 512:
         output.note(f"a disk has whole sectors of 512 bytes: {size.resolve(old)} is rounded up to {new}")
-    output.note(f"{arguments.path}: {human_size(old)} -> {human_size(new)}")
+    if old == new:
+        output.note(f"{arguments.path}: nothing to do, it has {human_size(old)} already")
+    else:
+        output.note(f"{arguments.path}: {human_size(old)} -> {human_size(new)}")
     if new > old:
         output.note(f"the partitions inside are as before; growdisk expand {shell_word(arguments.path)} grows them")
     return 0
@@ -57,8 +63,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _change_of(text: str) -> SizeSpec:
     """A SIZE, which here may also be one to shrink by."""
-    if not text.startswith("-"):
-        return size_of(text)
-    from growdisk.units import SizeSpec
+    from growdisk.units import SizeSpec, parse_goal_size
 
-    return SizeSpec(-size_of(text.removeprefix("-")).bytes, relative=True)
+    if not text.startswith("-"):
+        return parse_goal_size(text)
+    return SizeSpec(-parse_goal_size(f"+{text.removeprefix('-')}").bytes, relative=True)

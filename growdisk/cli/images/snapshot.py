@@ -6,6 +6,7 @@ import argparse
 import time
 from collections.abc import Iterable, Iterator
 
+from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.shared import add_path, human_size, printable
 from growdisk.cli.output import Output
 
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("deed", choices=("list", "create", "apply", "delete"), help="what to do")
     add_path(parser)
     parser.add_argument("name", nargs="?", metavar="NAME", help="the snapshot's name, or its id")
+    add_overlays_may_break(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--id", metavar="ID", help="the snapshot of this id, whatever names there are")
     which.add_argument("--name", dest="only_name", metavar="NAME", help="the snapshot of this name, whatever ids")
@@ -57,11 +59,11 @@ def _change(arguments: argparse.Namespace, name: str, output: Output) -> int:
             from growdisk.errors import UsageError
 
             raise UsageError("a new snapshot gets its id by itself", hint="give it a NAME")
-        info = create_snapshot(path, name)
+        info = create_snapshot(path, name, overlays_may_break=arguments.overlays_may_break)
         output.document({"result": "created", "id": info.id, "name": info.name})
         return 0
     change = apply_snapshot if deed == "apply" else delete_snapshot
-    change(path, name, selector)
+    change(path, name, selector, overlays_may_break=arguments.overlays_may_break)
     output.document({"result": "applied" if deed == "apply" else "deleted", "snapshot": name})
     return 0
 

@@ -10,7 +10,7 @@ from growdisk.given_file import read_given
 from growdisk.planner.goal import Backend, Goal, Preallocation, RunOptions, SwapPolicy
 from growdisk.planner.wishes import chosen_volumes, grown, percent
 from growdisk.playbook.options import Options
-from growdisk.units import parse_size
+from growdisk.units import parse_goal_size
 
 if TYPE_CHECKING:
     from growdisk.api.live_target import LiveRequest
@@ -45,7 +45,7 @@ def goal_of(options: Options) -> Goal:
     """Tasks that lack an option have its default."""
     size = options.text("size")
     return Goal(
-        parse_size(size) if size else None, options.text("partition") or "auto",
+        parse_goal_size(size) if size else None, options.text("partition") or "auto",
         cast("SwapPolicy", options.text("swap") or "drop"), options.numbers("delete"),
         cast("Preallocation", options.text("preallocation") or "off"), move=options.numbers("move"),
         grow=grown(options.texts("grow")), sector_size=sector_size_of(options),

@@ -22,7 +22,7 @@ from growdisk.playbook.outcome import Outcome
 from growdisk.playbook.perform import Manner
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.probe import ImageFormat, format_of_name
-from growdisk.units import SizeSpec, format_change, format_size, parse_size
+from growdisk.units import SizeSpec, format_change, format_size, parse_goal_size
 
 if TYPE_CHECKING:
     from growdisk.api.run_status import StatusReport
@@ -178,7 +178,7 @@ def _present(options: Options, manner: Manner) -> Outcome:
     from growdisk.api.images.info import image_info
 
     path, text = options.place("image"), options.text("size")
-    size = parse_size(text) if text else None
+    size = parse_goal_size(text) if text else None
     if not path.exists():
         return _created(options, manner, size)
     info = image_info(path, format_of(options))

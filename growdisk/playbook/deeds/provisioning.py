@@ -13,7 +13,7 @@ from growdisk.playbook.options import Options
 from growdisk.playbook.outcome import Outcome, described, failure
 from growdisk.playbook.perform import Manner
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.units import format_size, parse_size
+from growdisk.units import format_size, parse_goal_size
 
 
 def _provision(options: Options, manner: Manner) -> Outcome:
@@ -43,7 +43,7 @@ def _recipe(options: Options) -> Recipe:
 
         recipe = load_recipe(path).recipe
     if size := options.text("size"):
-        recipe = replace(recipe, size=parse_size(size))
+        recipe = replace(recipe, size=parse_goal_size(size))
     if options.text("format"):
         recipe = replace(recipe, format=cast("ImageFormat", options.text("format")))
     if hostname := options.text("hostname"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import traceback
 from contextlib import closing
 from dataclasses import replace
@@ -33,12 +34,29 @@ class _Mortal(Silent):
             os._exit(0)
 
 
+class _Waiting(Silent):
+    """The process stops in the step `at`, says so to the pipe `told`, and waits for its end."""
+
+    def __init__(self, at: str, told: int) -> None:
+        self._at, self._told = at, told
+
+    def step_started(self, number: int, total: int, name: str, description: str) -> None:
+        if name == self._at:
+            os.write(self._told, b"x")
+            signal.pause()
+
+
+def waiting_in(image: Path, step: str, told: int) -> None:
+    """A run that is going on, in this process."""
+    _run(image, _Waiting(step, told), keep=False, size="+64M")
+
+
 def run_on(image: Path, *, keep: bool = False, dies_at: str | None = None, size: str = "+64M") -> None:
     """Resize the image and rewrite its table, as far as the run gets, in a process that is gone afterwards."""
     child = os.fork()
     if child == 0:
         try:
-            _run(image, keep=keep, dies_at=dies_at, size=size)
+            _run(image, _Mortal(dies_at), keep=keep, size=size)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
@@ -46,7 +64,7 @@ def run_on(image: Path, *, keep: bool = False, dies_at: str | None = None, size:
     assert os.waitpid(child, 0)[1] == 0
 
 
-def _run(image: Path, *, keep: bool, dies_at: str | None, size: str) -> None:
+def _run(image: Path, observer: Silent, *, keep: bool, size: str) -> None:
     goal, facts = Goal(parse_size(size)), inspect(image)
     proposal = propose(facts, goal)
     assert isinstance(proposal, Proposal)
@@ -54,6 +72,7 @@ def _run(image: Path, *, keep: bool, dies_at: str | None, size: str) -> None:
     plan = replace(plan, steps=plan.steps[:2])
     directory = RunDirectory.beside(image)
     with closing(Disk.open(directory.image, probe_format(image))) as disk:
-        session = Session.begin(image, plan, disk, directory, _Mortal(dies_at), StopRequest(), Keyring())
-        session.engine.advance()
+        session = Session.begin(image, plan, disk, directory, observer, StopRequest(), Keyring())
+        with directory.working():
+            session.engine.advance()
         session.directory.make_room()

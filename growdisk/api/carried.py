@@ -1,0 +1,92 @@
+"""What an image itself carries of a run of growdisk: the mark of an unfinished one, and the run's snapshots.
+
+The plan and the journal lie in the folder beside the image. One that was renamed, copied or restored without that
+folder still carries these two, and they would stay in it for ever if nobody looked.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from growdisk.errors import ImageError, Refused
+from growdisk.qcow2.features import Autoclear
+from growdisk.qcow2.header import Header
+from growdisk.steps.snapshot_names import RunSnapshot, run_snapshots
+from growdisk.values import dataclass
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class CarriedRun:
+    """`run` is "" where only the mark is there; `snapshots` are those of all runs, oldest first."""
+
+    run: str
+    is_marked: bool
+    snapshots: tuple[RunSnapshot, ...]
+
+    @property
+    def state(self) -> str:
+        """`unfinished`, as long as nobody has written to the image since; then the snapshots are as good as kept."""
+        return "unfinished" if self.is_marked else "kept"
+
+    @property
+    def first(self) -> RunSnapshot | None:
+        """The snapshot from before the whole run; None where it is gone."""
+        return next((each for each in self.snapshots if (each.run, each.number) == (self.run, 1)), None)
+
+
+@dataclass(eq=False)
+class RunWithoutFolder(ImageError):
+    WHAT: ClassVar[str] = "{path} carries {a_run} run of growdisk, and its folder is not here"
+    WHY: ClassVar[str] = "{found}, but {folder} does not have its plan and journal: was the image renamed or copied?"
+    DO: ClassVar[str] = "{hint}"
+    run: CarriedRun
+    folder: str
+    beside: str = ""
+
+    @property
+    def a_run(self) -> str:
+        return "an unfinished" if self.run.is_marked else "a kept"
+
+    @property
+    def found(self) -> str:
+        names = f"{len(self.run.snapshots)} snapshots of run {self.run.run} are in it"
+        return names if self.run.snapshots else "it has the mark of one"
+
+    @property
+    def hint(self) -> str:
+        from growdisk.errors import shell_word
+
+        image = shell_word(self.path)
+        bring = f"bring that folder along ({self.beside or 'from where the image was'})"
+        back = f"growdisk rollback --force {image} goes back to before the run, "
+        return (
+            f"{bring}; without it, {back if self.run.first else ''}"
+            f"growdisk commit --force {image} keeps the image as it is and removes what it carries"
+        )
+
+
+@dataclass(eq=False)
+class NothingCarried(Refused):
+    WHAT: ClassVar[str] = "there is nothing to {verb} by force in {path}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "growdisk status {path} says how it stands"
+    path: Path
+    verb: str
+    reason: str
+
+
+def carried_run(header: Header | None, names: Iterable[str]) -> CarriedRun | None:
+    """What an image with this header and snapshots of these `names` carries."""
+    if header is None:
+        return None
+    marked = bool(header.autoclear & Autoclear.GROWDISK_RUN)
+    snapshots = run_snapshots(names)
+    if not marked and not snapshots:
+        return None
+    latest = max((each.run for each in snapshots), default="")
+    return CarriedRun(latest, marked, tuple(snapshots))

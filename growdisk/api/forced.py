@@ -1,0 +1,71 @@
+"""A run that an image only carries, ended without its folder: what the run's snapshots tell is enough for that.
+
+Going back is possible as long as the snapshot from before the run's first step is there. Which other disks took part
+is not known, so neither of the two is ever done unasked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from growdisk.api.carried import CarriedRun, NothingCarried
+from growdisk.api.guard import carried_by, is_recorded, refuse_overlays
+from growdisk.api.result import Outcome, Result
+from growdisk.api.session import layout_now
+from growdisk.backends.volumes.keyring import Keyring
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.probe import probe_format
+from growdisk.qcow2.repair import repair
+from growdisk.steps.disk import Disk
+
+
+def commit_carried(path: Path, keys: tuple[bytes, ...] = ()) -> Result:
+    """Keep the image as it is, and remove the snapshots of all runs and their mark."""
+
+    def accept(image: Qcow2Image, carried: CarriedRun) -> None:
+        _forget(image, [each.name for each in carried.snapshots])
+
+    return _ended(path, "commit", "changed", accept, keys)
+
+
+def rollback_carried(path: Path, keys: tuple[bytes, ...] = (), *, overlays_may_break: bool = False) -> Result:
+    """Go back to before the latest run, and remove what the image carries of it."""
+
+    def back(image: Qcow2Image, carried: CarriedRun) -> None:
+        if carried.first is None:
+            reason = "the snapshot from before the run is gone; growdisk commit --force keeps the image as it is"
+            raise NothingCarried(path, verb="roll back", reason=reason)
+        if not overlays_may_break:
+            refuse_overlays(path)
+        image.apply_snapshot(carried.first.name)
+        _forget(image, [each.name for each in carried.snapshots if each.run == carried.run])
+
+    return _ended(path, "roll back", "restored", back, keys)
+
+
+def _ended(
+    path: Path, verb: str, outcome: Outcome, action: Callable[[Qcow2Image, CarriedRun], None], keys: tuple[bytes, ...]
+) -> Result:
+    with closing(Disk.open(path.resolve(), probe_format(path))) as disk:
+        carried = carried_by(disk.active)
+        if carried is None or is_recorded(path, carried):
+            reason = "its run is recorded beside it" if carried else "it carries no run of growdisk"
+            raise NothingCarried(path, verb=verb, reason=reason)
+        before = layout_now(disk, path, 512, Keyring(keys))
+        repair(disk.file, disk.path, errors=False)  # what a crash left half-made: leaks, no more
+        image = disk.base(writable=True)
+        assert isinstance(image, Qcow2Image)
+        action(image, carried)
+        disk.activate(image)
+        after = layout_now(disk, path, 512, Keyring(keys))
+    return Result(outcome, carried.run or None, None, before, after)
+
+
+def _forget(image: Qcow2Image, names: list[str]) -> None:
+    """The latest first, so that the way back is whole as long as there is one."""
+    for name in reversed(names):
+        image.delete_snapshot(name)
+    image.set_run_mark(on=False)
+    image.flush()

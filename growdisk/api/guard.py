@@ -1,0 +1,149 @@
+"""The guard before every verb that writes to an image that is there: whose work would be spoiled by it?
+
+That of a run of growdisk, which is unfinished or can still be taken back (its folder beside the image, or what the
+image carries of it), and that of the images that lie on this one. Every opening for writing goes through here, once
+the file is locked and before its first byte is written.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing, suppress
+from pathlib import Path
+
+from growdisk.api.carried import RunWithoutFolder, carried_run
+from growdisk.api.overlays import overlays_on
+from growdisk.block.raw import RawFile
+from growdisk.errors import ImageError
+from growdisk.qcow2.data import data_file_path
+from growdisk.qcow2.features import Incompatible
+from growdisk.qcow2.header import read_header
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.values import dataclass
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from typing import ClassVar
+
+    from growdisk.api.carried import CarriedRun
+    from growdisk.block.device import BlockDevice
+    from growdisk.qcow2.header import Header
+
+_NAMED = 5  # overlays that a message lists
+_MOST_FOLDERS = 1000
+
+
+@dataclass(eq=False)
+class OverlaysOnIt(ImageError):
+    WHAT: ClassVar[str] = "other images lie on {path}"
+    WHY: ClassVar[str] = "{names} would show the guest a mixture of two disks"
+    DO: ClassVar[str] = "{hint}"
+    overlays: tuple[str, ...]
+    hint: str = (
+        "work on the topmost image, which grows as well; or merge it down first (growdisk image commit); "
+        "--overlays-may-break for those who do not need them any more"
+    )
+
+    @property
+    def names(self) -> str:
+        more = len(self.overlays) - _NAMED
+        return ", ".join(self.overlays[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+@dataclass(frozen=True)
+class WriteGuard:
+    """For the image at `path`. `overlays_may_break`: its owner said so, or what is done shows through to none of them.
+
+    `merging` is an overlay whose data are on their way into this image, which spoils neither it nor what lies on it.
+    """
+
+    path: Path
+    overlays_may_break: bool = False
+    merging: Path | None = None
+
+    def __call__(self, file: BlockDevice, header: Header | None) -> None:
+        """Raises RunStandsInTheWay, RunWithoutFolder or OverlaysOnIt. `header` is None for raw."""
+        refuse_run(self.path, carried_in(file, self.path, header))
+        if self.overlays_may_break:
+            return
+        refuse_overlays(self.path, merging=self.merging)
+        if header is not None and header.has(Incompatible.DATA_FILE):
+            data_file = data_file_path(self.path, header)
+            refuse_overlays(data_file, merging=self.path)
+
+
+def carried_in(file: BlockDevice, path: Path, header: Header | None) -> CarriedRun | None:
+    """What the image in `file` carries of a run."""
+    if header is None or not (header.snapshot_count or header.autoclear):
+        return None
+    from growdisk.qcow2.snapshots import read_entries
+
+    return carried_run(header, [entry.name for entry in read_entries(file, path, header)])
+
+
+def carried_at(path: Path) -> CarriedRun | None:
+    """The same without a lock: what can be read of it while somebody may be writing. A damaged image carries nothing.
+
+    ImageNotReadable where there is no image of that name.
+    """
+    with closing(RawFile.open(path, lock=False)) as file:
+        try:
+            return carried_in(file, path, read_header(file, path))
+        except ImageError:
+            return None
+
+
+def refuse_run(path: Path, carried: CarriedRun | None) -> None:
+    """RunStandsInTheWay for a run that is recorded beside the image; RunWithoutFolder for one that it only carries."""
+    folder = f"{os.path.realpath(path)}.growdisk"
+    if carried is None and not os.path.isdir(folder):  # noqa: PTH112 (as below)
+        return
+    from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
+
+    refuse_if_open(RunDirectory.beside(path))
+    refuse_carried(path, carried)
+
+
+def refuse_carried(path: Path, carried: CarriedRun | None) -> None:
+    """RunWithoutFolder for a run that an image carries, unless it is recorded beside it."""
+    if carried is not None and not is_recorded(path, carried):
+        folder = f"{path.name}.growdisk"
+        raise RunWithoutFolder(path, carried, folder, beside=_folder_beside(path, carried.run))
+
+
+def is_recorded(path: Path, carried: CarriedRun) -> bool:
+    """Whether the folder beside the image is that of the run that it carries."""
+    from growdisk.workflow.run_directory import RunDirectory
+
+    leading = RunDirectory.beside(path).leading()
+    runs = {each.run for each in carried.snapshots}
+    return leading.state().is_open and (not runs or leading.run() in runs)
+
+
+def carried_by(device: BlockDevice) -> CarriedRun | None:
+    """The same of an image that is open; None for raw."""
+    if not isinstance(device, Qcow2Image):
+        return None
+    return carried_run(device.header, [snapshot.name for snapshot in device.snapshots()])
+
+
+def refuse_overlays(path: Path, *, merging: Path | None = None) -> None:
+    """OverlaysOnIt, where other images lie on this one."""
+    if found := overlays_on(path, apart_from=merging):
+        raise OverlaysOnIt(path, tuple(map(str, found)))
+
+
+def _folder_beside(path: Path, run: str) -> str:
+    """The command that brings the folder of `run` along, where it lies beside the image; "" elsewhere."""
+    import json
+    from itertools import islice
+
+    from growdisk.errors import shell_word
+
+    for plan in islice(path.resolve().parent.glob("*.growdisk/plan.json"), _MOST_FOLDERS):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            if run and json.loads(plan.read_bytes())["run"] == run:
+                image = plan.parent.with_suffix("")
+                verb = "cp -a" if image.exists() else "mv"
+                return f"{verb} {shell_word(plan.parent)} {shell_word(path)}.growdisk"
+    return ""

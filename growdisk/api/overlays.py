@@ -1,0 +1,134 @@
+"""Which images lie on an image: overlays, overlays of those, and images that keep their data in it.
+
+Such an image shows the guest its own clusters, and those below where it has none: whatever is written below it becomes
+a mixture of two disks. An image does not know what lies on it. So the headers of all files in its folder are read, and
+where a libvirt answers, the disks of its machines and the folders of its pools. Both are bounded, in number and time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from growdisk.qcow2.named_files import identity, named_files
+from growdisk.values import dataclass
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from growdisk.qcow2.named_files import Identity
+
+MAX_DEPTH = 200
+_MOST_FILES = 20_000
+_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """An image at `path` that lies on another; `machine` where only a machine of libvirt led to it."""
+
+    path: str
+    machine: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path} (of the machine {self.machine})" if self.machine else self.path
+
+
+def overlays_on(
+    path: Path, *, libvirt: bool = True, uri: str | None = None, apart_from: Path | None = None
+) -> tuple[Overlay, ...]:
+    """What lies on the image at `path`, directly or further up, apart from one overlay and those on it alone.
+
+    `libvirt` False: only its own folder is looked at.
+    """
+    target = identity(str(path))
+    if target is None:
+        return ()
+    search = _Search(target)
+    if not path.is_block_device():  # its folder is /dev
+        search.read_folder(os.path.dirname(os.path.abspath(path)))  # noqa: PTH100, PTH120
+        search.read_folder(os.path.dirname(os.path.realpath(path)))  # noqa: PTH120
+    if libvirt:
+        search.ask_libvirt(uri)
+    if apart_from is not None:
+        search.leave_out(apart_from)
+    return search.found()
+
+
+class _Search:
+    """The images that were looked at, and what they name. Each file is read once."""
+
+    def __init__(self, target: Identity) -> None:
+        self._target = target
+        self._named: dict[Identity, dict[Identity, str]] = {target: {}}
+        self._overlays: dict[Identity, Overlay] = {}
+        self._folders: set[Identity | None] = {None}
+        self._until = time.monotonic() + _SECONDS
+
+    def read_folder(self, folder: str) -> None:
+        place = identity(folder)
+        if place not in self._folders:
+            self._folders.add(place)
+            for path in _files(folder):
+                self._read(path)
+
+    def ask_libvirt(self, uri: str | None) -> None:
+        """Nobody is asked where none listens: loading its library alone takes longer than all the rest."""
+        from growdisk.backends.libvirt_sockets import listening
+
+        for each in listening(uri):
+            from growdisk.backends.libvirt_disks import known_to
+
+            known = known_to(each, max(self._until - time.monotonic(), 0.1))
+            for folder in known.folders:
+                self.read_folder(folder)
+            for machine, path in known.disks:
+                self._follow(path, machine)
+
+    def leave_out(self, overlay: Path) -> None:
+        if (place := identity(str(overlay))) is not None:
+            self._named.pop(place, None)
+
+    def found(self) -> tuple[Overlay, ...]:
+        """Those that lead to the target, by path."""
+        reached, before = {self._target}, 0
+        while len(reached) > before:
+            before = len(reached)
+            reached |= {place for place, named in self._named.items() if not reached.isdisjoint(named)}
+        found = (self._overlays[place] for place in reached - {self._target})
+        return tuple(sorted(found, key=lambda overlay: overlay.path))
+
+    def _follow(self, path: str, machine: str) -> None:
+        """Read a whole chain, from its top down."""
+        waiting, seen = [path], {self._target}
+        while waiting and len(seen) <= MAX_DEPTH:
+            below = self._read(waiting.pop(), machine)
+            waiting += [place for which, place in below.items() if which not in seen]
+            seen.update(below)
+
+    def _read(self, path: str, machine: str = "") -> dict[Identity, str]:
+        place = identity(path)
+        if place is None or time.monotonic() > self._until or len(self._named) > _MOST_FILES:
+            return {}
+        if place not in self._named:
+            self._named[place] = named_files(path)
+            self._overlays[place] = Overlay(path, machine)
+        return self._named[place]
+
+
+def _files(folder: str) -> Iterator[str]:
+    """The regular files of a folder, links to such among them; none where it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            yield from (entry.path for entry in entries if _is_file(entry))
+    except OSError:
+        return
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads to itself
+        return False
