@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _BUG, _INTERRUPTED = 1, 130
 _STDERR = 2
+_NOT_CHECKED = 1
 
 
 def dispatch(words: Sequence[str]) -> int:
@@ -48,8 +49,9 @@ def _answer(words: Sequence[str], output: Output) -> int:
             output.note(error.text)
         output.error(error)
         refused = {"result": "refused"} if isinstance(error, Refused) else {}
-        output.document({**refused, "error": error_document(error)})
-        return error.exit_code
+        code = _code_of(error, words)
+        output.document({**refused, "error": error_document(error) | {"code": code}})
+        return code
     except KeyboardInterrupt:
         output.note("growdisk: stopped by Ctrl-C")
         output.document({"error": _unplanned("interrupted", "interrupted", "", "", _INTERRUPTED)})
@@ -62,6 +64,12 @@ def _answer(words: Sequence[str], output: Output) -> int:
         traceback.print_exc()
         output.document({"error": _unplanned("bug", "growdisk has a bug", repr(bug), "report it", _BUG)})
         return _BUG
+
+
+def _code_of(error: GrowdiskError, words: Sequence[str]) -> int:
+    """The error's own; but 2 would mean a corrupt image to whoever calls `image check` as qemu-img's."""
+    names = [word for word in words if not word.startswith("-")]
+    return _NOT_CHECKED if isinstance(error, UsageError) and names[:2] == ["image", "check"] else error.exit_code
 
 
 def _unplanned(name: str, what: str, why: str, cure: str, code: int) -> dict[str, object]:

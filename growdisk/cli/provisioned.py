@@ -8,7 +8,7 @@ from threading import Lock
 
 from growdisk.api.provisioning.document import provision_document
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport
-from growdisk.cli.output import Output
+from growdisk.cli.output import Output, error_document
 from growdisk.units import format_size
 
 
@@ -30,8 +30,10 @@ def tell(report: ProvisionReport, output: Output) -> int:
     """Show how it ended; returns the exit code."""
     output.document(provision_document(report))
     for failed in report.failed:
-        if failed.error is not None:
+        if failed.error is not None and str(failed.path) in failed.error.what:
             output.error(failed.error)
+        elif failed.error is not None:
+            output.failure(str(failed.path), error_document(failed.error))
     output.lines(line for made in report.outputs if made.error is None for line in _lines(made))
     return report.exit_code
 

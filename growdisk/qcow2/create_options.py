@@ -24,6 +24,10 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "preallocation": get_args(Preallocation),
 }
 _COMPAT_ALIASES = {"v2": "0.10", "v3": "1.1"}
+_POWERS = {
+    "cluster_size": tuple(1 << bits for bits in range(9, 22)),
+    "refcount_bits": tuple(1 << order for order in range(7)),
+}
 
 
 @dataclass(frozen=True)
@@ -69,9 +73,9 @@ class CreateOptions:
         return self._own_problem() or self._version_problem() or self._size_problem(size, backed=backed)
 
     def _own_problem(self) -> str | None:
-        if self.cluster_size not in (1 << bits for bits in range(9, 22)):
+        if self.cluster_size not in _POWERS["cluster_size"]:
             return "its cluster size is a power of two from 512 bytes to 2 MiB"
-        if self.refcount_bits not in (1 << order for order in range(7)):
+        if self.refcount_bits not in _POWERS["refcount_bits"]:
             return "its refcounts have 1, 2, 4, 8, 16, 32 or 64 bits"
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
@@ -110,11 +114,18 @@ def _value(name: str, text: str) -> int | str | bool:
         return text
     if name == "data_file":
         return text
-    if name in ("cluster_size", "refcount_bits"):
-        return _bytes(name, text)
+    if name in _POWERS:
+        return _power(name, _bytes(name, text), text)
     if text not in _SWITCH:
         raise UsageError(f"{name} cannot be '{text}'", hint=f"write {name}=on or {name}=off")
     return _SWITCH[text]
+
+
+def _power(name: str, value: int, text: str) -> int:
+    if value not in _POWERS[name]:
+        least, most = _POWERS[name][0], _POWERS[name][-1]
+        raise UsageError(f"{name} cannot be '{text}'", hint=f"write a power of two from {least} to {most}")
+    return value
 
 
 def _bytes(name: str, text: str) -> int:

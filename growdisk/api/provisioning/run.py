@@ -5,6 +5,7 @@ One output that fails does not stop the others, and leaves nothing.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,10 @@ from growdisk.api.provisioning.one import Batch, OneOutput
 from growdisk.api.provisioning.places import look_at_base, refuse_contradictions, refuse_outputs
 from growdisk.api.provisioning.recipe import Output, Recipe
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport
-from growdisk.errors import GrowdiskError, UsageError
+from growdisk.errors import GrowdiskError, NotCreated, UsageError
 from growdisk.workflow.stopping import StopRequest
+
+_NO_FOLDER = frozenset((errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EROFS))
 
 
 class Watcher(Protocol):
@@ -82,6 +85,13 @@ def _reported(path: Path, deed: Callable[[], Provisioned]) -> Provisioned:
     except GrowdiskError as error:
         report = Provisioned(path, "failed", error=error)
     except OSError as error:
-        failure = ProvisioningFailed(path, error.strerror or str(error), "look at the host (df -h), and try again")
-        report = Provisioned(path, "failed", error=failure)
+        report = Provisioned(path, "failed", error=_failure(path, error))
     return replace(report, seconds=time.monotonic() - started)
+
+
+def _failure(path: Path, error: OSError) -> GrowdiskError:
+    """A folder that cannot be written to is a refusal: nothing had begun."""
+    reason = error.strerror or str(error)
+    if error.errno in _NO_FOLDER:
+        return NotCreated(path, reason, "check its folder and the permissions there")
+    return ProvisioningFailed(path, reason, "look at the host (df -h), and try again")

@@ -1,4 +1,4 @@
-"""growdisk image compare: exit 0 where two images show a guest the same bytes, 1 where they differ."""
+"""growdisk image compare: exit 0 if two images show the same bytes, 1 if they differ, 2 if one cannot be read."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import argparse
 
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_path
-from growdisk.cli.output import Output
+from growdisk.cli.output import Output, error_document
+from growdisk.errors import GrowdiskError
 
-_SAME, _DIFFERENT = 0, 1
+_SAME, _DIFFERENT, _FAILED = 0, 1, 2  # qemu-img's
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.images.comparing import compare_images
 
     formats = (arguments.format, arguments.other_format)
-    found = unlocking(arguments, lambda keys: compare_images(arguments.first, arguments.second, formats, keys))
+    try:
+        found = unlocking(arguments, lambda keys: compare_images(arguments.first, arguments.second, formats, keys))
+    except GrowdiskError as error:
+        output.error(error)
+        output.document({"error": error_document(error) | {"code": _FAILED}})
+        return _FAILED
     if found.sizes_differ:
         output.note(f"the sizes differ: {found.sizes[0]} and {found.sizes[1]} bytes")
     same = found.offset is None and not (arguments.strict and found.sizes_differ)

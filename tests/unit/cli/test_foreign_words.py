@@ -18,8 +18,9 @@ def image(small_disk: DiskMaker) -> Path:
 
 
 def hint(answer: Answer) -> str:
-    """The hint of a usage error: exit 2, three lines at most, nothing on stdout."""
-    assert (answer.code, answer.out) == (2, ""), answer
+    """The hint of a usage error: exit 2 (image check: 1, as qemu-img), nothing on stdout."""
+    code = 1 if "image check" in answer.err else 2
+    assert (answer.code, answer.out) == (code, ""), answer
     return answer.err.splitlines()[-1].removeprefix("  do:   ")
 
 

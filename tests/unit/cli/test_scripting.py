@@ -140,3 +140,24 @@ def test_a_configuration_that_cannot_be_meant_is_named(image: Path, config: Path
     config.write_text(text)
     answer = in_process("plan", image, "+64M")
     assert (answer.code, str(config) in answer.err, told in answer.err) == (2, True, True), answer.err
+
+
+# --- exit codes -------------------------------------------------------------------------------------
+
+
+def test_check_and_compare_have_the_exit_codes_of_qemu_img(image: Path, tmp_path: Path) -> None:
+    assert in_process("image", "check", image, "--bogus", "--json").code == 1
+    missing = in_process("image", "compare", image, tmp_path / "none", "--json")
+    assert (missing.code, missing.json()["error"]["code"]) == (2, 2)
+
+
+@pytest.mark.parametrize("option", ["cluster_size=3k", "refcount_bits=7", "cluster_size=4M", "compat=2"])
+def test_an_option_that_cannot_be_meant_is_a_usage_error(tmp_path: Path, option: str) -> None:
+    assert in_process("image", "create", tmp_path / "x.qcow2", "1G", "-o", option).code == 2
+    assert not (tmp_path / "x.qcow2").exists()
+
+
+def test_an_output_in_a_folder_that_is_not_there_is_refused_by_name(image: Path, tmp_path: Path) -> None:
+    answer = in_process("provision", image, tmp_path / "none/web.qcow2")
+    assert answer.code == 3
+    assert str(tmp_path / "none/web.qcow2") in answer.err

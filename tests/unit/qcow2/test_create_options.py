@@ -23,7 +23,13 @@ def test_options_are_written_as_for_qemu_img() -> None:
     assert (options.lazy_refcounts, options.compression_type, options.preallocation) == (True, "zstd", "full")
 
 
-@pytest.mark.parametrize("text", ["cluster_size", "colour=red", "compat=2.0", "lazy_refcounts=maybe", "cluster_size=x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cluster_size", "colour=red", "compat=2.0", "lazy_refcounts=maybe", "cluster_size=x", "cluster_size=100k",
+        "cluster_size=4M", "cluster_size=256", "refcount_bits=128", "refcount_bits=0",
+    ],
+)  # fmt: skip
 def test_an_option_that_does_not_exist_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError):
         CreateOptions.parse(text)
@@ -32,11 +38,6 @@ def test_an_option_that_does_not_exist_is_a_usage_error(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("cluster_size=100k", "power of two"),
-        ("cluster_size=4M", "power of two"),
-        ("cluster_size=256", "power of two"),
-        ("refcount_bits=128", "refcounts have"),
-        ("refcount_bits=0", "refcounts have"),
         ("extended_l2=on,cluster_size=8k", "16 KiB or more"),
         ("extended_l2=on,compat=0.10", "extended_l2 needs compat=1.1"),
         ("compat=0.10,refcount_bits=8", "refcount_bits needs compat=1.1"),
