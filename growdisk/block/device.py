@@ -6,10 +6,10 @@ A partition is a Window on a disk, a disk is a raw file or a Qcow2Image, and the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 
-from growdisk.values import dataclass
+from growdisk.values import NamedTuple, dataclass
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -89,6 +89,32 @@ class Layer(BlockDevice, Protocol):
 
     def own_extents(self) -> Iterator[Extent]:
         """What it holds itself, in order: this takes as long as there is much of that, whatever lies below."""
+
+
+class Part(NamedTuple):
+    """Bytes [start, end) of a device. `fill` puts them into a buffer of just that length; None: they are zeros.
+
+    `is_slow`: filling takes a processor longer than a disk, and may be done in any thread.
+    `place`: the host file that has these bytes as they are, and where in it.
+    """
+
+    start: int
+    end: int
+    fill: Callable[[memoryview], None] | None = None
+    is_slow: bool = False
+    place: tuple[BlockDevice, int] | None = None
+
+    def moved(self, distance: int) -> Part:
+        """The same bytes as a device shows them that has them `distance` further."""
+        return self._replace(start=self.start + distance, end=self.end + distance)
+
+
+class InParts:
+    """A device that knows what it consists of (parts.py)."""
+
+    def parts(self, offset: int, length: int) -> Iterator[Part]:
+        """The range as adjacent parts, in order, covering it exactly."""
+        raise NotImplementedError
 
 
 def check_range(device_size: int, offset: int, length: int) -> None:

@@ -12,10 +12,11 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from growdisk.block.device import Extent, ExtentKind, check_range
+from growdisk.block.device import Extent, ExtentKind, InParts, Part, check_range
 from growdisk.block.locks import lock_image
 from growdisk.errors import ImageInUse, ImageNotReadable
 
@@ -26,7 +27,7 @@ _SENT_AT_ONCE = 16 << 20
 _SYNC_FILE_RANGE_WRITE = 2
 
 
-class RawFile:
+class RawFile(InParts):
     """A regular file (or block device) of the host. Implements ResizableDevice."""
 
     def __init__(self, fd: int, path: Path, *, writable: bool) -> None:
@@ -109,6 +110,12 @@ class RawFile:
     def writable(self) -> bool:
         return self._writable
 
+    @property
+    def file_identity(self) -> tuple[int, int]:
+        """The same for every open file that is this one."""
+        status = os.fstat(self._fd)
+        return status.st_dev, status.st_ino
+
     def read(self, offset: int, length: int) -> bytes:
         check_range(self._size, offset, length)
         data = os.pread(self._fd, length, offset)
@@ -123,6 +130,24 @@ class RawFile:
                 raise OSError(errno.EIO, f"{self.path} became shorter while it was read")
             parts.append(part)
         return b"".join(parts)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` with the bytes from `offset` on: large pieces cost less than new memory for each."""
+        check_range(self._size, offset, len(buffer))
+        while buffer:
+            count = os.preadv(self._fd, [buffer], offset)
+            if not count:
+                raise OSError(errno.EIO, f"{self.path} became shorter while it was read")
+            buffer, offset = buffer[count:], offset + count
+
+    def parts(self, offset: int, length: int) -> Iterator[Part]:
+        check_range(self._size, offset, length)
+        yield Part(offset, offset + length, partial(self.read_into, offset), place=(self, offset))
+
+    def will_need(self, offset: int, length: int) -> None:
+        """Let the host begin to read a range, without waiting for it."""
+        with suppress(OSError):
+            os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_WILLNEED)
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         check_range(self._size, offset, len(data))

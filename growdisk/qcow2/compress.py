@@ -15,7 +15,7 @@ TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.qcow2.zstd import Zstd
 
-Decompressor = Callable[[bytes, int], bytes]
+Unpacker = Callable[[memoryview, memoryview], None]
 Compressor = Callable[[bytes | memoryview], bytes | None]
 
 _WINDOW_BITS = -12  # 4 KiB and no header, as QEMU writes; anything larger, QEMU would not inflate
@@ -39,12 +39,12 @@ class CompressedCluster:
         return cls(offset, data, compress(whole))
 
 
-def decompressor(compression_type: int) -> Decompressor:
-    """The function (data, cluster size) -> cluster for a header's compression type, or ToolMissing.
+def unpacker(compression_type: int) -> Unpacker:
+    """The function (data, buffer of a cluster) for a header's compression type, for any thread; or ToolMissing.
 
-    It raises ValueError for data that are not a whole cluster.
+    Both have to be writable. It raises ValueError for data that are not a whole cluster.
     """
-    return inflate if compression_type == 0 else _zstd().decompress
+    return _inflater() if compression_type == 0 else _zstd().unpack
 
 
 def compressor(compression_type: int) -> Compressor:
@@ -64,11 +64,27 @@ def deflate(cluster: bytes | memoryview) -> bytes | None:
     return packed if len(packed) < len(cluster) else None
 
 
-def inflate(data: bytes, size: int) -> bytes:
+def _inflater() -> Unpacker:
+    from growdisk.qcow2.libdeflate import Libdeflate
+
     try:
-        cluster = zlib.decompressobj(-15).decompress(data, size)
+        library = Libdeflate()
+    except OSError:
+        return inflate
+
+    def unpack(data: memoryview, cluster: memoryview) -> None:
+        if not library.unpack(data, cluster):
+            inflate(data, cluster)
+
+    return unpack
+
+
+def inflate(data: memoryview, cluster: memoryview) -> None:
+    """Without another library: as much as the cluster takes, whatever follows."""
+    try:
+        found = zlib.decompressobj(-15).decompress(data, len(cluster))
     except zlib.error as error:
         raise ValueError(str(error)) from error
-    if len(cluster) != size:
-        raise ValueError(f"{len(cluster)} bytes instead of {size}")
-    return cluster
+    if len(found) != len(cluster):
+        raise ValueError(f"{len(found)} bytes instead of {len(cluster)}")
+    cluster[:] = found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from growdisk.block.device import ResizableDevice
+from growdisk.block.device import Part, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageNotReadable
 from growdisk.qcow2.backing import backing_path
@@ -53,6 +54,9 @@ class DataFile(Protocol):
 
     def write(self, offset: int, data: bytes | memoryview, guest_offset: int) -> None: ...
 
+    def parts(self, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
+        """The range as parts; behind the end of the file there are zeros."""
+
 
 class PlainData:
     """Implements DataFile: the bytes of a file as they are."""
@@ -69,3 +73,8 @@ class PlainData:
 
     def write(self, offset: int, data: bytes | memoryview, guest_offset: int) -> None:
         self._file.write(offset, data)
+
+    def parts(self, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
+        from growdisk.block.parts import parts_of
+
+        return parts_of(self._file, offset, offset + length)

@@ -8,10 +8,11 @@ wrong key: a wrong one yields noise. Only clusters with data are encrypted, neve
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from growdisk.block.device import BlockDevice, ResizableDevice
+from growdisk.block.device import BlockDevice, Part, ResizableDevice
 from growdisk.errors import ImageUnsupported, WrongKey
 from growdisk.qcow2.crypto import SECTOR, SectorCipher, sector_cipher
 from growdisk.qcow2.data import DataFile
@@ -79,6 +80,9 @@ class EncryptedData:
         plain = self._cipher.decrypt(start // SECTOR, data)
         return plain[offset - start : offset - start + length]
 
+    def parts(self, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
+        return _parts(self, offset, length, guest_offset)
+
     def write(self, offset: int, data: bytes | memoryview, guest_offset: int) -> None:
         start, end = align_down(offset, SECTOR), align_up(offset + len(data), SECTOR)
         head = self.read(start, offset - start, 0) if start < offset else b""
@@ -104,5 +108,21 @@ class LegacyData:
         plain = self._cipher.decrypt(guest_offset // SECTOR, data.ljust(end - (offset - before), b"\0"))
         return plain[before : before + length]
 
+    def parts(self, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
+        return _parts(self, offset, length, guest_offset)
+
     def write(self, offset: int, data: bytes | memoryview, guest_offset: int) -> None:
         raise ImageUnsupported(self._path, reason="the legacy AES form is never written")
+
+
+def _parts(data: DataFile, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
+    """One part that is deciphered, in the thread that asks (a cipher serves one); zeros behind the file's end."""
+    inside = min(max(data.size - offset, 0), length)
+
+    def decipher(buffer: memoryview) -> None:
+        buffer[:] = data.read(offset, inside, guest_offset)
+
+    if inside:
+        yield Part(offset, offset + inside, decipher)
+    if inside < length:
+        yield Part(offset + inside, offset + length)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from growdisk.block.device import BlockDevice, Extent, ResizableDevice, check_range
+from growdisk.block.device import BlockDevice, Extent, InParts, Part, ResizableDevice, check_range
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.gate import Gate
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from growdisk.qcow2.mapping import GuestRun
 
 
-class GuestDisk:
+class GuestDisk(InParts):
     """Implements BlockDevice for what the guest sees of one image."""
 
     def __init__(
@@ -65,6 +65,11 @@ class GuestDisk:
         return self._file if self._data_file is None else self._data_file
 
     @property
+    def image_file(self) -> BlockDevice:
+        """The file with its tables."""
+        return self._file
+
+    @property
     def actual_size(self) -> int:
         """Bytes that the file takes on the host."""
         return self.path.stat().st_blocks * 512
@@ -81,6 +86,11 @@ class GuestDisk:
         check_range(self.size, offset, length)
         self._gate.require_readable()
         return self._parts.reader.read(offset, offset + length) if length else b""
+
+    def parts(self, offset: int, length: int) -> Iterator[Part]:
+        check_range(self.size, offset, length)
+        self._gate.require_readable()
+        return self._parts.reader.parts(offset, offset + length)
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         check_range(self.size, offset, len(data))

@@ -48,6 +48,7 @@ class Mapping:
         #: Bits that no standard entry has: reserved ones, and offsets inside a cluster.
         #: Offset 0 of an external data file is a cluster like any other (and its entry then COPIED alone).
         self._elsewhere = metadata.header.has(Incompatible.DATA_FILE)
+        self._compressed_offset = (1 << 62 - (self._geometry.cluster_bits - 8)) - 1
         self.bad_bits = reserved | (OFFSET_MASK & (self._geometry.cluster_size - 1))
 
     def runs(self, start: int, end: int) -> Iterator[GuestRun]:
@@ -164,8 +165,8 @@ class Mapping:
         return end
 
     def _check_compressed(self, entry: int) -> None:
-        data = CompressedRange.of(entry, self._geometry.cluster_bits)
-        if self._elsewhere or entry & COPIED or data.offset == 0 or data.offset >= self._metadata.file.size:
+        offset = entry & self._compressed_offset
+        if self._elsewhere or entry & COPIED or not 0 < offset < self._metadata.file.size:
             raise damaged(self._metadata.path, f"compressed L2 entry {entry:#x} does not point into the file")
 
 

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import partial
 
-from growdisk.block.device import BlockDevice, Extent, ExtentKind
+from growdisk.block.device import BlockDevice, Extent, ExtentKind, Part
+from growdisk.block.parts import parts_of, read_into
 from growdisk.qcow2.apart import HOLE, NOWHERE, Apart
-from growdisk.qcow2.compress import Decompressor, decompressor
+from growdisk.qcow2.compress import Unpacker, unpacker
 from growdisk.qcow2.entries import CompressedRange, L2Kind
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.writeback import Metadata
 
+_SPREAD = 2  # times what is needed is read, rather than to read piece by piece
 _CLUSTERS_KEPT = 8  # decompressed; neighbours are usually read in pieces
 _ZEROS = bytes(1 << 16)
 
@@ -26,7 +29,7 @@ class Reader:
     def __init__(self, metadata: Metadata, mapping: Mapping, backing: BlockDevice | None) -> None:
         self._metadata, self._mapping, self.backing = metadata, mapping, backing
         self._file, self._geometry = metadata.file, metadata.geometry
-        self._decompress: Decompressor | None = None
+        self._unpack: Unpacker | None = None
         self._clusters: OrderedDict[int, bytes] = OrderedDict()
 
     def read(self, start: int, end: int) -> bytes:
@@ -38,6 +41,39 @@ class Reader:
             )
         parts = [self._read_run(run) for run in self._mapping.runs(start, end)]
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def parts(self, start: int, end: int) -> Iterator[Part]:
+        """The range, which ends at the disk's end at the latest, as parts; whole compressed clusters as one."""
+        packed: list[GuestRun] = []
+        for run in self._mapping.runs(start, end):
+            if run.kind is L2Kind.COMPRESSED and run.end - run.start == self._geometry.cluster_size:
+                packed.append(run)
+                continue
+            if packed:
+                yield self._packed_part(packed)
+                packed = []
+            yield from self._run_parts(run)
+        if packed:
+            yield self._packed_part(packed)
+
+    def _run_parts(self, run: GuestRun) -> Iterator[Part]:
+        if run.kind is L2Kind.NORMAL:
+            for part in self._metadata.data.parts(run.host, run.end - run.start, run.start):
+                yield part.moved(run.start - run.host)
+        elif run.kind is L2Kind.COMPRESSED:
+            yield Part(run.start, run.end, partial(self._fill_within, run))
+        elif run.kind is L2Kind.UNALLOCATED:
+            yield from parts_of(self.backing, run.start, run.end)
+        else:
+            yield Part(run.start, run.end)
+
+    def _packed_part(self, runs: list[GuestRun]) -> Part:
+        self._unpacker()  # ToolMissing is told here, not by a thread
+        unpack = partial(self._unpack_each, [run.entry for run in runs])
+        return Part(runs[0].start, runs[-1].end, unpack, is_slow=True)
+
+    def _fill_within(self, run: GuestRun, buffer: memoryview) -> None:
+        buffer[:] = self._read_run(run)
 
     def extents(self, start: int, end: int) -> Iterator[Extent]:
         """Adjacent extents, neighbours of one kind and depth joined."""
@@ -97,15 +133,37 @@ class Reader:
         return cluster
 
     def _decompressed(self, entry: int) -> bytes:
-        data = CompressedRange.of(entry, self._geometry.cluster_bits)
-        raw = self._file.read(data.offset, min(data.length, self._file.size - data.offset))
-        path = self._metadata.path
-        try:
-            if self._decompress is None:
-                self._decompress = decompressor(self._metadata.header.compression_type)
-            return self._decompress(raw, self._geometry.cluster_size)
-        except ValueError as error:
-            raise damaged(path, f"the compressed cluster at {data.offset:#x} is broken: {error}") from error
+        cluster = bytearray(self._geometry.cluster_size)
+        self._unpack_each([entry], memoryview(cluster))
+        return bytes(cluster)
+
+    def _unpack_each(self, entries: list[int], buffer: memoryview) -> None:
+        """Fill `buffer` with whole clusters, one behind the other. For any thread, when the unpacker is there."""
+        unpack, size = self._unpacker(), self._geometry.cluster_size
+        ranges = [CompressedRange.of(entry, self._geometry.cluster_bits) for entry in entries]
+        for number, (source, place) in enumerate(zip(self._stored(ranges), ranges, strict=True)):
+            try:
+                unpack(source, buffer[number * size : (number + 1) * size])
+            except ValueError as error:
+                reason = f"the compressed cluster at {place.offset:#x} is broken: {error}"
+                raise damaged(self._metadata.path, reason) from error
+
+    def _unpacker(self) -> Unpacker:
+        self._unpack = self._unpack or unpacker(self._metadata.header.compression_type)
+        return self._unpack
+
+    def _stored(self, ranges: list[CompressedRange]) -> Iterator[memoryview]:
+        """The bytes of each, read at once where they stand together, as they do when they were written in order."""
+        first = min(place.offset for place in ranges)
+        end = min(max(place.offset + place.length for place in ranges), self._file.size)
+        if len(ranges) > 1 and end - first > _SPREAD * sum(place.length for place in ranges):
+            for place in ranges:
+                yield from self._stored([place])
+            return
+        stored = memoryview(bytearray(end - first))
+        read_into(self._file, first, stored)
+        for place in ranges:
+            yield stored[place.offset - first : place.offset - first + place.length]
 
     def _raw_extents(self, start: int, end: int) -> Iterator[Extent]:
         has_holes = self._has_holes()

@@ -19,6 +19,18 @@ class _Buffer(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t), ("pos", ctypes.c_size_t))
 
 
+class _Stream:
+    """A thread's own decompression context, freed with it."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library, self.context = library, library.ZSTD_createDStream()
+        if not self.context:
+            raise MemoryError
+
+    def __del__(self) -> None:
+        self._library.ZSTD_freeDStream(self.context)
+
+
 class _Workplace:
     """A compression context and room for what comes out of it."""
 
@@ -40,6 +52,8 @@ class Zstd:
             raise ToolMissing("libzstd.so.1", package="libzstd1") from error
         self._lib.ZSTD_createDStream.restype = ctypes.c_void_p
         self._lib.ZSTD_freeDStream.argtypes = [ctypes.c_void_p]
+        self._lib.ZSTD_initDStream.argtypes = [ctypes.c_void_p]
+        self._lib.ZSTD_initDStream.restype = ctypes.c_size_t
         self._lib.ZSTD_decompressStream.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Buffer), ctypes.POINTER(_Buffer)]
         self._lib.ZSTD_decompressStream.restype = ctypes.c_size_t
         self._lib.ZSTD_createCCtx.restype = ctypes.c_void_p
@@ -60,19 +74,16 @@ class Zstd:
         code = self._lib.ZSTD_compressCCtx(workplace.context, target, size - 1, bytes(cluster), size, _LEVEL)
         return None if self._lib.ZSTD_isError(code) else ctypes.string_at(target, code)
 
-    def decompress(self, data: bytes, size: int) -> bytes:
-        """Streaming: it stops when the cluster is full, whatever follows."""
-        target = ctypes.create_string_buffer(size)
-        source = ctypes.create_string_buffer(data, len(data))
-        output = _Buffer(ctypes.addressof(target), size, 0)
-        feed = _Buffer(ctypes.addressof(source), len(data), 0)
-        stream = self._lib.ZSTD_createDStream()
-        try:
-            while output.pos < size:
-                before = (feed.pos, output.pos)
-                code = self._lib.ZSTD_decompressStream(stream, ctypes.byref(output), ctypes.byref(feed))
-                if self._lib.ZSTD_isError(code) or (feed.pos, output.pos) == before:
-                    raise ValueError(f"the zstd stream ends after {output.pos} of {size} bytes")
-        finally:
-            self._lib.ZSTD_freeDStream(stream)
-        return target.raw
+    def unpack(self, source: memoryview, target: memoryview) -> None:
+        """Streaming, as there may be several frames: it stops when `target` is full, whatever follows."""
+        if (stream := getattr(self._own, "stream", None)) is None:
+            stream = self._own.stream = _Stream(self._lib)
+        into, out_of = ctypes.c_char.from_buffer(target), ctypes.c_char.from_buffer(source)
+        output = _Buffer(ctypes.addressof(into), len(target), 0)
+        feed = _Buffer(ctypes.addressof(out_of), len(source), 0)
+        self._lib.ZSTD_initDStream(stream.context)  # whatever the last cluster left
+        while output.pos < output.size:
+            before = (feed.pos, output.pos)
+            code = self._lib.ZSTD_decompressStream(stream.context, ctypes.byref(output), ctypes.byref(feed))
+            if self._lib.ZSTD_isError(code) or (feed.pos, output.pos) == before:
+                raise ValueError(f"the zstd stream ends after {output.pos} of {output.size} bytes")

@@ -1,21 +1,21 @@
 """Whether two images show a guest the same bytes. Where one is longer, the rest of it must be zeros.
 
-Ranges that are zeros in both are never read.
+Ranges that are zeros in both, or come from a layer below both, are never read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
+from growdisk.api.images.fetching import fetched, fetched_both
 from growdisk.api.images.opening import opened, require_keys
-from growdisk.block.device import BlockDevice, Extent, ExtentKind
+from growdisk.api.images.sharing import differing, joined
+from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.qcow2.usable import Passphrase
-from growdisk.units import align_up, split_range
+from growdisk.units import align_up
 from growdisk.values import dataclass
 
-_CHUNK = 2 << 20
 _SECTOR = 512
 
 
@@ -45,41 +45,21 @@ def compare_images(
 
 def _first_difference(one: BlockDevice, other: BlockDevice) -> int | None:
     shared = min(one.size, other.size)
-    for start, end in _worth_reading(one, other, shared):
-        for position, stop in split_range(start, end, _CHUNK):
-            mine, theirs = one.read(position, stop - position), other.read(position, stop - position)
-            if mine != theirs:
-                return position + _sector_of_difference(mine, theirs)
+    for start, mine, theirs in fetched_both(one, other, joined(differing(one, other, 0, shared))):
+        if mine != theirs:
+            return start + _sector_of_difference(mine, theirs)
     longer = one if one.size > shared else other
     return _first_nonzero(longer, shared)
 
 
-def _worth_reading(one: BlockDevice, other: BlockDevice, size: int) -> Iterator[tuple[int, int]]:
-    """The ranges in which at least one of them is not known to be zeros."""
-    mine, theirs = one.extents(0, size), other.extents(0, size)
-    a, b = next(mine, None), next(theirs, None)
-    start = 0
-    while a is not None and b is not None:
-        end = min(a.end, b.end)
-        if _is_data(a) or _is_data(b):
-            yield start, end
-        a = next(mine, None) if a.end == end else a
-        b = next(theirs, None) if b.end == end else b
-        start = end
-
-
 def _first_nonzero(device: BlockDevice, start: int) -> int | None:
-    for extent in device.extents(start, device.size - start):
-        for position, stop in split_range(extent.start, extent.end, _CHUNK) if _is_data(extent) else ():
-            data = device.read(position, stop - position)
-            if data.count(0) != len(data):
-                return position + _sector_of_difference(data, bytes(len(data)))
+    extents = device.extents(start, device.size - start)
+    data = ((extent.start, extent.end) for extent in extents if extent.kind is ExtentKind.DATA)
+    for position, found in fetched(device, data):
+        if found.count(0) != len(found):
+            return position + _sector_of_difference(found, bytearray(len(found)))
     return None
 
 
-def _is_data(extent: Extent) -> bool:
-    return extent.kind is ExtentKind.DATA
-
-
-def _sector_of_difference(one: bytes, other: bytes) -> int:
+def _sector_of_difference(one: bytearray, other: bytearray) -> int:
     return next(i for i in range(0, len(one), _SECTOR) if one[i : i + _SECTOR] != other[i : i + _SECTOR])

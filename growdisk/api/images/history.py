@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from growdisk.api.images.pumping import CHUNK, nonzero_runs
+from growdisk.api.images.fetching import CHUNK, fetched
+from growdisk.api.images.pumping import nonzero_runs
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.entries import L2Kind
@@ -48,12 +49,12 @@ def follow(image: Qcow2Image, states: list[State], *, compress: bool) -> None:
 
 def _advance(image: Qcow2Image, before: Qcow2Image, after: Qcow2Image, *, compress: bool) -> None:
     cluster_size = image.header.cluster_size
-    for start, end in _aligned(_differing(before, after), cluster_size, after.size):
-        for first, last in split_range(start, end, max(CHUNK, cluster_size)):
-            _write(image, first, after.read(first, last - first), compress=compress)
+    ranges = _aligned(_differing(before, after), cluster_size, after.size)
+    for start, data in fetched(after, ranges, max(CHUNK, cluster_size)):
+        _write(image, start, data, compress=compress)
 
 
-def _write(image: Qcow2Image, offset: int, data: bytes, *, compress: bool) -> None:
+def _write(image: Qcow2Image, offset: int, data: bytearray, *, compress: bool) -> None:
     """Whole clusters (the disk's last may be cut): zeros as such, the rest as data."""
     cluster_size, position = image.header.cluster_size, 0
     for start, end in (*nonzero_runs(data, cluster_size), (len(data), len(data))):
@@ -61,7 +62,7 @@ def _write(image: Qcow2Image, offset: int, data: bytes, *, compress: bool) -> No
             image.write_zeros(offset + position, start - position)
         if compress:
             for first, last in split_range(start, end, cluster_size):
-                image.write_compressed(offset + first, data[first:last])
+                image.write_compressed(offset + first, bytes(data[first:last]))
         else:
             image.write(offset + start, memoryview(data)[start:end])
         position = end

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 from growdisk.api.guard import WriteGuard
+from growdisk.api.images.fetching import CHUNK, fetched, fetched_both
 from growdisk.api.images.host import format_of
 from growdisk.api.images.opening import opened, opened_qcow2, refuse_small_device, require_keys
-from growdisk.api.images.pumping import CHUNK, Progress
-from growdisk.block.device import BlockDevice, ExtentKind, ResizableDevice
+from growdisk.api.images.pumping import Progress
+from growdisk.api.images.sharing import differing, joined
+from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.backing import backing_path, with_backing
@@ -56,12 +60,7 @@ def commit_overlay(
                 base.resize(align_up(overlay.size, 512))
             if isinstance(base, (RawFile, Qcow2Image)):
                 base.write_behind()
-            for start, end, is_zero in _own_ranges(overlay):
-                if is_zero:
-                    base.write_zeros(start, end - start)
-                else:
-                    _copy(overlay, base, start, end)
-                progress(end, overlay.size)
+            _give(overlay, base, progress)
             base.flush()
         overlay.make_empty()
         progress(overlay.size, overlay.size)
@@ -144,9 +143,15 @@ def _own_stretches(overlay: Qcow2Image, limit: int) -> Iterator[tuple[int, int]]
         yield first, last
 
 
-def _copy(source: BlockDevice, target: ResizableDevice, start: int, end: int) -> None:
-    for first, last in split_range(start, end, CHUNK):
-        target.write(first, source.read(first, last - first))
+def _give(overlay: Qcow2Image, base: BlockDevice, progress: Progress) -> None:
+    """Put all that the overlay itself has into the base."""
+    for start, end, is_zero in _own_ranges(overlay):
+        if is_zero:
+            base.write_zeros(start, end - start)
+    data = joined((start, end) for start, end, is_zero in _own_ranges(overlay) if not is_zero)
+    for start, found in fetched(overlay, data):
+        base.write(start, found)
+        progress(start + len(found), overlay.size)
 
 
 # --- rebase ---------------------------------------------------------------------------------------
@@ -196,29 +201,44 @@ def _keep_what_was_seen(
     overlay: Qcow2Image, old: BlockDevice | None, new: BlockDevice | None, progress: Progress
 ) -> None:
     """Write into the overlay what would be another on the new base: cluster by cluster, and only there."""
-    window = overlay.header.geometry.l2_coverage
-    for start, end in split_range(0, overlay.size, window):
-        for run in list(overlay.runs(start, end - start)):  # a list: writing changes the table
-            both_empty = _is_zero(old, run.start, run.end) and _is_zero(new, run.start, run.end)
-            if run.kind is L2Kind.UNALLOCATED and not both_empty:
-                _keep_run(overlay, old, new, run.start, run.end)
-        progress(end, overlay.size)
-
-
-def _keep_run(overlay: Qcow2Image, old: BlockDevice | None, new: BlockDevice | None, start: int, end: int) -> None:
     cluster_size = overlay.header.cluster_size
-    for first, last in split_range(start, end, max(CHUNK, cluster_size)):
-        before, after = _seen(old, first, last), _seen(new, first, last)
-        if before == after:
-            continue
-        for position, stop in split_range(first, last, cluster_size):
-            piece = before[position - first : stop - first]
-            if piece == after[position - first : stop - first]:
-                continue
-            if any(piece):
-                overlay.write(position, piece)
-            else:
-                overlay.write_zeros(position, len(piece))
+    ranges = joined(_worth_comparing(overlay, old, new))
+    for first, before, after in fetched_both(old, new, ranges, max(CHUNK, cluster_size)):
+        if before != after:
+            _keep(overlay, first, before, after)
+        progress(first + len(before), overlay.size)
+    progress(overlay.size, overlay.size)
+
+
+def _worth_comparing(
+    overlay: Qcow2Image, old: BlockDevice | None, new: BlockDevice | None
+) -> Iterator[tuple[int, int]]:
+    """What the bases decide, and perhaps not alike, in whole clusters where the overlay has nothing of one."""
+    for start, end in split_range(0, overlay.size, overlay.header.geometry.l2_coverage):
+        for run in list(overlay.runs(start, end - start)):  # a list: writing changes the table
+            if run.kind is L2Kind.UNALLOCATED:
+                for first, last in differing(old, new, run.start, run.end):
+                    unit = overlay.header.cluster_size
+                    yield max(align_down(first, unit), run.start), min(align_up(last, unit), run.end)
+
+
+def _keep(overlay: Qcow2Image, offset: int, before: bytearray, after: bytearray) -> None:
+    """Clusters, the first at `offset`, as they were before; what is the same on the new base is left alone."""
+
+    def change(cluster: tuple[int, int]) -> Literal["none", "zeros", "data"]:
+        inside = slice(cluster[0] - offset, cluster[1] - offset)
+        if (seen := before[inside]) == after[inside]:
+            return "none"
+        return "data" if seen.count(0) < len(seen) else "zeros"
+
+    clusters = split_range(offset, offset + len(before), overlay.header.cluster_size)
+    for what, neighbours in groupby(clusters, change):
+        run = list(neighbours)
+        start, end = run[0][0], run[-1][1]
+        if what == "data":
+            overlay.write(start, before[start - offset : end - offset])
+        elif what == "zeros":
+            overlay.write_zeros(start, end - start)
 
 
 def _seen(base: BlockDevice | None, start: int, end: int) -> bytes:
@@ -226,10 +246,3 @@ def _seen(base: BlockDevice | None, start: int, end: int) -> bytes:
     inside = 0 if base is None else max(min(end, base.size) - start, 0)
     data = base.read(start, inside) if base is not None and inside else b""
     return data.ljust(end - start, b"\0")
-
-
-def _is_zero(base: BlockDevice | None, start: int, end: int) -> bool:
-    """Whether it is known, without reading, that a base shows zeros."""
-    if base is None or start >= base.size:
-        return True
-    return all(extent.kind is ExtentKind.ZERO for extent in base.extents(start, min(end, base.size) - start))

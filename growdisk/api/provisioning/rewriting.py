@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from growdisk.api.images.creating import create_qcow2
-from growdisk.api.images.pumping import CHUNK
+from growdisk.api.images.fetching import CHUNK
 from growdisk.api.provisioning.failures import OutputExists
 from growdisk.durable import sync_directory
 from growdisk.errors import ImageInUse
