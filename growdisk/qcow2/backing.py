@@ -19,6 +19,7 @@ from growdisk.qcow2.probe import probe_backing
 from growdisk.values import replace
 
 MAX_DEPTH = 200
+ATOMIC = 512  # bytes of a header that are on the disk all at once or not at all
 _PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 OpenQcow2 = Callable[[Path, tuple[Path, ...]], BlockDevice]
 
@@ -70,7 +71,7 @@ def with_backing(header: Header, path: Path, name: str | None, backing_format: s
     kept = tuple(extension for extension in header.extensions if extension.type != Extension.BACKING_FORMAT)
     named = (Extension(Extension.BACKING_FORMAT, backing_format.encode()),) if name and backing_format else ()
     changed = replace(header, backing_file=name, extensions=named + kept)
-    if len(changed.to_bytes()) > header.cluster_size:  # clusters of 512 bytes: the names of features are a courtesy
+    if len(changed.to_bytes()) > ATOMIC:  # the names of features are a courtesy
         kept = tuple(extension for extension in kept if extension.type != Extension.FEATURE_NAMES)
         changed = replace(header, backing_file=name, extensions=named + kept)
     length = len((name or "").encode("utf-8", "surrogateescape"))

@@ -14,7 +14,7 @@ from pathlib import Path
 from growdisk.block.device import BlockDevice, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import RefcountsTooNarrow
-from growdisk.qcow2.backing import open_backing, with_backing
+from growdisk.qcow2.backing import ATOMIC, open_backing, with_backing
 from growdisk.qcow2.data import open_data_file
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.guest_disk import GuestDisk
@@ -238,7 +238,13 @@ class Qcow2Image(GuestDisk):
         self._gate.begin_change()
         self._metadata.flush()
         header = with_backing(self.header, self.path, name, backing_format)
-        self._metadata.switch(header, 0, header.to_bytes().ljust(len(self.header.to_bytes()), b"\0"))
+        old, new = self.header.to_bytes(), header.to_bytes()
+        if len(new) > ATOMIC:  # a name as long as that may tear
+            self._metadata.switch(header, 0, new.ljust(len(old), b"\0"))
+            return
+        self._metadata.switch(header, 0, new.ljust(ATOMIC, b"\0"))
+        if len(old) > ATOMIC:  # only now: until then it may have been the old name
+            self._file.write(ATOMIC, bytes(len(old) - ATOMIC))
 
     def bitmap_source(self) -> BitmapSource | None:
         """The persistent dirty bitmaps, to be added to another image of this size; None if there are none to trust."""
