@@ -17,14 +17,14 @@ from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.planner import Proposal
 from growdisk.planner.refusals import refuse_corrupt
 from growdisk.planner.several import Beside, groups, propose_beside
-from growdisk.qcow2.probe import ImageFormat, probe_format
+from growdisk.qcow2.probe import ImageFormat, probe_to_write
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
 
 
 def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, ImageFormat]]:
     """Each image with its format. Refused: one that is named twice, and one with an unfinished run."""
     paths = [other.path for other in others]
-    formats = [(other, probe_format(other)) for other in paths]
+    formats = [(other, probe_to_write(other)) for other in paths]
     for number, other in enumerate(paths):
         if any(other.samefile(known) for known in (path, *paths[:number])):
             raise _refusal(path, other, "it is one and the same image", "name each image once")

@@ -16,7 +16,7 @@ from growdisk.api.result import Outcome, Result
 from growdisk.api.session import layout_now
 from growdisk.backends.volumes.keyring import Keyring
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.qcow2.probe import probe_format
+from growdisk.qcow2.probe import probe_to_write
 from growdisk.qcow2.repair import repair
 from growdisk.steps.disk import Disk
 
@@ -48,7 +48,7 @@ def rollback_carried(path: Path, keys: tuple[bytes, ...] = (), *, overlays_may_b
 def _ended(
     path: Path, verb: str, outcome: Outcome, action: Callable[[Qcow2Image, CarriedRun], None], keys: tuple[bytes, ...]
 ) -> Result:
-    with closing(Disk.open(path.resolve(), probe_format(path))) as disk:
+    with closing(Disk.open(path.resolve(), probe_to_write(path))) as disk:
         carried = carried_by(disk.active)
         if carried is None or is_recorded(path, carried):
             reason = "its run is recorded beside it" if carried else "it carries no run of growdisk"

@@ -11,14 +11,14 @@ import os
 import time
 from pathlib import Path
 
-from growdisk.qcow2.named_files import identity, named_files
+from growdisk.qcow2.names_in_headers import identity, named_files
 from growdisk.values import dataclass
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from growdisk.qcow2.named_files import Identity
+    from growdisk.qcow2.names_in_headers import Identity
 
 MAX_DEPTH = 200
 _MOST_FILES = 20_000

@@ -18,7 +18,7 @@ from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import make_plan
 from growdisk.planner.planner import AllDone, Proposer, propose
 from growdisk.planner.several import together
-from growdisk.qcow2.probe import ImageFormat, probe_format
+from growdisk.qcow2.probe import ImageFormat, probe_to_write
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
 
 
@@ -29,7 +29,7 @@ def plan(
     directory = RunDirectory.beside(path)
     refuse_unfit_host(path, options)
     with ExitStack() as stack:
-        device = stack.enter_context(opened(path, image_format or probe_format(path)))
+        device = stack.enter_context(opened(path, image_format or probe_to_write(path)))
         others = [
             (stack.enter_context(opened(*companion)), companion[0]) for companion in found_formats(path, options.others)
         ]

@@ -25,7 +25,7 @@ from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan, decode_plan, make_plan
 from growdisk.planner.planner import AllDone, Proposer, propose
 from growdisk.planner.several import as_disk_layout, together
-from growdisk.qcow2.probe import probe_format
+from growdisk.qcow2.probe import probe_to_write
 from growdisk.steps.disk import Disk, Format
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.journal import Event
@@ -68,7 +68,7 @@ def expand(
     the Result."""
     directory = RunDirectory.beside(path)
     others = found_formats(path, options.others)
-    chosen = image_format or probe_format(path)
+    chosen = image_format or probe_to_write(path)
     refuse_unfit_host(path, options)
     with closing(Disk.open(directory.image, chosen, others, not_in_use=options.not_in_use)) as disk:
         # Now that the image is ours: a run that is going on is named by its process.

@@ -190,10 +190,11 @@ def _parse_extensions(area: bytes, offset: int, path: Path) -> tuple[Extension, 
     while offset + _EXTENSION.size <= len(area):
         kind, length = _EXTENSION.unpack_from(area, offset)
         offset += _EXTENSION.size
+        if length > len(area) - offset:  # also of the one that ends the list, as QEMU has it
+            name = "the end of its header extensions" if kind == Extension.END else f"header extension {kind:#010x}"
+            raise damaged(path, f"its header is corrupt: {name} is {length} bytes long and reaches out of it")
         if kind == Extension.END:
             break
-        if length > len(area) - offset:
-            raise damaged(path, f"header extension {kind:#010x} is longer than the room for it")
         found.append(Extension(kind, area[offset : offset + length]))
         offset += -(-length // 8) * 8
     return tuple(found)

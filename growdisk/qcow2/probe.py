@@ -65,6 +65,17 @@ def probe_format(path: Path) -> ImageFormat:
         file.close()
 
 
+def probe_to_write(path: Path) -> ImageFormat:
+    """The same before something is written by it: what is called qcow2 and does not begin so is not taken for raw."""
+    found = probe_format(path)
+    if found == "raw" and format_of_name(path) == "qcow2":
+        raise ImageUnsupported(
+            path, reason="its name says qcow2, but it does not begin as a qcow2 image does",
+            hint="was its header overwritten? If it is a raw disk, say so: -f raw; nothing was changed",
+        )  # fmt: skip
+    return found
+
+
 def probe(file: BlockDevice, path: Path) -> ImageFormat:
     """The same for an open file."""
     found = probe_backing(file, path)

@@ -26,7 +26,7 @@ def check_image(
     *, overlays_may_break: bool = False,
 ) -> CheckReport | None:  # fmt: skip
     """The state of an image, after the repair if one is asked for. None: a raw image has nothing to be checked."""
-    if format_of(path, image_format) == "raw":
+    if format_of(path, image_format, writing=repair_what is not None) == "raw":
         return None
     file = RawFile.open(path, writable=repair_what is not None)
     try:

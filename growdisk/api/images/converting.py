@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from growdisk.api.images.history import State, follow, states_of
+from growdisk.api.images.host import format_of
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import opened, refuse_small_device, require_keys, told_no_creation
 from growdisk.api.images.pumping import Progress, clusters, nonzero_pieces, write_pieces
@@ -65,7 +66,8 @@ class Source:
 
 def convert_image(source: Source, path: Path, target: RawTarget | Qcow2Target, progress: Progress) -> int:
     """Make `path` from what a guest sees of `source`. Returns its virtual size. After a failure nothing is there."""
-    with opened(source.path, source.format, key=source.key) as device:
+    source_format = format_of(source.path, source.format, writing=True)
+    with opened(source.path, source_format, key=source.key) as device:
         content = _content(device, source)
         require_keys(content)  # refused now, also if nothing would have to be decrypted
         size = align_up(content.size, _SECTOR)

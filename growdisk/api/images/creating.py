@@ -97,7 +97,7 @@ def _examine(path: Path, name: str, backing_format: ImageFormat | None) -> tuple
     if not name:
         raise UsageError("the name of a backing file cannot be empty", hint="leave -b out")
     place = backing_path(path, name)
-    backing_format = format_of(place, backing_format)
+    backing_format = format_of(place, backing_format, writing=True)
     device = open_device(place, backing_format)
     try:
         return backing_format, align_up(device.size, _SECTOR)

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from growdisk.errors import ImageNotReadable, WriteFailed
-from growdisk.qcow2.probe import ImageFormat, probe_format
+from growdisk.qcow2.probe import ImageFormat, probe_format, probe_to_write
 
 
-def format_of(path: Path, image_format: ImageFormat | None) -> ImageFormat:
-    """The wanted format, or the one found."""
-    return image_format or probe_format(path)
+def format_of(path: Path, image_format: ImageFormat | None, *, writing: bool = False) -> ImageFormat:
+    """The wanted format, or the one found; `writing`: something is to be written by it."""
+    return image_format or (probe_to_write(path) if writing else probe_format(path))
 
 
 @contextmanager

@@ -113,7 +113,9 @@ def _base_of(overlay: Qcow2Image) -> tuple[Path, ImageFormat]:
     if chain is not None:
         chain.close()
     path = backing_path(overlay.path, header.backing_file)
-    return path, "raw" if header.backing_format in _RAW_NAMES else format_of(path, _qcow2(header.backing_format))
+    return path, "raw" if header.backing_format in _RAW_NAMES else format_of(
+        path, _qcow2(header.backing_format), writing=True
+    )
 
 
 def _qcow2(name: str | None) -> ImageFormat | None:
@@ -158,7 +160,7 @@ def _give(overlay: Qcow2Image, base: BlockDevice, progress: Progress) -> None:
 
 
 def _format_of_base(path: Path, name: str | None, backing_format: ImageFormat | None) -> ImageFormat | None:
-    return None if name is None else format_of(backing_path(path, name), backing_format)
+    return None if name is None else format_of(backing_path(path, name), backing_format, writing=True)
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def open_device(
 ) -> RawFile | Qcow2Image:  # fmt: skip
     """The same for whoever closes it."""
     guard = (guard or WriteGuard(path)) if writable else None
-    if format_of(path, image_format) == "qcow2":
+    if format_of(path, image_format, writing=writable) == "qcow2":
         return Qcow2Image.open(path, writable=writable, with_backing=with_backing, key=key, guard=guard)
     file = RawFile.open_disk(path, writable=writable)
     if guard is not None:

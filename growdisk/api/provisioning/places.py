@@ -21,7 +21,7 @@ from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
 
 def look_at_base(base: Path, base_format: ImageFormat | None) -> tuple[ImageFormat, list[Path]]:
     """The base's format, and the files that it consists of. ImageInUse while somebody writes to one of them."""
-    found = format_of(base, base_format)
+    found = format_of(base, base_format, writing=True)
     with closing(open_device(base, found)) as device:
         return found, [path.resolve() for path in _layers(device)]
 
