@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from growdisk.filesystems.volume_start import COUNTED, MOST_HIDDEN_SECTORS, NAMED
 from growdisk.partitions.growth import Grown
-from growdisk.partitions.table import EFI_SYSTEM, PartitionTable, Role
+from growdisk.partitions.table import EFI_SYSTEM, Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
+from growdisk.planner.failures import CannotMove
 from growdisk.planner.refusals import refuse_moved_boot_loader
 from growdisk.steps.moving import Move
 from growdisk.units import format_size
@@ -20,8 +22,18 @@ def moves_of(facts: Facts, growth: Grown) -> tuple[Move, ...]:
     for new in growth.moved:
         old = facts.table.by_number(new.number)
         if old is not None and new.role is not Role.EXTENDED and new.number not in facts.swaps:
+            _refuse_unspeakable(facts, new)
             found.append(Move(new.number, old.start, new.start, old.size))
     return tuple(sorted(found, key=lambda move: move.start, reverse=True))
+
+
+def _refuse_unspeakable(facts: Facts, new: Partition) -> None:
+    assert facts.table is not None
+    if facts.kind_of(new.number) in COUNTED and new.start // facts.table.sector_size > MOST_HIDDEN_SECTORS:
+        raise CannotMove(
+            facts.image.path, new.number, hint="let it stay where it is, or give it up with --delete",
+            reason=f"{facts.kind_of(new.number)} counts the sectors before it in 32 bits, and there would be more",
+        )  # fmt: skip
 
 
 def is_repeatable(table: PartitionTable, moves: tuple[Move, ...]) -> bool:
@@ -39,6 +51,8 @@ def notes_on(facts: Facts, moves: tuple[Move, ...]) -> Iterator[str]:
             f"{name} ({kind}, {format_size(move.size)}) is copied to byte {move.new_start} and keeps its number, "
             "type, name and identifiers"
         )
+        if kind in NAMED:
+            yield f"{name}: its boot sector, which says where on the disk it starts, will say the new place"
         part = facts.table.by_number(move.number) if facts.table else None
         if kind == "ntfs":
             yield f"{name}: Windows may look for its recovery tools at the old place until `reagentc /enable` is run"

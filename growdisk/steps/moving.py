@@ -2,15 +2,19 @@
 
 Old and new place may overlap: it is copied from its end, so that nothing is written over before it was read. Until the
 table is switched the guest knows the old place only; where that is written over, the step's snapshot is the way back.
+
+One thing is changed on the way: a volume that says where on the disk it starts says so of its new place.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from growdisk.block.device import BlockDevice, ExtentKind
+from growdisk.block.window import Window
+from growdisk.filesystems.volume_start import Stamp, start_stamps
 from growdisk.units import ByteRange, format_size, split_range
 
 _CHUNK = 4 << 20
@@ -38,12 +42,14 @@ class Move:
         return f"sda{self.number} copied to {format_size(self.new_start)} ({format_size(self.size)})"
 
 
-def copy(device: BlockDevice, move: Move, pause: Callable[[], None]) -> str:
-    """Copy, and return the digest of what was read; `pause` is called now and then, and may raise."""
+def copy(device: BlockDevice, move: Move, pause: Callable[[], None], sector_size: int = 512) -> str:
+    """Copy, and return the digest of what was written; `pause` is called now and then, and may raise."""
+    stamps = start_stamps(Window(device, move.start, move.size), move.new_start // sector_size)
     digests: list[bytes] = []
     for start, length in reversed(_chunks(move)):
         pause()
-        digests.append(_copy_chunk(device, move.start + start, move.new_start + start, length))
+        inside = [stamp for stamp in stamps if stamp.offset < start + length and stamp.end > start]
+        digests.append(_copy_chunk(device, move, start, length, inside))
     device.flush()
     return _together(reversed(digests))
 
@@ -53,14 +59,24 @@ def digest(device: BlockDevice, move: Move) -> str:
     return _together(_digest_of(device, move.new_start + start, length) for start, length in _chunks(move))
 
 
-def _copy_chunk(device: BlockDevice, source: int, destination: int, length: int) -> bytes:
-    if _is_empty(device, source, length):
+def _copy_chunk(device: BlockDevice, move: Move, start: int, length: int, stamps: Sequence[Stamp]) -> bytes:
+    source, destination = move.start + start, move.new_start + start
+    if not stamps and _is_empty(device, source, length):
         if not _is_empty(device, destination, length):
             device.write_zeros(destination, length)
         return _digest_of_zeros(length)
-    data = device.read(source, length)
+    data = _stamped(device.read(source, length), start, stamps)
     device.write(destination, data)
     return hashlib.sha256(data).digest()
+
+
+def _stamped(data: bytes, start: int, stamps: Sequence[Stamp]) -> bytes:
+    """`data` from byte `start` of the volume, with what its new place has to say; a stamp may reach out of it."""
+    changed = bytearray(data)
+    for stamp in stamps:
+        first, last = max(stamp.offset, start), min(stamp.end, start + len(data))
+        changed[first - start : last - start] = stamp.data[first - stamp.offset : last - stamp.offset]
+    return bytes(changed)
 
 
 def _digest_of(device: BlockDevice, offset: int, length: int) -> bytes:

@@ -49,7 +49,7 @@ class RewritePartitions:
         changes = self._new_sectors(context)
         facts: dict[str, int | str] = {"sectors": len(changes)}
         for move in self.moves:
-            facts[f"sda{move.number}"] = copy(context.disk, move, context.hands.check_stop)
+            facts[f"sda{move.number}"] = copy(context.disk, move, context.hands.check_stop, self.before.sector_size)
         for move in self.moves:
             self._compare(context, move, facts)
         apply_changes(context.disk, changes)
