@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from growdisk.api.guard import carried_at, refuse_overlays, refuse_run
+from growdisk.api.second_opinion import heard
 from growdisk.backends.volumes.keyring import Keyring
 from growdisk.backends.volumes.neighbours import Neighbours
 from growdisk.block.device import BlockDevice
@@ -57,7 +58,10 @@ def plan_beside(
         facts = inspect_device(device, image, sector_size, keyring)
         proposal = propose_beside(main, facts, other.goal)
         if isinstance(proposal, Proposal):
-            found.append(Beside(facts, proposal, choose_backend(facts, proposal, options, device)))
+            opinion = heard(facts, other.goal, proposal, device, keyring, Neighbours([(device, path)], sector_size))
+            proposal = opinion.proposal
+            choice = choose_backend(facts, proposal, options, device, tried=opinion.asked)
+            found.append(Beside(facts, proposal, choice))
         else:
             found.append(Beside(facts, Proposal((), facts)))
     return found

@@ -10,7 +10,9 @@ from growdisk.api.disks import opened
 from growdisk.api.guard import carried_by, refuse_carried
 from growdisk.api.host import refuse_unfit_host, with_doubts
 from growdisk.api.result import Result, planned_steps
+from growdisk.api.second_opinion import heard
 from growdisk.backends.volumes.keyring import Keyring
+from growdisk.backends.volumes.neighbours import Neighbours
 from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.inspect import image_facts, inspect_device
@@ -44,7 +46,10 @@ def plan(
             layout = layout_of(facts)
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)
         refuse_spoiling(path, options)
-        choice = choose_backend(facts, proposal, options, device)
+        neighbours = Neighbours([(device, path), *others], goal.sector_size)
+        opinion = heard(facts, goal, proposal, device, keyring, neighbours)
+        proposal = opinion.proposal
+        choice = choose_backend(facts, proposal, options, device, tried=opinion.asked)
         planned = with_doubts(make_plan(facts, proposal, goal, options, choice, beside), path, options)
     return Result(
         "planned", None, planned.backend, planned.before, planned.after, planned_steps(planned), planned.given_up,

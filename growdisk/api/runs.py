@@ -14,9 +14,11 @@ from growdisk.api.ending import error_of, how_far_back, outcome
 from growdisk.api.guard import carried_at, carried_by, refuse_carried, refuse_overlays
 from growdisk.api.host import refuse_unfit_host, with_doubts
 from growdisk.api.result import Result, step_reports
+from growdisk.api.second_opinion import heard
 from growdisk.api.session import Session, layout_now
 from growdisk.backends.machine import require_appliance
 from growdisk.backends.volumes.keyring import Keyring
+from growdisk.backends.volumes.neighbours import Neighbours
 from growdisk.errors import GrowdiskError
 from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.goal import Goal, RunOptions
@@ -84,7 +86,10 @@ def expand(
             layout = layout_of(facts)
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)
         refuse_spoiling(path, options)
-        choice = choose_backend(facts, proposal, options, disk)
+        neighbours = Neighbours([(disk, path), *named], goal.sector_size)
+        opinion = heard(facts, goal, proposal, disk, keyring, neighbours)
+        proposal = opinion.proposal
+        choice = choose_backend(facts, proposal, options, disk, tried=opinion.asked)
         plan = with_doubts(make_plan(facts, proposal, goal, options, choice, beside), path, options)
         if "guestfs" in (choice.backend, *(other.choice.backend for other in beside if other.proposal)):
             require_appliance()

@@ -40,6 +40,7 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
         "sfdisk": "fdisk",
         "debugfs": "e2fsprogs",
         "bwrap": "bubblewrap",
+        "blkid": "util-linux",
         "fusermount3": "fuse3",
         "prlimit": "util-linux",
         "ssh": "openssh-client",

@@ -36,12 +36,14 @@ def missing_tools() -> list[str]:
     return [tool for tool in TOOLS if not is_here(tool)]
 
 
-def obstacle() -> Obstacle | None:
-    """What the direct backend lacks here; None where it works."""
+def obstacle(*, tried: bool = False) -> Obstacle | None:
+    """What the direct backend lacks here; None where it works. `tried`: tools have just worked, confined, by FUSE."""
     if missing := missing_tools():
         verb = "is" if len(missing) == 1 else "are"
         packages = sorted({PACKAGES[tool] for tool in missing})
         return Obstacle(f"{', '.join(missing)} {verb} not installed", f"sudo apt-get install {' '.join(packages)}")
+    if tried:
+        return None
     if not _FUSE.exists():
         return Obstacle(f"there is no {_FUSE} on this machine", "modprobe fuse, or give it to this container")
     try:

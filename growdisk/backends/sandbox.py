@@ -18,6 +18,7 @@ from growdisk.errors import ToolFailed, ToolTimedOut
 
 TOOLS = ("bwrap", "prlimit")
 DISK = "/disk"  # the file, as the tool sees it
+FOLDER = "/disks"  # or the folder of them
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64")
 _MEMORY = 4 << 30
 _ROOM = 64 << 20  # beside its memory, a kernel keeps a socket there
@@ -37,8 +38,21 @@ def run_confined(
     `seconds` are those of the clock, `work` of the processor: a busy machine does not make a tool look like one caught
     in a loop.
     """
+    return _run_within(_walls(disk, writable=writable), argv, accept, seconds, work, memory, input)
+
+
+def run_confined_beside(argv: Sequence[str], folder: Path, *, seconds: float, work: int) -> CompletedCommand:
+    """The same where `argv` looks at all files of `folder`, which it names as FOLDER, and changes none."""
+    walls = [*_system(), "--dev", "/dev", "--ro-bind", str(folder), FOLDER, *_closed()]
+    return _run_within(walls, argv, (0,), seconds, work, _MEMORY, None)
+
+
+def _run_within(
+    walls: Sequence[str], argv: Sequence[str], accept: Collection[int] | None, seconds: float, work: int, memory: int,
+    input: str | None,
+) -> CompletedCommand:  # fmt: skip
     limits = ["prlimit", f"--as={memory}", f"--cpu={work}", "--core=0", "--nofile=64", "--"]
-    words = ["bwrap", *_walls(disk, writable=writable), "--", *limits, *argv]
+    words = ["bwrap", *walls, "--", *limits, *argv]
     try:
         return run(words, timeout=seconds, accept=accept, name=argv[0], input=input)
     except ToolFailed as error:
@@ -91,7 +105,10 @@ def _walls(disk: Path, *, writable: bool) -> list[str]:
     mtab = disk.parent.parent / "mtab"
     mtab.touch()
     words += ["--dev", "/dev", "--ro-bind", str(mtab), "/etc/mtab"]
-    words += ["--bind" if writable else "--ro-bind", str(disk), DISK]
-    words += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/", "--clearenv"]  # no memory to fill either
+    return [*words, "--bind" if writable else "--ro-bind", str(disk), DISK, *_closed()]
+
+
+def _closed() -> list[str]:
+    words = ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/", "--clearenv"]  # no memory to fill either
     environment = {**_ENVIRONMENT, **clock.environment()}
     return words + [word for name, value in environment.items() for word in ("--setenv", name, value)]

@@ -63,9 +63,11 @@ _OPENERS = {"luks": "cryptsetup", "lv": "lvm"}
 _TOOLS = {"xfs": "xfs_growfs", "btrfs": "btrfs", "ext2": "resize2fs", "ext3": "resize2fs", "ext4": "resize2fs"}
 
 
-def choose_backend(facts: Facts, proposal: Proposal, options: RunOptions, device: BlockDevice) -> Choice:
-    """`device` is the disk, to be looked into. OptionUnsupported where a backend that is asked for cannot be had;
-    CannotGrow where none can do it."""
+def choose_backend(
+    facts: Facts, proposal: Proposal, options: RunOptions, device: BlockDevice, *, tried: bool = False
+) -> Choice:
+    """`device` is the disk, to be looked into. `tried`: host tools have just worked on it. OptionUnsupported where a
+    backend that is asked for cannot be had; CannotGrow where none can do it."""
     refuse_unfit(facts, proposal.steps)
     if options.backend == "guestfs":
         return GUESTFS
@@ -73,7 +75,7 @@ def choose_backend(facts: Facts, proposal: Proposal, options: RunOptions, device
         if not (reason := _why_no_kernel(facts, proposal.steps)):
             return Choice("uml", "as asked")
         raise OptionUnsupported(facts.image.path, option="--backend uml", reason=reason, hint=_LEAVE_OUT)
-    reason = _why_not(facts, proposal.steps, device)
+    reason = _why_not(facts, proposal.steps, device, tried=tried)
     if options.backend == "direct":
         if reason:
             raise OptionUnsupported(facts.image.path, option="--backend direct", reason=reason, hint=_LEAVE_OUT)
@@ -83,7 +85,7 @@ def choose_backend(facts: Facts, proposal: Proposal, options: RunOptions, device
     return Choice("guestfs" if _why_no_kernel(facts, proposal.steps) else "uml", reason)
 
 
-def _why_not(facts: Facts, steps: tuple[DiskStep, ...], device: BlockDevice) -> str:
+def _why_not(facts: Facts, steps: tuple[DiskStep, ...], device: BlockDevice, *, tried: bool) -> str:
     if other := [step.name for step in steps if not _is_served(step)]:
         return f"{other[0]} needs a kernel"
     if facts.table is not None and facts.table.sector_size != _SECTOR:
@@ -96,7 +98,7 @@ def _why_not(facts: Facts, steps: tuple[DiskStep, ...], device: BlockDevice) -> 
         return inside
     from growdisk.backends.direct_machine import obstacle
 
-    return _missing_tools(steps) or str(obstacle() or "")
+    return _missing_tools(steps) or str(obstacle(tried=tried) or "")
 
 
 def _why_slower(steps: tuple[DiskStep, ...]) -> str:

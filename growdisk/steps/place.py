@@ -68,12 +68,17 @@ def mapping_name(luks_uuid: str) -> str:
 
 def look_at(disk: Disk, place: Place, keyring: Keyring, sector_size: int = 512) -> BlockDevice:
     """The place through our own engine. PlaceClosed where it cannot be read."""
+    return look_through(disk, place, keyring, neighbours_of(disk, sector_size))
+
+
+def look_through(device: BlockDevice, place: Place, keyring: Keyring, neighbours: Neighbours) -> BlockDevice:
+    """The same on any device; what a volume group has elsewhere is found among `neighbours`."""
     if not place.layers:
-        return Window(disk, place.start, place.size)
-    outer = look_at(disk, place.around, keyring, sector_size)
+        return Window(device, place.start, place.size)
+    outer = look_through(device, place.around, keyring, neighbours)
     kind, _, what = place.layers[-1].partition(":")
     if kind == "lv":
-        return _volume(outer, place, what, neighbours_of(disk, sector_size))
+        return _volume(outer, place, what, neighbours)
     return _decrypted(outer, place, keyring)
 
 

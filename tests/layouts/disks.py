@@ -78,16 +78,27 @@ def _fill(raw: Path, place: ByteRange, number: int, kind: str) -> None:
             make_ext4(raw, place, [], uuid=uuid_of(number), label=f"part{number}")
         case "swap":
             make_swap(raw, place, uuid=uuid_of(number), label="swäp")
-        case "noise" | "ntfs":
-            noise = bytearray(random.Random(number).randbytes(place.length // 3))
-            if kind == "ntfs":
-                noise[3:13] = b"NTFS    \x00\x02"
-                noise[40:48] = (place.length // SECTOR - 1).to_bytes(8, "little")
+        case "ntfs":
+            _make_ntfs(raw, place)
+        case "noise":
+            noise = random.Random(number).randbytes(place.length // 3)
             with raw.open("r+b") as file:  # with a hole behind it, and noise again at the very end
                 file.seek(place.start)
                 file.write(noise)
                 file.seek(place.end - 5 * SECTOR)
                 file.write(noise[: 5 * SECTOR])
+
+
+def _make_ntfs(raw: Path, place: ByteRange) -> None:
+    """It says, as Windows has it, at which sector of the disk it starts."""
+    alone = raw.with_suffix(".ntfs")
+    with alone.open("wb") as file:
+        file.truncate(place.length)
+    run("mkntfs", "-q", "-F", "-f", "-p", str(place.start // SECTOR), "-H", "255", "-S", "63", alone)
+    with raw.open("r+b") as file:
+        file.seek(place.start)
+        file.write(alone.read_bytes())
+    alone.unlink()
 
 
 def look(image: Path, image_format: str) -> Seen:
@@ -102,7 +113,7 @@ def look(image: Path, image_format: str) -> Seen:
             head = file.read(MiB)
         return Seen(
             table["label"], table["id"], raw.stat().st_size, table.get("firstlba", 0), table.get("lastlba", 0), parts,
-            {n: _digest(raw, place) for n, place in places.items()},
+            {n: _digest(raw, place, ntfs=kinds[n] == "ntfs") for n, place in places.items()},
             {n: files_at(raw, places[n]) for n, kind in kinds.items() if kind == "ext4"}, head,
         )  # fmt: skip
 
@@ -130,8 +141,16 @@ def files_at(raw: Path, place: ByteRange) -> Manifest:
         return dict(_facts(filesystem))
 
 
-def _digest(raw: Path, place: ByteRange) -> str:
+def _digest(raw: Path, place: ByteRange, *, ntfs: bool) -> str:
+    """Of NTFS without the sector that it starts at, which it names at its beginning and at its end, and which must be
+    the true one."""
     digest = hashlib.sha256()
+    if ntfs:
+        volume = bytearray(raw.read_bytes()[place.start : place.end])
+        for at in (28, place.length - SECTOR + 28):
+            assert int.from_bytes(volume[at : at + 4], "little") == place.start // SECTOR
+            volume[at : at + 4] = bytes(4)
+        return hashlib.sha256(volume).hexdigest()
     with raw.open("rb") as file:
         file.seek(place.start)
         left = place.length

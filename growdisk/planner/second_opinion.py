@@ -1,0 +1,93 @@
+"""What blkid says beside growdisk's own readers, and what follows from it. Pure.
+
+Where the two see the same, the plan may go on. Where they differ, one of them is wrong about somebody's data; and where
+blkid sees what growdisk does not know, nobody here knows what may be done to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from growdisk.backends.blkid import Verdict
+from growdisk.filesystems.content import Content, PhysicalVolumeContent
+from growdisk.filesystems.signatures import MAGICS, Owner
+from growdisk.planner.facts import Facts
+from growdisk.planner.failures import BelongsToOthers
+from growdisk.planner.foreign import INSIDE, in_words
+
+_OF_A_WHOLE = frozenset(
+    {magic.kind for magic in MAGICS if magic.owner is Owner.WHOLE} | {"zfs_member", "bcache", "jbd"}
+)
+_HINT = "look at it with wipefs (it changes nothing without -a), and take away the signature that is not true"
+
+
+class Fate(Enum):
+    """What the plan would do to a part of the disk."""
+
+    KEPT_WHOLE = "changed"  # grown, moved, or given up because it looks like swap
+    GIVEN_UP = "given up"  # by its number
+    AROUND = "around"  # the disk that has a table, with all its partitions
+    FREE = "free"  # nobody's by the table, and to be grown into
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the disk that the plan touches. `own` is what growdisk reads there; `number` 0 is the whole disk.
+
+    `grown`: it is looked at as it will be, up to its new end, where an old signature might stand.
+    """
+
+    name: str
+    number: int
+    fate: Fate
+    own: Content | None = None
+    grown: bool = False
+
+
+def judge(facts: Facts, part: Part, verdict: Verdict) -> None:
+    """BelongsToOthers where the plan must not be carried out."""
+    if reason := _objection(facts, part, verdict):
+        raise BelongsToOthers(facts.image.path, part.number, reason=reason, hint=_hint(part, verdict))
+
+
+def _objection(facts: Facts, part: Part, verdict: Verdict) -> str:
+    if verdict.failed:
+        return f"blkid came to no result on {part.name}"
+    match part.fate:
+        case Fate.AROUND:
+            return _objection_to_disk(facts, verdict)
+        case Fate.GIVEN_UP:
+            return _belonging(part, verdict)
+    if verdict.candidates:
+        return f"blkid finds {' and '.join(verdict.candidates)} at once on {part.name}"
+    own = part.own.kind if part.own else ""
+    if verdict.kind == own:
+        return ""
+    found = verdict.kind or "nothing that it knows"
+    if part.grown:
+        return f"up to its new end, blkid would find {found} on {part.name}, which holds {in_words(part.own)}"
+    return f"blkid finds {found} on {part.name}, where growdisk finds {in_words(part.own)}"
+
+
+def _objection_to_disk(facts: Facts, verdict: Verdict) -> str:
+    """File systems are what the partitions are for; an array of disks goes before all of them."""
+    known = {content.kind for content in facts.contents.values()}
+    for kind in (verdict.kind, *verdict.candidates):
+        if kind not in known and (kind in _OF_A_WHOLE or (kind and verdict.usage == "raid")):
+            return f"blkid finds that the whole disk belongs to something larger: {kind}"
+    return ""
+
+
+def _belonging(part: Part, verdict: Verdict) -> str:
+    kinds = {verdict.kind, *verdict.candidates} - {""}
+    own = isinstance(part.own, PhysicalVolumeContent)
+    if foreign := sorted(kinds & _OF_A_WHOLE) or ([verdict.kind] if verdict.usage == "raid" and not own else []):
+        return f"blkid finds that {part.name} belongs to something larger: {foreign[0]}"
+    return ""
+
+
+def _hint(part: Part, verdict: Verdict) -> str:
+    if verdict.failed or verdict.kind in _OF_A_WHOLE or verdict.usage == "raid":
+        return INSIDE
+    return _HINT
