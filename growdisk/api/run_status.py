@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,8 +42,9 @@ class StatusReport:
     missing: str = ""
 
 
-def status(path: Path) -> StatusReport:
+def status(image: str | PathLike[str]) -> StatusReport:
     """How the run of an image stands, and what can be done now. Reads only. ImageNotReadable if there is no image."""
+    path = Path(image)
     directory = RunDirectory.beside(path)
     carried = carried_at(path)
     try:

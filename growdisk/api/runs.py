@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,13 +103,14 @@ def expand(
 
 
 def resume(
-    path: Path, observer: Observer | None = None, stop: StopRequest | None = None, keys: tuple[bytes, ...] = (),
-    *, overlays_may_break: bool = False,
+    image: str | PathLike[str], observer: Observer | None = None, stop: StopRequest | None = None,
+    keys: tuple[bytes, ...] = (), *, overlays_may_break: bool = False,
 ) -> Result:  # fmt: skip
     """Go on with an unfinished run, in the direction it was going. A finished or kept one is left as it is.
 
     `keys` are the passphrases of what is encrypted inside.
     """
+    path = Path(image)
     refuse_carried(path, carried_at(path))
     directory = RunDirectory.beside(path).leading()
     state = directory.state()
@@ -120,10 +122,11 @@ def resume(
 
 
 def rollback(
-    path: Path, to: str | None = None, observer: Observer | None = None, stop: StopRequest | None = None,
-    keys: tuple[bytes, ...] = (), *, overlays_may_break: bool = False,
+    image: str | PathLike[str], to: str | None = None, observer: Observer | None = None,
+    stop: StopRequest | None = None, keys: tuple[bytes, ...] = (), *, overlays_may_break: bool = False,
 ) -> Result:  # fmt: skip
     """Undo a run, newest step first, down to and including the step `to` (all of them if None)."""
+    path = Path(image)
 
     def back(session: Session | LiveSession) -> Callable[[], RunState]:
         if session.engine.state.settling:
@@ -143,8 +146,9 @@ def refuse_unknown_step(path: Path, steps: Sequence[str], to: str | None) -> Non
         raise NoSuchRun(path, verb="roll back", reason=reason)
 
 
-def commit(path: Path, observer: Observer | None = None, keys: tuple[bytes, ...] = ()) -> Result:
+def commit(image: str | PathLike[str], observer: Observer | None = None, keys: tuple[bytes, ...] = ()) -> Result:
     """Accept the image as it is, and forget the run's snapshots. What lies on the image sees what it saw."""
+    path = Path(image)
 
     def accept(session: Session | LiveSession) -> Callable[[], RunState]:
         state = session.engine.state
