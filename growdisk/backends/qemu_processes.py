@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import shlex
 import socket
 import struct
@@ -17,6 +18,8 @@ from growdisk.block.locks import image_writers
 from growdisk.errors import ImageInUse
 from growdisk.units import SizeSpec
 from growdisk.values import dataclass
+
+_FILE = re.compile(r"(?:file|filename|path)=(?:file:)?([^,]+)")
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,37 @@ def server_folder(path: Path) -> Path | None:
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.connect(str(path))
         pid, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        return (Path("/proc") / str(pid) / "cwd").readlink()
+        return _folder(pid)
     return None
+
+
+def _folder(pid: int) -> Path:
+    """What a QEMU's relative file names start from. OSError if it is gone.
+
+    With -daemonize its working directory is / when it runs. Then the files that it has open tell where it was started:
+    `file=images/a.qcow2` and an open /srv/images/a.qcow2 mean /srv.
+    """
+    proc = Path("/proc") / str(pid)
+    folder = (proc / "cwd").readlink()
+    words = (proc / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
+    if "-daemonize" not in words:
+        return folder
+    names = [name for word in words for name in _FILE.findall(word) if not name.startswith("/")]
+    opened = [(file, f"/{name}") for file in _open_files(proc) for name in names]
+    starts = {file.removesuffix(name) for file, name in opened if file.endswith(name)}
+    return Path(starts.pop() or "/") if len(starts) == 1 else folder
+
+
+def _open_files(proc: Path) -> Iterator[str]:
+    for link in (proc / "fd").iterdir():
+        with contextlib.suppress(OSError):
+            yield str(link.readlink())
 
 
 def _qemu(pid: int) -> QemuProcess | None:
     try:
         words = (Path("/proc") / str(pid) / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
-        folder = (Path("/proc") / str(pid) / "cwd").readlink()
+        folder = _folder(pid)
     except OSError:
         return None
     if not Path(words[0]).name.startswith(("qemu-system", "qemu-kvm", "kvm")):
