@@ -8,6 +8,7 @@ from pathlib import Path
 from growdisk.api.companions import found_formats, plan_beside, refuse_spoiling
 from growdisk.api.disks import opened
 from growdisk.api.guard import carried_by, refuse_carried
+from growdisk.api.guest import with_guest
 from growdisk.api.host import refuse_unfit_host, with_doubts
 from growdisk.api.result import Result, planned_steps
 from growdisk.api.second_opinion import heard
@@ -41,7 +42,7 @@ def plan(
         for each, place in ((device, path), *others):
             refuse_carried(place, carried_by(each))
         beside = plan_beside(facts, others, options, goal.sector_size, keyring)
-        proposal = together(proposer(facts, goal), facts, beside)
+        proposal = together(with_guest(proposer, facts, goal, device, keyring, others), facts, beside)
         if isinstance(proposal, AllDone):
             layout = layout_of(facts)
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)

@@ -13,6 +13,7 @@ from growdisk.api.companions import found_formats, plan_beside, refuse_spoiling
 from growdisk.api.disks import inspect
 from growdisk.api.ending import error_of, how_far_back, outcome
 from growdisk.api.guard import carried_at, carried_by, refuse_carried, refuse_overlays
+from growdisk.api.guest import with_guest
 from growdisk.api.host import refuse_unfit_host, with_doubts
 from growdisk.api.result import Result, step_reports
 from growdisk.api.second_opinion import heard
@@ -82,7 +83,7 @@ def expand(
         named = [(companion.active, companion.path) for companion in disk.companions]
         facts = inspect_device(disk, image_facts(disk.active, path), goal.sector_size, keyring, others=named)
         beside = plan_beside(facts, named, options, goal.sector_size, keyring)
-        proposal = together(proposer(facts, goal), facts, beside)
+        proposal = together(with_guest(proposer, facts, goal, disk, keyring, named), facts, beside)
         if isinstance(proposal, AllDone):
             layout = layout_of(facts)
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)

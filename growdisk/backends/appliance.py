@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 
 from growdisk.backends import ext_growth, filesystem_growth, judging
@@ -17,6 +17,7 @@ from growdisk.backends.appliance_volumes import ApplianceVolumes
 from growdisk.backends.command import last_lines
 from growdisk.backends.guest_editor import MountedEditor
 from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
+from growdisk.backends.guest_look import Mount
 from growdisk.backends.watchdog import kill_all, time_limit
 from growdisk.errors import ApplianceFailed, FilesystemUnsound, ToolFailed
 
@@ -111,12 +112,14 @@ class Appliance:
         self._shell.run("mkswap", *identity, device)
 
     @contextlib.contextmanager
-    def mounted_guest(self, root: str, *, writable: bool = True) -> Iterator[MountedEditor]:
-        """The guest's own files, with `root` as / and /boot where its fstab has one. Unmounted and synced after."""
+    def mounted_guest(
+        self, root: str, mounts: Sequence[Mount] = (), *, writable: bool = True
+    ) -> Iterator[MountedEditor]:  # fmt: skip
+        """See Backend. Unmounted and synced after."""
         guest = MountedEditor(self._shell)
         self._synced &= not writable
         try:
-            guest.mount(root, writable=writable)
+            guest.mount(root, mounts, writable=writable)
             yield guest
         finally:
             with guest_call("umount"):

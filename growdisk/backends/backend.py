@@ -5,11 +5,13 @@ Devices are named as a kernel with this one disk names them: /dev/sda1, /dev/sda
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Literal, Protocol
 
 from growdisk.backends.appliance_values import FilesystemCheck, KernelPartition
 from growdisk.backends.customizing.orders import GuestEditor
+from growdisk.backends.guest_look import Mount
 
 Kind = Literal["guestfs", "uml", "direct"]
 """libguestfs's appliance, a kernel that runs as a program, host tools."""
@@ -52,8 +54,11 @@ class Backend(Protocol):
 
     def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None: ...
 
-    def mounted_guest(self, root: str, *, writable: bool = True) -> AbstractContextManager[GuestSystem]:
-        """The guest's own files, with `root` as / and /boot where its fstab has one; whole again after the block."""
+    def mounted_guest(
+        self, root: str, mounts: Sequence[Mount] = (), *, writable: bool = True
+    ) -> AbstractContextManager[GuestSystem]:  # fmt: skip
+        """The guest's own files, whole again after the block: `mounts`, the first of them `root` at /; without them
+        `root`, and what its fstab mounts at /boot and the like."""
         ...
 
     def logical_volumes(self) -> list[str]:

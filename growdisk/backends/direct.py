@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +17,11 @@ from pathlib import Path
 from growdisk.backends.appliance_values import CheckState, FilesystemCheck, KernelPartition
 from growdisk.backends.command import COMMAND_LOG, CompletedCommand, last_lines
 from growdisk.backends.direct_editor import DirectEditor
-from growdisk.backends.direct_layout import DISK, devices_of, guest_paths
+from growdisk.backends.direct_layout import DISK, devices_of
 from growdisk.backends.filesystem_growth import UNMOUNTED
 from growdisk.backends.fuse_mount import mounted
+from growdisk.backends.guest_look import Mount, look_at, paths_of, tree_on
+from growdisk.backends.guest_paths import GuestPaths
 from growdisk.backends.judging import LOOKING, complaint
 from growdisk.backends.sandbox import DISK as SHOWN
 from growdisk.backends.sandbox import run_confined
@@ -114,18 +116,35 @@ class DirectTools:
             raise ToolFailed(f"making swap on {device}", 1, str(error), "use --backend guestfs") from error
 
     @contextmanager
-    def mounted_guest(self, root: str, *, writable: bool = True) -> Iterator[DirectEditor]:
+    def mounted_guest(
+        self, root: str, mounts: Sequence[Mount] = (), *, writable: bool = True
+    ) -> Iterator[DirectEditor]:  # fmt: skip
         with _refusing_unknown():
             self._device(_name(root))
-            paths = guest_paths(self._devices, _name(root))
-            for tree in (tree for tree in (paths.root, paths.boot) if tree is not None):
-                self._replay(tree)
-            guest = DirectEditor(guest_paths(self._devices, _name(root)), self._debugfs if writable else None)
+            mounts = mounts or self._mounts_of(root)
+            for tree in self._paths(mounts).trees:
+                if isinstance(tree, ExtTree):
+                    self._replay(tree)
+            guest = DirectEditor(self._paths(mounts), self._debugfs if writable else None)
             yield guest
         for device in {self._name_of(tree): None for tree in guest.written}:
             if self._checks_in_full(device) and (found := self._finds_errors(f"/dev/{device}")):
                 raise ToolFailed("e2fsck", _LEFT_ERRORS, f"after the repair it finds: {found}")  # debugfs knows little
         self.sync()
+
+    def _mounts_of(self, root: str) -> tuple[Mount, ...]:
+        """As its own fstab has them; at least itself."""
+        homes = [home for home in look_at(self._disk, self._path).homes if home.root.node == root]
+        return homes[0].mounts if homes else (Mount("/", root),)
+
+    def _paths(self, mounts: Sequence[Mount]) -> GuestPaths:
+        """Through readers that see what was just written."""
+        trees = {}
+        for node in {mount.node: None for mount in mounts}:
+            if (tree := tree_on(self._device(_name(node)))) is None:
+                raise Unknown(f"there are no files in {node}")
+            trees[node] = tree
+        return paths_of(mounts, trees)
 
     def logical_volumes(self) -> list[str]:
         return []

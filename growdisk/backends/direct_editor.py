@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 from growdisk.backends import clock
 from growdisk.backends.customizing.failures import CannotCustomize
 from growdisk.backends.customizing.orders import Owner
-from growdisk.backends.direct_guest import DirectGuest
-from growdisk.backends.ext_paths import Place
+from growdisk.backends.direct_guest import DirectGuest, ext_place
+from growdisk.backends.guest_paths import Place
 from growdisk.errors import ToolFailed
 
 _EMPTY_FILE = "/etc/mtab"  # of the sandbox
@@ -53,14 +53,16 @@ class DirectEditor(DirectGuest):
             raise ToolFailed(f"making {path}", 1, "debugfs made something else")
         kind = stat.S_IFMT(place.inode.mode)
         values = {"mode": f"0{kind | owner.mode:o}", "uid": owner.uid, "gid": owner.gid, "ctime": f"@{clock.now()}"}
-        self._edit(place.tree, [f"sif <{place.inode.number}> {name} {value}" for name, value in values.items()])
+        self._edit(
+            ext_place(place)[0], [f"sif <{place.inode.number}> {name} {value}" for name, value in values.items()]
+        )
 
     def _in_folder(self, path: str, deed: str, *words: str) -> None:
         """Do something with the last name of `path` in its folder, whose time shows it."""
         folder, name = self._folder(path), PurePosixPath(path).name
         number, now = folder.inode.number, clock.now()
         times = [f"sif <{number}> {stamp} @{now}" for stamp in ("mtime", "ctime")]
-        self._edit(folder.tree, [f"cd <{number}>", " ".join([deed, _quoted(name), *words]), *times])
+        self._edit(ext_place(folder)[0], [f"cd <{number}>", " ".join([deed, _quoted(name), *words]), *times])
 
     def _folder(self, path: str) -> Place:
         parent = str(PurePosixPath(path).parent)

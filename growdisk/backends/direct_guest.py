@@ -8,14 +8,11 @@ Blocks are taken or given back first, then the content goes into them: all of it
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from growdisk.backends import clock
-from growdisk.backends.direct_layout import devices_of, guest_paths
-from growdisk.backends.ext_paths import ExtPaths, Place
-from growdisk.block.device import BlockDevice
+from growdisk.backends.guest_paths import GuestPaths, Place
 from growdisk.errors import ToolFailed
-from growdisk.filesystems.ext_tree import ExtTree, Unknown
+from growdisk.filesystems.ext_tree import ExtTree, Inode, Unknown
 from growdisk.filesystems.swap_header import PAGE, swap_header
 
 _SWAP_MODE = "0100600"
@@ -31,7 +28,7 @@ Debugfs = Callable[[ExtTree, list[str]], None]
 class DirectGuest:
     """Implements guest_repair's GuestFiles. `debugfs` carries out commands on a file system; None: only look."""
 
-    def __init__(self, paths: ExtPaths, debugfs: Debugfs | None) -> None:
+    def __init__(self, paths: GuestPaths, debugfs: Debugfs | None) -> None:
         self._paths, self._debugfs = paths, debugfs
         self.written: list[ExtTree] = []
 
@@ -54,7 +51,7 @@ class DirectGuest:
         place = self._file(path)
         if reason := unfit(place):
             raise ToolFailed(f"writing {path}", 1, f"it is {reason}", "use --backend guestfs")
-        tree, inode = place
+        tree, inode = ext_place(place)
         old, new = _blocks(tree, inode.size), _blocks(tree, len(content))
         commands = self._take_blocks(tree, inode.number, old, new) if new > old else []
         if tree.runs(inode) and new < (end := max(run.logical + run.length for run in tree.runs(inode))):
@@ -71,7 +68,7 @@ class DirectGuest:
         """A swap file with all its blocks allocated (the kernel refuses holes), mode 0600, in the root directory."""
         if self.exists(path):
             raise ToolFailed(f"making {path}", 1, "there is such a file in the guest already")
-        tree, name = self._paths.root, path.removeprefix("/")
+        tree, name = ext_place(self._paths.root.place)[0], path.removeprefix("/")
         if reason := unfit_for_swap_file(tree, size):
             raise ToolFailed(f"making {path}", 1, reason, "use --backend guestfs")
         now, first, blocks = clock.now(), _blocks(tree, PAGE), _blocks(tree, size)
@@ -85,7 +82,7 @@ class DirectGuest:
             f"sif / mtime @{now}", f"sif / ctime @{now}",
         ])  # fmt: skip
         place = self._file(path)
-        if sum(run.length for run in tree.runs(place.inode)) != blocks:
+        if sum(run.length for run in tree.runs(tree.inode(place.inode.number))) != blocks:
             raise ToolFailed(f"making {path}", 1, "the guest's file system has no room for it")
         self._fill(tree, place.inode.number, swap_header(size, uuid, None))
 
@@ -125,22 +122,17 @@ class DirectGuest:
             raise ToolFailed("debugfs", 1, f"inode {number} has no room for {len(content)} bytes")
 
 
-def guest_at_rest(disk: BlockDevice, path: Path, device: str, sector_size: int) -> DirectGuest | None:
-    """The guest on `device` (/dev/sda1), to look at with no tool. None where our reader cannot, or only a journal
-    knows what its files are."""
-    name, devices = device.removeprefix("/dev/"), devices_of(disk, path, sector_size)
-    try:
-        paths = guest_paths(devices, name) if name in devices else None
-    except Unknown:
-        return None
-    trees = [tree for tree in (paths.root, paths.boot) if tree is not None] if paths else []
-    at_rest = all(tree.content.clean and not tree.content.needs_recovery for tree in trees)
-    return DirectGuest(paths, None) if paths and at_rest else None
+def ext_place(place: Place) -> tuple[ExtTree, Inode]:
+    """What only ext has: unfit() has been asked."""
+    assert isinstance(place.tree, ExtTree), place
+    return place.tree, place.tree.inode(place.inode.number)
 
 
 def unfit(place: Place) -> str:
     """Why a file cannot be rewritten in its blocks, in words that follow "it is"; "" where it can."""
-    tree, inode = place
+    if not isinstance(place.tree, ExtTree):
+        return "in a file system that only a kernel writes to here"
+    tree, inode = ext_place(place)
     if inode.strangeness:
         return inode.strangeness
     if tree.content.ro_compat & _QUOTA:

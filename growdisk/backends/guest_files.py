@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from growdisk.backends.guest_handle import Shell, guest_call
+from growdisk.backends.guest_look import Mount
 from growdisk.backends.guest_repair.fstab import Entry, parse_fstab
 from growdisk.backends.guest_repair.text import decode
 from growdisk.errors import ToolFailed
@@ -29,9 +31,13 @@ class MountedGuest:
     def __init__(self, shell: Shell) -> None:
         self._shell, self._handle = shell, shell.handle
 
-    def mount(self, root: str, *, writable: bool = True) -> None:
-        """Mount the root, and /boot and the EFI partition where its fstab has them: initrds and loader entries."""
+    def mount(self, root: str, mounts: Sequence[Mount] = (), *, writable: bool = True) -> None:
+        """Mount `mounts`; without them the root, and /boot and the EFI partition if its fstab has them."""
         options = _WRITABLE if writable else _READ_ONLY
+        for mount in mounts:
+            self._mount(options, mount)
+        if mounts:
+            return
         with guest_call(f"mount {root}"):
             self._handle.mount_options(options, root, "/")
         if not self.exists("/etc/fstab"):
@@ -41,6 +47,11 @@ class MountedGuest:
             if (entry := entries.get(place)) and (device := self._device_of(entry)):
                 with guest_call(f"mount {device}"):
                     self._handle.mount_options(options, device, place)
+
+    def _mount(self, options: str, mount: Mount) -> None:
+        subvolume = f",subvol={mount.subvolume}" if mount.subvolume else ""
+        with guest_call(f"mount {mount.name}"):
+            self._handle.mount_options(options + subvolume, mount.node, mount.place)
 
     def read(self, path: str) -> bytes:
         """All of a file, in pieces: the call that reads a whole one takes ten times as long under emulation."""
@@ -98,6 +109,8 @@ class MountedGuest:
         if self.exists(path):
             raise ToolFailed(f"making {path}", 1, "there is such a file in the guest already")
         self._shell.run("install", "-m", f"{_SWAP_MODE:o}", "/dev/null", inside)
+        # btrfs swaps to no file that is copied on write, or compressed: told while it is empty. Others do not know it.
+        self._shell.run("chattr", "+C", inside, accept=tuple(range(256)))
         status, _ = self._shell.run("fallocate", "-l", str(size), inside, accept=tuple(range(256)))
         if status != 0:  # ext3 and its like cannot reserve: write it
             self._shell.run("dd", "if=/dev/zero", f"of={inside}", "bs=1M", f"count={size}", "iflag=count_bytes")

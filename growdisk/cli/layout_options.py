@@ -29,8 +29,9 @@ def add_layout_options(parser: argparse.ArgumentParser) -> None:
         help="several partitions, each with a share of the space: 60%%, +5G, 40G, rest",
     )  # fmt: skip
     gives_way.add_argument(
-        "--swap", choices=("drop", "move", "file"), default="drop",
-        help="swap in the way: removed (default), moved to the end of the disk, or made a file of the guest",
+        "--swap", choices=("drop", "move", "file"),
+        help="swap in the way: removed, moved to the end of the disk, or made a file of the guest (default: removed if "
+        "the guest's files can be changed, else moved)",
     )  # fmt: skip
     gives_way.add_argument(
         "--move", type=partition_number, action="append", default=[], metavar="N",

@@ -36,7 +36,11 @@ def add_making(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compression", choices=("zlib", "zstd"), help="how; --compress alone: zlib")
     parser.add_argument("-f", "--base-format", choices=("qcow2", "raw"), help="the format of BASE (default: probed)")
     parser.add_argument("--partition", metavar="N", help="which partition grows (default: the root)")
-    parser.add_argument("--swap", choices=("drop", "move", "file"), help="what becomes of swap in the way (drop)")
+    parser.add_argument(
+        "--swap",
+        choices=("drop", "move", "file"),
+        help="what becomes of swap in the way",
+    )
     add_key(parser, "a passphrase of what is encrypted in BASE and grows (all bytes of FILE)")
     parser.add_argument("--backend", choices=BACKENDS, help="who works inside (default: auto)")
     parser.add_argument(

@@ -7,6 +7,7 @@ Spec: Linux Documentation/filesystems/ext4 (inode, extent tree, block map, direc
 
 from __future__ import annotations
 
+import math
 import stat
 import struct
 from collections.abc import Iterator
@@ -17,9 +18,12 @@ from typing import NamedTuple
 from growdisk.block.device import BlockDevice
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, read_ext
+from growdisk.filesystems.file_tree import LARGEST, Node, Unknown
+
+__all__ = ["META_BG", "ROOT", "ExtTree", "Inode", "Run", "Unknown"]
 
 ROOT = 2
-_META_BG = 0x10
+META_BG, _SPARSE_SUPER = 0x10, 0x1
 _EXTENTS, _INLINE = 0x80000, 0x10000000
 _STRANGE = {
     0x4: "compressed", 0x10: "immutable", 0x20: "append-only", 0x800: "encrypted", 0x100000: "sealed with fs-verity",
@@ -31,12 +35,9 @@ _EXTENT_HEADER = struct.Struct("<HHHH4x")
 _EXTENT, _INDEX = struct.Struct("<IHHI"), struct.Struct("<IIHxx")
 _EXTENT_MAGIC, _DEEPEST = 0xF30A, 5
 _UNWRITTEN = 32768
+_ATTRIBUTES, _SYSTEM_DATA = b"\0\0\x02\xea", (7, b"data")
+_ATTRIBUTE = struct.Struct("<BBH4xI4x")  # length of the name, its first part, where the value is, its size
 _DIRECT, _ENTRY = 12, struct.Struct("<IHBB")
-_LARGEST = 1 << 30  # no file or directory that is read here comes near
-
-
-class Unknown(ValueError):
-    """Something that this reader does not know, or that cannot be true. The text says what."""
 
 
 class Run(NamedTuple):
@@ -55,6 +56,7 @@ class Inode:
     size: int
     flags: int
     pointers: bytes
+    inline: bytes = b""  # what is kept inside the inode, if it is
 
     @property
     def is_file(self) -> bool:
@@ -77,6 +79,8 @@ class Inode:
 class ExtTree:
     """Everything is read anew at each call, so that another's writes are seen."""
 
+    root = ROOT
+
     def __init__(self, device: BlockDevice) -> None:
         head = device.read(0, SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE)
         content = read_ext(head)
@@ -86,8 +90,7 @@ class ExtTree:
         self.device, self.content, self.block_size = device, content, content.block_size
         self._first, self._inode_size = first, inode_size or 128
         self._inodes_per_group, self._blocks = inodes, min(content.block_count, device.size // content.block_size)
-        if content.incompat & _META_BG:
-            raise Unknown("its group descriptors are scattered (meta_bg)")
+        self._first_meta_block = int.from_bytes(head[SUPERBLOCK_OFFSET + 0x104 :][:4], "little")
         if not per_group or not inodes or not 128 <= self._inode_size <= self.block_size:
             raise Unknown("its superblock is damaged")
 
@@ -96,20 +99,40 @@ class ExtTree:
         if number < 1 or group >= self._groups:
             raise Unknown(f"there is no inode {number}")
         size = self.content.descriptor_size
-        at = (self._first + 1) * self.block_size + group * size
-        descriptor = self._read_at(at, size)
+        descriptor = self._read_at(self._descriptor_at(group, size), size)
         table = int.from_bytes(descriptor[8:12], "little")
         if size >= 64:
             table |= int.from_bytes(descriptor[0x28:0x2C], "little") << 32
-        raw = self._read_at(table * self.block_size + index * self._inode_size, 128)
+        place = table * self.block_size + index * self._inode_size
+        raw = self._read_at(place, 128)
         mode, low, flags, pointers, high = _INODE.unpack_from(raw)
         high = 0 if stat.S_ISDIR(mode) and high >> 30 else high
-        return Inode(number, mode, low | high << 32, flags, pointers)
+        whole = self._read_at(place, self._inode_size) if flags & _INLINE else b""
+        return Inode(number, mode, low | high << 32, flags, pointers, pointers + _inline_rest(whole) if whole else b"")
+
+    def _own(self, node: Node) -> Inode:
+        return node if isinstance(node, Inode) else self.inode(node.number)
 
     @cached_property
     def _groups(self) -> int:
         blocks: int = self.content.block_count - self._first
         return -(-blocks // self.content.blocks_per_group)
+
+    def _descriptor_at(self, group: int, size: int) -> int:
+        """The byte of a group's descriptor. With meta_bg each block of them lies with the groups that it describes."""
+        per_block = self.block_size // size
+        block, index = divmod(group, per_block)
+        start: int = self._first + 1 + block
+        if self.content.incompat & META_BG and block >= self._first_meta_block:
+            first = block * per_block
+            start = self._first + first * self.content.blocks_per_group + self._has_super(first)
+        return start * self.block_size + index * size
+
+    def _has_super(self, group: int) -> bool:
+        """Whether a copy of the superblock comes first in it."""
+        if group <= 1 or not self.content.ro_compat & _SPARSE_SUPER:
+            return True
+        return any(group == base ** round(math.log(group, base)) for base in (3, 5, 7))
 
     def runs(self, inode: Inode) -> list[Run]:
         """Where its blocks lie, in order, holes left out."""
@@ -123,12 +146,15 @@ class ExtTree:
             end = run.logical + run.length
         return found
 
-    def read(self, inode: Inode, limit: int = _LARGEST) -> bytes:
+    def read(self, inode: Node, limit: int = LARGEST) -> bytes:
         """Its content, at most the first `limit` bytes."""
+        inode = self._own(inode)
         if inode.is_link and inode.size < len(inode.pointers) and not inode.flags & _EXTENTS:
             return inode.pointers[: inode.size]
-        if inode.size > _LARGEST and limit >= _LARGEST:
-            raise Unknown(f"inode {inode.number} is larger than {_LARGEST >> 30} GiB")
+        if inode.size > LARGEST and limit >= LARGEST:
+            raise Unknown(f"inode {inode.number} is larger than {LARGEST >> 30} GiB")
+        if inode.flags & _INLINE:
+            return inode.inline[: min(inode.size, limit)]
         content = bytearray(min(inode.size, limit))
         for run in self.runs(inode):
             start = run.logical * self.block_size
@@ -137,10 +163,14 @@ class ExtTree:
                 content[start : start + length] = self._read_at(run.physical * self.block_size, length)
         return bytes(content)
 
-    def entries(self, directory: Inode) -> dict[str, int]:
+    def entries(self, directory: Node) -> dict[str, int]:
         """Names and inode numbers, without . and .. ; names that are no UTF-8 are escaped."""
-        raw = self.read(directory)
+        inode = self._own(directory)
         found: dict[str, int] = {}
+        if inode.flags & _INLINE:  # the parent's number, entries, and more of them in an attribute
+            parts = (inode.inline[4 : len(inode.pointers)], inode.inline[len(inode.pointers) :])
+            return {name: number for part in parts for name, number in self._names(part)}
+        raw = self.read(inode)
         for start in range(0, len(raw), self.block_size):
             found.update(self._names(raw[start : start + self.block_size]))
         return {name: number for name, number in found.items() if name not in (".", "..")}
@@ -179,7 +209,7 @@ class ExtTree:
     def _mapped(self, inode: Inode) -> Iterator[Run]:
         """The block map of ext2 and ext3: twelve direct pointers, then trees of one, two and three levels."""
         pointers = struct.unpack("<15I", inode.pointers)
-        blocks = -(-min(inode.size, _LARGEST) // self.block_size)
+        blocks = -(-min(inode.size, LARGEST) // self.block_size)
         logical = _DIRECT
         physical = list(enumerate(pointers[:_DIRECT]))
         for level in (1, 2, 3):
@@ -208,3 +238,18 @@ class ExtTree:
         if offset + length > self.device.size:
             raise Unknown("it points behind its end")
         return self.device.read(offset, length)
+
+
+def _inline_rest(inode: bytes) -> bytes:
+    """Of what is kept inside an inode, the part behind the first 60 bytes: its attribute system.data."""
+    extra = int.from_bytes(inode[128:130], "little")
+    at = 128 + extra
+    if inode[at : at + 4] != _ATTRIBUTES:
+        return b""
+    first = at = at + 4
+    while at + _ATTRIBUTE.size <= len(inode) and any(inode[at : at + 4]):
+        length, index, offset, size = _ATTRIBUTE.unpack_from(inode, at)
+        if (index, inode[at + _ATTRIBUTE.size :][:length]) == _SYSTEM_DATA:
+            return inode[first + offset : first + offset + size]
+        at += (_ATTRIBUTE.size + length + 3) & ~3
+    return b""

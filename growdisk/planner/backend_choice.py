@@ -12,15 +12,14 @@ from dataclasses import dataclass
 
 from growdisk.backends.backend import Kind
 from growdisk.backends.command import PACKAGES, is_here
-from growdisk.backends.direct_guest import DirectGuest, unfit, unfit_for_swap_file
-from growdisk.backends.direct_layout import devices_of, guest_paths
-from growdisk.backends.ext_paths import ExtPaths
+from growdisk.backends.direct_guest import unfit, unfit_for_swap_file
 from growdisk.backends.filesystem_growth import UNMOUNTED
-from growdisk.backends.guest_repair.repair import left_to_repair
+from growdisk.backends.guest_look import Look, look_at
+from growdisk.backends.home_repair import GuestSeen
 from growdisk.block.device import BlockDevice
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_features import doubt
-from growdisk.filesystems.ext_tree import Unknown
+from growdisk.filesystems.ext_tree import META_BG, ExtTree, Unknown
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.fitness import refuse_unfit
@@ -75,7 +74,7 @@ def choose_backend(
         if not (reason := _why_no_kernel(facts, proposal.steps)):
             return Choice("uml", "as asked")
         raise OptionUnsupported(facts.image.path, option="--backend uml", reason=reason, hint=_LEAVE_OUT)
-    reason = _why_not(facts, proposal.steps, device, tried=tried)
+    reason = _why_not(facts, proposal, device, tried=tried)
     if options.backend == "direct":
         if reason:
             raise OptionUnsupported(facts.image.path, option="--backend direct", reason=reason, hint=_LEAVE_OUT)
@@ -85,13 +84,15 @@ def choose_backend(
     return Choice("guestfs" if _why_no_kernel(facts, proposal.steps) else "uml", reason)
 
 
-def _why_not(facts: Facts, steps: tuple[DiskStep, ...], device: BlockDevice, *, tried: bool) -> str:
+def _why_not(facts: Facts, proposal: Proposal, device: BlockDevice, *, tried: bool) -> str:
+    steps = proposal.steps
     if other := [step.name for step in steps if not _is_served(step)]:
         return f"{other[0]} needs a kernel"
     if facts.table is not None and facts.table.sector_size != _SECTOR:
         return f"sfdisk cannot be told of sectors of {facts.table.sector_size} bytes"
     try:
-        inside = next((reason for step in steps if (reason := _why_not_inside(facts, step, device))), "")
+        inside = next((reason for step in steps if (reason := _why_not_inside(facts, step))), "")
+        inside = inside or _why_not_in_guest(facts, proposal, device)
     except Unknown as unknown:
         inside = f"the guest's files cannot be read here: {unknown}"
     if inside:
@@ -170,24 +171,11 @@ def _missing_tools(steps: tuple[DiskStep, ...]) -> str:
     return f"{missing[0]} is not installed: sudo apt-get install {PACKAGES[missing[0]]}" if missing else ""
 
 
-def _why_not_inside(facts: Facts, step: DiskStep, device: BlockDevice) -> str:
+def _why_not_inside(facts: Facts, step: DiskStep) -> str:
     if isinstance(step, GrowFilesystem) and not isinstance(step, GrowFilesystemAt):
         content = facts.contents.get(step.number)
         return _why_not_grown(content) if isinstance(content, ExtContent) else ""
-    if not isinstance(step, RepairGuest | MakeSwapFile):
-        return ""
-    match = _PARTITION.fullmatch(step.system)
-    if match is None:
-        return f"the guest's files are in {step.system.removeprefix('/dev/')}, which only a kernel opens"
-    if isinstance(step, RepairGuest) and step.others:
-        return "the guest's files are looked for in several file systems"
-    paths = guest_paths(devices_of(device, facts.image.path), match[1])
-    for tree in (paths.root, paths.boot):
-        if tree is not None and (tree.content.needs_recovery or not tree.content.clean):
-            return "the guest was not shut down cleanly: its files are known when the journal has been replayed"
-    if isinstance(step, MakeSwapFile):
-        return unfit_for_swap_file(paths.root, step.size)
-    return _why_not_repaired(step, paths)
+    return ""
 
 
 def _why_not_grown(content: ExtContent) -> str:
@@ -198,11 +186,45 @@ def _why_not_grown(content: ExtContent) -> str:
     return ""
 
 
-def _why_not_repaired(step: RepairGuest, paths: ExtPaths) -> str:
-    guest = DirectGuest(paths, None)
-    for swap, policy in step.fates():
-        for change in left_to_repair(guest, swap, policy):
-            place = paths.find(change.path)
+def _why_not_in_guest(facts: Facts, proposal: Proposal, device: BlockDevice) -> str:
+    """The guest's files are looked at only if something in them is to change."""
+    steps = [step for step in proposal.steps if isinstance(step, RepairGuest | MakeSwapFile)]
+    if not steps:
+        return ""
+    guest = proposal.guest or GuestSeen(look_at(device, facts.image.path))
+    if not guest.look.homes or guest.unread:
+        return guest.unread or "the guest's files are not where they can be read here"
+    for step in steps:
+        seen = guest if proposal.guest or isinstance(step, MakeSwapFile) else _judged(guest.look, step)
+        if reason := _why_not_at_home(guest.look) or _why_not_written(step, seen):
+            return reason
+    return ""
+
+
+def _judged(look: Look, step: RepairGuest) -> GuestSeen:
+    return GuestSeen.by(look, step.system, step.fates())
+
+
+def _why_not_at_home(look: Look) -> str:
+    for mount in (mount for home in look.homes for mount in home.mounts):
+        if _PARTITION.fullmatch(mount.node) is None:
+            return f"the guest's files are in {mount.node.removeprefix('/dev/')}, which only a kernel opens"
+    for tree in (tree for home in look.homes for tree in home.paths.trees if isinstance(tree, ExtTree)):
+        if tree.content.needs_recovery or not tree.content.clean:
+            return "the guest was not shut down cleanly: its files are known when the journal has been replayed"
+        if tree.content.incompat & META_BG:
+            return "the group descriptors of the guest's file system are scattered (meta_bg)"
+    return ""
+
+
+def _why_not_written(step: RepairGuest | MakeSwapFile, guest: GuestSeen) -> str:
+    if isinstance(step, MakeSwapFile):
+        roots = [home.paths.root.tree for home in guest.look.systems if home.root.node == step.system]
+        ext = [tree for tree in roots if isinstance(tree, ExtTree)]
+        return unfit_for_swap_file(ext[0], step.size) if ext else "the swap file is made by a kernel"
+    for repair in guest.repairs:
+        for path in repair.pending.paths:
+            place = repair.home.paths.find(path)
             if place is not None and (reason := unfit(place)):
-                return f"{change.path} in the guest is {reason}"
+                return f"{path} in the guest is {reason}"
     return ""

@@ -26,6 +26,7 @@ class Grow:
 class Goal:
     """`size` None: the image stays, and each layer that lags behind is filled.
 
+    `swap` None: given up if the guest allows it, else moved.
     `grow` names several partitions, or one and its share; `partition` names one that takes all. `delete` and `move` are
     consents, by number. `sector_size` is the disk's logical one, which an image does not record. `lv` names logical
     volumes and their shares of the free extents (default: the largest takes all); `lv_share` is the percentage that
@@ -34,7 +35,7 @@ class Goal:
 
     size: SizeSpec | None = None
     partition: str = "auto"
-    swap: SwapPolicy = "drop"
+    swap: SwapPolicy | None = None
     delete: tuple[int, ...] = ()
     preallocation: Preallocation = "off"
     move: tuple[int, ...] = ()

@@ -7,8 +7,9 @@ run converges whatever was done before. Only when every layer is as wanted is th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from growdisk.backends.home_repair import GuestSeen
 from growdisk.filesystems.content import Content
 from growdisk.partitions.growth import BlockerPolicy, Grown, NothingToDo, SwapPolicy, plan_growth
 from growdisk.partitions.shares import Share, plan_shares
@@ -34,12 +35,16 @@ from growdisk.units import MiB, align_down, align_up, format_size
 
 @dataclass(frozen=True)
 class Proposal:
-    """What would be done: the steps, the facts as they will be, and what is given up for it."""
+    """What would be done: the steps, the facts as they will be, and what is given up for it.
+
+    `guest` is where the guest's files were found, if something in them has to change.
+    """
 
     steps: tuple[DiskStep, ...]
     after: Facts
     given_up: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    guest: GuestSeen | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ def _growth(
     facts: Facts, goal: Goal, table: PartitionTable, shares: Mapping[int, Share], new_size: int
 ) -> Grown | NothingToDo:
     kinds = {p.number: facts.kind_of(p.number) for p in table.partitions}
-    policy = BlockerPolicy(SwapPolicy(goal.swap), kinds, frozenset(goal.delete), frozenset(goal.move))
+    policy = BlockerPolicy(SwapPolicy(goal.swap or "drop"), kinds, frozenset(goal.delete), frozenset(goal.move))
     growth = plan_shares(table, shares, new_size, policy)
     if isinstance(growth, Grown | NothingToDo):
         return growth

@@ -79,6 +79,7 @@ class _Writer:
         image_format: ImageFormat | None,
     ) -> None:  # fmt: skip
         self._facts, self._goal, self._options = facts, goal, options
+        self._moves_swap = False
         self._common: _Words = {"image": _IMAGE, **({"format": image_format} if image_format else {})}
         self._sectors: _Words = {"sector_size": goal.sector_size} if goal.sector_size != 512 else {}
         self._keys: _Words = {"key_file": [str(file.resolve()) for file in key_files]} if key_files else {}
@@ -87,6 +88,7 @@ class _Writer:
 
     def tasks(self, steps: Sequence[DiskStep]) -> Iterator[_Words]:
         grown: set[int] = set()
+        self._moves_swap = any(isinstance(step, RemakeSwap) for step in steps)
         for step in steps:
             match step:
                 case ResizeImage():
@@ -115,7 +117,8 @@ class _Writer:
             return
         goal = self._goal
         wishes: _Words = {"grow": self._sizes(step)} if goal.grow else {"partition": str(self._target())}
-        for name, value in (("swap", goal.swap), ("move", list(goal.move)), ("delete", list(goal.delete))):
+        swap = goal.swap or ("move" if self._moves_swap else None)
+        for name, value in (("swap", swap), ("move", list(goal.move)), ("delete", list(goal.delete))):
             if value and value != "drop":
                 wishes[name] = value
         if goal.to_gpt:

@@ -103,7 +103,10 @@ _TABLE: _Options = (
         elements="str",
     ),
     OptionSpec(
-        "swap", "str", "What becomes of swap that stands in the way.", default="drop", choices=("drop", "move", "file")
+        "swap",
+        "str",
+        "What becomes of swap that stands in the way; by default drop if the guest's files can be changed, else move.",
+        choices=("drop", "move", "file"),
     ),
     OptionSpec("move", "list", "Numbers of partitions that may be copied to the end of the disk.", elements="int"),
     OptionSpec("delete", "list", "Numbers of partitions that may be given up.", elements="int"),

@@ -12,6 +12,7 @@ from growdisk.filesystems.content import Content, SwapContent
 from growdisk.filesystems.identify import identify
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import NoGuestSystem, PromiseBroken
+from growdisk.steps.homes import homes_now, mounts_of
 from growdisk.units import format_size
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
@@ -84,7 +85,7 @@ class MakeSwapFile:
     def check(self, context: RunContext) -> Check:
         with (
             context.hands.backend("looking at the guest", inside=True) as backend,
-            backend.mounted_guest(self.system) as guest,
+            backend.mounted_guest(self.system, mounts_of(homes_now(context), self.system)) as guest,
         ):
             if not guest.exists("/etc/fstab"):
                 return Blocked(NoGuestSystem(self.system.removeprefix("/dev/")))
@@ -94,7 +95,7 @@ class MakeSwapFile:
     def apply(self, context: RunContext) -> Evidence:
         with (
             context.hands.backend("making the swap file", inside=True) as backend,
-            backend.mounted_guest(self.system) as guest,
+            backend.mounted_guest(self.system, mounts_of(homes_now(context), self.system)) as guest,
         ):
             guest.make_swap_file(SWAP_FILE, self.size, uuid=self.uuid or None)
         return Evidence(self.describe())
@@ -102,7 +103,7 @@ class MakeSwapFile:
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         with (
             context.hands.backend("looking at the swap file", inside=True) as backend,
-            backend.mounted_guest(self.system) as guest,
+            backend.mounted_guest(self.system, mounts_of(homes_now(context), self.system)) as guest,
         ):
             header = guest.read_start(SWAP_FILE, 4096)
         if header[4086:] != b"SWAPSPACE2":

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from growdisk.backends.backend import Backend
-from growdisk.backends.direct_guest import guest_at_rest
+from growdisk.backends.guest_look import Look
 from growdisk.backends.guest_repair.repair import Change, GuestFiles, left_to_repair, repair_guest
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
+from growdisk.backends.guest_search import mentions
+from growdisk.backends.home_repair import HomeRepair, needles_of, repairs_of
 from growdisk.errors import ToolFailed
-from growdisk.filesystems.ext_tree import Unknown
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken
+from growdisk.steps.homes import homes_now, settled_homes
 from growdisk.workflow.step import Check, Evidence, Ready, Scope
 
 _FSTAB = "/etc/fstab"
@@ -47,35 +49,47 @@ class RepairGuest:
         return Ready()  # the repair itself finds out, file by file, and is idempotent
 
     def apply(self, context: RunContext) -> Evidence:
-        changes: dict[str, Change] = {}
         with _at_work(context) as backend:
-            systems, unread = self._systems(backend)
-            for device in systems:
-                with backend.mounted_guest(device, writable=True) as guest:
-                    found = [change for part, policy in self.fates() for change in repair_guest(guest, part, policy)]
-                changes |= {change.path: change for change in found}
-        return Evidence(_told(list(changes.values()), unread, found=bool(systems)))
+            look = settled_homes(context, backend)
+            if not look.homes:
+                return self._repair_unread(backend)
+            repairs = repairs_of(look, self.system, self.fates())
+            for repair in (repair for repair in repairs if repair.pending.paths):
+                home = repair.home
+                with backend.mounted_guest(home.root.node, home.mounts) as guest:
+                    repair.pending.write_to(guest)
+        left = self._left(homes_now(context), repairs)
+        return Evidence(_told([change for repair in repairs for change in repair.changes], left))
+
+    def _left(self, look: Look, repairs: list[HomeRepair]) -> list[str]:
+        """What still names it, and is not known to: found by a search for bytes."""
+        known = {change.path for repair in repairs for change in repair.changes if not change.mended}
+        parts = [part for part, _ in self.fates()]
+        needles = {home: needles_of(home, parts) for home in look.homes}
+        return [path for home in look.homes for path in mentions(home, needles[home]) if path not in known]
+
+    def _repair_unread(self, backend: Backend) -> Evidence:
+        """In file systems that only a kernel reads."""
+        changes: dict[str, Change] = {}
+        systems, unread = self._systems(backend)
+        for device in systems:
+            with backend.mounted_guest(device, writable=True) as guest:
+                found = [change for part, policy in self.fates() for change in repair_guest(guest, part, policy)]
+            changes |= {change.path: change for change in found}
+        return Evidence(_told_unread(list(changes.values()), unread, found=bool(systems)))
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
-        """The repaired files are read again, by our own reader where it can: nothing may be left to repair."""
-        if self._is_seen_to_be_repaired(context):
+        """The repaired files are read again: nothing may be left to repair."""
+        look = homes_now(context)
+        if look.homes:
+            for repair in repairs_of(look, self.system, self.fates()):
+                for path in repair.pending.paths:
+                    raise PromiseBroken(self.name, found=f"stale lines in {path}", expected="a guest without them")
             return
         with _at_work(context) as backend:
             for device in self._systems(backend)[0]:
                 with backend.mounted_guest(device, writable=False) as guest:
                     self._expect_none_left(guest)
-
-    def _is_seen_to_be_repaired(self, context: RunContext) -> bool:
-        """False where only a mount can tell."""
-        size = context.hands.sector_size
-        guest = None if self.others else guest_at_rest(context.disk, context.path, self.system, size)
-        if guest is None:
-            return False
-        try:
-            self._expect_none_left(guest)
-        except Unknown:
-            return False
-        return True
 
     def _expect_none_left(self, guest: GuestFiles) -> None:
         for part, policy in self.fates():
@@ -109,8 +123,18 @@ def _has_guest(backend: Backend, device: str) -> bool | None:
         return None
 
 
-def _told(changes: list[Change], unread: list[str], *, found: bool) -> str:
+def _told(changes: list[Change], left: list[str]) -> str:
+    mended = ", ".join(dict.fromkeys(change.path for change in changes if change.mended))
+    words = [mended or "nothing in the guest names it"]
+    words += [f"{change.path}: {change.what}" for change in changes if not change.mended]
+    if left:
+        words.append(f"still named in {', '.join(left)}: not changed, since growdisk does not know what it is for")
+        words[0] = mended or "nothing was changed"
+    return "; ".join(words)
+
+
+def _told_unread(changes: list[Change], unread: list[str], *, found: bool) -> str:
     mended = ", ".join(change.path for change in changes if change.mended) or "nothing in the guest names it"
     words = [mended if found else "no guest was found: no file system that can be read here has an /etc/fstab"]
-    words += [f"{change.path} was {change.what}" for change in changes if not change.mended]
+    words += [f"{change.path}: {change.what}" for change in changes if not change.mended]
     return "; ".join([*words, *(f"{device.removeprefix('/dev/')} could not be looked into" for device in unread)])

@@ -99,7 +99,10 @@ def _identities(name: str, value: Any) -> Any:
     """What names a removed partition, without what is as ever."""
     if name not in ("swaps", "gone"):
         return value
-    return [{k: v for k, v in item.items() if not (k == "is_swap" or (k == "mapped" and not v))} for item in value]
+    return [
+        {k: v for k, v in item.items() if not (k == "is_swap" or (k in ("mapped", "stems") and not v))}
+        for item in value
+    ]
 
 
 def _partitions(table: dict[str, Any]) -> list[str]:

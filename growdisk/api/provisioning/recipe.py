@@ -75,7 +75,7 @@ class Recipe:
     compression: Compression | None = None
     base_format: ImageFormat | None = None
     partition: str = "auto"
-    swap: SwapPolicy = "drop"
+    swap: SwapPolicy | None = None
     backend: Backend = "auto"
     reproducible: bool = False
     epoch: int | None = None

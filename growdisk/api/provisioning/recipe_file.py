@@ -48,7 +48,7 @@ def load_recipe(path: Path) -> RecipeFile:
         compress=fields.flag("compress"),
         compression=cast("Compression | None", fields.choice("compression", _COMPRESSIONS)),
         base_format=cast("ImageFormat | None", fields.choice("base_format", _FORMATS)),
-        partition=fields.text("partition", "auto"), swap=cast("SwapPolicy", fields.choice("swap", _SWAP) or "drop"),
+        partition=fields.text("partition", "auto"), swap=cast("SwapPolicy | None", fields.choice("swap", _SWAP)),
         backend=cast("Backend", fields.choice("backend", BACKENDS) or "auto"),
         reproducible=fields.flag("reproducible"), epoch=fields.number("epoch"),
         hostname=fields.text("hostname"), reset_machine_id=fields.flag("reset_machine_id"),

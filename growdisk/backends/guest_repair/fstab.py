@@ -15,7 +15,9 @@ from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolic
 from growdisk.backends.guest_repair.text import change_lines
 
 SWAP_FILE = "/swapfile"
-_LINE = re.compile(r"(?P<indent>[ \t]*)(?P<source>[^#\s]\S*)[ \t]+(?P<mount_point>\S+)[ \t]+(?P<kind>\S+)")
+_LINE = re.compile(
+    r"(?P<indent>[ \t]*)(?P<source>[^#\s]\S*)[ \t]+(?P<mount_point>\S+)[ \t]+(?P<kind>\S+)(?:[ \t]+(?P<options>\S+))?"
+)
 _NO_MOUNT_POINT = frozenset({"none", "swap"})
 _REMOVED = "# removed by growdisk: "
 
@@ -27,6 +29,13 @@ class Entry:
     source: str
     mount_point: str
     kind: str
+    options: str = ""
+
+    @property
+    def subvolume(self) -> str | None:
+        """btrfs's subvol=, without its first slash; None if there is none."""
+        words = [word for word in self.options.split(",") if word.startswith("subvol=")]
+        return words[-1].removeprefix("subvol=").strip("/") if words else None
 
     @property
     def plain_source(self) -> str:
@@ -41,7 +50,7 @@ def parse_fstab(text: str) -> Iterator[Entry]:
     """The lines that mount something or swap."""
     for line in text.split("\n"):
         if match := _LINE.match(line):
-            yield Entry(match["source"], match["mount_point"], match["kind"])
+            yield Entry(match["source"], match["mount_point"], match["kind"], match["options"] or "")
 
 
 def without_swap(text: str, swap: SwapIdentity, policy: SwapPolicy) -> str:

@@ -5,7 +5,9 @@ which initramfs-tools' /init sources last and which clears RESUME if it names th
 that is how microcode stands in front of initrds everywhere, so that every kernel, boot loader and lsinitramfs takes
 it, whatever the rest is compressed with; behind a lz4 or gzip stream, kernels or `gzip -t` stumble over it. The archive
 fills its block exactly (padding inside the file), since lsinitramfs walks padding between archives at 4 bytes a fork.
-Specs: Linux Documentation/driver-api/early-userspace/buffer-format.rst, initramfs-tools' /init.
+For dracut the one file is etc/cmdline.d/zzz-growdisk-resume-….conf with `noresume`, which its scripts read as if it
+stood on the kernel's command line. Neither file is one that the initrd has itself: its own would come later and win.
+Specs: Linux Documentation/driver-api/early-userspace/buffer-format.rst, initramfs-tools' /init, dracut.cmdline(7).
 """
 
 from __future__ import annotations
@@ -31,13 +33,22 @@ _INITRD_MAGICS = (
 
 
 def forgetting_block(swap: SwapIdentity) -> bytes:
-    """The block to put before an initrd."""
-    script = encode(_script(swap))
-    fixed = len(_archive(swap, b"")) + len(_END)
+    """The block to put before an initrd of initramfs-tools."""
+    return _block("conf/conf.d", _file_name(swap), encode(_script(swap)), b"\n", swap)
+
+
+def noresume_block(swap: SwapIdentity) -> bytes:
+    """The block to put before an initrd of dracut that has the resume= of `swap`."""
+    # Blanks and not empty lines: dracut goes through all lines with each option that it looks for.
+    return _block("etc/cmdline.d", _dracut_name(swap), b"noresume", b" ", swap)
+
+
+def _block(folder: str, name: str, script: bytes, padding_byte: bytes, swap: SwapIdentity) -> bytes:
+    fixed = len(_archive(folder, name, b"")) + len(_END)
     padding = BLOCK - fixed - len(script)
     if padding < 0:
         raise ValueError(f"the swap's names are too long for one block: {swap}")
-    block = _archive(swap, script + b"\n" * padding) + _END
+    block = _archive(folder, name, script + padding_byte * padding) + _END
     assert len(block) == BLOCK
     return block
 
@@ -49,7 +60,7 @@ def is_initrd(head: bytes) -> bool:
 
 def forgets(head: bytes, swap: SwapIdentity) -> bool:
     """Whether the initrd that begins with `head` has been given the block for `swap`."""
-    return _file_name(swap) in leading_names(head)
+    return not {_file_name(swap), _dracut_name(swap)}.isdisjoint(leading_names(head))
 
 
 def leading_names(head: bytes) -> Iterator[str]:
@@ -67,6 +78,10 @@ def leading_names(head: bytes) -> Iterator[str]:
             offset += len(_END)
 
 
+def _dracut_name(swap: SwapIdentity) -> str:
+    return f"etc/cmdline.d/{_file_name(swap).rpartition('/')[2]}.conf"
+
+
 def _file_name(swap: SwapIdentity) -> str:
     # The swap is in the name: blocks for two swaps stand one before the other and both are obeyed.
     # 'zzz' sorts behind the 'zz-resume-auto' of update-initramfs.
@@ -82,12 +97,12 @@ def _script(swap: SwapIdentity) -> str:
     return f'{comment}\ncase "$RESUME" in\n{patterns}) RESUME= ;;\nesac\n'
 
 
-def _archive(swap: SwapIdentity, script: bytes) -> bytes:
+def _archive(folder: str, name: str, script: bytes) -> bytes:
     return b"".join(
         (
-            _member("conf", _DIRECTORY),
-            _member("conf/conf.d", _DIRECTORY),
-            _member(_file_name(swap), _FILE, script),
+            _member(folder.partition("/")[0], _DIRECTORY),
+            _member(folder, _DIRECTORY),
+            _member(name, _FILE, script),
             _member(_TRAILER, 0),
         )
     )

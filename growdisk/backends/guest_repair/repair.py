@@ -1,39 +1,33 @@
 """Repairs a guest whose swap partition is gone, so that its next boot neither fails nor waits. Idempotent.
 
-Three places make a boot wait: fstab (90 s), RESUME inside each initrd (30 s), and resume= on the kernel's command
-line; and three more would bring them back at the next update-initramfs or update-grub. Units of systemd and crypttab
-wait as well. What cannot be mended from here is said.
+Three kinds of places make a boot wait: fstab and its like (90 s), an initrd (30 s, or 200), and the kernel's command
+line; others would bring them back at the next update-initramfs or update-grub. places.py lists them all. What cannot be
+changed from here is reported with the command that does it inside the guest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from growdisk.backends.guest_repair import initrd
+from growdisk.backends.guest_repair import initrd, places
 from growdisk.backends.guest_repair.crypttab import nodes_made_of, without_container
 from growdisk.backends.guest_repair.dracut import without_devices
-from growdisk.backends.guest_repair.fstab import SWAP_FILE, with_swap_file, without_swap
+from growdisk.backends.guest_repair.fstab import SWAP_FILE, parse_fstab, with_swap_file, without_swap
 from growdisk.backends.guest_repair.resume import resume_none, without_kernel_options
-from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
+from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy, stem_of
 from growdisk.backends.guest_repair.text import decode, encode
 from growdisk.backends.guest_repair.units import silenced
 
 _FSTAB, _CRYPTTAB = "/etc/fstab", "/etc/crypttab"
-_UNITS = ("/etc/systemd/system/*.swap", "/etc/systemd/system/*.mount", "/usr/local/lib/systemd/system/*.swap")
-_DRACUT_FILES = ("/etc/dracut.conf", "/etc/dracut.conf.d/*.conf")
-_INITRAMFS_TOOLS = "/etc/initramfs-tools"
-_RESUME_FILES = (f"{_INITRAMFS_TOOLS}/initramfs.conf", f"{_INITRAMFS_TOOLS}/conf.d/*")
-_INITRDS = "/boot/initrd.img*"
-_DRACUT_INITRDS = ("/boot/initramfs-*.img", "/boot/initrd-*", "/boot/initrd.img*")
 _GRUB_ENVIRONMENT = "grubenv"
-_COMMAND_LINE_FILES = (
-    "/etc/default/grub", "/etc/default/grub.d/*", "/etc/kernel/cmdline", "/etc/cmdline.d/*.conf",
-    "/boot/loader/entries/*.conf", "/boot/efi/loader/entries/*.conf", "/efi/loader/entries/*.conf",
-    "/boot/grub/grub.cfg", "/boot/grub/custom.cfg", "/boot/grub2/grub.cfg", "/boot/grub2/grubenv",
-    "/boot/extlinux/extlinux.conf", "/boot/syslinux/syslinux.cfg",
+_INITRAMFS_TOOLS = ("/usr/sbin/update-initramfs", "/usr/share/initramfs-tools", "/etc/initramfs-tools")
+_OTHER_MAKERS = (
+    "/usr/lib/dracut", "/usr/bin/dracut", "/usr/sbin/dracut", "/usr/bin/mkinitcpio",
+    "/usr/bin/booster", "/usr/sbin/mkinitfs", "/sbin/mkinitfs", "/usr/bin/mkosi-initrd",
 )  # fmt: skip
+_ROOTS = ("/", "/boot")
 
 
 class GuestFiles(Protocol):
@@ -57,24 +51,39 @@ class GuestFiles(Protocol):
 
 @dataclass(frozen=True)
 class Change:
-    """`mended` False: it may still name the partition, and `what` says what to do about it."""
+    """`mended` False: it still names the partition, and `what` says what to do about it; `waits`: the next boot would
+    wait for it, or might."""
 
     path: str
     what: str
     mended: bool = True
+    waits: bool = False
 
 
-def repair_guest(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> tuple[Change, ...]:
+def repair_guest(
+    files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy, *, plain_initrds: bool | None = None
+) -> tuple[Change, ...]:
     """Take `swap` out of all files that name it; with policy FILE, /swapfile (made by the caller) replaces it.
 
-    A second call finds nothing to do and reports no changes.
+    `plain_initrds`: initramfs-tools has made all initrds, so that none must be unpacked to know that; None: this
+    guest's own files tell. A second call finds nothing to do and reports no changes.
     """
-    return tuple(_changes(files, swap, policy))
+    return tuple(_changes(files, swap, policy, has_plain_initrds(files) if plain_initrds is None else plain_initrds))
 
 
 def left_to_repair(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> tuple[Change, ...]:
     """What repair_guest() would change; nothing is written."""
-    return tuple(change for change in _changes(_LookOnly(files), swap, policy) if change.mended)
+    return tuple(change for change in repair_guest(_LookOnly(files), swap, policy) if change.mended)
+
+
+def has_plain_initrds(files: GuestFiles) -> bool:
+    """Whether initramfs-tools is the only one that makes initrds there. Of a removed dracut its folders remain."""
+    return any(map(files.exists, _INITRAMFS_TOOLS)) and not any(map(files.exists, _OTHER_MAKERS))
+
+
+def is_system(files: GuestFiles) -> bool:
+    """Whether this is a root file system, not a /boot or an EFI partition by itself."""
+    return files.exists("/etc") or files.exists("/ostree/deploy")
 
 
 class _LookOnly:
@@ -90,38 +99,84 @@ class _LookOnly:
         pass
 
 
-def _changes(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> Iterator[Change]:
-    swap = _with_containers(files, swap)
+def _changes(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy, plain_initrds: bool) -> Iterator[Change]:
+    rooted = is_system(files)
+    swap = known_in(files, swap) if rooted else swap
+    if rooted:
+        yield from _change_settings(files, swap, policy)
+    loaders = places.command_lines(rooted=rooted)
+    yield from _edit(files, swap, loaders, lambda text: without_kernel_options(text, swap), "resume= removed")
+    if swap.is_swap or swap.mapped or not plain_initrds:
+        yield from _change_initrds(files, swap, rooted=rooted, plain=plain_initrds)
+    yield from _change_unified(files, swap, rooted=rooted)
+    if rooted:  # Last: it tells the names of what was opened.
+        yield from _edit(
+            files, swap, places.CRYPTTABS, lambda text: without_container(text, swap), "line made a comment"
+        )
+
+
+def _change_settings(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> Iterator[Change]:
     line = "swap line made a comment" if swap.is_swap else "line made a comment"
     where = f"swap is {SWAP_FILE}" if policy is SwapPolicy.FILE else line
-    yield from _edit(files, (_FSTAB,), lambda text: _fstab(text, swap, policy), where)
-    yield from _edit(files, _UNITS, lambda text: silenced(text, swap), "masked")
-    yield from _edit(files, _RESUME_FILES, lambda text: resume_none(text, swap), "RESUME=none")
-    yield from _edit(files, _COMMAND_LINE_FILES, lambda text: without_kernel_options(text, swap), "resume= removed")
-    yield from _edit(files, _DRACUT_FILES, lambda text: without_devices(text, swap), "no longer looked for")
-    if files.exists(_INITRAMFS_TOOLS):  # dracut and mkinitcpio have no conf.d
-        if swap.is_swap or swap.mapped:
-            yield from _make_initrds_forget(files, swap)
-    elif files.exists("/usr/lib/dracut") or files.exists("/etc/dracut.conf.d"):
-        yield from _name_initrds_of_dracut(files, swap)
-    # Last: it tells the names of what was opened.
-    yield from _edit(files, (_CRYPTTAB,), lambda text: without_container(text, swap), "line made a comment")
+    doubts = list(_doubtful(files, swap))
+    yield from _edit(files, swap, places.FSTABS, lambda text: without_swap(text, swap, policy), where)
+    if policy is SwapPolicy.FILE:
+        yield from _name_swap_file(files, where)
+    yield from doubts
+    yield from _edit(files, swap, places.UNITS, lambda text: silenced(text, swap), "masked")
+    yield from _edit(files, swap, places.RESUME_FILES, lambda text: resume_none(text, swap), "RESUME=none")
+    yield from _edit(files, swap, places.DRACUT_FILES, lambda text: without_devices(text, swap), "no longer looked for")
 
 
-def _fstab(text: str, swap: SwapIdentity, policy: SwapPolicy) -> str:
-    text = without_swap(text, swap, policy)
-    return with_swap_file(text) if policy is SwapPolicy.FILE else text
+def _name_swap_file(files: GuestFiles, where: str) -> Iterator[Change]:
+    """In fstab, if no line of swap became its."""
+    for path in files.glob(_FSTAB):
+        old = decode(files.read(path))
+        if (new := with_swap_file(old)) != old:
+            files.write(path, encode(new))
+            yield Change(path, where)
 
 
-def _with_containers(files: GuestFiles, swap: SwapIdentity) -> SwapIdentity:
-    """The same with the names that crypttab gives to what is in it."""
+def _has_any(content: bytes, hints: Sequence[bytes]) -> bool:
+    lowered = content.lower()
+    return any(hint in lowered for hint in hints)
+
+
+def _doubtful(files: GuestFiles, swap: SwapIdentity) -> Iterator[Change]:
+    """Lines that name this partition of some disk. If another one surely names it, they are of another disk."""
+    for path in _found(files, places.FSTABS):
+        entries = list(parse_fstab(decode(files.read(path))))
+        sure = any(swap.is_named_by(entry.source) for entry in entries)
+        for entry in entries:
+            if swap.may_be_named_by(entry.source) and (entry.is_swap() or not swap.is_swap):
+                what = f"names {entry.plain_source}, which is left: it may be of another disk"
+                yield Change(path, what, mended=False, waits=not sure)
+
+
+def known_in(files: GuestFiles, swap: SwapIdentity) -> SwapIdentity:
+    """The same with the names that crypttab gives to what is in it, and those of the disk that root's line has."""
     found = [node for path in files.glob(_CRYPTTAB) for node in nodes_made_of(decode(files.read(path)), swap)]
-    return replace(swap, mapped=tuple(dict.fromkeys((*swap.mapped, *found))))
+    entries = [entry for path in files.glob(_FSTAB) for entry in parse_fstab(decode(files.read(path)))]
+    stems = [stem_of(entry.plain_source) for entry in entries if entry.mount_point in _ROOTS]
+    return replace(
+        swap, mapped=tuple(dict.fromkeys((*swap.mapped, *found))),
+        stems=tuple(dict.fromkeys((*swap.stems, *(stem for stem in stems if stem)))),
+    )  # fmt: skip
 
 
-def _edit(files: GuestFiles, patterns: tuple[str, ...], change: Callable[[str], str], what: str) -> Iterator[Change]:
-    for path in (path for pattern in patterns for path in files.glob(pattern)):
+def _found(files: GuestFiles, patterns: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(path for pattern in patterns for path in files.glob(pattern)))
+
+
+def _edit(
+    files: GuestFiles, swap: SwapIdentity, patterns: Sequence[str], change: Callable[[str], str], what: str
+) -> Iterator[Change]:  # fmt: skip
+    """What names nothing of the partition is not gone through line by line, and a program is left alone."""
+    hints = swap.hints()
+    for path in _found(files, patterns):
         old = files.read(path)
+        if b"\0" in old[:4096] or not _has_any(old, hints):
+            continue
         new = encode(change(decode(old)))
         if new != old:
             # GRUB's environment block has a fixed size, filled up with '#'.
@@ -129,18 +184,47 @@ def _edit(files: GuestFiles, patterns: tuple[str, ...], change: Callable[[str], 
             yield Change(path, what)
 
 
-def _make_initrds_forget(files: GuestFiles, swap: SwapIdentity) -> Iterator[Change]:
-    for path in files.glob(_INITRDS):
+def _change_initrds(files: GuestFiles, swap: SwapIdentity, *, rooted: bool, plain: bool) -> Iterator[Change]:
+    for path in _found(files, places.initrds(rooted=rooted)):
         head = files.read_start(path, initrd.HEAD)
-        if initrd.is_initrd(head) and not initrd.forgets(head, swap):
+        if not initrd.is_initrd(head) or initrd.forgets(head, swap):
+            continue
+        if plain and not (swap.mapped and _opens_containers(files, path, swap)):
             files.prepend(path, initrd.forgetting_block(swap))
             yield Change(path, "stale RESUME inside cleared")
+        else:
+            yield from _change_unpacked(files, path, swap)
 
 
-def _name_initrds_of_dracut(files: GuestFiles, swap: SwapIdentity) -> Iterator[Change]:
-    """What is inside them is not changed: where they have systemd (modules.d/95resume of dracut 059) only resume= on
-    the kernel's command line counts, and that is mended. One without may have a copy and wait for it.
-    """
-    what = f"made by dracut, not looked into: should it wait for partition {swap.number}, run dracut -f in the guest"
-    for path in dict.fromkeys(path for pattern in _DRACUT_INITRDS for path in files.glob(pattern)):
-        yield Change(path, what, mended=False)
+def _opens_containers(files: GuestFiles, path: str, swap: SwapIdentity) -> bool:
+    """Whether what is encrypted in the partition is opened by the initrd already, which no RESUME tells."""
+    from growdisk.backends.guest_repair.initrd_content import contents_of
+    from growdisk.backends.guest_repair.initrd_verdict import OPENED
+
+    return any(name.startswith(OPENED) for name in contents_of(files.read(path)).naming(swap.needles()))
+
+
+def _change_unpacked(files: GuestFiles, path: str, swap: SwapIdentity) -> Iterator[Change]:
+    """One that only its content tells who made it."""
+    from growdisk.backends.guest_repair.initrd_content import contents_of
+    from growdisk.backends.guest_repair.initrd_verdict import verdict_of
+
+    verdict = verdict_of(contents_of(files.read(path)), swap, files)
+    if verdict is None:
+        return
+    if verdict.block:
+        files.prepend(path, verdict.block)
+    yield Change(path, verdict.what, mended=bool(verdict.block), waits=not verdict.block)
+
+
+def _change_unified(files: GuestFiles, swap: SwapIdentity, *, rooted: bool) -> Iterator[Change]:
+    for path in _found(files, places.unified_kernels(rooted=rooted)):
+        from growdisk.backends.guest_repair.unified_verdict import changed_unified
+
+        content = files.read(path)
+        changed = changed_unified(content, swap, files)
+        if changed is None:
+            continue
+        if changed.content:
+            files.write(path, changed.content)
+        yield Change(path, changed.what, mended=bool(changed.content), waits=not changed.content)

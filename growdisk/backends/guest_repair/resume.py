@@ -15,7 +15,7 @@ from growdisk.backends.guest_repair.swap_identity import SwapIdentity
 from growdisk.backends.guest_repair.text import change_lines
 
 _ASSIGNMENT = re.compile(r"""(?P<before>[ \t]*(?:export[ \t]+)?RESUME=)(?P<value>"[^"]*"|'[^']*'|[^\s;#]*)""")
-_VALUE = r"""(?P<value>[^\s"']+)(?=[\s"']|$)"""
+_VALUE = r"""(?P<value>"[^"\s]*"|'[^'\s]*'|[^\s"']+(?=[\s"']|$))"""
 
 
 def resume_none(text: str, swap: SwapIdentity) -> str:
@@ -69,10 +69,16 @@ def _is_source(swap: SwapIdentity, value: str) -> bool:
     )
 
 
+def _is_first_field(swap: SwapIdentity, value: str) -> bool:
+    """DEVICE:OPTIONS"""
+    return swap.is_named_by(value.partition(":")[0])
+
+
 _WAITS: Mapping[str, Callable[[SwapIdentity, str], bool]] = MappingProxyType(
     {
         "rd.luks.uuid": _is_container, "luks.uuid": _is_container, "rd.luks.name": _is_container,
-        "luks.name": _is_container, "rd.lvm.lv": _is_volume, "cryptopts": _is_source,
+        "luks.name": _is_container, "rd.lvm.lv": _is_volume, "cryptopts": _is_source, "cryptdevice": _is_first_field,
+        "systemd.swap-extra": _is_first_field, "systemd.swap_extra": _is_first_field,
     }
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from growdisk.backends.volumes.keyring import Keyring
@@ -27,6 +28,49 @@ def look_inside(device: BlockDevice, keyring: Keyring, neighbours: Neighbours, d
         case LuksContent():
             return _with_payload(device, content, keyring, neighbours, depth)
     return content
+
+
+def views_inside(
+    node: str, device: BlockDevice, keyring: Keyring, neighbours: Neighbours, depth: int = 0
+) -> Iterator[tuple[str, BlockDevice, Content]]:
+    """What can be mounted, all the way in: each by its device's name in the appliance, with a device to read from.
+
+    A container that stays closed is one of them, with its LuksContent.
+    """
+    content = identify(device)
+    if content is None:
+        return
+    if depth < _DEPTH and isinstance(content, PhysicalVolumeContent):
+        yield from _volume_views(device, content, keyring, neighbours, depth)
+    elif depth < _DEPTH and isinstance(content, LuksContent) and (view := _opened(device, keyring)) is not None:
+        yield from views_inside(f"/dev/mapper/growdisk-{content.uuid}", view, keyring, neighbours, depth + 1)
+    else:
+        yield node, device, content
+
+
+def _volume_views(
+    device: BlockDevice, content: PhysicalVolumeContent, keyring: Keyring, neighbours: Neighbours, depth: int
+) -> Iterator[tuple[str, BlockDevice, Content]]:
+    group = content.group
+    if group is None:
+        return
+    try:
+        devices = neighbours.of(group, device)
+    except VolumeGroupUnreadable:
+        return
+    for volume in group.visible:
+        if is_readable(volume, devices):
+            view = LogicalVolumeView(devices, group, volume)
+            yield from views_inside(f"/dev/{group.name}/{volume.name}", view, keyring, neighbours, depth + 1)
+
+
+def _opened(device: BlockDevice, keyring: Keyring) -> BlockDevice | None:
+    from growdisk.backends.volumes.luks import LuksUnreadable, UnknownCipher, read_header
+
+    try:
+        return None if keyring.is_empty else keyring.open(device, read_header(device))
+    except (LuksUnreadable, UnknownCipher):
+        return None
 
 
 def _with_volumes(

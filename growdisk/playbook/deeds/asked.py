@@ -46,7 +46,7 @@ def goal_of(options: Options) -> Goal:
     size = options.text("size")
     return Goal(
         parse_goal_size(size) if size else None, options.text("partition") or "auto",
-        cast("SwapPolicy", options.text("swap") or "drop"), options.numbers("delete"),
+        cast("SwapPolicy | None", options.text("swap") or None), options.numbers("delete"),
         cast("Preallocation", options.text("preallocation") or "off"), move=options.numbers("move"),
         grow=grown(options.texts("grow")), sector_size=sector_size_of(options),
         to_gpt=options.flag("to_gpt"), repair=options.text("guest_repair") != "False",

@@ -13,7 +13,10 @@ from growdisk.backends.guest_repair.resume import resume_none, without_resume_op
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
 
 UUID = "3f9a2c1e-5b7d-4c88-9a10-0c2d4e6f8a1b"
-SWAP = SwapIdentity(number=5, uuid=UUID, label="my swap", partuuid="1a2b3c4d-05", partlabel="swap")
+SWAP = SwapIdentity(
+    number=5, uuid=UUID, label="my swap", partuuid="1a2b3c4d-05", partlabel="swap",
+    stems=("by-path/pci-0000:00:07.0-scsi-0:0:0:0", "by-id/ata-QEMU_HARDDISK_QM00001"),
+)  # fmt: skip
 
 INSTALLER_FSTAB = f"""\
 # /etc/fstab: static file system information.
@@ -209,9 +212,12 @@ def test_a_guest_that_names_its_swap_nowhere_has_only_its_initrds_secured() -> N
     assert [change.path for change in repair_guest(files, other, SwapPolicy.DROP)] == ["/boot/initrd.img-6.1"]
 
 
-def test_initrds_of_dracut_are_left_alone() -> None:
+def test_an_initrd_that_cannot_be_looked_into_is_left_alone_and_named() -> None:
     files = Files(**{"/etc/fstab": INSTALLER_FSTAB, "/boot/initrd.img-5": b"\x1f\x8b compressed"})
-    assert [change.path for change in repair_guest(files, SWAP, SwapPolicy.DROP)] == ["/etc/fstab"]
+    fstab, initrd = repair_guest(files, SWAP, SwapPolicy.DROP)
+    assert (fstab.path, fstab.mended) == ("/etc/fstab", True)
+    assert (initrd.path, initrd.mended, initrd.waits) == ("/boot/initrd.img-5", False, True)
+    assert files.contents["/boot/initrd.img-5"] == b"\x1f\x8b compressed"
 
 
 # --- all else that may name a partition ---------------------------------------------------------
@@ -305,7 +311,7 @@ def test_dracuts_configuration_no_longer_looks_for_it(before: str, after: str) -
 
 
 def test_initrds_of_dracut_are_named_with_what_to_do_about_them() -> None:
-    files = Files(**{"/etc/dracut.conf.d/x.conf": "", "/boot/initramfs-6.1.img": b"\x1f\x8b"})
+    files = Files(**{"/usr/lib/dracut/dracut-functions.sh": "", "/boot/initramfs-6.1.img": b"\x1f\x8b"})
     (said,) = repair_guest(files, SWAP, SwapPolicy.DROP)
     assert (said.path, said.mended) == ("/boot/initramfs-6.1.img", False)
     assert "dracut -f" in said.what

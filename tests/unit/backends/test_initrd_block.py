@@ -13,7 +13,7 @@ from growdisk.backends.guest_repair.initrd import BLOCK, HEAD, forgets, forgetti
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity
 
 UUID = "3f9a2c1e-5b7d-4c88-9a10-0c2d4e6f8a1b"
-SWAP = SwapIdentity(number=5, uuid=UUID, label="it's my swap")
+SWAP = SwapIdentity(number=5, uuid=UUID, label="it's my swap", stems=("by-path/pci-0",))
 COMPRESSORS = {
     "gzip": ["gzip", "-n"], "zstd": ["zstd", "-q"], "xz": ["xz", "--check=crc32"], "lz4": ["lz4", "-l", "-q"],
 }  # fmt: skip
@@ -99,6 +99,7 @@ def test_two_swaps_are_forgotten_one_after_the_other(tmp_path: Path) -> None:
     [
         (f"UUID={UUID.upper()}", ""), ("LABEL=it's my swap", ""), ("/dev/vda5", ""),
         ("/dev/disk/by-path/pci-0-part5", ""), ("/dev/disk/by-path/pci-0-part15", "/dev/disk/by-path/pci-0-part15"),
+        ("/dev/disk/by-path/pci-1-part5", "/dev/disk/by-path/pci-1-part5"),
         ("/dev/sdb5", "/dev/sdb5"), ("", ""), ("none", "none"),
     ],
 )  # fmt: skip

@@ -1,0 +1,26 @@
+"""What a proposal means for the guest that is on the disk, which is read for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from growdisk.backends.guest_look import Look, look_at
+from growdisk.backends.volumes.keyring import Keyring
+from growdisk.block.device import BlockDevice
+from growdisk.planner.facts import Facts
+from growdisk.planner.giving_up import proposed_with_guest
+from growdisk.planner.goal import Goal
+from growdisk.planner.planner import AllDone, Proposal, Proposer
+
+
+def with_guest(
+    proposer: Proposer, facts: Facts, goal: Goal, device: BlockDevice, keyring: Keyring,
+    others: Sequence[tuple[BlockDevice, Path]] = (),
+) -> Proposal | AllDone:  # fmt: skip
+    """See proposed_with_guest(). `others` are the guest's further disks."""
+
+    def look() -> Look:
+        return look_at(device, facts.image.path, goal.sector_size, keyring, others)
+
+    return proposed_with_guest(proposer, facts, goal, look)

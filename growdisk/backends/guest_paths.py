@@ -1,0 +1,145 @@
+"""Finds a guest's files by their paths, as its own kernel would: symbolic links, mounts, and names without case on FAT.
+
+Reads only, and starts nothing: a plan can look through a guest in milliseconds.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from growdisk.filesystems.fat_tree import FatTree
+from growdisk.filesystems.file_tree import FileTree, Node, Unknown
+
+_MOST_LINKS = 40
+_WILD = frozenset("*?[")
+
+
+class Place(NamedTuple):
+    """An inode, and the file system that it belongs to."""
+
+    tree: FileTree
+    inode: Node
+
+
+class Mounted(NamedTuple):
+    """A directory of a file system that is the root of something: of the guest, of a mount."""
+
+    tree: FileTree
+    number: int
+
+    @property
+    def place(self) -> Place:
+        return Place(self.tree, self.tree.inode(self.number))
+
+
+class GuestPaths:
+    """`root` is the guest's root, `mounts` what is mounted in it: /boot, /boot/efi.
+
+    `still`: nobody writes to it meanwhile, so that each directory is read once.
+    """
+
+    def __init__(self, root: Mounted, mounts: Mapping[str, Mounted] | None = None, *, still: bool = False) -> None:
+        self.root, self.mounts, self._still = root, dict(mounts or {}), still
+        self._listed: dict[tuple[int, int], dict[str, int]] = {}
+        self._known: dict[tuple[str, bool], Place | None] = {}
+
+    def mount(self, place: str, mounted: Mounted) -> None:
+        self.mounts[place] = mounted
+        self._known.clear()
+
+    @property
+    def trees(self) -> list[FileTree]:
+        """All file systems, each once."""
+        return list({id(mounted.tree): mounted.tree for mounted in (self.root, *self.mounts.values())}.values())
+
+    def find(self, path: str, *, follow: bool = True) -> Place | None:
+        """The inode at `path`; a symbolic link itself with `follow` false. None if there is nothing."""
+        if (path, follow) in self._known:
+            return self._known[path, follow]
+        found = self._find(path, follow=follow)
+        if self._still:
+            self._known[path, follow] = found
+        return found
+
+    def _find(self, path: str, *, follow: bool) -> Place | None:
+        walked: list[tuple[str, Place]] = []
+        names = _parts(path)
+        links = 0
+        while names:
+            name = names.pop(0)
+            if name == "..":
+                walked = walked[:-1]
+                continue
+            here = walked[-1][1] if walked else self.root.place
+            found = self._child(here, name)
+            if found is None:
+                return None
+            if found.inode.is_link and (names or follow):
+                links += 1
+                if links > _MOST_LINKS:
+                    raise Unknown(f"{path} leads through too many symbolic links")
+                target = found.tree.read(found.inode).decode("utf-8", "surrogateescape")
+                walked = [] if target.startswith("/") else walked
+                names = _parts(target) + names
+                continue
+            mounted = self.mounts.get("/" + "/".join([*(step for step, _ in walked), name]))
+            walked.append((name, mounted.place if mounted else found))
+        return walked[-1][1] if walked else self.root.place
+
+    def names(self, folder: str) -> list[str]:
+        """What is in a directory; nothing if it is none."""
+        place = self.find(folder or "/")
+        return sorted(self.entries(place)) if place is not None and place.inode.is_directory else []
+
+    def entries(self, place: Place) -> dict[str, int]:
+        """Of a directory."""
+        key = (id(place.tree), place.inode.number)
+        if (found := self._listed.get(key)) is None:
+            found = place.tree.entries(place.inode)
+            if self._still:
+                self._listed[key] = found
+        return found
+
+    def matching(self, pattern: str) -> list[str]:
+        """Regular files that match; symbolic links are left out."""
+        return sorted(path for path in self._matches("", _parts(pattern)) if self._is_file(path))
+
+    def folders(self, pattern: str) -> list[str]:
+        """Directories that match."""
+        return sorted(path for path in self._matches("", _parts(pattern)) if self.is_directory(path))
+
+    def is_directory(self, path: str) -> bool:
+        place = self.find(path)
+        return place is not None and place.inode.is_directory
+
+    def _child(self, here: Place, name: str) -> Place | None:
+        if not here.inode.is_directory:
+            return None
+        entries = self.entries(here)
+        number = entries.get(name)
+        if number is None and isinstance(here.tree, FatTree):
+            number = next((n for other, n in entries.items() if other.lower() == name.lower()), None)
+        return None if number is None else Place(here.tree, here.tree.inode(number))
+
+    def _is_file(self, path: str) -> bool:
+        place = self.find(path, follow=False)
+        return place is not None and place.inode.is_file
+
+    def _matches(self, folder: str, parts: list[str]) -> Iterator[str]:
+        if not parts:
+            yield folder
+            return
+        first, rest = parts[0], parts[1:]
+        if _WILD.isdisjoint(first):
+            if not rest or self.is_directory(f"{folder}/{first}"):
+                yield from self._matches(f"{folder}/{first}", rest)
+            return
+        for name in self.names(folder):
+            if fnmatch.fnmatchcase(name, first) and name.startswith(".") <= (first[0] == "."):
+                yield from self._matches(f"{folder}/{name}", rest)
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]

@@ -1,0 +1,76 @@
+"""Where a guest may name a partition: the one list, for guests that are powered off and for those that run.
+
+Patterns are those of a shell; a folder's name may be one as well. What boots is looked for below each of BOOTS: /boot,
+the EFI system partition wherever it is mounted, and at the top of the file system of either if no fstab names it.
+ostree keeps each deployment's /etc in a folder of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+BOOTS = ("/boot", "/boot/efi", "/efi", "/boot/firmware")
+SYSTEMS = ("", "/ostree/deploy/*/deploy/*")
+
+
+def _below(tops: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
+    names = tuple(names)
+    return tuple(f"{top}/{name}" for top in tops for name in names)
+
+
+FSTABS = _below(SYSTEMS, ("etc/fstab",))
+CRYPTTABS = _below(SYSTEMS, ("etc/crypttab", "etc/crypttab.initramfs"))
+UNITS = _below(
+    SYSTEMS,
+    (
+        f"{top}/systemd/system/*.{kind}"
+        for top in ("etc", "usr/local/lib", "usr/lib", "lib")
+        for kind in ("swap", "mount")
+    ),
+)
+RESUME_FILES = _below(
+    SYSTEMS,
+    ("etc/initramfs-tools/initramfs.conf", "etc/initramfs-tools/conf.d/*", "usr/share/initramfs-tools/conf.d/*"),
+)
+DRACUT_FILES = _below(SYSTEMS, ("etc/dracut.conf", "etc/dracut.conf.d/*.conf", "usr/lib/dracut/dracut.conf.d/*.conf"))
+
+_SETTINGS = (
+    "etc/default/grub", "etc/default/grub.d/*", "etc/grub.d/*", "etc/kernel/cmdline", "usr/lib/kernel/cmdline",
+    "etc/kernel/cmdline.d/*", "etc/cmdline.d/*.conf", "etc/cmdline", "etc/default/extlinux", "etc/update-extlinux.conf",
+    "etc/extlinux.conf", "etc/default/u-boot", "etc/default/flash-kernel", "etc/default/kexec", "etc/default/kexec.d/*",
+    "etc/sysconfig/kexec", "etc/sysconfig/kdump", "etc/sysconfig/bootloader", "etc/zipl.conf", "etc/lilo.conf",
+    "etc/default/zipl", "etc/kernelstub/configuration", "etc/default/limine", "etc/limine.conf", "etc/elilo.conf",
+    "etc/mkinitcpio.d/*.preset", "etc/default/grub-btrfs/config", "etc/sdboot-manage.conf",
+)  # fmt: skip
+_LOADER_FILES = (
+    "grub/*.cfg", "grub/menu.lst", "grub/grub.conf", "grub2/*.cfg", "loader/entries/*.conf",
+    "loader.*/entries/*.conf", "extlinux.conf", "extlinux/*.conf", "extlinux/*.cfg", "syslinux/*.cfg",
+    "syslinux.cfg", "isolinux/*.cfg", "EFI/*/*.cfg", "EFI/*/*/*.cfg", "EFI/*/*.conf", "refind_linux.conf",
+    "EFI/*/refind_linux.conf", "EFI/*/*/refind_linux.conf", "*/*/refind_linux.conf", "cmdline.txt", "*Env.txt",
+    "boot.cmd", "limine.conf", "limine.cfg", "limine/limine.conf", "limine/limine.cfg",
+)  # fmt: skip
+_GRUB_ENVIRONMENTS = ("grub/grubenv", "grub2/grubenv", "EFI/*/grubenv")
+_INITRD_NAMES = ("initrd*", "initramfs*", "booster*", "*.img")
+_INITRDS = tuple(f"{folder}{name}" for folder in ("", "*/", "*/*/", "EFI/*/*/") for name in _INITRD_NAMES)
+_UNIFIED_KERNELS = ("EFI/Linux/*.efi", "EFI/*/*.efi", "EFI/Linux/*.efi.extra.d/*.efi", "loader/addons/*.efi", "*.efi")
+
+# What is searched, at the end, for whatever else names what is gone: folders with all that is in them.
+SEARCHED = (*_below(SYSTEMS, ("etc",)), *BOOTS)
+
+
+def _tops(*, rooted: bool) -> tuple[str, ...]:
+    return BOOTS if rooted else (*BOOTS, "")
+
+
+def command_lines(*, rooted: bool) -> tuple[str, ...]:
+    """`rooted` False: of a /boot, or an EFI system partition, by itself."""
+    loaders = _below(_tops(rooted=rooted), (*_LOADER_FILES, *_GRUB_ENVIRONMENTS))
+    return (*_below(SYSTEMS, _SETTINGS), *loaders) if rooted else loaders
+
+
+def initrds(*, rooted: bool) -> tuple[str, ...]:
+    return _below(_tops(rooted=rooted), _INITRDS)
+
+
+def unified_kernels(*, rooted: bool) -> tuple[str, ...]:
+    return _below(_tops(rooted=rooted), _UNIFIED_KERNELS)

@@ -1,0 +1,94 @@
+"""Unified kernel images: a kernel, its command line and its initrd in one program of EFI.
+
+    .cmdline   root=UUID=… resume=UUID=…      becomes      root=UUID=… noresume
+
+The section keeps its place and size; `noresume` is obeyed by the initrds of initramfs-tools, dracut and mkinitcpio, and
+so speaks for a RESUME within the one that is inside. A signed image is never changed.
+Specs: Microsoft's PE format; UAPI.5 Unified Kernel Image; kernel-parameters.txt (noresume).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+_PE_OFFSET, _SIGNATURE = 0x3C, b"PE\0\0"
+_FILE_HEADER, _SECTION = struct.Struct("<HH12xH2x"), struct.Struct("<8sIIII16x")
+_PE32, _PE32_PLUS = 0x10B, 0x20B
+_CERTIFICATES = 4  # the data directory's row
+_MOST_SECTIONS = 96
+NO_RESUME = "noresume"
+
+
+class Section(NamedTuple):
+    """`size` bytes of content, in `room` bytes of the file from `start` on; its header is at `header`."""
+
+    header: int
+    start: int
+    size: int
+    room: int
+
+
+class Unified:
+    """A unified kernel image, or an addon of one, by its bytes."""
+
+    def __init__(self, content: bytes) -> None:
+        """ValueError where it is none."""
+        self._content = content
+        try:
+            self.sections, self.is_signed = _read(content)
+        except struct.error as error:
+            raise ValueError("it ends too early") from error
+        if ".cmdline" not in self.sections:
+            raise ValueError("it has no command line")
+
+    @property
+    def command_line(self) -> str:
+        raw = self._of(".cmdline")
+        return raw.split(b"\0")[0].decode("utf-8", "surrogateescape")
+
+    @property
+    def initrd(self) -> bytes:
+        return self._of(".initrd") if ".initrd" in self.sections else b""
+
+    def with_command_line(self, text: str) -> bytes | None:
+        """The whole file with another command line; None where it has no room for that."""
+        section = self.sections[".cmdline"]
+        new = text.encode("utf-8", "surrogateescape")
+        if len(new) > section.room:
+            return None
+        size = max(section.size, len(new))
+        content = bytearray(self._content)
+        content[section.start : section.start + size] = new.ljust(size)  # blanks: what follows a NUL is no command line
+        content[section.header + 8 : section.header + 12] = size.to_bytes(4, "little")
+        return bytes(content)
+
+    def _of(self, name: str) -> bytes:
+        section = self.sections[name]
+        return self._content[section.start : section.start + section.size]
+
+
+def is_program(head: bytes) -> bool:
+    return head.startswith(b"MZ")
+
+
+def _read(content: bytes) -> tuple[dict[str, Section], bool]:
+    (at,) = struct.unpack_from("<I", content, _PE_OFFSET)
+    if content[:2] != b"MZ" or content[at : at + 4] != _SIGNATURE:
+        raise ValueError("it is not a program of EFI")
+    _, count, optional_size = _FILE_HEADER.unpack_from(content, at + 4)
+    optional = at + 4 + _FILE_HEADER.size
+    (magic,) = struct.unpack_from("<H", content, optional)
+    if magic not in (_PE32, _PE32_PLUS) or count > _MOST_SECTIONS:
+        raise ValueError("it is not a program of EFI")
+    directories = optional + (112 if magic == _PE32_PLUS else 96)
+    (rows,) = struct.unpack_from("<I", content, directories - 4)
+    signed = rows > _CERTIFICATES and struct.unpack_from("<I", content, directories + 8 * _CERTIFICATES + 4)[0] > 0
+    sections: dict[str, Section] = {}
+    for number in range(count):
+        header = optional + optional_size + number * _SECTION.size
+        name, size, _, room, start = _SECTION.unpack_from(content, header)
+        if start + room > len(content):
+            raise ValueError("it ends too early")
+        sections.setdefault(name.rstrip(b"\0").decode("latin-1"), Section(header, start, min(size, room), room))
+    return sections, bool(signed)

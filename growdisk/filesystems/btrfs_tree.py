@@ -1,0 +1,282 @@
+"""Reads files, directories and subvolumes of a btrfs file system on one device that nobody has mounted.
+
+An inode's number here is SUBVOLUME << 64 | OBJECT, so that one tree shows all subvolumes from the top level down, as a
+mount of subvolid=5 does. The tree log of an unclean file system is not replayed: what only it knows is not seen.
+Spec: btrfs documentation, "On-disk format" and "Btree items".
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from growdisk.block.device import BlockDevice
+from growdisk.filesystems.btrfs import SUPERBLOCK_OFFSET
+from growdisk.filesystems.file_tree import LARGEST, Node, PlainNode, Unknown, name_of, read_device
+
+TOP_LEVEL, FIRST_OBJECT = 5, 256
+_ROOT_TREE_DIRECTORY = 6
+_INODE_ITEM, _INODE_REF, _DIR_ITEM, _DIR_INDEX, _EXTENT_DATA = 1, 12, 84, 96, 108
+_ROOT_ITEM, _ROOT_BACKREF, _CHUNK_ITEM = 132, 144, 228
+_LAST = (1 << 64) - 1
+_READ_ONLY = 1
+#  root, chunk root; node size, size of the system chunk array; their levels, this device's id
+_SUPER = struct.Struct("<64x8s8xQQ52xI8xI34xBBxQ")
+_SYSTEM_CHUNKS = 0x32B
+_HEADER, _ITEM, _POINTER = struct.Struct("<48xQ40xIB"), struct.Struct("<QBQII"), struct.Struct("<QBQQ8x")
+_KEY = struct.Struct("<QBQ")
+_CHUNK, _STRIPE = struct.Struct("<Q16xQ12xHH"), struct.Struct("<QQ16x")
+_STRIPED = 0b111001000  # RAID0, RAID10, RAID5, RAID6
+_DIR_ENTRY = struct.Struct("<QBQ8xHHB")
+_EXTENT_HEAD, _EXTENT_BODY = struct.Struct("<8xQBBHB"), struct.Struct("<QQQQ")
+_INODE = struct.Struct("<16xQ28xI")
+_ROOT = struct.Struct("<176xQ24xQ22xB")
+_PARENT = 263  # UUID of what it is a snapshot of
+_DEEPEST = 7
+_NONE, _ZLIB, _LZO, _ZSTD = range(4)
+
+Key = tuple[int, int, int]
+
+
+class Subvolume(NamedTuple):
+    """`path` is below the top level, "" for that itself; `is_copy`: it was made as a snapshot of another one."""
+
+    number: int
+    path: str
+    read_only: bool
+    is_copy: bool
+
+
+class _Chunk(NamedTuple):
+    logical: int
+    length: int
+    physical: int
+
+
+class _Root(NamedTuple):
+    logical: int
+    level: int
+    flags: int = 0
+    parent: bytes = bytes(16)
+
+
+class BtrfsTree:
+    """`root` is the top level; root_of() that of a subvolume."""
+
+    root = TOP_LEVEL << 64 | FIRST_OBJECT
+
+    def __init__(self, device: BlockDevice) -> None:
+        head = read_device(device, SUPERBLOCK_OFFSET, 4096)
+        magic, root, chunk_root, self._node_size, array_size, level, chunk_level, self._device_id = _SUPER.unpack_from(
+            head
+        )
+        if magic != b"_BHRfS_M":
+            raise Unknown("it is not a btrfs file system")
+        if not 4096 <= self._node_size <= 65536 or array_size > 2048:
+            raise Unknown("its superblock is damaged")
+        self.device = device
+        self._nodes: dict[int, bytes] = {}
+        self._roots: dict[int, _Root] = {}
+        self._chunks: list[_Chunk] = []
+        self._read_system_chunks(head[_SYSTEM_CHUNKS : _SYSTEM_CHUNKS + array_size])
+        for key, data in self._between(_Root(chunk_root, chunk_level), (0, 0, 0), (_LAST, 255, _LAST)):
+            if key[1] == _CHUNK_ITEM:
+                self._add_chunk(key[2], data)
+        self._root_tree = _Root(root, level)
+
+    def root_of(self, subvolume: int) -> int:
+        """The number of its top directory."""
+        return subvolume << 64 | FIRST_OBJECT
+
+    @property
+    def default_subvolume(self) -> int:
+        """What a mount without subvol= shows."""
+        for _, data in self._between(
+            self._root_tree, (_ROOT_TREE_DIRECTORY, _DIR_ITEM, 0), (_ROOT_TREE_DIRECTORY, _DIR_ITEM, _LAST)
+        ):
+            for name, kind, number in _directory_entries(data):
+                if name == "default" and kind == _ROOT_ITEM:
+                    return number
+        return TOP_LEVEL
+
+    def subvolumes(self) -> list[Subvolume]:
+        """All of them, the top level first."""
+        parents: dict[int, tuple[int, int, str]] = {}
+        first, last = (FIRST_OBJECT, _ROOT_BACKREF, 0), (_LAST, _ROOT_BACKREF, _LAST)
+        for key, data in self._between(self._root_tree, first, last):
+            if key[1] == _ROOT_BACKREF and len(data) >= 18:
+                directory, _, length = struct.unpack_from("<QQH", data)
+                parents.setdefault(key[0], (key[2], directory, name_of(data[18 : 18 + length])))
+        found = [Subvolume(TOP_LEVEL, "", read_only=False, is_copy=False)]
+        for number in sorted(parents):
+            path, root = self._path_of(number, parents), self._root(number)
+            found.append(Subvolume(number, path, bool(root.flags & _READ_ONLY), any(root.parent)))
+        return found
+
+    def inode(self, number: int) -> PlainNode:
+        subvolume, thing = number >> 64, number & _LAST
+        for _, data in self._between(self._root(subvolume), (thing, _INODE_ITEM, 0), (thing, _INODE_ITEM, _LAST)):
+            size, mode = _INODE.unpack_from(data)
+            return PlainNode(number, mode, size)
+        raise Unknown(f"subvolume {subvolume} has no inode {thing}")
+
+    def entries(self, directory: Node) -> dict[str, int]:
+        subvolume, thing = directory.number >> 64, directory.number & _LAST
+        found: dict[str, int] = {}
+        span = (thing, _DIR_INDEX, 0), (thing, _DIR_INDEX, _LAST)
+        for _, data in self._between(self._root(subvolume), *span):
+            for name, kind, number in _directory_entries(data):
+                found[name] = self.root_of(number) if kind == _ROOT_ITEM else subvolume << 64 | number
+        return found
+
+    def read(self, inode: Node, limit: int = LARGEST) -> bytes:
+        subvolume, thing = inode.number >> 64, inode.number & _LAST
+        if inode.size > LARGEST and limit >= LARGEST:
+            raise Unknown(f"inode {thing} is larger than {LARGEST >> 30} GiB")
+        content = bytearray(min(inode.size, limit))
+        span = (thing, _EXTENT_DATA, 0), (thing, _EXTENT_DATA, _LAST)
+        for key, data in self._between(self._root(subvolume), *span):
+            if key[2] >= len(content):
+                break
+            piece = self._extent(data, len(content) - key[2])
+            content[key[2] : key[2] + len(piece)] = piece
+        return bytes(content)
+
+    # --- trees ----------------------------------------------------------------------------------
+
+    def _root(self, subvolume: int) -> _Root:
+        if subvolume not in self._roots:
+            span = (subvolume, _ROOT_ITEM, 0), (subvolume, _ROOT_ITEM, _LAST)
+            for _, data in self._between(self._root_tree, *span):
+                logical, flags, level = _ROOT.unpack_from(data)
+                self._roots[subvolume] = _Root(logical, level, flags, data[_PARENT : _PARENT + 16])
+        if subvolume not in self._roots:
+            raise Unknown(f"there is no subvolume {subvolume}")
+        return self._roots[subvolume]
+
+    def _between(self, root: _Root, first: Key, last: Key) -> Iterator[tuple[Key, bytes]]:
+        """The items with keys from `first` to `last`, in order."""
+        return self._below(root.logical, root.level, first, last)
+
+    def _below(self, logical: int, level: int, first: Key, last: Key) -> Iterator[tuple[Key, bytes]]:
+        node = self._node(logical, level)
+        count = _HEADER.unpack_from(node)[1]
+        form = _POINTER if level else _ITEM
+        if _HEADER.size + count * form.size > len(node):
+            raise Unknown("a tree node is damaged")
+        rows = [form.unpack_from(node, _HEADER.size + at * form.size) for at in range(count)]
+        for number, row in enumerate(rows):
+            key = row[:3]
+            if key > last:
+                return
+            if not level:
+                if key >= first:
+                    start = _HEADER.size + row[3]
+                    yield key, node[start : start + row[4]]
+            elif number + 1 == count or rows[number + 1][:3] >= first:
+                yield from self._below(row[3], level - 1, first, last)
+
+    def _node(self, logical: int, level: int) -> bytes:
+        if (node := self._nodes.get(logical)) is None:
+            node = self._nodes[logical] = self._at(logical, self._node_size)
+        there, _, its_level = _HEADER.unpack_from(node)
+        if there != logical or its_level != level or level > _DEEPEST:
+            raise Unknown("a tree node is damaged")
+        return node
+
+    def _path_of(self, number: int, parents: dict[int, tuple[int, int, str]]) -> str:
+        names: list[str] = []
+        while number != TOP_LEVEL:
+            if number not in parents or len(names) > 64:
+                raise Unknown("a subvolume lies nowhere")
+            parent, directory, name = parents[number]
+            names[:0] = [*self._folders(parent, directory), name]
+            number = parent
+        return "/".join(names)
+
+    def _folders(self, subvolume: int, directory: int) -> list[str]:
+        names: list[str] = []
+        while directory != FIRST_OBJECT and len(names) < 64:
+            span = (directory, _INODE_REF, 0), (directory, _INODE_REF, _LAST)
+            above = next(iter(self._between(self._root(subvolume), *span)), None)
+            if above is None:
+                raise Unknown("a directory lies nowhere")
+            length = struct.unpack_from("<8xH", above[1])[0]
+            names.insert(0, name_of(above[1][10 : 10 + length]))
+            directory = above[0][2]
+        return names
+
+    # --- data -----------------------------------------------------------------------------------
+
+    def _extent(self, item: bytes, wanted: int) -> bytes:
+        """The data of one extent item, at most `wanted` bytes."""
+        ram_bytes, compression, encryption, _, kind = _EXTENT_HEAD.unpack_from(item)
+        if encryption or ram_bytes > LARGEST:
+            raise Unknown("an extent is encrypted or damaged")
+        if kind == 0:
+            return _decompressed(item[_EXTENT_HEAD.size :], compression, ram_bytes)[:wanted]
+        place, length, offset, count = _EXTENT_BODY.unpack_from(item, _EXTENT_HEAD.size)
+        count = min(count, wanted)
+        if not place or kind != 1:
+            return bytes(count)
+        if compression == _NONE:
+            return self._at(place + offset, count)
+        return _decompressed(self._at(place, length), compression, ram_bytes)[offset : offset + count]
+
+    def _at(self, logical: int, length: int) -> bytes:
+        pieces = []
+        while length > 0:
+            chunk = next((c for c in self._chunks if c.logical <= logical < c.logical + c.length), None)
+            if chunk is None:
+                raise Unknown("some of it lies on another device, or is striped")
+            count = min(length, chunk.logical + chunk.length - logical)
+            pieces.append(read_device(self.device, chunk.physical + logical - chunk.logical, count))
+            logical, length = logical + count, length - count
+        return b"".join(pieces)
+
+    def _read_system_chunks(self, array: bytes) -> None:
+        at = 0
+        while at + _KEY.size + _CHUNK.size <= len(array):
+            _, kind, logical = _KEY.unpack_from(array, at)
+            if kind != _CHUNK_ITEM:
+                raise Unknown("its superblock is damaged")
+            at += _KEY.size
+            at += self._add_chunk(logical, array[at:])
+
+    def _add_chunk(self, logical: int, item: bytes) -> int:
+        """Note where it lies on this device. Returns how long the item is."""
+        length, kind, stripes, _ = _CHUNK.unpack_from(item)
+        end: int = _CHUNK.size + stripes * _STRIPE.size
+        for at in range(_CHUNK.size, min(end, len(item) - _STRIPE.size + 1), _STRIPE.size):
+            device, physical = _STRIPE.unpack_from(item, at)
+            if device == self._device_id and not kind & _STRIPED:
+                self._chunks.append(_Chunk(logical, length, physical))
+                break
+        return end
+
+
+def _directory_entries(data: bytes) -> Iterator[tuple[str, int, int]]:
+    """Name, the type of what it leads to (an inode, or a subvolume), and its number."""
+    at = 0
+    while at + _DIR_ENTRY.size <= len(data):
+        number, kind, _, data_length, length, _ = _DIR_ENTRY.unpack_from(data, at)
+        at += _DIR_ENTRY.size
+        yield name_of(data[at : at + length]), kind, number
+        at += length + data_length
+
+
+def _decompressed(data: bytes, compression: int, size: int) -> bytes:
+    try:
+        if compression == _NONE:
+            return data
+        if compression == _ZLIB:
+            return zlib.decompressobj().decompress(data, size)
+        if compression == _ZSTD:
+            from growdisk.filesystems.unpacking import unpack_zstd
+
+            return unpack_zstd(data, size)
+    except (zlib.error, ValueError) as error:
+        raise Unknown(f"compressed data are damaged: {error}") from error
+    raise Unknown("it is compressed with " + ("lzo" if compression == _LZO else f"method {compression}"))

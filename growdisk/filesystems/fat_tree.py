@@ -1,0 +1,126 @@
+"""Reads files and directories of FAT12, FAT16 and FAT32, with long names: an EFI system partition.
+
+An inode's number here is where its directory entry lies on the device; the root's is 0. Names are compared without case
+by whoever asks. Spec: Microsoft's fatgen103.
+"""
+
+from __future__ import annotations
+
+import stat
+import struct
+from collections.abc import Iterator
+
+from growdisk.block.device import BlockDevice
+from growdisk.filesystems.fat import read_fat
+from growdisk.filesystems.file_tree import LARGEST, Node, PlainNode, Unknown, read_device
+
+_BOOT = struct.Struct("<11xHBHBHHxH8xI")
+_ENTRY = struct.Struct("<8s3sBB7xH4xHI")
+_LONG, _DIRECTORY, _VOLUME = 0x0F, 0x10, 0x08
+_DELETED, _END = 0xE5, 0x00
+_FILE_MODE, _DIRECTORY_MODE = stat.S_IFREG | 0o700, stat.S_IFDIR | 0o700
+_LARGEST_DIRECTORY = 2 << 20
+
+
+class _Inode(PlainNode):
+    def __init__(self, number: int, mode: int, size: int, cluster: int) -> None:
+        super().__init__(number, mode, size)
+        self.cluster = cluster
+
+
+class FatTree:
+    root = 0
+
+    def __init__(self, device: BlockDevice) -> None:
+        head = read_device(device, 0, 512)
+        if read_fat(head) is None:
+            raise Unknown("it is not a FAT file system")
+        sector, per_cluster, reserved, fats, root_entries, short_count, short_fat, count = _BOOT.unpack_from(head)
+        sectors_of_fat = short_fat or int.from_bytes(head[36:40], "little")
+        root_sectors = -(-root_entries * 32 // sector)
+        self.device, self._cluster_size = device, sector * per_cluster
+        self._root_at = (reserved + fats * sectors_of_fat) * sector
+        self._root_size = root_entries * 32
+        self._data_at = self._root_at + root_sectors * sector
+        self._clusters = ((short_count or count) * sector - self._data_at) // self._cluster_size
+        self._bits = 12 if self._clusters < 4085 else 16 if self._clusters < 65525 else 32
+        self._root_cluster = int.from_bytes(head[44:48], "little") if self._bits == 32 else 0
+        self._fat = read_device(device, reserved * sector, min(sectors_of_fat * sector, (self._clusters + 2) * 4))
+        self._known: dict[int, _Inode] = {}
+
+    def inode(self, number: int) -> _Inode:
+        if number == self.root:
+            return _Inode(0, _DIRECTORY_MODE, 0, self._root_cluster)
+        if number not in self._known:
+            raise Unknown(f"there is no directory entry at {number}")
+        return self._known[number]
+
+    def entries(self, directory: Node) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for name, inode in self._listed(self._own(directory)):
+            if name not in (".", ".."):
+                self._known[inode.number] = inode
+                found[name] = inode.number
+        return found
+
+    def read(self, inode: Node, limit: int = LARGEST) -> bytes:
+        own = self._own(inode)
+        size = min(own.size, limit)
+        pieces = [read_device(self.device, place, self._cluster_size) for place in self._places(own.cluster, size)]
+        content = b"".join(pieces)[:size]
+        if len(content) < size:
+            raise Unknown("a file ends too early")
+        return content
+
+    def _own(self, node: Node) -> _Inode:
+        return node if isinstance(node, _Inode) else self.inode(node.number)
+
+    def _places(self, cluster: int, size: int) -> Iterator[int]:
+        """Where its clusters lie, as many as `size` bytes need."""
+        for _ in range(-(-size // self._cluster_size)):
+            if not 2 <= cluster < self._clusters + 2:
+                return
+            yield self._data_at + (cluster - 2) * self._cluster_size
+            cluster = self._next(cluster)
+
+    def _next(self, cluster: int) -> int:
+        if self._bits == 12:
+            at = cluster * 3 // 2
+            pair = int.from_bytes(self._fat[at : at + 2], "little")
+            return pair >> 4 if cluster & 1 else pair & 0xFFF
+        width = self._bits // 8
+        return int.from_bytes(self._fat[cluster * width : (cluster + 1) * width], "little") & 0x0FFFFFFF
+
+    def _listed(self, directory: _Inode) -> Iterator[tuple[str, _Inode]]:
+        long: list[str] = []
+        for at, raw in self._rows(directory):
+            base, extension, attributes, case, high, low, size = _ENTRY.unpack(raw)
+            if raw[0] == _END:
+                return
+            if raw[0] == _DELETED:
+                long = []
+            elif attributes & _LONG == _LONG:
+                long.insert(0, (raw[1:11] + raw[14:26] + raw[28:32]).decode("utf-16-le", "surrogateescape"))
+            elif not attributes & _VOLUME:
+                name = "".join(long).split("\0")[0] or _short_name(base, extension, case)
+                mode = _DIRECTORY_MODE if attributes & _DIRECTORY else _FILE_MODE
+                yield name, _Inode(at, mode, 0 if attributes & _DIRECTORY else size, high << 16 | low)
+                long = []
+
+    def _rows(self, directory: _Inode) -> Iterator[tuple[int, bytes]]:
+        if directory.cluster:
+            blocks = [(place, self._cluster_size) for place in self._places(directory.cluster, _LARGEST_DIRECTORY)]
+        elif directory.number == self.root:
+            blocks = [(self._root_at, self._root_size)]
+        else:
+            blocks = []
+        for place, length in blocks:
+            raw = read_device(self.device, place, length)
+            yield from ((place + at, raw[at : at + 32]) for at in range(0, length, 32))
+
+
+def _short_name(base: bytes, extension: bytes, case: int) -> str:
+    """`case`: which of the two is shown in small letters."""
+    words = [part.decode("cp437").rstrip() for part in (base, extension)]
+    words = [word.lower() if case & bit else word for word, bit in zip(words, (8, 16), strict=True)]
+    return ".".join(word for word in words if word)

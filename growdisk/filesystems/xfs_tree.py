@@ -1,0 +1,175 @@
+"""Reads files and directories of an XFS file system (versions 4 and 5) that nobody has mounted.
+
+The log of an unclean file system is not replayed: what only it knows is not seen.
+Spec: XFS Algorithms & Data Structures (xfs.org), chapters "Inodes", "Data extents", "Directories", "Symbolic links".
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from growdisk.block.device import BlockDevice
+from growdisk.filesystems.file_tree import LARGEST, Node, PlainNode, Unknown, name_of, read_device
+
+#  block size, root inode, blocks a group, version, sizes as logarithms: inodes a block, blocks a group; directory block
+_SUPER = struct.Struct(">4sI48xQ20xI12xH2xH17xBB67xB7xI")
+_FTYPE, _FTYPE2, _MANY_EXTENTS = 0x1, 0x200, 0x20
+_CORE, _OLD_CORE = 176, 100
+_LOCAL, _EXTENTS, _BTREE = 1, 2, 3
+_INODE = struct.Struct(">2sHBB18xQ24xQ12xIHB")
+_LEAF_START = 32 << 30  # directory data end there
+_DEEPEST = 9
+_FREE = 0xFFFF
+
+
+class _Inode(PlainNode):
+    def __init__(self, number: int, mode: int, size: int, form: int, fork: bytes, extents: int) -> None:
+        super().__init__(number, mode, size)
+        self.form, self.fork, self.extents = form, fork, extents
+
+
+class _Run(NamedTuple):
+    """`count` blocks of a file from block `logical` on; `block` is the file system's number of the first."""
+
+    logical: int
+    block: int
+    length: int
+    written: bool
+
+
+class XfsTree:
+    def __init__(self, device: BlockDevice) -> None:
+        head = read_device(device, 0, 512)
+        magic, size, root, group_blocks, version, inode_size, per_block, group_log, directory_log, features2 = (
+            _SUPER.unpack_from(head)
+        )
+        if magic != b"XFSB":
+            raise Unknown("it is not an XFS file system")
+        self._is_v5 = version & 0xF == 5
+        incompatible = struct.unpack_from(">I", head, 216)[0] if self._is_v5 else 0
+        self._has_types = bool(incompatible & _FTYPE or (not self._is_v5 and features2 & _FTYPE2))
+        if not 512 <= size <= 65536 or not group_blocks or inode_size < 256 or group_log > 31 or per_block > 8:
+            raise Unknown("its superblock is damaged")
+        self.device, self.root = device, root
+        self._size, self._group_blocks, self._inode_size = size, group_blocks, inode_size
+        self._per_block, self._group_log = per_block, group_log
+        self._directory_block = size << directory_log
+        self._has_many_extents = bool(incompatible & _MANY_EXTENTS)
+
+    def inode(self, number: int) -> _Inode:
+        block, index = number >> self._per_block, number & (1 << self._per_block) - 1
+        raw = read_device(self.device, self._place(block) + index * self._inode_size, self._inode_size)
+        magic, mode, version, form, big_extents, size, extents, _, fork_offset = _INODE.unpack_from(raw)
+        if magic != b"IN":
+            raise Unknown(f"there is no inode {number}")
+        start = _CORE if version >= 3 else _OLD_CORE
+        end = start + fork_offset * 8 if fork_offset else len(raw)
+        extents = big_extents if self._has_many_extents and raw[127] & 0x10 else extents
+        return _Inode(number, mode, size, form, raw[start:end], extents)
+
+    def entries(self, directory: Node) -> dict[str, int]:
+        inode = self._own(directory)
+        if inode.form == _LOCAL:
+            return dict(self._short_entries(inode.fork))
+        found: dict[str, int] = {}
+        end = min(inode.size, _LEAF_START)
+        content = self._content(inode, end)
+        for start in range(0, len(content), self._directory_block):
+            found.update(self._block_entries(content[start : start + self._directory_block]))
+        return {name: number for name, number in found.items() if name not in (".", "..")}
+
+    def read(self, inode: Node, limit: int = LARGEST) -> bytes:
+        own = self._own(inode)
+        if own.size > LARGEST and limit >= LARGEST:
+            raise Unknown(f"inode {own.number} is larger than {LARGEST >> 30} GiB")
+        if own.form == _LOCAL:
+            return own.fork[: own.size][:limit]
+        if own.is_link and self._is_v5:  # each block begins with a header
+            raw = self._content(own, own.size + 56 * (1 + own.size // self._size))
+            pieces = [raw[at + 56 : at + self._size] for at in range(0, len(raw), self._size)]
+            return b"".join(pieces)[: own.size][:limit]
+        return self._content(own, min(own.size, limit))
+
+    def _own(self, node: Node) -> _Inode:
+        return node if isinstance(node, _Inode) else self.inode(node.number)
+
+    def _content(self, inode: _Inode, size: int) -> bytes:
+        content = bytearray(size)
+        for run in self._runs(inode):
+            start = run.logical * self._size
+            length = min(run.length * self._size, size - start)
+            if run.written and length > 0:
+                content[start : start + length] = read_device(self.device, self._place(run.block), length)
+        return bytes(content)
+
+    def _runs(self, inode: _Inode) -> Iterator[_Run]:
+        if inode.form == _EXTENTS:
+            yield from _records(inode.fork, 0, inode.extents)
+        elif inode.form == _BTREE:
+            level, count = struct.unpack_from(">HH", inode.fork)
+            most = (len(inode.fork) - 4) // 16
+            yield from self._children(inode.fork, 4 + most * 8, count, level)
+        else:
+            raise Unknown(f"inode {inode.number} keeps its data in an unknown way")
+
+    def _children(self, node: bytes, at: int, count: int, level: int) -> Iterator[_Run]:
+        if level > _DEEPEST or at + count * 8 > len(node):
+            raise Unknown("an extent tree is damaged")
+        for (block,) in struct.iter_unpack(">Q", node[at : at + count * 8]):
+            child = read_device(self.device, self._place(block), self._size)
+            magic, its_level, its_count = struct.unpack_from(">4sHH", child)
+            header = 72 if magic == b"BMA3" else 24
+            if magic not in (b"BMA3", b"BMAP") or its_level != level - 1:
+                raise Unknown("an extent tree is damaged")
+            if its_level:
+                most = (self._size - header) // 16
+                yield from self._children(child, header + most * 8, its_count, its_level)
+            else:
+                yield from _records(child, header, its_count)
+
+    def _place(self, block: int) -> int:
+        """The byte at which a block lies: its number holds its allocation group in the upper bits."""
+        group, inside = block >> self._group_log, block & (1 << self._group_log) - 1
+        place: int = (group * self._group_blocks + inside) * self._size
+        return place
+
+    def _short_entries(self, fork: bytes) -> Iterator[tuple[str, int]]:
+        count, wide = fork[0], 8 if fork[1] else 4
+        at = 2 + wide
+        for _ in range(count):
+            length = fork[at]
+            name = fork[at + 3 : at + 3 + length]
+            at += 3 + length + self._has_types
+            if at + wide > len(fork):
+                raise Unknown("a directory is damaged")
+            yield name_of(name), int.from_bytes(fork[at : at + wide], "big")
+            at += wide
+
+    def _block_entries(self, block: bytes) -> Iterator[tuple[str, int]]:
+        magic = block[:4]
+        if not any(magic):
+            return  # a hole
+        if magic not in (b"XD2B", b"XD2D", b"XDB3", b"XDD3"):
+            raise Unknown("a directory is damaged")
+        at, end = 64 if magic[3:] == b"3" else 16, len(block)
+        if magic in (b"XD2B", b"XDB3"):
+            end -= 8 + 8 * int.from_bytes(block[-8:-4], "big")
+        while at + 12 <= end:
+            if int.from_bytes(block[at : at + 2], "big") == _FREE:
+                at += int.from_bytes(block[at + 2 : at + 4], "big") or len(block)
+                continue
+            length = block[at + 8]
+            yield name_of(block[at + 9 : at + 9 + length]), int.from_bytes(block[at : at + 8], "big")
+            at += (9 + length + self._has_types + 2 + 7) & ~7
+
+
+def _records(node: bytes, at: int, count: int) -> Iterator[_Run]:
+    """Extents of 16 bytes: 1 bit unwritten, 54 bits logical, 52 bits block, 21 bits count."""
+    if at + count * 16 > len(node):
+        raise Unknown("an extent list is damaged")
+    for start in range(at, at + count * 16, 16):
+        bits = int.from_bytes(node[start : start + 16], "big")
+        logical, block = bits >> 73 & (1 << 54) - 1, bits >> 21 & (1 << 52) - 1
+        yield _Run(logical, block, bits & (1 << 21) - 1, not bits >> 127)

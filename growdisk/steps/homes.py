@@ -1,0 +1,38 @@
+"""A guest's homes as a step of a run sees them: read through our own engine, whoever writes to them."""
+
+from __future__ import annotations
+
+from growdisk.backends.backend import Backend
+from growdisk.backends.guest_look import Home, Look, Mount, look_at
+from growdisk.filesystems.ext_tree import ExtTree
+from growdisk.filesystems.fat_tree import FatTree
+from growdisk.steps.context import RunContext
+
+
+def homes_now(context: RunContext) -> Look:
+    others = [(disk, disk.path) for disk in context.disk.companions]
+    return look_at(context.disk, context.path, context.hands.sector_size, context.hands.keyring, others)
+
+
+def settled_homes(context: RunContext, backend: Backend) -> Look:
+    """The same, after what only a journal or a log knew has been written where it belongs."""
+    unsettled = [home for home in homes_now(context).homes if not _is_settled(home)]
+    for home in unsettled:
+        with backend.mounted_guest(home.root.node, home.mounts):
+            pass
+    return homes_now(context)
+
+
+def mounts_of(look: Look, node: str) -> tuple[Mount, ...]:
+    """Of the system on device `node`; empty where none was found."""
+    return next((home.mounts for home in look.systems if home.root.node == node), ())
+
+
+def _is_settled(home: Home) -> bool:
+    for tree in home.paths.trees:
+        if isinstance(tree, ExtTree):
+            if tree.content.needs_recovery or not tree.content.clean:
+                return False
+        elif not isinstance(tree, FatTree):
+            return False  # a log says only to its kernel whether anything is in it
+    return True
