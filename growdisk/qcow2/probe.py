@@ -40,6 +40,17 @@ _MAGICS = (  # magic, its offset, what people call it, what QEMU calls it
     (b"#!/bin/sh\n#V2.0 Format\n", 0, "a cloop", "cloop"),
     (b"LUKS\xba\xbe", 0, "an encrypted (LUKS)", "luks"),
 )
+_PACKED = (  # magic in lower case, its offset, what it is, what to do
+    (b"\x1f\x8b", 0, "a gzip file", "unpack it: gunzip -k {path}"),
+    (b"\xfd7zxz\0", 0, "an xz file", "unpack it: xz -dk {path}"),
+    (b"(\xb5/\xfd", 0, "a zstd file", "unpack it: zstd -d {path}"),
+    (b"bzh", 0, "a bzip2 file", "unpack it: bunzip2 -k {path}"),
+    (b"pk\3\4", 0, "a zip file", "unpack it: unzip {path}"),
+    (b"7z\xbc\xaf\x27\x1c", 0, "a 7z file", "unpack it: 7z x {path}"),
+    (b"ustar", 257, "a tar archive (an OVA is one)", "unpack it: tar -xf {path}, and convert the VMDK in it"),
+    (b"<!doctype html", 0, "a web page", "download it again: the server answered with a page"),
+    (b"<html", 0, "a web page", "download it again: the server answered with a page"),
+)
 _VMDK_TEXT = re.compile(rb"(#[^\n]*\n| +\r?\n)*version=[123]\r?\n")
 _FOOTERS = (
     (b"conectix", 512, "a VHD", "vpc"),
@@ -73,7 +84,19 @@ def probe_to_write(path: Path) -> ImageFormat:
             path, reason="its name says qcow2, but it does not begin as a qcow2 image does",
             hint="was its header overwritten? If it is a raw disk, say so: -f raw; nothing was changed",
         )  # fmt: skip
+    if found == "raw":
+        _refuse_packed(path)
     return found
+
+
+def _refuse_packed(path: Path) -> None:
+    """A download that is still packed, or is the page of an error. The first bytes of a disk are never so."""
+    with path.open("rb") as file:
+        start = file.read(_START)
+    for magic, offset, name, cure in _PACKED:
+        if start[offset : offset + len(magic)].lower() == magic:
+            hint = cure.format(path=shell_word(path))
+            raise ImageUnsupported(path, reason=f"it is {name}, not a disk image", hint=f"{hint}; nothing was changed")
 
 
 def probe(file: BlockDevice, path: Path) -> ImageFormat:
