@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import random
 import subprocess
 import tarfile
 import zipfile
@@ -15,7 +16,7 @@ import pytest
 
 from tests.unit.cli.command import fingerprint, in_process
 
-CONTENT = bytes(range(256)) * 4096
+CONTENT = random.Random(1).randbytes(1 << 16)
 
 
 def _zip(path: Path) -> None:
