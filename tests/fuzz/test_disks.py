@@ -1,0 +1,47 @@
+"""A fixed, quick share of the random disks of `make fuzz-disks`, and those that once showed a fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.process import need
+from tests.fuzz.disks.recipe import recipe
+from tests.fuzz.disks.trial import attempt
+
+QUICK = (100, 103, 104, 2001)
+ONCE_AT_FAULT = (
+    106,  # the plan counted a physical volume's size otherwise than the run
+)
+
+
+@pytest.mark.parametrize("seed", [*QUICK, *ONCE_AT_FAULT])
+def test_a_random_disk_becomes_what_was_planned(tmp_path: Path, seed: int) -> None:
+    need("uml")
+    need("direct")
+    outcome = attempt(seed, tmp_path)
+    assert not outcome.faults, outcome
+    assert outcome.kind == "grown", outcome
+
+
+def test_the_same_seed_makes_the_same_recipe_and_another_one_another() -> None:
+    assert recipe(7) == recipe(7)
+    assert len({str(recipe(seed)) for seed in range(100)}) == 100
+
+
+def test_the_recipes_have_all_that_there_is() -> None:
+    text = " ".join(str(recipe(seed)) for seed in range(600))
+    kinds = ("ext", "xfs", "btrfs", "ntfs", "f2fs", "fat", "swap", "lvm", "luks", "jbd", "noise", "nothing")
+    words = (
+        "orphan_file",
+        "contiguous",
+        "-ky",
+        "FOREIGN",
+        "vgexport",
+        "SNAPSHOT",
+        "reencrypt",
+        "logical=True",
+        "--move",
+    )
+    assert not [word for word in (*(f"kind='{kind}'" for kind in kinds), *words) if word not in text]

@@ -1,0 +1,92 @@
+"""Images that do not end on a sector: a disk has whole ones, up for a raw file and down for a qcow2 header, as QEMU."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from growdisk.units import MiB
+from tests.e2e.conftest import host
+from tests.e2e.process import Host, need
+from tests.guests.tools import run
+from tests.unit.cli.command import growdisk
+
+__all__ = ["host"]
+
+
+def qemu_size(image: Path, kind: str) -> int:
+    return int(json.loads(run("qemu-img", "info", "--output=json", "-f", kind, image))["virtual-size"])
+
+
+@pytest.mark.parametrize("size", [MiB + 1, MiB - 1, MiB + 511, 700, 5 * MiB + 256])
+@pytest.mark.parametrize("change", ["+1M", "+3k"])
+def test_a_raw_file_grows_as_qemu_img_grows_it(tmp_path: Path, size: int, change: str) -> None:
+    ours, theirs = tmp_path / "ours.raw", tmp_path / "theirs.raw"
+    for path in (ours, theirs):
+        path.write_bytes(b"\1" * size)
+    run("qemu-img", "resize", "-q", "-f", "raw", theirs, change)
+    answer = growdisk("image", "resize", "-f", "raw", ours, change)
+    assert answer.code == 0, answer
+    assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_a_size_that_is_asked_for_is_rounded_up_and_said(tmp_path: Path) -> None:
+    image = tmp_path / "disk.raw"
+    image.write_bytes(bytes(1000))
+    answer = growdisk("image", "resize", "-f", "raw", image, "2000b")
+    assert (answer.code, image.stat().st_size) == (0, 2048), answer
+    assert "rounded up to 2048" in answer.out + answer.err
+
+
+@pytest.mark.parametrize("size", [MiB - 1, MiB + 1, 3 * MiB + 300])
+def test_a_qcow2_header_is_rounded_down_by_every_verb(tmp_path: Path, size: int) -> None:
+    image, raw = tmp_path / "disk.qcow2", tmp_path / "disk.raw"
+    run("qemu-img", "create", "-q", "-f", "qcow2", image, str(4 * MiB))
+    run("qemu-io", "-c", "write -P 7 0 4M", image)
+    with image.open("r+b") as file:
+        file.seek(24)
+        file.write(size.to_bytes(8, "big"))
+    expected = qemu_size(image, "qcow2")
+    assert growdisk("image", "info", "--json", image).json()["virtual-size"] == expected
+    records = growdisk("image", "map", "--json", image).json()
+    assert sum(record["length"] for record in records) == expected
+    assert growdisk("image", "convert", "-O", "raw", image, raw).code == 0
+    assert raw.stat().st_size == expected
+    assert growdisk("image", "resize", image, "+1M").code == 0
+    assert qemu_size(image, "qcow2") == expected + MiB
+    run("qemu-img", "check", "-q", image)
+    run("qemu-io", "-r", "-c", f"read -P 0 {expected} 512", image)
+
+
+@pytest.mark.parametrize(("odd", "kind"), [(1, "mbr"), (100, "gpt"), (511, "gpt")])
+@pytest.mark.parametrize("snapshots", ["overlay", "none"])
+def test_a_disk_is_grown_from_an_odd_file_and_a_failed_run_gives_the_odd_file_back(
+    tmp_path: Path, host: Host, odd: int, kind: str, snapshots: str
+) -> None:
+    need("direct")
+    image, label = tmp_path / "disk.raw", {"mbr": "dos", "gpt": "gpt"}[kind]
+    with image.open("wb") as file:
+        file.truncate(40 * MiB)
+    run("sfdisk", "-q", "--no-reread", image, stdin=f"label: {label}\nstart=2048, size={30 * MiB // 512}, type=L\n")
+    run("mke2fs", "-q", "-F", "-t", "ext4", "-E", f"offset={MiB}", image, "30m")
+    with image.open("r+b") as file:
+        file.truncate(40 * MiB + odd)
+    plan = host.growdisk("plan", image, "+50M")
+    assert plan.code == 0, plan
+    assert any("end of a sector" in str(note) for note in plan.document["notes"])  # type: ignore[attr-defined]
+    answer = host.growdisk("expand", image, "+50M", "--snapshots", snapshots)
+    assert (answer.code, answer.result) == (0, "changed"), answer
+    assert image.stat().st_size == 90 * MiB + 512
+    if kind == "gpt":
+        assert "No problems found" in run("sgdisk", "-v", image)
+    assert run("e2fsck", "-fn", f"{image}?offset={MiB}")
+
+
+def test_an_overlay_reads_an_odd_raw_file_below_it_to_its_end(tmp_path: Path) -> None:
+    below, above, out = tmp_path / "below.raw", tmp_path / "above.qcow2", tmp_path / "out.raw"
+    below.write_bytes(b"\5" * 1300)
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", below, "-F", "raw", above)
+    assert growdisk("image", "convert", "-O", "raw", above, out).code == 0
+    assert out.read_bytes() == b"\5" * 1300 + bytes(236)

@@ -1,0 +1,127 @@
+"""File systems that nobody here could grow at rest: named in the plan, before anything is touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from growdisk.filesystems.crc32c import crc32c
+from growdisk.units import MiB
+from tests.e2e.process import need
+from tests.guests.tools import run
+from tests.unit.cli.command import Answer, fingerprint, in_process
+
+_INCOMPAT, _RO_COMPAT, _SUPERBLOCK = 0x60, 0x64, 1024
+
+
+def empty(path: Path, size: int) -> Path:
+    with path.open("wb") as file:
+        file.truncate(size)
+    return path
+
+
+def refused(image: Path, *words: str) -> str:
+    """Why the plan says no; expand says the same, and touches nothing."""
+    before = fingerprint(image)
+    answers: list[Answer] = [in_process(verb, image, "+200M", "--json", *words) for verb in ("plan", "expand")]
+    assert [answer.code for answer in answers] == [3, 3], answers
+    assert answers[0].json()["error"] == answers[1].json()["error"]
+    assert fingerprint(image) == before
+    return str(answers[0].json()["error"]["why"])
+
+
+def with_bit(image: Path, offset: int, bit: int) -> Path:
+    """An ext file system with one more feature, and with the checksum that belongs to it."""
+    with image.open("r+b") as file:
+        file.seek(_SUPERBLOCK)
+        block = bytearray(file.read(1024))
+        block[offset : offset + 4] = (int.from_bytes(block[offset : offset + 4], "little") | bit).to_bytes(4, "little")
+        block[1020:] = crc32c(bytes(block[:1020])).to_bytes(4, "little")
+        file.seek(_SUPERBLOCK)
+        file.write(block)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("offset", "bit", "name"),
+    [(_INCOMPAT, 1 << 20, "FEATURE_I20"), (_RO_COMPAT, 1 << 25, "FEATURE_R25"), (_INCOMPAT, 1, "compression")],
+)
+def test_an_ext4_with_a_feature_that_nobody_knows_is_refused_by_its_name(
+    tmp_path: Path, offset: int, bit: int, name: str
+) -> None:
+    image = empty(tmp_path / "disk.raw", 64 * MiB)
+    run("mke2fs", "-q", "-F", "-t", "ext4", image)
+    assert name in refused(with_bit(image, offset, bit))
+
+
+def test_a_journal_on_another_disk_is_asked_for(tmp_path: Path) -> None:
+    """mke2fs takes a device for the journal alone: its UUID is written in afterwards."""
+    image = empty(tmp_path / "disk.raw", 64 * MiB)
+    run("mke2fs", "-q", "-F", "-t", "ext4", "-O", "^metadata_csum", image)
+    with image.open("r+b") as file:
+        file.seek(_SUPERBLOCK + 0xD0)
+        file.write(bytes(range(16)) + bytes(4))
+    assert "00010203-0405-0607-0809-0a0b0c0d0e0f" in refused(image)
+
+
+@pytest.mark.parametrize(("option", "word"), [("-llogdev={}", "external log"), ("-rrtdev={}", "realtime")])
+def test_an_xfs_that_lies_on_two_devices_is_refused(tmp_path: Path, option: str, word: str) -> None:
+    image, other = empty(tmp_path / "disk.raw", 400 * MiB), empty(tmp_path / "other", 80 * MiB)
+    run("mkfs.xfs", "-q", "-f", "-m", "reflink=0,rmapbt=0", option.format(other), image)
+    assert word in refused(image)
+
+
+def test_an_xfs_that_has_to_be_repaired_first_is_refused(tmp_path: Path) -> None:
+    image = empty(tmp_path / "disk.raw", 320 * MiB)
+    run("mkfs.xfs", "-q", "-f", image)
+    _set_needs_repair(image)
+    assert "needsrepair" in refused(image)
+
+
+def _set_needs_repair(image: Path) -> None:
+    with image.open("r+b") as file:
+        file.seek(216)
+        features = int.from_bytes(file.read(4), "big")
+        file.seek(216)
+        file.write((features | 0x10).to_bytes(4, "big"))
+
+
+def test_an_xfs_of_large_blocks_is_refused(tmp_path: Path) -> None:
+    image = empty(tmp_path / "disk.raw", 400 * MiB)
+    run("mkfs.xfs", "-q", "-f", "-b", "size=16384", image)
+    assert "blocks of 16384 bytes" in refused(image)
+
+
+def test_a_btrfs_that_is_a_seed_is_refused_and_an_ordinary_one_is_not(tmp_path: Path) -> None:
+    need("uml")
+    image = empty(tmp_path / "disk.raw", 200 * MiB)
+    run("mkfs.btrfs", "-q", image)
+    assert in_process("plan", image, "+200M", "--json").code == 0
+    run("btrfstune", "-S", "1", image)
+    assert "seed" in refused(image)
+
+
+@pytest.mark.parametrize("options", [["--type", "luks1"], ["--type", "luks2"]])
+def test_a_container_whose_encryption_is_just_changing_is_called_that(tmp_path: Path, options: list[str]) -> None:
+    image, key = empty(tmp_path / "disk.raw", 64 * MiB), tmp_path / "key"
+    key.write_text("a secret")
+    quick = ("--batch-mode", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file", key)
+    run("cryptsetup", "luksFormat", *quick, *options, image)
+    if "luks2" in options:
+        run("cryptsetup", "reencrypt", "--init-only", "--batch-mode", "--key-file", key, image)
+    else:  # as cryptsetup-reencrypt leaves it: no command of today makes such a one without running to its end
+        with image.open("r+b") as file:
+            file.write(b"LUKS\xde\xad")
+    for words in ((), ("--key-file", str(key))):
+        assert "has not ended" in refused(image, "-f", "raw", *words)
+
+
+def test_a_tiny_ext4_is_refused_where_its_group_descriptors_have_no_room(tmp_path: Path) -> None:
+    """resize2fs would end with 0 here, and e2fsck finds the tables destroyed."""
+    image = empty(tmp_path / "disk.raw", MiB)
+    run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-g", "256", "-O", "^resize_inode", image)
+    answer = in_process("plan", image, "16G", "--json")
+    assert answer.code == 3
+    assert "its tables end at" in answer.json()["error"]["why"]
+    assert in_process("plan", image, "4G", "--json").code == 0
