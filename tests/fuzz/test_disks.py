@@ -10,7 +10,7 @@ from tests.e2e.process import need
 from tests.fuzz.disks.recipe import recipe
 from tests.fuzz.disks.trial import attempt
 
-QUICK = (100, 103, 104, 2001)
+QUICK = (3001,)
 ONCE_AT_FAULT = (
     106,  # the plan counted a physical volume's size otherwise than the run
 )

@@ -11,7 +11,7 @@ from growdisk.units import MiB
 from tests.e2e.conftest import host
 from tests.e2e.process import Host, need
 from tests.guests.tools import run
-from tests.unit.cli.command import growdisk
+from tests.unit.cli.command import GUESTFS, NO_APPLIANCE, fingerprint, growdisk
 
 __all__ = ["host"]
 
@@ -62,7 +62,7 @@ def test_a_qcow2_header_is_rounded_down_by_every_verb(tmp_path: Path, size: int)
 
 @pytest.mark.parametrize(("odd", "kind"), [(1, "mbr"), (100, "gpt"), (511, "gpt")])
 @pytest.mark.parametrize("snapshots", ["overlay", "none"])
-def test_a_disk_is_grown_from_an_odd_file_and_a_failed_run_gives_the_odd_file_back(
+def test_a_disk_grows_from_a_file_that_ends_within_a_sector(
     tmp_path: Path, host: Host, odd: int, kind: str, snapshots: str
 ) -> None:
     need("direct")
@@ -82,6 +82,20 @@ def test_a_disk_is_grown_from_an_odd_file_and_a_failed_run_gives_the_odd_file_ba
     if kind == "gpt":
         assert "No problems found" in run("sgdisk", "-v", image)
     assert run("e2fsck", "-fn", f"{image}?offset={MiB}")
+
+
+def test_a_run_that_fails_gives_the_odd_file_back(tmp_path: Path) -> None:
+    image = tmp_path / "disk.raw"
+    with image.open("wb") as file:
+        file.truncate(40 * MiB)
+    run("sfdisk", "-q", "--no-reread", image, stdin="label: gpt\nstart=2048, size=40960, type=L\n")
+    run("mke2fs", "-q", "-F", "-t", "ext4", "-E", f"offset={MiB}", image, "20m")
+    with image.open("ab") as file:
+        file.write(b"\1" * 77)
+    before = fingerprint(image)[0]
+    answer = growdisk("expand", image, "+50M", *GUESTFS, env=NO_APPLIANCE)
+    assert answer.code == 4, answer
+    assert fingerprint(image)[0] == before
 
 
 def test_an_overlay_reads_an_odd_raw_file_below_it_to_its_end(tmp_path: Path) -> None:

@@ -138,7 +138,8 @@ def _slots(dice: random.Random, label: str) -> tuple[tuple[Slot, ...], tuple[int
         thing = _thing(dice, depth=0, room=(size := dice.choice((4, 20, 48, 90, 130, 340)) * MiB))
         while index == count - 1 and thing.kind in _FIXED and dice.random() < 0.9:
             thing = _thing(dice, depth=0, room=size)
-        sectors = size // _SECTOR + dice.choice((0, 0, 0, 1, 7))
+        odd = 0 if "4096" in str(thing) else dice.choice((0, 0, 0, 1, 7))
+        sectors = size // _SECTOR + odd
         slots.append(_slot(dice, label, numbers[index], at, sectors, thing, logical))
         at += sectors
     _with_journal(dice, slots)
@@ -261,7 +262,7 @@ def _words(dice: random.Random, slots: tuple[Slot, ...]) -> list[str]:
         words += ["--partition", str(max(slots, key=lambda slot: slot.start).number)]
     elif slots[0].number and dice.random() < 0.2:
         words += ["--partition", str(dice.choice(slots).number)]
-    if slots[0].number and len(slots) > 1 and dice.random() < 0.15:
+    if slots[0].number and len(slots) > 1 and "--partition" not in words and dice.random() < 0.4:
         words += [dice.choice(("--move", "--delete")), str(max(slots, key=lambda s: s.start).number)]
     if dice.random() < 0.2:
         words += ["--backend", dice.choice(("uml", "direct"))]
