@@ -315,15 +315,39 @@ class WriteFailed(OperationFailed):
 
 @dataclass(eq=False)
 class ToolFailed(OperationFailed):
-    """An external program said no, on the host or inside the appliance. `detail` is its own last words."""
+    """An external program said no, on the host or inside the appliance.
+
+    `detail` is its own last words, which people get explained, or quoted as what they are. Where `tool` is several
+    words, they say what was tried, and `detail` is ours.
+    """
 
     WHAT: ClassVar[str] = "{tool} failed"
-    WHY: ClassVar[str] = "{detail} (exit status {status})"
-    DO: ClassVar[str] = "{hint}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{cure}"
     tool: str
     status: int
     detail: str
-    hint: str = "run growdisk again with -v -x to see what was run, and what it answered"
+    hint: str = ""
+
+    @property
+    def reason(self) -> str:
+        if " " in self.tool:
+            return self.detail
+        return (
+            self._meaning[0] or f'{self.tool} ended with status {self.status}, and its own words were: "{self.detail}"'
+        )
+
+    @property
+    def cure(self) -> str:
+        return (
+            self.hint or self._meaning[1] or "run growdisk again with -v -x to see what was run, and its whole answer"
+        )
+
+    @property
+    def _meaning(self) -> tuple[str, str]:
+        from growdisk.tool_words import meaning
+
+        return ("", "") if " " in self.tool else meaning(self.detail) or ("", "")
 
 
 @dataclass(eq=False)
@@ -331,7 +355,7 @@ class FilesystemUnsound(OperationFailed):
     """A grown file system that a foreign judge does not let pass: it never becomes a success."""
 
     WHAT: ClassVar[str] = "the grown file system on {device} is not sound"
-    WHY: ClassVar[str] = "{judge} looked at it afterwards and found: {found}"
+    WHY: ClassVar[str] = '{judge} looked at it afterwards, and its verdict is: "{found}"'
     DO: ClassVar[str] = "{hint}"
     device: str
     judge: str

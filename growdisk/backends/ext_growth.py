@@ -90,7 +90,7 @@ def grow(shell: Shell, device: str, superblock: Superblock, size: int | None) ->
             _log.debug("%s cannot grow while mounted: %s", device, refusal.detail)
     checked = check(shell, device, superblock, full=True)  # resize2fs insists on it
     if checked.state is CheckState.DAMAGED:
-        raise ToolFailed("e2fsck (in the appliance)", _LEFT_ERRORS, checked.last_words)
+        raise ToolFailed("e2fsck", _LEFT_ERRORS, checked.last_words)
     return shell.run("resize2fs", device, *wanted)[1]
 
 
@@ -140,5 +140,5 @@ def _field(text: str, name: str, *, default: int | None = None) -> int:
     if match is not None:
         return int(match[1])
     if default is None:
-        raise ToolFailed("dumpe2fs (in the appliance)", 1, last_lines(text))
+        raise ToolFailed("dumpe2fs", 1, last_lines(text))
     return default

@@ -74,7 +74,7 @@ def guest_call(action: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise ToolFailed(f"{action} (in the appliance)", 1, last_lines(str(error))) from error
+        raise ToolFailed(action, 1, last_lines(str(error))) from error
 
 
 class Shell:
@@ -95,10 +95,10 @@ class Shell:
             answer = self.handle.debug("sh", [f"LC_ALL=C {command} 2>&1 </dev/null; echo {_STATUS_MARK}$?"])
         match = _STATUS.match(answer)
         if match is None:
-            raise ToolFailed(f"{words[0]} (in the appliance)", -1, f"unreadable answer {answer!r}")
+            raise ToolFailed(words[0], -1, f"unreadable answer {answer!r}")
         status, output = int(match["status"]), match["output"].replace(self.disk, DISK)
         if status not in accept:
-            raise ToolFailed(f"{words[0]} (in the appliance)", status, last_lines(output) or "it gave no reason")
+            raise ToolFailed(words[0], status, last_lines(output) or "it gave no reason")
         return status, output
 
     def _translated(self, word: str) -> str:

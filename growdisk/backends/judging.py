@@ -18,6 +18,7 @@ from growdisk.backends.appliance_values import CheckState
 from growdisk.backends.command import last_lines
 from growdisk.backends.guest_handle import Shell
 from growdisk.errors import FilesystemUnsound, ToolFailed
+from growdisk.tool_words import meaning
 
 _MOUNT_POINT = "/tmp/judging"
 _SMALL = 16 << 30
@@ -59,7 +60,8 @@ def why_not_mounted(shell: Shell, kind: str, device: str) -> str:
     try:
         shell.run("mount", "-t", driver, "-o", options, device, _MOUNT_POINT)
     except ToolFailed as error:
-        return error.detail
+        known = meaning(error.detail)
+        return known[0] if known else error.detail
     shell.run("umount", _MOUNT_POINT)
     return ""
 

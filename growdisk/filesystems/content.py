@@ -31,7 +31,8 @@ class Content:
 class ExtContent(Content):
     """ext2, ext3 or ext4. `size` is block_count * block_size, the "filesystem size" of dumpe2fs.
 
-    `external_journal` is the UUID of the device that its journal is on, "" where that is in the file system itself.
+    `cluster_size` is what it gives out at once: more than a block with bigalloc. `external_journal` is the UUID of the
+    device that its journal is on, "" where that is in the file system itself.
     """
 
     block_size: int = 4096
@@ -44,6 +45,7 @@ class ExtContent(Content):
     incompat: int = 0
     ro_compat: int = 0
     first_data_block: int = 0
+    cluster_size: int = 0
     blocks_per_group: int = 32768
     inode_blocks_per_group: int = 0
     reserved_gdt_blocks: int = 0

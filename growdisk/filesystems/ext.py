@@ -30,8 +30,10 @@ _JOURNAL = struct.Struct("<208x16sI")  # the journal's UUID, and its inode where
 _LOW = struct.Struct("<4xI4xI8xI28xHH32xIII16s16s")
 _HIGH = struct.Struct("<I4xI")
 _HIGH_AT = 0x150
-#   first data block, blocks and inodes per group, inode size, reserved descriptor blocks, descriptor size
-_GEOMETRY = struct.Struct("<20xI8xI4xI44xH116xH46xH")
+_MOST_LOG_CLUSTER = 20
+#   first data block, log cluster size, blocks and inodes per group, inode size, reserved descriptor blocks,
+#   descriptor size
+_GEOMETRY = struct.Struct("<20xI4xII4xI44xH116xH46xH")
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def read_ext(head: bytes) -> Content | None:
 
 class _Geometry(TypedDict):
     first_data_block: int
+    cluster_size: int
     blocks_per_group: int
     inode_blocks_per_group: int
     reserved_gdt_blocks: int
@@ -82,9 +85,12 @@ class _Geometry(TypedDict):
 
 
 def _geometry(raw: bytes, block_size: int, incompat: int) -> _Geometry:
-    first, per_group, inodes_per_group, inode_size, reserved_gdt, descriptor_size = _GEOMETRY.unpack_from(raw)
+    first, log_cluster, per_group, inodes_per_group, inode_size, reserved_gdt, descriptor_size = _GEOMETRY.unpack_from(
+        raw
+    )
     return _Geometry(
-        first_data_block=first, blocks_per_group=max(per_group, 1),
+        first_data_block=first, cluster_size=1024 << min(log_cluster, _MOST_LOG_CLUSTER),
+        blocks_per_group=max(per_group, 1),
         inode_blocks_per_group=-(-inodes_per_group * (inode_size or 128) // block_size),
         inodes_per_group=inodes_per_group, reserved_gdt_blocks=reserved_gdt,
         descriptor_size=descriptor_size if incompat & _INCOMPAT_64BIT else 32,

@@ -1,4 +1,4 @@
-"""How large resize2fs makes an ext file system: whole pages of whole blocks, and no last group too small to be one.
+"""How large resize2fs makes an ext file system: whole pages of whole clusters, and no last group too small to be one.
 
 A last group that could not hold its own tables and 50 blocks more is left out (e2fsprogs, resize2fs.c,
 adjust_fs_info). Knowing that beforehand, a finished file system is told from one that still lags behind.
@@ -12,12 +12,15 @@ from growdisk.units import align_down, align_up
 _PAGE = 4096
 _LEAST_DATA_BLOCKS = 50
 _SPARSE_SUPER, _SPARSE_SUPER2 = 0x1, 0x200
+_BIGALLOC = 0x200
 _BITMAPS = 2
 
 
 def grown_size(content: ExtContent, partition_size: int) -> int:
     """Bytes of the file system after resize2fs on a partition of `partition_size` bytes. Never less than now."""
-    blocks = align_down(partition_size, max(_PAGE, content.block_size)) // content.block_size
+    clusters = content.cluster_size if content.ro_compat & _BIGALLOC else 0
+    whole = max(_PAGE, content.block_size, clusters)
+    blocks = align_down(partition_size, whole) // content.block_size
     while (rest := (blocks - content.first_data_block) % content.blocks_per_group) and _is_too_small(
         content, blocks, rest
     ):

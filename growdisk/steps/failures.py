@@ -50,7 +50,7 @@ class FilesystemChanged(Refused):
 @dataclass(eq=False)
 class FilesystemBroken(OperationFailed):
     WHAT: ClassVar[str] = "the file system on partition {number} has errors that could not be mended"
-    WHY: ClassVar[str] = "e2fsck says: {report}"
+    WHY: ClassVar[str] = 'e2fsck could not mend it, and its own words were: "{report}"'
     DO: ClassVar[str] = "mend it from inside or with a rescue system (e2fsck -f), then run growdisk again"
     number: int
     report: str
