@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: setup setup-test demo test test-slow check fuzz bench collection deb man vagrant-box vagrant-trial
+.PHONY: setup setup-test demo test test-slow check fuzz fuzz-disks bench collection deb man vagrant-box vagrant-trial
 
 setup:
 	@setup/packages.sh run
@@ -37,7 +37,13 @@ FUZZ_CORPUS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/growdisk/fuzz
 fuzz: setup-test
 	@setup/fuzz.sh
 	@mkdir -p $(FUZZ_CORPUS)/corpus
+	FUZZ_DISKS=$(FUZZ_DISKS) $(PYTHON) -m tests.fuzz.disks $(FUZZ_SECONDS)
 	$(PYTHON) -m tests.fuzz.fuzz $(FUZZ_CORPUS)/corpus -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ_CORPUS)/ -print_final_stats=1
+
+# Random disks are planned, grown and judged by everybody else; SEED=7 does one alone. They lie in FUZZ_DISKS meanwhile.
+FUZZ_DISKS ?= /var/tmp
+fuzz-disks: setup-test
+	FUZZ_DISKS=$(FUZZ_DISKS) $(PYTHON) -m tests.fuzz.disks $(FUZZ_SECONDS)
 
 # Measures (most of an hour, best on a machine that does nothing else), keeps the raw numbers, writes docs/benchmarks.md.
 bench: setup-test

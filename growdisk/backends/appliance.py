@@ -88,9 +88,9 @@ class Appliance:
         superblock = self._superblocks.pop(device, None) or ext_growth.read_superblock(self._shell, device)
         return ext_growth.grow(self._shell, device, superblock, size)
 
-    def grow_filesystem(self, kind: str, device: str, device_id: int = 1) -> str:
+    def grow_filesystem(self, kind: str, device: str, device_id: int = 1, *, replay: bool = False) -> str:
         self._mountable[device] = kind in filesystem_growth.MOUNTED
-        return self.volumes.grow_filesystem(kind, device, device_id)
+        return self.volumes.grow_filesystem(kind, device, device_id, replay=replay)
 
     def judge(self, kind: str, device: str) -> None:
         judging.judge(self._shell, kind, device, mountable=self._mountable.pop(device, False))

@@ -46,9 +46,9 @@ class ApplianceVolumes:
         """To that many extents in all."""
         return self._shell.run("lvm", "lvextend", *_acting_for(owner), "-l", str(extents), f"{group}/{volume}")[1]
 
-    def grow_filesystem(self, kind: str, device: str, device_id: int = 1) -> str:
+    def grow_filesystem(self, kind: str, device: str, device_id: int = 1, *, replay: bool = False) -> str:
         """XFS, btrfs, NTFS or F2FS, to the size of its device. `device_id` is btrfs's number of it."""
-        return filesystem_growth.grow(self._shell, kind, device, device_id)
+        return filesystem_growth.grow(self._shell, kind, device, device_id, replay=replay)
 
     def size_of(self, device: str) -> int:
         return int(self._shell.run("blockdev", "--getsize64", device)[1])

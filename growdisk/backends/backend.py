@@ -44,12 +44,15 @@ class Backend(Protocol):
         """resize2fs, after check_ext(), to `size` bytes or to the device. Returns what it said."""
         ...
 
-    def grow_filesystem(self, kind: str, device: str, device_id: int = 1) -> str:
-        """What is not ext, to the size of its device. `device_id` is btrfs's number of it. Returns what was said."""
+    def grow_filesystem(self, kind: str, device: str, device_id: int = 1, *, replay: bool = False) -> str:
+        """What is not ext, to the size of its device. `device_id` is btrfs's number of it. Returns what was said.
+
+        `replay`: it was not unmounted in order, and a kernel has to mount it before its tools see all of it.
+        """
         ...
 
     def judge(self, kind: str, device: str) -> None:
-        """Somebody who did not grow the file system looks at it, and changes nothing. FilesystemUnsound."""
+        """Somebody who did not grow the file system looks at it. FilesystemUnsound: see judging.py."""
         ...
 
     def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None: ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +36,8 @@ from growdisk.filesystems.swap_header import swap_header
 from growdisk.units import TiB
 
 _SECTOR = 512
-_MENDED, _LEFT_ERRORS, _COULD_NOT_WORK = 3, 4, 8  # bits of e2fsck's exit status
+_MENDED, _LEFT_ERRORS = 3, 4  # bits of e2fsck's exit status; with 8 it could not do its work
+_VERDICTS = (*range(8), *range(12, 16))  # what is too damaged for its work is damaged
 _DEBUGFS_BANNER = re.compile(r"debugfs \d.*|debugfs: .*", re.DOTALL)
 _WORK, _WORK_A_TIB = 300, 60  # seconds of the processor that a tool may take; they need a tenth of it
 _FULL_CHECK_BLOCKS = 64 << 20  # 256 GiB: half a second
@@ -75,7 +76,7 @@ class DirectTools:
     def check_ext(self, device: str, *, repair: bool = False) -> FilesystemCheck:
         force = ["-f"] if repair or self._checks_in_full(device) else []
         argv = ["e2fsck", *force, "-y" if repair else "-p", SHOWN]
-        done = self._run(argv, _name(device), writable=True, accept=range(_COULD_NOT_WORK))
+        done = self._run(argv, _name(device), writable=True, accept=_VERDICTS)
         output = done.stdout + done.stderr
         if done.status & _LEFT_ERRORS:
             return FilesystemCheck(CheckState.DAMAGED, output)
@@ -87,7 +88,7 @@ class DirectTools:
         done = self._run(["resize2fs", *unchecked, SHOWN, f"{wanted // _SECTOR}s"], _name(device), writable=True)
         return done.stdout
 
-    def grow_filesystem(self, kind: str, device: str, device_id: int = 1) -> str:
+    def grow_filesystem(self, kind: str, device: str, device_id: int = 1, *, replay: bool = False) -> str:
         for command in UNMOUNTED[kind]:
             done = self._run([*command, SHOWN], _name(device), writable=True)
         return done.stdout
@@ -105,7 +106,7 @@ class DirectTools:
                 raise FilesystemUnsound(device, judge=judge[0], found=found)
 
     def _finds_errors(self, device: str) -> str:
-        done = self._run(["e2fsck", "-f", "-n", SHOWN], _name(device), writable=False, accept=range(_COULD_NOT_WORK))
+        done = self._run(["e2fsck", "-f", "-n", SHOWN], _name(device), writable=False, accept=_VERDICTS)
         return last_lines(done.stderr + done.stdout) if done.status else ""  # its banner goes to stderr
 
     def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None:
@@ -184,7 +185,7 @@ class DirectTools:
             raise ToolFailed("debugfs", done.status, last_lines("\n".join(complaints)))
 
     def _run(
-        self, argv: list[str], name: str, *, writable: bool, accept: range = range(1), input: str | None = None
+        self, argv: list[str], name: str, *, writable: bool, accept: Collection[int] = (0,), input: str | None = None
     ) -> CompletedCommand:
         self._device(name)
         if self._place is None:

@@ -26,7 +26,8 @@ from growdisk.units import align_up
 _log = logging.getLogger("growdisk.appliance")
 
 _SECTOR = 512
-_MENDED, _LEFT_ERRORS, _COULD_NOT_WORK = 3, 4, 8  # bits of e2fsck's exit status
+_MENDED, _LEFT_ERRORS = 3, 4  # bits of e2fsck's exit status; with 8 it could not do its work
+_VERDICTS = (*range(8), *range(12, 16))  # what is too damaged for its work is damaged
 _DUMPE2FS_TELLS = (0, 1)  # with 1 there is some damage, which is e2fsck's to tell
 _MOUNT_POINT = "/tmp/growing"
 # Up to here (256 GiB as mkfs makes them) a full check takes seconds. Larger file systems are checked in full if their
@@ -71,9 +72,7 @@ def check(
     """e2fsck -p, or -y with `repair`; -f as well unless the file system is huge and says that it is clean."""
     options = ["-f"] if full or repair or superblock.is_checked_in_full else []
     with _saying_what_is_too_new():
-        status, output = shell.run(
-            "e2fsck", *options, "-y" if repair else "-p", device, accept=tuple(range(_COULD_NOT_WORK))
-        )
+        status, output = shell.run("e2fsck", *options, "-y" if repair else "-p", device, accept=_VERDICTS)
     if status & _LEFT_ERRORS:
         return FilesystemCheck(CheckState.DAMAGED, output)
     return FilesystemCheck(CheckState.MENDED if status & _MENDED else CheckState.CLEAN, output)

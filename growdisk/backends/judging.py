@@ -1,4 +1,4 @@
-"""Judges of a file system that was grown: never who grew it. They look, and change nothing but what they say.
+"""Judges of a file system that was grown: never who grew it. What they do not let pass is no success.
 
 What is asked:
 - ext: e2fsck -fn, up to 256 GiB as mkfs makes them (half a second); beyond, a mount alone.
@@ -70,15 +70,12 @@ def _judge_ext(shell: Shell, device: str) -> None:
     superblock = ext_growth.read_superblock(shell, device)
     if not superblock.is_checked_in_full:
         return
-    if _e2fsck(shell, device):
-        checked = ext_growth.check(shell, device, superblock)  # see DirectTools.judge
-        if found := _e2fsck(shell, device):
-            mended = checked.state is CheckState.MENDED
-            raise FilesystemUnsound(
-                device, judge="e2fsck", found=f"{found}{' (after it mended some)' if mended else ''}"
-            )
+    if found := _e2fsck(shell, device):  # see DirectTools.judge
+        checked = ext_growth.check(shell, device, superblock)
+        if checked.state is CheckState.DAMAGED or _e2fsck(shell, device):
+            raise FilesystemUnsound(device, judge="e2fsck", found=found)
 
 
 def _e2fsck(shell: Shell, device: str) -> str:
-    status, output = shell.run("e2fsck", "-f", "-n", device, accept=range(8))
+    status, output = shell.run("e2fsck", "-f", "-n", device, accept=range(16))
     return last_lines(output) if status else ""

@@ -127,9 +127,14 @@ class NtfsContent(Content):
 
 @dataclass(frozen=True)
 class F2fsContent(Content):
-    """`unfit` says why its tools would refuse it."""
+    """`unfit` says why its tools would refuse it; `checkpoints` are the places of both, in bytes.
+
+    Not `clean`: what was synced last is known to a kernel that mounts it, and to nobody else.
+    """
 
     unfit: str = ""
+    clean: bool = True
+    checkpoints: tuple[int, ...] = ()
 
     @property
     def growable(self) -> str | None:

@@ -1,28 +1,64 @@
-"""The superblock of F2FS (kernel documentation: filesystems/f2fs): at byte 1024, little-endian."""
+"""The superblock of F2FS (kernel documentation: filesystems/f2fs; Linux include/linux/f2fs_fs.h): at byte 1024,
+little-endian; and its checkpoints, which say whether it was left in order.
+
+What was synced after the last checkpoint stands in a chain of its own, which a kernel follows when it mounts: fsck.f2fs
+and resize.f2fs know nothing of that chain, and cut it off.
+"""
 
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
+from growdisk.block.device import BlockDevice
 from growdisk.filesystems.content import Content, F2fsContent, dashed
+from growdisk.units import align_down
 
-_SUPERBLOCK = struct.Struct("<I12xI16xQ64x16s1024s")  # magic, log block size, blocks, uuid, label (UTF-16)
+# magic, log block size, log blocks per segment, blocks, first checkpoint, uuid, label (UTF-16)
+_SUPERBLOCK = struct.Struct("<I12xII12xQ32xI28x16s1024s")
+_FEATURES_AT, _DEVICES_AT = 2180, 2201
+_ZONED, _READ_ONLY = 0x2, 0x4000
 _SUPERBLOCK_OFFSET = 1024
 _MAGIC = 0xF2F52010
 _BLOCK = 4096
+_CHECKPOINT = struct.Struct("<Q124xI")  # version, flags
+_UNMOUNTED = 0x1
 SEGMENT = 512 * _BLOCK
 
 
 def read_f2fs(head: bytes) -> Content | None:
-    if len(head) < _SUPERBLOCK_OFFSET + _SUPERBLOCK.size:
+    raw = head[_SUPERBLOCK_OFFSET:_BLOCK]
+    if len(raw) < _DEVICES_AT + 1:
         return None
-    magic, log_block_size, blocks, uuid, label = _SUPERBLOCK.unpack_from(head, _SUPERBLOCK_OFFSET)
+    magic, log_block_size, log_segment, blocks, checkpoint, uuid, label = _SUPERBLOCK.unpack_from(raw)
     if magic != _MAGIC or log_block_size != 12:
         return None
-    name = label.decode("utf-16-le", "replace").split("\0")[0]
-    return F2fsContent("f2fs", dashed(uuid), name, blocks * _BLOCK)
+    return F2fsContent(
+        "f2fs", dashed(uuid), label.decode("utf-16-le", "replace").split("\0")[0], blocks * _BLOCK,
+        unfit=_unfit(raw), checkpoints=(checkpoint * _BLOCK, (checkpoint + (1 << min(log_segment, 20))) * _BLOCK),
+    )  # fmt: skip
+
+
+def with_checkpoint(device: BlockDevice, content: F2fsContent) -> F2fsContent:
+    """The same with whether it was unmounted in order: the newer of its two checkpoints says."""
+    found = [
+        _CHECKPOINT.unpack(device.read(at, _CHECKPOINT.size))
+        for at in content.checkpoints
+        if at + _CHECKPOINT.size <= device.size
+    ]
+    _version, flags = max(found, default=(0, _UNMOUNTED))
+    return replace(content, clean=bool(flags & _UNMOUNTED))
 
 
 def grown_f2fs(content: Content, device_size: int) -> int:
     """Bytes after resize.f2fs."""
-    return max(device_size // _BLOCK * _BLOCK, content.size or 0)
+    return max(align_down(device_size, _BLOCK), content.size or 0)
+
+
+def _unfit(raw: bytes) -> str:
+    (features,) = struct.unpack_from("<I", raw, _FEATURES_AT)
+    if raw[_DEVICES_AT]:
+        return "its F2FS lies on several devices"
+    if features & _ZONED:
+        return "its F2FS is made for zoned devices, which this disk is not"
+    return "its F2FS was made to be read only" if features & _READ_ONLY else ""

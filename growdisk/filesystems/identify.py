@@ -12,12 +12,13 @@ from growdisk.filesystems.btrfs import SUPERBLOCK_OFFSET, read_btrfs
 from growdisk.filesystems.content import (
     AmbiguousContent,
     Content,
+    F2fsContent,
     ForeignContent,
     NtfsContent,
     PhysicalVolumeContent,
 )
 from growdisk.filesystems.ext import read_ext
-from growdisk.filesystems.f2fs import read_f2fs
+from growdisk.filesystems.f2fs import read_f2fs, with_checkpoint
 from growdisk.filesystems.fat import read_exfat, read_fat
 from growdisk.filesystems.foreign import Foreign, find_foreign
 from growdisk.filesystems.luks import read_luks
@@ -58,4 +59,6 @@ def _completed(device: BlockDevice, content: Content) -> Content:
             return with_state(device, content)
         case PhysicalVolumeContent():
             return with_group(device, content)
+        case F2fsContent():
+            return with_checkpoint(device, content)
     return content

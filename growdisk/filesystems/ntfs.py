@@ -19,6 +19,10 @@ _BOOT_SECTOR = struct.Struct("<3x8sHB26xQQ8xb7xQ")
 _VOLUME_FILE, _ROOT_FOLDER = 3, 5
 _VOLUME_NAME, _VOLUME_INFORMATION = 0x60, 0x70
 _BACKUP = 512
+_LOG_FILE, _LOG_PAGE = 2, 4096
+_RESTART_AT = struct.Struct("<24xH")
+_RESTART = struct.Struct("<Q4xHH")  # log sequence number, who uses it, flags
+_NOBODY, _LOG_CLEAN = 0xFFFF, 0x2
 _DIRTY = 0x0001 | 0x4000  # to be checked; a check was begun
 _SLEEPING = (b"hibr", b"HIBR")
 
@@ -42,9 +46,10 @@ def with_state(device: BlockDevice, content: NtfsContent) -> NtfsContent:
         label = volume.resident(_VOLUME_NAME).decode("utf-16-le", "replace")
         flags = int.from_bytes(volume.resident(_VOLUME_INFORMATION)[10:12], "little")
         hibernated = _hibernated(table)
+        unwritten = not _log_is_clean(table)
     except (NtfsDamaged, struct.error, ValueError):
         return replace(content, dirty=True)
-    return replace(content, label=label, dirty=bool(flags & _DIRTY), hibernated=hibernated)
+    return replace(content, label=label, dirty=unwritten or bool(flags & _DIRTY), hibernated=hibernated)
 
 
 def grown_ntfs(content: NtfsContent, device_size: int) -> int:
@@ -56,6 +61,18 @@ def _master_file_table(device: BlockDevice, cluster_size: int) -> MasterFileTabl
     _name, _size, _cluster, _sectors, first, record, _serial = _BOOT_SECTOR.unpack(device.read(0, _BOOT_SECTOR.size))
     record_size = 1 << -record if record < 0 else record * cluster_size
     return MasterFileTable(device, cluster_size, first * cluster_size, record_size)
+
+
+def _log_is_clean(table: MasterFileTable) -> bool:
+    """Whether $LogFile holds nothing that is not yet where it belongs: ntfsresize empties it. Of its two restart pages
+    the one with the higher number counts (libntfs-3g, logfile.c); an emptied log is all 0xff."""
+    log = table.record(_LOG_FILE)
+    pages = [page for page in (table.data_start(log, 2 * _LOG_PAGE)[at:][:_LOG_PAGE] for at in (0, _LOG_PAGE)) if page]
+    found = [_RESTART.unpack_from(page, _RESTART_AT.unpack_from(page)[0]) for page in pages if page.startswith(b"RSTR")]
+    if not found:
+        return all(page.startswith(b"\xff\xff\xff\xff") for page in pages)
+    _number, in_use, state = max(found)
+    return in_use == _NOBODY or bool(state & _LOG_CLEAN)
 
 
 def _hibernated(table: MasterFileTable) -> bool:

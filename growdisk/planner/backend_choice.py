@@ -17,7 +17,7 @@ from growdisk.backends.filesystem_growth import UNMOUNTED
 from growdisk.backends.guest_look import Look, look_at
 from growdisk.backends.home_repair import GuestSeen
 from growdisk.block.device import BlockDevice
-from growdisk.filesystems.content import ExtContent
+from growdisk.filesystems.content import ExtContent, F2fsContent
 from growdisk.filesystems.ext_features import doubt
 from growdisk.filesystems.ext_tree import META_BG, ExtTree, Unknown
 from growdisk.planner.facts import Facts
@@ -175,6 +175,10 @@ def _why_not_inside(facts: Facts, step: DiskStep) -> str:
     if isinstance(step, GrowFilesystem) and not isinstance(step, GrowFilesystemAt):
         content = facts.contents.get(step.number)
         return _why_not_grown(content) if isinstance(content, ExtContent) else ""
+    if isinstance(step, GrowFilesystemAt):
+        found = facts.contents.get(step.number)
+        if isinstance(found, F2fsContent) and not found.clean:
+            return "its F2FS was not unmounted in order: only a kernel knows what was written last"
     return ""
 
 

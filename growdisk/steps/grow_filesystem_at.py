@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from growdisk.backends.appliance_values import CheckState
-from growdisk.filesystems.content import BtrfsContent, Content
+from growdisk.filesystems.content import BtrfsContent, Content, F2fsContent
 from growdisk.filesystems.identify import identify
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import FilesystemBroken
@@ -37,7 +37,8 @@ class GrowFilesystemAt(GrowFilesystem):
             if not self.kind.startswith("ext"):
                 content = self._read(context)
                 number = content.device_id if isinstance(content, BtrfsContent) else 1
-                backend.grow_filesystem(self.kind, device, number)
+                unclean = isinstance(content, F2fsContent) and not content.clean
+                backend.grow_filesystem(self.kind, device, number, replay=unclean)
                 backend.judge(self.kind, device)
                 backend.sync()
                 return Evidence(words)

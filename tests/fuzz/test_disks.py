@@ -10,9 +10,10 @@ from tests.e2e.process import need
 from tests.fuzz.disks.recipe import recipe
 from tests.fuzz.disks.trial import attempt
 
-QUICK = (3001,)
+QUICK = (3003, 3012, 3028, 3041)  # a huge one; a crash; LUKS; a crash and an odd number
 ONCE_AT_FAULT = (
     106,  # the plan counted a physical volume's size otherwise than the run
+    3007,  # bigalloc grows by whole clusters
 )
 
 

@@ -16,7 +16,7 @@ def why_not_group(group: VolumeGroup, name: str, *, inside_a_volume: bool) -> tu
         return f"{subject} is exported", f"import it first, in the guest: vgimport {group.name}"
     if "RESIZEABLE" not in group.status:
         return f"{subject} is marked as not resizable", f"in the guest: vgchange --resizeable y {group.name}"
-    if "WRITE" not in group.status:
+    if not {"WRITE", "WRITE_LOCKED"} & set(group.status):  # the latter keeps old versions off groups with a system ID
         return f"{subject} is read-only", _INSIDE
     if "CLUSTERED" in group.status or group.lock_type not in ("", "none"):
         return f"{subject} is shared with other machines, whose locks hold only there", _INSIDE

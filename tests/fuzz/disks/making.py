@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,10 @@ _FILL = (
     "mkdir -p /tmp/m; mount -t {kind} {options} {device} /tmp/m || exit 99\n"
     "cd /tmp/m && seq 4000 >numbers && mkdir -p etc a/b && echo '# none' >etc/fstab && head -c 70000 /dev/zero >a/zeros"
     " && ln numbers a/b/again 2>/dev/null\n: ; cd /; umount /tmp/m"
+)
+_LEAVE = (
+    "mkdir -p /tmp/n{number}; mount -t {kind} {device} /tmp/n{number} && cd /tmp/n{number} && seq 9000 >more && sync\n"
+    "dd if=numbers of=last conv=fsync; dd if=numbers of=more conv=fsync,notrunc seek=3; mv last a"
 )
 _LIST = (
     "mkdir -p /tmp/m; mount -t {kind} -o ro{options} {device} /tmp/m || exit 99\n"
@@ -56,7 +61,26 @@ def make(raw: Path, recipe: Recipe) -> list[Found]:
         close_all(kernel, recipe)
         for slot in recipe.slots:
             _finish(kernel, device_of(slot), slot.holds, f"vg{slot.number}")
+    return _crashed(raw, recipe) if recipe.crashed else found
+
+
+def _crashed(raw: Path, recipe: Recipe) -> list[Found]:
+    """Its file systems are written to, synced, and left: what they hold is what a kernel finds that mounts a copy."""
+    with suppress(_Crash), kernel_on(raw) as kernel:
+        for number, (device, kind, _) in enumerate(open_all(kernel, recipe)):
+            if driver := _MOUNTABLE.get(kind):
+                kernel.run(_LEAVE.format(kind=driver, device=device, number=number))
+        raise _Crash
+    copy = raw.with_suffix(".copy")
+    _host(["cp", "--sparse=always", str(raw), str(copy)])
+    with kernel_on(copy) as kernel:
+        found = look(kernel, open_all(kernel, recipe))
+    copy.unlink()
     return found
+
+
+class _Crash(Exception):
+    pass
 
 
 def table(recipe: Recipe) -> str:

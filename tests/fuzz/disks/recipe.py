@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from growdisk.units import GiB, KiB, MiB, TiB
 
@@ -88,7 +88,8 @@ class Slot:
 @dataclass(frozen=True)
 class Recipe:
     """`slots` of number 0 is the whole disk, without a table; `extended` is (number, start, size) of what holds others.
-    `words` are what growdisk is asked beside the size."""
+    `words` are what growdisk is asked beside the size. `crashed`: its file systems were in use when their kernel died.
+    """
 
     seed: int
     label: str
@@ -100,7 +101,7 @@ class Recipe:
     extended: tuple[int, int, int] | None = None
     odd: int = 0
     boot_code: bool = True
-    tags: tuple[str, ...] = field(default=())
+    crashed: bool = False
 
 
 def recipe(seed: int) -> Recipe:
@@ -118,6 +119,7 @@ def recipe(seed: int) -> Recipe:
     return Recipe(
         seed, label, _up(end, MiB), slots, _growth(dice), tuple(_words(dice, slots)), image, extended,
         odd=odd if image == "raw" else 0, boot_code=dice.random() < 0.5,
+        crashed=dice.random() < 0.15,
     )  # fmt: skip
 
 
@@ -190,7 +192,7 @@ def _with_journal(dice: random.Random, slots: list[Slot]) -> None:
 
 def _thing(dice: random.Random, depth: int, room: int) -> Thing:
     kinds = ["ext"] * 14 + ["swap"] * (3 if depth == 0 else 1) + ["nothing", "noise", "fat"]
-    kinds += ["ntfs", "ntfs", "f2fs"] if room >= 48 * MiB else ["ntfs"]
+    kinds += ["ntfs", "ntfs", "f2fs"] if room >= 80 * MiB else ["ntfs"]
     kinds += ["btrfs"] * 2 if room >= 128 * MiB else []
     kinds += ["xfs"] * 3 if room >= 320 * MiB else []
     kinds += (["lvm"] * 3 if room >= 48 * MiB else []) + (["luks"] * 2 if room >= 48 * MiB else []) if depth < 2 else []
