@@ -351,19 +351,6 @@ class ToolFailed(OperationFailed):
 
 
 @dataclass(eq=False)
-class FilesystemUnsound(OperationFailed):
-    """A grown file system that a foreign judge does not let pass: it never becomes a success."""
-
-    WHAT: ClassVar[str] = "the grown file system on {device} is not sound"
-    WHY: ClassVar[str] = '{judge} looked at it afterwards, and its verdict is: "{found}"'
-    DO: ClassVar[str] = "{hint}"
-    device: str
-    judge: str
-    found: str
-    hint: str = "grow it in smaller steps, or from inside the guest; please report which features it has (dumpe2fs -h)"
-
-
-@dataclass(eq=False)
 class ToolTimedOut(OperationFailed):
     WHAT: ClassVar[str] = "{tool} did not finish within {seconds:.0f} s"
     WHY: ClassVar[str] = "{detail}"

@@ -19,7 +19,7 @@ from growdisk.backends.guest_editor import MountedEditor
 from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
 from growdisk.backends.guest_look import Mount
 from growdisk.backends.watchdog import kill_all, time_limit
-from growdisk.errors import ApplianceFailed, FilesystemUnsound, ToolFailed
+from growdisk.errors import ApplianceFailed, ToolFailed
 
 _SECTOR = 512
 _REREAD_TRIES = 25
@@ -98,7 +98,7 @@ class Appliance:
     def require_mount(self, kind: str, device: str) -> None:
         """FilesystemUnsound where the kernel does not mount it, read only."""
         if found := judging.why_not_mounted(self._shell, kind, device):
-            raise FilesystemUnsound(device, judge="the kernel", found=found)
+            raise judging.FilesystemUnsound(device, judge="the kernel", found=found)
 
     @property
     def volumes(self) -> ApplianceVolumes:

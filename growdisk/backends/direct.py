@@ -22,13 +22,13 @@ from growdisk.backends.filesystem_growth import UNMOUNTED
 from growdisk.backends.fuse_mount import mounted
 from growdisk.backends.guest_look import Mount, look_at, paths_of, tree_on
 from growdisk.backends.guest_paths import GuestPaths
-from growdisk.backends.judging import LOOKING, complaint
+from growdisk.backends.judging import LOOKING, FilesystemUnsound, complaint
 from growdisk.backends.sandbox import DISK as SHOWN
 from growdisk.backends.sandbox import run_confined
 from growdisk.backends.watchdog import kill_all
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import FuseFolder
-from growdisk.errors import FilesystemUnsound, ToolFailed
+from growdisk.errors import ToolFailed
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_tree import ExtTree, Unknown
 from growdisk.filesystems.identify import identify

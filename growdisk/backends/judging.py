@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import ClassVar
 
 from growdisk.backends import ext_growth
 from growdisk.backends.appliance_values import CheckState
 from growdisk.backends.command import last_lines
 from growdisk.backends.guest_handle import Shell
-from growdisk.errors import FilesystemUnsound, ToolFailed
+from growdisk.errors import OperationFailed, ToolFailed
 from growdisk.tool_words import meaning
+from growdisk.values import dataclass
 
 _MOUNT_POINT = "/tmp/judging"
 _SMALL = 16 << 30
@@ -32,6 +34,19 @@ LOOKING: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
 )
 _LIMITED = ("xfs", "btrfs")
 _SAYS = {"f2fs": ("[Fail]", "[ASSERT]")}
+
+
+@dataclass(eq=False)
+class FilesystemUnsound(OperationFailed):
+    """A grown file system that a foreign judge does not let pass: it never becomes a success."""
+
+    WHAT: ClassVar[str] = "the grown file system on {device} is not sound"
+    WHY: ClassVar[str] = '{judge} looked at it afterwards, and its verdict is: "{found}"'
+    DO: ClassVar[str] = "{hint}"
+    device: str
+    judge: str
+    found: str
+    hint: str = "grow it in smaller steps, or from inside the guest; please report which features it has (dumpe2fs -h)"
 
 
 def complaint(kind: str, status: int, output: str) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from growdisk.backends.direct import DirectTools
+from growdisk.backends.judging import FilesystemUnsound
 from growdisk.block.raw import RawFile
-from growdisk.errors import FilesystemUnsound
 from growdisk.units import MiB
 from tests.e2e.conftest import host
 from tests.e2e.process import Host, need
