@@ -11,6 +11,7 @@ from growdisk.cli import plan
 from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
+from growdisk.cli.swap_question import with_swap_decided
 from growdisk.cli.targets import target_of
 
 NAME = "expand"
@@ -20,6 +21,7 @@ HELP = "grow image, partition and file system, each step behind a snapshot"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_goal(parser)
     parser.add_argument("-n", "--dry-run", action="store_true", help="the same as growdisk plan")
+    parser.add_argument("-y", "--yes", action="store_true", help="ask nothing on a terminal: the defaults")
     plan.add_as_playbook(parser)
 
 
@@ -31,6 +33,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
     target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
+    goal = with_swap_decided(arguments, output, goal, lambda: plan.planned(arguments, target, goal, options))
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
         result = unlocking(
             arguments,

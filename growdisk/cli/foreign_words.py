@@ -103,7 +103,6 @@ OPTIONS: dict[str, dict[str, str]] = {
         "--ntfsresize-force": "run chkdsk in Windows first, or start the guest once and shut it down",
         "--xfs": "leave it out: growdisk finds XFS by itself",
         "--force": "growdisk asks nothing; a refusal names the option that gives your consent",
-        "--yes": "growdisk asks nothing; a refusal names the option that gives your consent",
         "--fudge": "leave it out: growdisk takes what is free",
         "--live": "-d NAME or --qmp SOCKET names a running guest",
     },

@@ -94,6 +94,18 @@ class Output:
         if not self.quiet:
             _say(text)
 
+    def ask(self, question: str, choices: Sequence[tuple[str, str]]) -> str:
+        """One of `choices`, each a word and what it means; the first one if the answer is empty. For a terminal."""
+        for word, meaning in choices:
+            _say(f"  {word:<6} {meaning}")
+        words = [word for word, _ in choices]
+        while True:
+            sys.stderr.write(f"{question} [{'/'.join(words)}, Enter: {words[0]}] ")
+            sys.stderr.flush()
+            answer = sys.stdin.readline()
+            if answer.strip() in words or not answer.strip():
+                return answer.strip() or words[0]
+
     def error(self, error: GrowdiskError) -> None:
         """What, why, what to do, on stderr."""
         _say(f"growdisk: {_one_line(error.what)}")

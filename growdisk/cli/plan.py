@@ -13,7 +13,9 @@ from growdisk.cli.output import Output
 from growdisk.cli.targets import target_of
 
 if TYPE_CHECKING:
+    from growdisk.api.live_target import LiveRequest
     from growdisk.api.result import Result
+    from growdisk.planner.goal import Goal, RunOptions
 
 NAME = "plan"
 HELP = "show what expand would do, and touch nothing"
@@ -35,14 +37,18 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         from growdisk.cli.plan_as_playbook import show
 
         return show(arguments, output)
-    from growdisk import api
     from growdisk.cli.report import tell
 
-    target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
-    result = unlocking(
+    result = planned(arguments, target_of(arguments), goal_of(arguments), options_of(arguments))
+    return tell(result, output, image=Path(result.before.image.path), command=_command(arguments, result))
+
+
+def planned(arguments: argparse.Namespace, target: Path | LiveRequest, goal: Goal, options: RunOptions) -> Result:
+    from growdisk import api
+
+    return unlocking(
         arguments, lambda keys: api.plan(target, goal, replace(options, keys=keys), format_of(arguments)), options.keys
     )
-    return tell(result, output, image=Path(result.before.image.path), command=_command(arguments, result))
 
 
 def _command(arguments: argparse.Namespace, result: Result) -> str:

@@ -65,7 +65,7 @@ def test_resize_says_that_nothing_inside_grew(image: Path) -> None:
 
 def test_commands_that_are_printed_leave_the_line_alone(image: Path) -> None:
     """-x prints each external command on a line of its own, also on a terminal."""
-    script = f"growdisk expand {shlex.quote(str(image))} +64M -x"
+    script = f"growdisk expand {shlex.quote(str(image))} +64M -x --yes"
     done = subprocess.run(
         ["script", "-qec", script, "/dev/null"], capture_output=True, text=True, stdin=subprocess.DEVNULL,
         env={"PATH": f"{Path(__import__('sys').executable).parent}:/usr/bin:/bin:/usr/sbin", "TERM": "xterm"},
