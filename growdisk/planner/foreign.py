@@ -66,6 +66,18 @@ def refuse_partition(facts: Facts, part: Partition, *, consented: bool = False) 
         )  # fmt: skip
 
 
+def whose(facts: Facts, part: Partition) -> str:
+    """ "holds drbd", "is of type fd, which says that it belongs to Linux RAID"; "" for what is nobody else's."""
+    content = facts.contents.get(part.number)
+    if isinstance(content, ForeignContent) and content.member:
+        return f"holds {in_words(content)}"
+    if isinstance(content, AmbiguousContent):
+        return f"has the signatures of {in_words(content)} at once"
+    if owner := owner_of(part):
+        return f"is of type {part.type_code}, which says that it belongs to {owner}"
+    return ""
+
+
 def in_words(content: Content | None) -> str:
     match content:
         case AmbiguousContent():

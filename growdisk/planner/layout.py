@@ -12,6 +12,7 @@ from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeCon
 from growdisk.partitions.growth import WORTH_A_BLOCKER
 from growdisk.partitions.table import BIOS_BOOT, Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
+from growdisk.planner.foreign import whose
 from growdisk.units import ByteRange, format_size
 
 
@@ -111,7 +112,7 @@ def layout_of(facts: Facts) -> Layout:
         partitions=tuple(_partition(facts, part) for part in facts.table.partitions) if facts.table else _whole(facts),
         volumes=tuple(v for n, content in sorted(facts.contents.items()) for v in _volumes(facts.name_of(n), content)),
         free=tuple(FreeLayout(free.start, free.length) for free in _free(facts.table)),
-        blockers=tuple(_blocker(facts, part) for part in facts.blockers()),
+        blockers=(*_others(facts), *(_blocker(facts, part) for part in facts.blockers() if not whose(facts, part))),
     )
 
 
@@ -151,6 +152,21 @@ def _blocker(facts: Facts, part: Partition) -> BlockerLayout:
     goal = "the free space" if behind else "the end of the disk"
     why = f"{name}, {kind}, {format_size(part.size)}, stands between {facts.name_of(facts.main.number)} and {goal}"
     return BlockerLayout(part.number, name, kind, part.size, why, tuple(_options(facts, part)))
+
+
+def _others(facts: Facts) -> Iterator[BlockerLayout]:
+    """What belongs to somebody else: the disk, partitions of it, and space that no partition has."""
+    if facts.owner:
+        why = f"the whole disk belongs to something larger: {facts.owner}"
+        yield BlockerLayout(0, facts.name_of(0), facts.owner, facts.image.virtual_size, why)
+    for part in facts.table.partitions if facts.table else ():
+        if whose_it_is := whose(facts, part):
+            name, kind = facts.name_of(part.number), facts.kind_of(part.number)
+            yield BlockerLayout(part.number, name, kind, part.size, f"{name} {whose_it_is}: growdisk does not touch it")
+    for claim in facts.table.claims if facts.table else ():
+        size = claim.end - claim.start
+        why = f"{claim.what} speaks of {format_size(size)} from byte {claim.start} on: nothing grows into that"
+        yield BlockerLayout(0, facts.name_of(0), "claimed space", size, why)
 
 
 def _options(facts: Facts, part: Partition) -> Iterator[str]:

@@ -28,7 +28,6 @@ class Fate(Enum):
     KEPT_WHOLE = "changed"  # grown, moved, or given up because it looks like swap
     GIVEN_UP = "given up"  # by its number
     AROUND = "around"  # the disk that has a table, with all its partitions
-    FREE = "free"  # nobody's by the table, and to be grown into
 
 
 @dataclass(frozen=True)
@@ -54,13 +53,12 @@ def judge(facts: Facts, part: Part, verdict: Verdict) -> None:
 def _objection(facts: Facts, part: Part, verdict: Verdict) -> str:
     if verdict.failed:
         return f"blkid came to no result on {part.name}"
-    match part.fate:
-        case Fate.AROUND:
-            return _objection_to_disk(facts, verdict)
-        case Fate.GIVEN_UP:
-            return _belonging(part, verdict)
+    if part.fate is Fate.AROUND:
+        return _objection_to_disk(facts, verdict)
     if verdict.candidates:
         return f"blkid finds {' and '.join(verdict.candidates)} at once on {part.name}"
+    if part.fate is Fate.GIVEN_UP:
+        return _belonging(part, verdict)
     own = part.own.kind if part.own else ""
     if verdict.kind == own:
         return ""
@@ -80,10 +78,9 @@ def _objection_to_disk(facts: Facts, verdict: Verdict) -> str:
 
 
 def _belonging(part: Part, verdict: Verdict) -> str:
-    kinds = {verdict.kind, *verdict.candidates} - {""}
     own = isinstance(part.own, PhysicalVolumeContent)
-    if foreign := sorted(kinds & _OF_A_WHOLE) or ([verdict.kind] if verdict.usage == "raid" and not own else []):
-        return f"blkid finds that {part.name} belongs to something larger: {foreign[0]}"
+    if verdict.kind in _OF_A_WHOLE - {"crypto_LUKS"} or (verdict.usage == "raid" and not own):
+        return f"blkid finds that {part.name} belongs to something larger: {verdict.kind}"
     return ""
 
 

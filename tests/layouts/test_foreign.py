@@ -1,0 +1,259 @@
+"""What is somebody else's is neither grown nor moved nor given up, and named; blkid judges that it is what it is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from growdisk.block.raw import RawFile
+from growdisk.filesystems.identify import identify
+from growdisk.units import MiB
+from tests.guests.foreign import AT_THE_END, AT_THE_START, Pieces
+from tests.guests.tools import run
+from tests.unit.cli.command import in_process
+
+SECTOR = 512
+_SIZE = 72 * MiB + 40 * SECTOR  # of the volume: no round number, so that "the end" has to be reckoned
+_START = MiB
+_DISK = _START + _SIZE + 3 * MiB
+_EVERYTHING = {**AT_THE_END, **AT_THE_START}
+
+
+def volume(path: Path, *, ext4: bool, pieces: Pieces, size: int = _SIZE) -> Path:
+    with path.open("wb") as file:
+        file.truncate(size)
+    if ext4:
+        run("mke2fs", "-q", "-F", "-t", "ext4", "-L", "seen", path, f"{(size - 4 * MiB) // 1024}k")
+    with path.open("r+b") as file:
+        for offset, data in pieces:
+            file.seek(offset)
+            file.write(data)
+    return path
+
+
+def disk(path: Path, script: str, size: int = _DISK, **volumes: Path) -> Path:
+    """An image with a table; `volumes` are put at sector s2048=..., s4096=..."""
+    with path.open("wb") as file:
+        file.truncate(size)
+    if script:
+        run("sfdisk", "-q", "--no-tell-kernel", path, stdin=script)
+    for place, content in volumes.items():
+        run("dd", f"if={content}", f"of={path}", "bs=512", f"seek={place[1:]}", "conv=notrunc,sparse", "status=none")
+    return path
+
+
+def kind_by_blkid(path: Path) -> str:
+    return run("blkid", "-p", "-o", "value", "-s", "TYPE", path).strip()
+
+
+def assert_refused(image: Path, *words: str, naming: str) -> str:
+    """By the plan, and by expand without a byte changed; returns what was said."""
+    before = hashlib.sha256(image.read_bytes()).digest()
+    planned, done = in_process("plan", image, *words), in_process("expand", image, *words)
+    assert (planned.code, done.code) == (3, 3), (planned, done)
+    assert naming in planned.err and naming in done.err, planned.err
+    assert hashlib.sha256(image.read_bytes()).digest() == before
+    return planned.err
+
+
+_ONE = f"label: dos\nstart=2048,size={_SIZE // SECTOR},type=83\n"
+
+
+@pytest.mark.parametrize("name", _EVERYTHING)
+def test_a_member_is_refused_by_its_name_whatever_it_looks_like_at_its_start(tmp_path: Path, name: str) -> None:
+    kind, pieces = _EVERYTHING[name]
+    content = volume(tmp_path / "volume", ext4=name in AT_THE_END, pieces=pieces(_SIZE))
+    assert kind_by_blkid(content) == kind
+    image = disk(tmp_path / "disk.raw", _ONE, s2048=content)
+    assert_refused(image, "+100M", naming=kind)
+    assert_refused(image, "+100M", "--partition", "1", naming=kind)
+    shown = in_process("--json", "show", image).json()
+    assert shown["partitions"][0]["content"]["kind"] == kind
+
+
+@pytest.mark.parametrize("name", AT_THE_END)
+def test_a_whole_disk_of_an_array_is_refused_though_it_has_a_table(tmp_path: Path, name: str) -> None:
+    kind, pieces = AT_THE_END[name]
+    content = volume(tmp_path / "volume", ext4=True, pieces=[], size=40 * MiB)
+    image = disk(tmp_path / "disk.raw", "label: dos\nstart=2048,size=81920,type=83\n", s2048=content)
+    volume_of_disk = pieces(_DISK)
+    with image.open("r+b") as file:
+        for offset, data in volume_of_disk:
+            file.seek(offset)
+            file.write(data)
+    assert kind_by_blkid(image) == kind
+    assert_refused(image, "+100M", naming=kind)
+    assert any(kind in blocker["why"] for blocker in in_process("--json", "show", image).json()["blockers"])
+
+
+@pytest.mark.parametrize("name", AT_THE_END)
+def test_a_whole_disk_without_a_table_is_refused(tmp_path: Path, name: str) -> None:
+    kind, pieces = AT_THE_END[name]
+    image = volume(tmp_path / "disk.raw", ext4=True, pieces=pieces(_SIZE))
+    assert_refused(image, "+100M", naming=kind)
+
+
+_TWO = f"label: dos\nstart=2048,size=32768,type=83\nstart=34816,size={_SIZE // SECTOR},type=%s\n"
+
+
+@pytest.mark.parametrize("consent", [("--move", "2"), ("--delete", "2")])
+@pytest.mark.parametrize("name", ["md 1.0", "DRBD 9", "ZFS", "BitLocker"])
+def test_a_member_in_the_way_is_neither_moved_nor_removed(tmp_path: Path, name: str, consent: tuple[str, str]) -> None:
+    kind, pieces = _EVERYTHING[name]
+    root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
+    member = volume(tmp_path / "member", ext4=False, pieces=pieces(_SIZE))
+    image = disk(tmp_path / "disk.raw", _TWO % "83", 20 * MiB + _SIZE, s2048=root, s34816=member)
+    assert_refused(image, "+200M", "--partition", "1", *consent, naming=kind)
+
+
+def test_swap_that_is_a_member_of_an_array_is_not_given_up(tmp_path: Path) -> None:
+    root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
+    swap = volume(tmp_path / "swap", ext4=False, pieces=[])
+    run("mkswap", "-q", swap)
+    volume_end = AT_THE_END["md 1.0"][1](_SIZE)
+    with swap.open("r+b") as file:
+        for offset, data in volume_end:
+            file.seek(offset)
+            file.write(data)
+    image = disk(tmp_path / "disk.raw", _TWO % "82", 20 * MiB + _SIZE, s2048=root, s34816=swap)
+    assert_refused(image, "+200M", "--partition", "1", naming="linux_raid_member")
+
+
+@pytest.mark.parametrize("script", [
+    "label: dos\nstart=2048,size=147496,type=fd\n", "label: dos\nstart=2048,size=147496,type=bf\n",
+    "label: dos\nstart=2048,size=147496,type=fb\n", "label: dos\nstart=2048,size=147496,type=42\n",
+    "label: gpt\nstart=2048,size=147496,type=A19D880F-05FC-4D3B-A006-743F0F84911E\n",
+    "label: gpt\nstart=2048,size=147496,type=6A898CC3-1DD2-11B2-99A6-080020736631\n",
+    "label: gpt\nstart=2048,size=147496,type=AA31E02A-400F-11DB-9590-000C2911D1B8\n",
+    "label: gpt\nstart=2048,size=147496,type=AF9B60A0-1431-4F62-BC68-3311714A69AD\n",
+    "label: gpt\nstart=2048,size=147496,type=E75CAF8F-F680-4CEE-AFA3-B001E56EFC2D\n",
+])  # fmt: skip
+def test_a_type_that_says_whose_it_is_is_heeded(tmp_path: Path, script: str) -> None:
+    content = volume(tmp_path / "volume", ext4=True, pieces=[])
+    image = disk(tmp_path / "disk.raw", script, s2048=content)
+    assert_refused(image, "+100M", naming="belongs to")
+    assert in_process("--json", "show", image).json()["blockers"]
+
+
+def test_the_advice_to_correct_a_wrong_type_helps(tmp_path: Path) -> None:
+    content = volume(tmp_path / "volume", ext4=True, pieces=[])
+    image = disk(tmp_path / "disk.raw", _ONE.replace("83", "fd"), s2048=content)
+    assert "sfdisk --part-type DISK 1 TYPE" in assert_refused(image, "+100M", naming="Linux RAID")
+    run("sfdisk", "-q", "--no-tell-kernel", "--part-type", image, "1", "83")
+    assert in_process("plan", image, "+100M").code == 0
+
+
+def test_the_database_of_a_dynamic_disk_is_seen_without_its_type(tmp_path: Path) -> None:
+    content = volume(tmp_path / "volume", ext4=True, pieces=[])
+    image = disk(tmp_path / "disk.raw", _ONE, s2048=content)
+    _put(image, 6 * SECTOR, b"PRIVHEAD" + bytes(24))
+    assert_refused(image, "+100M", naming="dynamic disk")
+
+
+# --- two contents at once, and what blkid alone sees --------------------------------------------
+
+
+def test_an_older_file_system_under_the_first_is_refused(tmp_path: Path) -> None:
+    content = tmp_path / "volume"
+    with content.open("wb") as file:
+        file.truncate(128 * MiB)
+    run("mkfs.btrfs", "-q", content)
+    older = content.read_bytes()[64 << 10 : 68 << 10]
+    run("mke2fs", "-q", "-F", "-t", "ext4", content)
+    _put(content, 64 << 10, older)
+    image = disk(tmp_path / "disk.raw", "label: dos\nstart=2048,size=262144,type=83\n", 160 * MiB, s2048=content)
+    said = assert_refused(image, "+100M", naming="btrfs")
+    assert "ext" in said
+
+
+def test_what_blkid_alone_knows_is_refused_by_its_name(tmp_path: Path) -> None:
+    """A controller's mark without the checksum that growdisk's own reader wants to see."""
+    content = volume(tmp_path / "volume", ext4=True, pieces=[(_SIZE - SECTOR, b"JM\x01\x02\x07")])
+    with closing(RawFile.open(content)) as device:
+        found = identify(device)
+    assert found is not None and found.kind == "ext4"
+    image = disk(tmp_path / "disk.raw", _ONE, s2048=content)
+    assert "blkid" in assert_refused(image, "+100M", naming="jmicron_raid_member")
+
+
+def test_an_old_signature_where_the_new_end_will_be_is_seen(tmp_path: Path) -> None:
+    content = volume(tmp_path / "volume", ext4=True, pieces=[], size=40 * MiB)
+    image = disk(tmp_path / "disk.raw", "label: dos\nstart=2048,size=81920,type=83\n", 101 * MiB, s2048=content)
+    for offset, data in AT_THE_END["md 1.0"][1](100 * MiB):
+        _put(image, MiB + offset, data)
+    assert_refused(image, naming="linux_raid_member")
+
+
+def test_a_machine_without_blkid_says_so_and_goes_by_its_own_readers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from growdisk.api import second_opinion
+    from growdisk.backends.blkid import CannotAsk
+
+    monkeypatch.setattr(second_opinion, "ask", lambda devices: CannotAsk("it is not installed on this machine"))
+    content = volume(tmp_path / "volume", ext4=True, pieces=[])
+    image = disk(tmp_path / "disk.raw", _ONE, s2048=content)
+    assert "blkid could not be asked" in in_process("plan", image, "+100M").out
+    with image.open("r+b") as file:
+        file.seek(MiB + _SIZE - 4096 + 60)
+        file.write(b"\x83\x74\x02\x6b")
+    assert_refused(image, "+100M", naming="drbd")
+
+
+# --- space that no partition has ----------------------------------------------------------------
+
+_GAP = "label: dos\n1: start=2048,size=32768,type=83\n2: start=98304,size=32768,type=83\n"
+
+
+@pytest.mark.parametrize("maker", [
+    ("mke2fs", "-q", "-F", "-t", "ext4"), ("mkfs.vfat",), ("mkntfs", "-q", "-F", "-f"),
+    ("sh", "-c", 'echo key | cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "$0"'),
+])  # fmt: skip
+@pytest.mark.parametrize("offset", [17 * MiB, 25 * MiB])
+def test_a_volume_behind_the_last_partition_that_no_entry_names_is_not_grown_over(
+    tmp_path: Path, maker: tuple[str, ...], offset: int
+) -> None:
+    root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
+    lost = volume(tmp_path / "lost", ext4=False, pieces=[], size=16 * MiB)
+    run(*maker, lost)
+    image = disk(tmp_path / "disk.raw", "label: dos\nstart=2048,size=32768,type=83\n", 64 * MiB, s2048=root)
+    _put(image, offset, lost.read_bytes())
+    said = assert_refused(image, "+100M", naming="where no partition is")
+    assert f"sector {offset // SECTOR}" in said
+
+
+def test_a_boot_loader_between_two_partitions_is_not_grown_over(tmp_path: Path) -> None:
+    root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
+    image = disk(tmp_path / "disk.raw", _GAP, 64 * MiB, s2048=root)
+    assert in_process("plan", image, "--partition", "1").code == 0
+    _put(image, 20 * MiB, random.Random(1).randbytes(300 << 10))
+    assert_refused(image, "--partition", "1", naming="no partition speaks of")
+
+
+def test_noise_and_old_swap_behind_the_last_partition_are_nobodys(tmp_path: Path) -> None:
+    root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
+    swap = volume(tmp_path / "swap", ext4=False, pieces=[], size=16 * MiB)
+    run("mkswap", "-q", swap)
+    image = disk(tmp_path / "disk.raw", "label: dos\nstart=2048,size=32768,type=83\n", 64 * MiB, s2048=root)
+    _put(image, 17 * MiB, swap.read_bytes())
+    _put(image, 40 * MiB, random.Random(2).randbytes(MiB))
+    assert in_process("plan", image, "+100M").code == 0
+
+
+def test_a_loader_where_a_gpt_would_have_its_sectors_hinders_to_gpt(tmp_path: Path) -> None:
+    root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
+    image = disk(tmp_path / "disk.raw", "label: dos\nstart=2048,size=32768,type=83\n", 64 * MiB, s2048=root)
+    assert in_process("plan", image, "+100M", "--to-gpt").code == 0
+    _put(image, 16 * SECTOR, b"\0\0\0\xeaeGON.BT0" + os.urandom(500))
+    assert_refused(image, "+100M", "--to-gpt", naming="boot loader")
+
+
+def _put(path: Path, offset: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
