@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from growdisk.fallocate import KEEP_SIZE, NOT_SUPPORTED, fallocate
+
 
 def sync_directory(directory: Path) -> None:
     """Make renames, creations and removals in `directory` durable."""
@@ -25,10 +27,23 @@ def replace_file(path: Path, content: bytes) -> None:
     try:
         _write_all(fd, content)
         os.fsync(fd)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     finally:
         os.close(fd)
     temporary.replace(path)
     sync_directory(path.parent)
+
+
+def overwrite_file(path: Path, content: bytes) -> None:
+    """Write over what `path` holds, which is as long: no room is needed. A crash may leave a part of either."""
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        _write_all(fd, content)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def append_record(path: Path, record: bytes) -> None:
@@ -48,6 +63,21 @@ def _write_all(fd: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def reserve_room(path: Path, size: int) -> None:
+    """Take the host's blocks for the first `size` bytes of `path` (created if absent), whose length stays as it is.
+
+    OSError where there are none; a file system that cannot is left alone.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fallocate(fd, KEEP_SIZE, 0, size)
+    except OSError as error:
+        if error.errno not in NOT_SUPPORTED:
+            raise
+    finally:
+        os.close(fd)
 
 
 def truncate_file(path: Path, size: int) -> None:

@@ -144,7 +144,7 @@ def carry_out(session: LiveSession, action: Callable[[], RunState]) -> Result:
     """Do it, and say how it ended."""
     with closing(session.snapshots):
         error = _in_our_words(session, error_of(action))
-        session.directory.make_room()
+        session.directory.finish()
         state, plan = session.engine.state, session.plan
         return Result(
             outcome(state, error), plan.run, plan.backend, plan.before, _layout_now(session, state),

@@ -10,6 +10,7 @@ from growdisk.api.disks import opened
 from growdisk.api.guard import carried_by, refuse_carried
 from growdisk.api.guest import with_guest
 from growdisk.api.host import refuse_unfit_host, with_doubts
+from growdisk.api.host_space import parts_of, refuse_without_room
 from growdisk.api.result import Result, planned_steps
 from growdisk.api.second_opinion import heard
 from growdisk.backends.volumes.keyring import Keyring
@@ -52,6 +53,8 @@ def plan(
         proposal = opinion.proposal
         choice = choose_backend(facts, proposal, options, device, tried=opinion.asked)
         planned = with_doubts(make_plan(facts, proposal, goal, options, choice, beside), path, options)
+        devices = [other for other, _ in others]
+        refuse_without_room(path, parts_of(device, facts, proposal, planned, zip(devices, beside, strict=True)))
     return Result(
         "planned", None, planned.backend, planned.before, planned.after, planned_steps(planned), planned.given_up,
         snapshots=planned.snapshots, notes=planned.notes, backend_reason=planned.backend_reason,

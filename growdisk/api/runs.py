@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -15,13 +16,14 @@ from growdisk.api.ending import error_of, how_far_back, outcome
 from growdisk.api.guard import carried_at, carried_by, refuse_carried, refuse_overlays
 from growdisk.api.guest import with_guest
 from growdisk.api.host import refuse_unfit_host, with_doubts
+from growdisk.api.host_space import SET_ASIDE, HostTooFull, free_room, parts_of, refuse_without_room
 from growdisk.api.result import Result, step_reports
 from growdisk.api.second_opinion import heard
 from growdisk.api.session import Session, layout_now
 from growdisk.backends.machine import require_appliance
 from growdisk.backends.volumes.keyring import Keyring
 from growdisk.backends.volumes.neighbours import Neighbours
-from growdisk.errors import GrowdiskError
+from growdisk.errors import GrowdiskError, Refused
 from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.inspect import image_facts, inspect_device
@@ -95,12 +97,25 @@ def expand(
         plan = with_doubts(make_plan(facts, proposal, goal, options, choice, beside), path, options)
         if "guestfs" in (choice.backend, *(other.choice.backend for other in beside if other.proposal)):
             require_appliance()
+        parts = parts_of(disk.active, facts, proposal, plan, zip([other for other, _ in named], beside, strict=True))
+        room = refuse_without_room(path, parts)
         try:
-            session = Session.begin(path, plan, disk, directory, observer or Silent(), stop or StopRequest(), keyring)
+            session = Session.begin(
+                path, plan, disk, directory, observer or Silent(), stop or StopRequest(), keyring, room=room
+            )
         except OSError as error:
             directory.withdraw()
-            raise RunNotRecorded(path, reason=error.strerror or str(error)) from error
+            raise _not_begun(path, directory, error, room) from error
         return _carry_out(session, session.engine.advance)
+
+
+def _not_begun(path: Path, directory: RunDirectory, error: OSError, room: int) -> Refused:
+    """Why a run could not even be written down."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = directory.image.parent
+        return HostTooFull(path, place, room + SET_ASIDE, free_room(place), problem=reason)
+    return RunNotRecorded(path, reason=reason)
 
 
 def resume(
@@ -116,7 +131,7 @@ def resume(
     directory = RunDirectory.beside(path).leading()
     state = directory.state()
     if state.finished or state.status is Status.KEPT:
-        directory.make_room()  # where growdisk was killed when all was done but this
+        directory.finish()  # where growdisk was killed when all was done but this
         return _nothing_to_resume(directory.image, directory, state)
     allowed = Allowed(keys, overlays_may_break)
     return _with_session(path, "resume", observer, stop, lambda session: session.engine.advance, allowed)
@@ -226,7 +241,7 @@ def _carry_out(session: Session, action: Callable[[], RunState]) -> Result:
     """Do it, and say how it ended. Errors of growdisk become part of the Result; everything else is a bug."""
     with closing(session.snapshots), session.directory.working():
         error = error_of(action)
-        session.directory.make_room()
+        session.directory.finish()
         return _result(session, error)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -52,11 +53,23 @@ class Session:
     @classmethod
     def begin(
         cls, path: Path, plan: Plan, disk: Disk, directory: RunDirectory, observer: Observer, stop: StopRequest,
-        keyring: Keyring,
+        keyring: Keyring, *, room: int = 0,
     ) -> Session:  # fmt: skip
-        """A new run: planned and written down, not yet begun."""
-        journal = directory.begin(encode_plan(plan))
-        first, *others = parts = _parts(plan, disk, directory)
+        """A new run: planned and written down, not yet begun. OSError where the host has not `room` bytes for it."""
+        journal = directory.begin(encode_plan(plan), room)
+        parts = _parts(plan, disk, directory)
+        try:
+            cls._announce(parts)
+            journal.append(Record(Event.BEGIN, facts={"run": plan.run}))
+        except OSError:
+            _take_back(parts)
+            raise
+        return cls._assemble(path, plan, disk, directory, journal, observer, stop, keyring)
+
+    @staticmethod
+    def _announce(parts: list[_Part]) -> None:
+        """Make each image and its folder say that a run is at work on it."""
+        first, *others = parts
         for part in others:
             part.directory.take_part(first.directory)
         for part in parts:
@@ -64,8 +77,6 @@ class Session:
                 _image(part.disk, writable=True).set_run_mark(on=True)
             elif part.snapshots == "overlay":
                 part.pin.set()
-        journal.append(Record(Event.BEGIN, facts={"run": plan.run}))
-        return cls._assemble(path, plan, disk, directory, journal, observer, stop, keyring)
 
     @classmethod
     def reopen(
@@ -172,10 +183,19 @@ def _parts(plan: Plan, disk: Disk, directory: RunDirectory) -> list[_Part]:
     ]
 
 
+def _take_back(parts: list[_Part]) -> None:
+    """A run that could not begin leaves the images without its marks, as far as these can be written."""
+    for part in parts:
+        with suppress(OSError):
+            if part.snapshots == "internal":
+                _image(part.disk, writable=True).set_run_mark(on=False)
+        part.directory.withdraw()
+
+
 def _snapshots(plan: Plan, part: _Part) -> SnapshotStore:
     names = [step.name for step in plan.steps]
     if part.snapshots == "overlay":
-        return OverlaySnapshots(part.disk, part.directory.path, names, part.pin)
+        return OverlaySnapshots(part.disk, part.directory.path, names, part.pin, keep_undo=plan.keep)
     image = part.disk.base(writable=True)
     part.disk.activate(image)
     if part.snapshots == "internal" and isinstance(image, Qcow2Image):

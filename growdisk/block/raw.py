@@ -17,10 +17,11 @@ from functools import partial
 from pathlib import Path
 
 from growdisk.block.device import Extent, ExtentKind, InParts, Part, check_range
+from growdisk.block.fiemap import allocated_extents
 from growdisk.block.locks import lock_image
 from growdisk.errors import ImageInUse, ImageNotReadable
+from growdisk.fallocate import KEEP_SIZE, NOT_SUPPORTED, PUNCH_HOLE, fallocate
 
-_KEEP_SIZE, _PUNCH_HOLE = 0x01, 0x02  # FALLOC_FL_*
 _CHUNK = 1 << 20
 _SECTOR = 512
 _SENT_AT_ONCE = 16 << 20
@@ -216,6 +217,19 @@ class RawFile(InParts):
         os.ftruncate(self._fd, size)
         self._size, self._missing = size, 0
 
+    @property
+    def length(self) -> int:
+        """How long the file is: less than the disk, where its last sector is not whole."""
+        return self._size - self._missing
+
+    def trim(self, length: int) -> None:
+        """Give back what is reserved behind `length`, which is the file's, or ends within the disk's last sector."""
+        if self.is_block_device:
+            return
+        self._is_synced = False
+        os.ftruncate(self._fd, length)
+        self._missing = self._size - length
+
     def allocate(self, offset: int, length: int) -> None:
         """Reserve host blocks for a range (posix_fallocate). OSError ENOSPC when there is no room for it."""
         if self.is_block_device:
@@ -227,12 +241,25 @@ class RawFile(InParts):
 
     def reserve(self, offset: int, length: int) -> None:
         """Reserve host blocks for a range without changing size or content, also behind the end. OSError if full."""
-        if not self._fallocate(_KEEP_SIZE, offset, length):
-            import ctypes
+        self._is_synced = False
+        try:
+            fallocate(self._fd, KEEP_SIZE, offset, length)
+        except OSError as error:
+            if error.errno not in NOT_SUPPORTED:
+                raise OSError(error.errno, error.strerror, str(self.path)) from error
 
-            error = ctypes.get_errno()
-            if error != errno.EOPNOTSUPP:
-                raise OSError(error, os.strerror(error), str(self.path))
+    def unallocated(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Where [start, end) has no blocks of the host. What is allocated and never written reads as a hole too."""
+        if start >= end:
+            return
+        try:
+            blocks = list(allocated_extents(self._fd, start, end - start))
+        except OSError:  # a file system that does not tell: what reads as a hole is one
+            blocks = [(e.start, e.end) for e in self.extents(start, end - start) if e.kind is ExtentKind.DATA]
+        for first, last in (*blocks, (end, end)):
+            if start < min(first, end):
+                yield start, min(first, end)
+            start = max(start, last)
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         check_range(self._size, offset, length)
@@ -269,17 +296,17 @@ class RawFile(InParts):
 
     def _punch(self, offset: int, length: int) -> bool:
         """Punch a hole; False where the file system cannot."""
-        return self._fallocate(_PUNCH_HOLE | _KEEP_SIZE, offset, length)
+        return self._fallocate(PUNCH_HOLE | KEEP_SIZE, offset, length)
 
     def _fallocate(self, mode: int, offset: int, length: int) -> bool:
         if length == 0:
             return True
-        import ctypes  # loaded by those alone who make holes
-
         self._is_synced = False
-        libc = ctypes.CDLL(None, use_errno=True)
-        result = libc.fallocate(self._fd, mode, ctypes.c_longlong(offset), ctypes.c_longlong(length))
-        return bool(result == 0)
+        try:
+            fallocate(self._fd, mode, offset, length)
+        except OSError:
+            return False
+        return True
 
 
 def _opened(path: Path, *, writable: bool) -> int:

@@ -5,31 +5,54 @@ Doing it twice is the same as doing it once, so a crash in the middle is finishe
 
 from __future__ import annotations
 
-from growdisk.block.device import BlockDevice, ExtentKind, Layer, ResizableDevice
+from growdisk.block.device import BlockDevice, Extent, ExtentKind, Layer, ResizableDevice
 from growdisk.units import split_range
 
 CHUNK = 4 << 20
+_PIECE = 64 << 10  # zeros are looked for in pieces of this size
 
 
-def redo(delta: Layer, base: ResizableDevice) -> None:
-    """Make `base` as large as `delta`, and give it all that `delta` itself holds. Durable on return."""
+def redo(delta: Layer, base: ResizableDevice, *, keep_room: bool = False, free_zeros: bool = False) -> None:
+    """Make `base` as large as `delta`, and give it all that `delta` itself holds. Durable on return.
+
+    `keep_room`: what becomes zeros stays data, so that going back finds the room of what was there before.
+    `free_zeros`: data that are zeros are given to `base` as zeros, which need no room in it.
+    """
     if base.size < delta.size:
         base.resize(delta.size)
     for extent in delta.own_extents():
-        if extent.kind is ExtentKind.ZERO:
+        if extent.kind is ExtentKind.ZERO and keep_room:
+            _write_zeros_over_data(base, extent)
+        elif extent.kind is ExtentKind.ZERO:
             base.write_zeros(extent.start, extent.length)
         else:
-            for start, end in split_range(extent.start, extent.end, CHUNK):
-                base.write(start, delta.read(start, end - start))
+            for start, end in split_range(extent.start, extent.end, _PIECE if free_zeros else CHUNK):
+                data = delta.read(start, end - start)
+                if free_zeros and not any(data):
+                    base.write_zeros(start, end - start)
+                else:
+                    base.write(start, data)
     base.flush()
     if base.size > delta.size:
         base.resize(delta.size)
         base.flush()
 
 
+def _write_zeros_over_data(base: BlockDevice, zeros: Extent) -> None:
+    for extent in list(base.extents(zeros.start, zeros.length)):
+        for start, end in split_range(extent.start, extent.end, CHUNK) if extent.kind is ExtentKind.DATA else ():
+            base.write(start, bytes(end - start))
+
+
 def capture(delta: Layer, base: BlockDevice, undo: BlockDevice) -> None:
-    """Keep in `undo` (of base's size) what `redo(delta, base)` is about to overwrite. Durable on return."""
+    """Keep in `undo` (of base's size) what `redo(delta, base)` will overwrite. Durable on return."""
     for extent in delta.own_extents():
-        for start, end in split_range(extent.start, min(extent.end, base.size), CHUNK):
-            undo.write(start, base.read(start, end - start))
+        end = min(extent.end, base.size)
+        if extent.kind is ExtentKind.ZERO:  # what is a hole stays one
+            parts = [part for part in base.extents(extent.start, end - extent.start) if part.kind is ExtentKind.DATA]
+        else:
+            parts = [Extent(extent.start, end, ExtentKind.DATA)]
+        for part in parts:
+            for first, last in split_range(part.start, part.end, CHUNK):
+                undo.write(first, base.read(first, last - first))
     undo.flush()

@@ -52,6 +52,7 @@ class ExtContent(Content):
     descriptor_size: int = 32
     inodes_per_group: int = 0
     external_journal: str = ""
+    groups_per_flex: int = 1
 
     @property
     def growable(self) -> str | None:

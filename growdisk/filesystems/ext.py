@@ -20,6 +20,7 @@ _MAGIC = 0xEF53
 _STATE_CLEAN, _STATE_ERRORS = 1, 2
 _COMPAT_JOURNAL = 0x4
 _INCOMPAT_RECOVER, _INCOMPAT_JOURNAL_DEVICE, _INCOMPAT_64BIT = 0x4, 0x8, 0x80
+_INCOMPAT_FLEX_BG = 0x200
 _RO_COMPAT_CHECKSUM = 0x400
 _EXT2_INCOMPAT = 0x2 | 0x10  # filetype, meta_bg
 _EXT3_INCOMPAT = _EXT2_INCOMPAT | _INCOMPAT_RECOVER
@@ -30,6 +31,7 @@ _JOURNAL = struct.Struct("<208x16sI")  # the journal's UUID, and its inode where
 _LOW = struct.Struct("<4xI4xI8xI28xHH32xIII16s16s")
 _HIGH = struct.Struct("<I4xI")
 _HIGH_AT = 0x150
+_LOG_GROUPS_PER_FLEX_AT = 0x174
 _MOST_LOG_CLUSTER = 20
 #   first data block, log cluster size, blocks and inodes per group, inode size, reserved descriptor blocks,
 #   descriptor size
@@ -82,6 +84,7 @@ class _Geometry(TypedDict):
     reserved_gdt_blocks: int
     descriptor_size: int
     inodes_per_group: int
+    groups_per_flex: int
 
 
 def _geometry(raw: bytes, block_size: int, incompat: int) -> _Geometry:
@@ -94,6 +97,7 @@ def _geometry(raw: bytes, block_size: int, incompat: int) -> _Geometry:
         inode_blocks_per_group=-(-inodes_per_group * (inode_size or 128) // block_size),
         inodes_per_group=inodes_per_group, reserved_gdt_blocks=reserved_gdt,
         descriptor_size=descriptor_size if incompat & _INCOMPAT_64BIT else 32,
+        groups_per_flex=1 << min(raw[_LOG_GROUPS_PER_FLEX_AT], 31) if incompat & _INCOMPAT_FLEX_BG else 1,
     )  # fmt: skip
 
 

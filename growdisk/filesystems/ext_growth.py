@@ -10,6 +10,7 @@ from growdisk.filesystems.content import ExtContent
 from growdisk.units import align_down, align_up
 
 _PAGE = 4096
+_CLUSTER = 64 << 10  # of most images: what lies alone takes one
 _LEAST_DATA_BLOCKS = 50
 _SPARSE_SUPER, _SPARSE_SUPER2 = 0x1, 0x200
 _BIGALLOC = 0x200
@@ -46,6 +47,28 @@ def descriptor_blocks_missing(content: ExtContent, size: int) -> int:
     each = content.block_size // content.descriptor_size * content.blocks_per_group * content.block_size
     now, then = (-(-bytes_ // each) for bytes_ in (content.size or 0, size))
     return max(then - now - content.reserved_gdt_blocks, 0)
+
+
+def written_by_growth(content: ExtContent, size: int) -> tuple[int, int]:
+    """(places, bytes) that resize2fs writes to where nothing was: bitmaps, and copies of superblock and descriptors.
+
+    Inode tables are left for later, or are zeros. With checksums, groups without anything in them have no bitmaps of
+    their own on disk; what is there lies together for each flexible group.
+    """
+    per_group = content.blocks_per_group * content.block_size
+    first, groups = -(-(content.size or 0) // per_group), -(-size // per_group)
+    places = -(-max(groups - first, 0) // content.groups_per_flex)
+    descriptors = align_up(groups * content.descriptor_size, content.block_size)
+    each = descriptors if content.groups_per_flex == 1 else align_up(descriptors, _CLUSTER)  # else beside the bitmaps
+    copies = sum(_has_superblock(content, group) for group in _odd_powers(groups) if group >= first)
+    if not content.ro_compat & _SPARSE_SUPER and not content.compat & _SPARSE_SUPER2:
+        copies = max(groups - first, 0)
+    return places, copies * each
+
+
+def _odd_powers(limit: int) -> list[int]:
+    """1 and the powers of 3, 5 and 7 below `limit`."""
+    return sorted({base**power for base in (3, 5, 7) for power in range(64) if base**power < limit})
 
 
 def _is_too_small(content: ExtContent, blocks: int, rest: int) -> bool:

@@ -29,6 +29,7 @@ class ImageFacts:
     corrupt: bool = False
     tables: int = 0
     padding: int = 0
+    cluster_size: int | None = None
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ def image_facts(device: BlockDevice, path: Path) -> ImageFacts:
         backing=(header.backing_file,) if header.backing_file else (),
         version=header.version, refcount_bits=header.refcount_bits,
         corrupt=header.has(Incompatible.CORRUPT), tables=device.tables_size,
+        cluster_size=header.cluster_size,
     )  # fmt: skip
 
 

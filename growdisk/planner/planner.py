@@ -19,6 +19,7 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, WouldShrink
 from growdisk.planner.foreign import refuse_foreign, refuse_foreign_disk, refuse_hidden_main
 from growdisk.planner.goal import Goal
+from growdisk.planner.layers.fills import NOTHING, Fills, together
 from growdisk.planner.layers.inside import Inside, Room
 from growdisk.planner.layers.registry import grow_inside
 from growdisk.planner.moves import moves_of, notes_on
@@ -45,6 +46,7 @@ class Proposal:
     given_up: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     guest: GuestSeen | None = field(default=None, repr=False, compare=False)
+    fills: Fills = NOTHING
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
             *(note for inside in insides for note in inside.notes),
             *repair_notes(facts, goal, growth, _with_system(insides)),
         ),
+        fills=together(inside.fills for inside in insides),
     )
 
 
@@ -165,7 +168,7 @@ def _propose_whole(facts: Facts, goal: Goal) -> Proposal | AllDone:
     image = replace(facts.image, virtual_size=new_size)
     after = Facts(image, None, {0: inside.content} if inside.content else {})
     resize = ResizeImage(facts.image.virtual_size, new_size, goal.preallocation)
-    return Proposal((resize, *inside.steps), after, inside.given_up, inside.notes)
+    return Proposal((resize, *inside.steps), after, inside.given_up, inside.notes, fills=inside.fills)
 
 
 # --- what it will look like ---------------------------------------------------------------------

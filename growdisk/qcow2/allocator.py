@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
@@ -56,6 +56,8 @@ class Allocator:
         self._next_scan = 0  # block index; blocks before it have been searched for holes
         self._in_use: list[int] = []  # clusters that held metadata when the search began, less what was released
         self._end = -1  # first cluster behind all used ones; found when first needed
+        self.append_only = False  # new clusters only behind the end
+        self.released: list[Run] | None = None  # what has been released, while somebody wants to know
 
     def allocate_some(self, wanted: int) -> Run:
         """Between 1 and `wanted` contiguous clusters, as (first, count)."""
@@ -87,6 +89,8 @@ class Allocator:
         for first, count in runs:
             self._refcounts.add([(first, count)], -1)
             self._note_free(first, count)
+            if self.released is not None:
+                self.released.append((first, count))
             del self._in_use[bisect_left(self._in_use, first) : bisect_left(self._in_use, first + count)]
 
     def check_metadata(self) -> None:
@@ -112,6 +116,41 @@ class Allocator:
         if size < self._file.size:
             self._file.resize(size)
 
+    @property
+    def end(self) -> int:
+        """Byte offset behind the last cluster in use."""
+        return self._find_end() << self._geometry.cluster_bits
+
+    def give_back(self, runs: Iterable[Run]) -> None:
+        """Give the host's room behind those of these clusters that are free now back. That must be durable.
+
+        The file is cut off behind the last other one. No other free cluster is touched: a count may be wrong.
+        """
+        bits, end = self._geometry.cluster_bits, self._geometry.clusters(self._file.size)
+        inside = []
+        for first, last in self._free_among(sorted(runs, reverse=True)):
+            if last >= end:
+                end = min(first, end)
+            else:
+                inside.append((first, last))
+        if end << bits < self._file.size:
+            self._file.resize(end << bits)
+        for first, last in inside:
+            self._file.discard(first << bits, last - first << bits)
+
+    def give_back_all(self) -> None:
+        """The same for all free clusters, in an image whose counts have just been checked."""
+        self.trim_file()
+        per_block, end = self._geometry.refblock_entries, self._geometry.clusters(self._file.size)
+        blocks = range(-(-end // per_block))
+        self.give_back((index * per_block, min(per_block, end - index * per_block)) for index in blocks)
+
+    def _free_among(self, runs: Iterable[Run]) -> Iterator[Run]:
+        """Those with the count 0, as [first, last), the last ones first."""
+        for first, count in runs:
+            free = list(self._refcounts.free_in(first, count))
+            yield from reversed(free)
+
     def _count_up(self, first: int, count: int) -> None:
         if first == 0:
             raise damaged(self._path, "the cluster of its header is counted as free")
@@ -136,7 +175,7 @@ class Allocator:
             self._end = self._find_end()
             self._refuse_free_metadata(self._end, sys.maxsize)
         per_block = self._geometry.refblock_entries
-        if self._holes or self._next_scan * per_block >= self._end:
+        if self.append_only or self._holes or self._next_scan * per_block >= self._end:
             return
         index = self._next_scan
         block = self._refcounts.block(index)

@@ -159,16 +159,20 @@ class GuestDisk(InParts):
     def close(self) -> None:
         if self._closed:
             return
-        self._closed = True
         try:
             if self._gate.has_begun:
                 self._metadata.flush()
             if self._gate.bitmaps is not None:
                 self._gate.bitmaps.store()
         finally:
-            for opened in (self._file, self._parts.backing, self._data_file):
-                if opened is not None:
-                    opened.close()
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close it without writing anything more: nobody wants what is not in the file yet."""
+        self._closed = True
+        for opened in (self._file, self._parts.backing, self._data_file):
+            if opened is not None:
+                opened.close()
 
     def __enter__(self) -> Self:
         return self

@@ -7,16 +7,16 @@ change (gate.py). Its guest's bytes: guest_disk.py.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice, ResizableDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import RefcountsTooNarrow
+from growdisk.errors import ImageDamaged, RefcountsTooNarrow
 from growdisk.qcow2.backing import ATOMIC, open_backing, with_backing
 from growdisk.qcow2.data import open_data_file
-from growdisk.qcow2.features import Autoclear
+from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.guest_disk import GuestDisk
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.parts import Parts
@@ -150,13 +150,60 @@ class Qcow2Image(GuestDisk):
         self._gate.refuse_snapshots()
         old, new = self.size, self._parts.snapshots.find(name, by_id=by_id).disk_size(self.size)
         begin = partial(self._gate.begin_whole_change, new)
-        self._counted_wide(lambda: self._parts.snapshots.apply(name, begin, by_id=by_id))
+        with self._metadata.giving_back():
+            self._counted_wide(lambda: self._parts.snapshots.apply(name, begin, by_id=by_id))
         self._gate.end_whole_change(old, all_bytes=True)
 
     def delete_snapshot(self, name: str, *, by_id: bool = False) -> None:
         """Forget a snapshot and free what only it needed, durably."""
         self._gate.refuse_snapshots()
-        self._parts.snapshots.delete(name, self._gate.begin_change, by_id=by_id)
+        with self._metadata.giving_back():
+            self._parts.snapshots.delete(name, self._gate.begin_change, by_id=by_id)
+
+    # --- without any room on the host -------------------------------------------------------------
+
+    def forget_newest_snapshots(self, names: Collection[str]) -> None:
+        """Forget the snapshots at the end of the list that have these names, durably."""
+        with self._metadata.giving_back():
+            self._parts.reverter.forget(self._parts.reverter.last_of(names), self._gate.begin_change)
+
+    def go_back_to(self, name: str, newer: Collection[str]) -> bool:
+        """The same as apply_snapshot(), and forget it and those behind it. False if these are not all in `newer`."""
+        position = self._parts.snapshots.entries.index(self._parts.snapshots.find(name))
+        if self._parts.reverter.last_of({name, *newer}) > position or not self._parts.reverter.can_go_back(position):
+            return False
+        old, new = self.size, self._parts.snapshots.entries[position].disk_size(self.size)
+        with self._metadata.giving_back():
+            self._parts.reverter.go_back(position, partial(self._gate.begin_whole_change, new))
+        self._gate.end_whole_change(old, all_bytes=True)
+        return True
+
+    @property
+    def end_of_used(self) -> int:
+        """Byte offset in the file behind its last cluster in use: where append_only() puts the next one."""
+        return self._metadata.allocator.end
+
+    def metadata_ranges(self) -> Iterator[tuple[int, int]]:
+        """Where in the file its tables lie, as byte ranges [start, end)."""
+        bits = self.header.cluster_bits
+        return ((cluster << bits, cluster + 1 << bits) for cluster in self._metadata.metadata_clusters())
+
+    def append_only(self) -> None:
+        """From now on put new clusters behind all that are in use, also where there are free ones before."""
+        self._metadata.allocator.append_only = True
+
+    def forget_unwritten(self) -> None:
+        """Go on with what stands in the file, as the next program after a crash would, with its repair."""
+        from growdisk.qcow2.repair import repair
+
+        is_dirty = read_header(self._file, self.path).has(Incompatible.DIRTY)
+        try:
+            is_sound = not repair(self._file, self.path, errors=is_dirty).has_errors
+        except ImageDamaged:  # it was so before, or the next opening will tell
+            is_sound = False
+        self._take_header(read_header(self._file, self.path))
+        if is_sound:
+            self._metadata.allocator.give_back_all()
 
     def _counted_wide(self, deed: Callable[[], Result]) -> Result:
         """Do what refuses before its first write; where the refcounts are too narrow for it, widen them and try again.
@@ -214,10 +261,8 @@ class Qcow2Image(GuestDisk):
         """Forget all guest data of this layer, durably, and give the room back: the backing file shows through."""
         self.check_make_empty()
         self._gate.begin_change()
-        self._parts.resizer.drop_tables_behind(0)
-        self._metadata.flush()
-        self._metadata.sync()
-        self._metadata.allocator.trim_file()
+        with self._metadata.giving_back():
+            self._parts.resizer.drop_tables_behind(0)
 
     def compact_into(self, file: ResizableDevice) -> None:
         """Write this image, snapshots and all, into an empty file, without its unused clusters. Nothing is synced."""

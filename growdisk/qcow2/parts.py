@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from growdisk.qcow2.preflight import Preflight
     from growdisk.qcow2.reader import Reader
     from growdisk.qcow2.resize import Resizer
+    from growdisk.qcow2.revert import Reverter
     from growdisk.qcow2.snapshot_ops import SnapshotKeeper
     from growdisk.qcow2.walk import Walker
     from growdisk.qcow2.writeback import Metadata
@@ -91,3 +92,9 @@ class Parts:
         from growdisk.qcow2.snapshot_ops import SnapshotKeeper
 
         return SnapshotKeeper(self.metadata, self.walker)
+
+    @cached_property
+    def reverter(self) -> Reverter:
+        from growdisk.qcow2.revert import Reverter
+
+        return Reverter(self.metadata, self.walker, self.snapshots)

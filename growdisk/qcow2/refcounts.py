@@ -16,7 +16,7 @@ from growdisk.qcow2.entries import REFTABLE_RESERVED
 from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_rules import damaged
-from growdisk.qcow2.refblock import RefblockCodec, RefcountRange, add_to_run, equal_run, last_used, runs_of
+from growdisk.qcow2.refblock import RefblockCodec, RefcountRange, add_to_run, equal_run, last_used, runs_of, zero_runs
 from growdisk.qcow2.tables import TableCache, dump_table, load_table
 
 CACHE_BYTES = 8 << 20
@@ -117,6 +117,15 @@ class Refcounts:
             if block is not None:
                 yield from ((done + start, done + end) for start, end in runs_of(block, entry, length, value))
             done += length
+
+    def free_in(self, first: int, count: int) -> Iterator[tuple[int, int]]:
+        """Where, of `count` clusters from `first`, those are that nothing counts: [start, end)."""
+        for index, entry, length in self._pieces(first, count):
+            block, base = self.block(index), index * self.geometry.refblock_entries
+            if block is None:
+                yield base + entry, base + entry + length
+            else:
+                yield from ((base + start, base + end) for start, end in zero_runs(block, entry, entry + length))
 
     def add(self, runs: Iterable[Run], delta: int) -> None:
         """Add `delta` to every cluster of the runs, in memory. Check first: a failure half-way is ImageDamaged."""

@@ -73,6 +73,10 @@ class Resizer:
 
     def resize(self, size: int, preallocation: Preallocation = "off") -> None:
         self.check(size, preallocation)
+        with self._metadata.giving_back():
+            self._resize(size, preallocation)
+
+    def _resize(self, size: int, preallocation: Preallocation) -> None:
         old = self._metadata.header.size
         if size > old:
             self._grow(old, size, preallocation)

@@ -91,9 +91,9 @@ class SnapshotKeeper:
         active = self._metadata.l1
         references = self._walker.references(active)
         self._walker.check_counts(references, up=True)
-        self._check_tables(references)
+        self.check_tables(references)
         begin()
-        with self._counting():
+        with self.counting():
             self._walker.clear_copied(active)
             self._clear_active_copied()
             runs = references.runs()
@@ -145,10 +145,10 @@ class SnapshotKeeper:
         gained, lost = self._walker.references(wanted), self._walker.references(self._metadata.l1)
         self._walker.check_counts(gained, up=True)
         self._walker.check_counts(lost, up=False)
-        self._check_tables(gained)
-        self._check_tables(lost)
+        self.check_tables(gained)
+        self.check_tables(lost)
         begin()
-        with self._counting():
+        with self.counting():
             self._walker.clear_copied(wanted)
             self._metadata.forget_l2()
             self._metadata.sync()
@@ -174,7 +174,7 @@ class SnapshotKeeper:
         header = replace(old, size=size, l1_size=len(l1), l1_offset=cluster << self._geometry.cluster_bits)
         self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
         self._metadata.replace_l1(l1)
-        return self._table_run(old.l1_offset, 8 * old.l1_size)
+        return self.table_run(old.l1_offset, 8 * old.l1_size)
 
     # --- delete -----------------------------------------------------------------------------------
 
@@ -185,11 +185,11 @@ class SnapshotKeeper:
         l1 = self.l1_of(entry)
         references = self._walker.references(l1)
         self._walker.check_counts(references, up=False)
-        self._check_tables(references, self._table_run(entry.l1_offset, 8 * entry.l1_size))
+        self.check_tables(references, self.table_run(entry.l1_offset, 8 * entry.l1_size))
         begin()
-        with self._counting():
+        with self.counting():
             self._switch_table(tuple(other for other in self.entries if other is not entry), counted=[])
-            self._metadata.release([*references.runs(), self._table_run(entry.l1_offset, 8 * entry.l1_size)])
+            self._metadata.release([*references.runs(), self.table_run(entry.l1_offset, 8 * entry.l1_size)])
             self._metadata.flush()
             self._metadata.forget_l2()
             self._walker.restore_copied(l1)
@@ -203,9 +203,9 @@ class SnapshotKeeper:
         if entries == self.entries:
             return
         self._metadata.flush()
-        self._check_tables(self._walker.references(self._metadata.l1))
+        self.check_tables(self._walker.references(self._metadata.l1))
         begin()
-        with self._counting():
+        with self.counting():
             self._switch_table(entries, counted=[])
             self._metadata.flush()
 
@@ -222,11 +222,11 @@ class SnapshotKeeper:
         self._metadata.check_l1(table, f"L1 table of snapshot '{entry.name}'")
         return table
 
-    def _check_tables(self, references: References, *others: Run) -> None:
+    def check_tables(self, references: References, *others: Run) -> None:
         """Whatever is about to be freed, and all that may never be handed out, must be counted and be nothing else."""
         header = self._metadata.header
-        tables = [self._table_run(header.snapshots_offset, len(dump_entries(self.entries))), *others]
-        tables.append(self._table_run(header.l1_offset, 8 * header.l1_size))
+        tables = [self.table_run(header.snapshots_offset, len(dump_entries(self.entries))), *others]
+        tables.append(self.table_run(header.l1_offset, 8 * header.l1_size))
         bad = self._metadata.refcounts.first_outside(tables, 1, self._geometry.refcount_max)
         if bad is not None:
             raise self._walker.bad_count(*bad)
@@ -246,7 +246,7 @@ class SnapshotKeeper:
             new_run = self._allocate_table(data) if data else (0, 0)
             with self._undone_on_failure([new_run]):
                 self._write_counts()
-        old_run = self._table_run(self._metadata.header.snapshots_offset, len(dump_entries(self.entries)))
+        old_run = self.table_run(self._metadata.header.snapshots_offset, len(dump_entries(self.entries)))
         offset = new_run[0] << self._geometry.cluster_bits
         header = replace(self._metadata.header, snapshot_count=len(entries), snapshots_offset=offset)
         if last and header.version >= 3:
@@ -272,11 +272,11 @@ class SnapshotKeeper:
             self._metadata.file.write(cluster << self._geometry.cluster_bits, padded)
         return cluster, count
 
-    def _table_run(self, offset: int, length: int) -> Run:
+    def table_run(self, offset: int, length: int) -> Run:
         return offset >> self._geometry.cluster_bits, self._geometry.clusters(length)
 
     @contextmanager
-    def _counting(self) -> Iterator[None]:
+    def counting(self) -> Iterator[None]:
         """The dirty bit around changes of many counts. It stays set if a failure cannot be mended here."""
         self._metadata.set_dirty_bit(dirty=True)
         try:

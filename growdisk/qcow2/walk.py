@@ -23,6 +23,7 @@ from growdisk.qcow2.tables import dump_table, equal_until, progression
 from growdisk.qcow2.writeback import Metadata
 
 _FRAGMENTED = 64  # runs in one table; from there on no more are looked for
+_PAGE = 4096  # what the host allocates at once
 _GUARD = 1 << 60  # keeps every lane from borrowing when the progression is subtracted
 _CLEAR = bytes(value & 0x7F for value in range(256))  # COPIED is the top bit of an entry's first byte
 _SET = bytes(value | 0x80 for value in range(256))
@@ -143,7 +144,7 @@ class Walker:
             if cleared != raw[0::step]:
                 table = bytearray(raw)
                 table[0::step] = cleared
-                self._metadata.file.write(offset, table)
+                self._write_changed(offset, raw, table)
 
     def restore_copied(self, touched: array[int]) -> None:
         """Set COPIED in the active tables wherever a count is 1, for each L1 entry that is not empty in `touched`."""
@@ -170,8 +171,14 @@ class Walker:
             for first, last in self._metadata.refcounts.runs_of(cluster, end - start, 1):
                 area = slice(step * (start + first), step * (start + last), step)
                 new[area] = new[area].translate(_SET)
-        if new != old:
-            self._metadata.file.write(offset, new)
+        self._write_changed(offset, old, new)
+
+    def _write_changed(self, offset: int, old: bytes, new: bytearray) -> None:
+        """Write the pages of a table that are others now: the rest of a thin guest's tables is holes."""
+        pages = [page for page in range(0, len(new), _PAGE) if new[page : page + _PAGE] != old[page : page + _PAGE]]
+        if pages:
+            area = slice(pages[0], pages[-1] + _PAGE)
+            self._metadata.file.write(offset + area.start, new[area])
 
     def _restore_single(self, table: array[int], start: int, end: int, raw: bytearray) -> None:
         """Set COPIED in `raw` for each of the entries [start, end) whose cluster has the count 1."""

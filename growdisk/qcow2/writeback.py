@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import errno
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
@@ -193,6 +195,27 @@ class Metadata:
         """Count clusters down that nothing durable points to any more."""
         self.allocator.release(runs)
         self._forget_tables(runs)
+
+    @contextmanager
+    def giving_back(self) -> Iterator[None]:
+        """What becomes free meanwhile goes back to the host at the end, also after a failure."""
+        self.allocator.released = []
+        try:
+            yield
+        except OSError:
+            with suppress(OSError):  # the first failure is the one to be told
+                self._give_back()
+            raise
+        else:
+            self._give_back()
+        finally:
+            self.allocator.released = None
+
+    def _give_back(self) -> None:
+        self.flush()
+        if released := self.allocator.released:
+            self.sync()
+            self.allocator.give_back(released)
 
     def replace_l1(self, table: array[int]) -> None:
         """`table` is the active L1 now, on disk as well; there must be nothing unwritten."""

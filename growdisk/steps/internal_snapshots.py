@@ -26,26 +26,42 @@ class InternalSnapshots:
             self._image.flush()
             self._image.create_snapshot(self._names[step])
 
+    def refuse_missing(self, step: str) -> None:
+        if self._names[step] not in self._present():
+            raise SnapshotMissing(self._names[step], path=self._image.path)
+
     def restore(self, step: str) -> None:
-        name = self._names[step]
+        name, names = self._names[step], list(self._names.values())
+        newer = names[names.index(name) + 1 :]
+        self._image.forget_unwritten()
         if name not in self._present():
-            raise SnapshotMissing(name, path=self._image.path)
+            if not self._image.has_run_mark:  # whoever else removes a snapshot clears it
+                raise SnapshotMissing(name, path=self._image.path)
+            return  # it went with the restore that was cut short
         self._image.set_run_mark(on=True)  # it is off after a kept run
-        self._image.apply_snapshot(name)
-        names = list(self._names.values())
-        self._delete(names[names.index(name) + 1 :])
+        if not self._image.go_back_to(name, newer):
+            self._image.apply_snapshot(name)
+            self._delete(newer)
 
     def reserve(self) -> None:
-        """Settling only frees clusters."""
+        """Settling only frees clusters, and writes to no new place; what is still in memory may need one."""
+        self._image.flush()
 
     def keep(self) -> None:
         self._image.flush()
         self._image.set_run_mark(on=False)
 
     def settle(self) -> None:
-        self.discard()
+        try:
+            self._forget_all()
+        except OSError:
+            self.discard()  # once more, with nothing but what stands in the file; all of it does since reserve()
 
     def discard(self) -> None:
+        self._image.forget_unwritten()
+        self._forget_all()
+
+    def _forget_all(self) -> None:
         self._delete(list(self._names.values()))
         self._image.set_run_mark(on=False)
         self._image.flush()
@@ -57,7 +73,8 @@ class InternalSnapshots:
         return frozenset(snapshot.name for snapshot in self._image.snapshots())
 
     def _delete(self, names: list[str]) -> None:
-        present = self._present()
+        self._image.forget_newest_snapshots(names)
+        present = self._present()  # what is left stands before snapshots of others
         for name in reversed(names):
             if name in present:
                 self._image.delete_snapshot(name)

@@ -53,6 +53,9 @@ class LiveOverlays:
         if left and not (is_marked(self._context.machine, self._mark) or _same(self._context.disk.file, left[-1])):
             raise WrongImage(self._context.path, file=self._context.disk.file, expected=str(left[-1]))
 
+    def refuse_missing(self, step: str) -> None:
+        raise OverlaysNeedRest(self._context.path, overlay=self._context.disk.file)
+
     def restore(self, step: str) -> None:
         raise OverlaysNeedRest(self._context.path, overlay=self._context.disk.file)
 

@@ -37,6 +37,9 @@ class LiveSnapshots:
         if self._names[step] not in self._context.disk.snapshots:
             save(self._context.machine, self._context.key, self._names[step])
 
+    def refuse_missing(self, step: str) -> None:
+        """Told by `restore`: perhaps the guest can take the step back itself."""
+
     def restore(self, step: str) -> None:
         name, names = self._names[step], list(self._names.values())
         if self._undone(step):

@@ -37,6 +37,9 @@ class LiveUndo:
     def take(self, step: str) -> None:
         """What undo needs, the guest's own scripts save."""
 
+    def refuse_missing(self, step: str) -> None:
+        """Told by `restore`: the guest's own files are what it needs."""
+
     def restore(self, step: str) -> None:
         """NothingToRestore once something in the partition has grown."""
         if self._has_grown():

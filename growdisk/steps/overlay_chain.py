@@ -5,10 +5,10 @@ guest.raw  <-  01-resize-image.qcow2  <-  02-rewrite-partitions.qcow2  <-  ...  
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from growdisk.block.device import ResizableDevice
+from growdisk.block.device import BlockDevice, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.block.window import Window
 from growdisk.durable import sync_directory
@@ -31,17 +31,37 @@ class OverlayChain:
     def undo(self, step: str) -> Path:
         return self.overlay(step).with_suffix(".undo")
 
+    def prepared_undo(self, step: str) -> Path:
+        """What will be the undo file as soon as the step's overlay is made part of the image."""
+        return self.undo(step).with_suffix(".undo-prepared")
+
+    def use_prepared_undo(self, step: str) -> None:
+        if self.prepared_undo(step).exists():
+            self.publish(self.prepared_undo(step), self.undo(step))
+
+    def layers(self) -> Iterator[tuple[str, Qcow2Image, BlockDevice]]:
+        """Each open overlay with its step and what lies below it, the oldest first."""
+        below: BlockDevice = self._disk.base(writable=False)
+        for step, image in zip([step for step in self.steps if self.overlay(step).exists()], self.images, strict=True):
+            yield step, image, below
+            below = image
+
     def open(self, before: str | None = None) -> None:
         """Open what the files say, of the steps before `before`, and make the top the active device."""
         self.close()
-        self._disk.activate(self._disk.base(writable=False))
         for step in self.steps[: self.steps.index(before) if before else None]:
             if self.overlay(step).exists():
                 self._push(self.overlay(step))
 
     def close(self) -> None:
         for image in reversed(self.images):
-            image.close()
+            image.flush()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close them without writing anything more."""
+        for image in reversed(self.images):
+            image.abandon()
         self.images.clear()
         self._disk.activate(self._disk.base(writable=False))
 

@@ -3,6 +3,8 @@
 Going back throws overlays away. At the end they are committed downward by a redo that survives a crash: an overlay's
 file is removed only when all of it is durable below. To keep a way back after that, an undo file keeps what the redo
 of each step is about to overwrite; it fits only the image as we left it, which is what the pin is for.
+
+All room that this takes on the host is taken by reserve(), while going back still is nothing but removing files.
 """
 
 from __future__ import annotations
@@ -11,99 +13,116 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from growdisk.block.device import ExtentKind, ResizableDevice
 from growdisk.block.redo import capture, redo
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import SnapshotMissing
+from growdisk.steps.held_room import HeldRoom
 from growdisk.steps.overlay_chain import OverlayChain, open_image
 from growdisk.steps.pin import Pin
+from growdisk.steps.redo_room import new_length, room_for_redo
 
 
 class OverlaySnapshots:
-    """The SnapshotStore of `--snapshots overlay`. `steps` are the plan's step names in order."""
+    """The SnapshotStore of `--snapshots overlay`. `steps` are the plan's step names in order.
+
+    `keep_undo`: what the steps write over will be kept when the result is made final.
+    """
 
     can_restore = True
 
-    def __init__(self, disk: Disk, directory: Path, steps: Sequence[str], pin: Pin) -> None:
-        self._disk, self._pin = disk, pin
+    def __init__(self, disk: Disk, directory: Path, steps: Sequence[str], pin: Pin, *, keep_undo: bool = False) -> None:
+        self._disk, self._pin, self._keep_undo = disk, pin, keep_undo
         self._chain = OverlayChain(disk, directory, steps)
+        self._room = HeldRoom(directory / "held-room.json", disk.file)
+        self._begun = False  # to make the result final
         self._chain.open()
 
     def take(self, step: str) -> None:
         if not self._chain.overlay(step).exists():
             self._chain.add(step)
 
+    def refuse_missing(self, step: str) -> None:
+        if not (self._chain.overlay(step).exists() or self._chain.undo(step).exists()):
+            raise SnapshotMissing(self._chain.overlay(step).name, path=self._disk.path)
+
     def restore(self, step: str) -> None:
         chain = self._chain
-        if not (chain.overlay(step).exists() or chain.undo(step).exists()):
-            raise SnapshotMissing(chain.overlay(step).name, path=self._disk.path)
-        chain.close()
+        chain.abandon()
         for later in reversed(chain.steps[chain.steps.index(step) :]):
             self._put_back(later)
-            if later != step:  # what belongs to `step` itself stays until its fresh overlay is there
-                chain.remove(chain.undo(later))
-                chain.remove(chain.overlay(later))
+            for path in (chain.undo(later), chain.prepared_undo(later), chain.overlay(later)):
+                chain.remove(path)
         chain.open(before=step)
-        chain.add(step)
-        chain.remove(chain.undo(step))
         self._pin.set()
 
     def reserve(self) -> None:
-        """Take the host's blocks that settling will need while there still is a way back. OSError if there are none."""
-        if self._disk.format != "raw":
-            return  # a qcow2 image allocates where it likes; a full disk then stops the redo, which can be resumed
+        """Take the host's room that the redo will need, and write down what it will overwrite. OSError without room."""
+        self._disk.flush()
+        for step, overlay, below in self._chain.layers():
+            if self._keep_undo and not self._chain.undo(step).exists():
+                fresh = self._chain.create_fresh(below.size)
+                undo = open_image(fresh, backing=None, writable=True)
+                capture(overlay, below, undo)
+                undo.close()
+                self._chain.publish(fresh, self._chain.prepared_undo(step))
         with self._pin.lifted():
-            for overlay in self._chain.images:
-                for extent in overlay.own_extents():
-                    if extent.kind is ExtentKind.DATA:
-                        self._disk.file.reserve(extent.start, extent.length)
+            base = self._disk.base(writable=False)
+            overlays = self._chain.images
+            if (length := new_length(base, overlays)) > base.size:
+                self._room.try_length(length)
+            self._room.take(room_for_redo(base, overlays))
 
     def keep(self) -> None:
-        self._make_final(keep_undo=True)
+        self._make_final()
         self._pin.set()
 
     def settle(self) -> None:
-        self._make_final(keep_undo=False)
+        self._make_final()
+        self._room.forget()
         self.discard()
 
     def discard(self) -> None:
-        self._chain.close()
+        self._chain.abandon()
         for step in reversed(self._chain.steps):
-            self._chain.remove(self._chain.overlay(step))
-            self._chain.remove(self._chain.undo(step))
+            for path in (self._chain.overlay(step), self._chain.undo(step), self._chain.prepared_undo(step)):
+                self._chain.remove(path)
         self._chain.remove(self._chain.fresh)
+        self._pin.lift()
+        self._room.give_back()
         self._pin.remove()
 
     def close(self) -> None:
         with suppress(OSError):  # what could not be written was told when it was asked for
             self._chain.close()
 
-    def _make_final(self, *, keep_undo: bool) -> None:
-        self._disk.flush()
-        self._chain.close()
-        self._pin.remove()  # from here on it is growdisk itself that changes the image
+    def _make_final(self) -> None:
+        """Only what reserve() has prepared is needed: this may be done again until it succeeds."""
+        self._begun, begun = True, self._begun
+        self._chain.abandon()
+        self._pin.lift()  # from here on it is growdisk itself that changes the image
         base = self._disk.base(writable=True)
+        if isinstance(base, Qcow2Image):
+            base.append_only()  # there the room is
         for step in self._chain.steps:
             if self._chain.overlay(step).exists():
+                self._chain.use_prepared_undo(step)
                 overlay = open_image(self._chain.overlay(step), backing=base, writable=False)
-                if keep_undo and not self._chain.undo(step).exists():
-                    self._keep_undo(step, overlay, base)
-                redo(overlay, base)
+                redo(overlay, base, keep_room=self._chain.undo(step).exists())
                 overlay.close()
                 self._chain.remove(self._chain.overlay(step))
+        if begun and isinstance(base, Qcow2Image):
+            base.forget_unwritten()  # what the attempt before has leaked
+        self._room.trim()
         self._disk.activate(base)
-
-    def _keep_undo(self, step: str, overlay: Qcow2Image, base: ResizableDevice) -> None:
-        fresh = self._chain.create_fresh(base.size)
-        undo = open_image(fresh, backing=None, writable=True)
-        capture(overlay, base, undo)
-        undo.close()
-        self._chain.publish(fresh, self._chain.undo(step))
 
     def _put_back(self, step: str) -> None:
         if self._chain.undo(step).exists():
-            self._pin.remove()
+            self._pin.lift()
             undo = open_image(self._chain.undo(step), backing=None, writable=False)
-            redo(undo, self._disk.base(writable=True))
+            # Where a raw image had holes the held room tells; a qcow2 image shall not keep clusters for zeros.
+            base = self._disk.base(writable=True)
+            redo(undo, base, free_zeros=isinstance(base, Qcow2Image))
+            if isinstance(base, Qcow2Image):
+                base.forget_unwritten()  # nothing is; but what became free goes back to the host
             undo.close()

@@ -1,6 +1,7 @@
 """A pin remembers how a file looked when growdisk last left it alone, so that a change by anybody else is noticed.
 
-It is removed before growdisk itself begins to write the file, and set again afterwards: no pin, no claim.
+It is lifted before growdisk itself begins to write the file, and set again afterwards: no pin, no claim. A lifted pin
+keeps its room on the host: it must be possible to set it again when there is none left.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from growdisk.durable import replace_file, sync_directory
+from growdisk.durable import overwrite_file, replace_file, sync_directory
+
+_LENGTH = 128  # bytes; always the same, so that one can be written over the other
 
 _MILLISECOND = 10**6  # in nanoseconds
 
@@ -20,17 +23,35 @@ class Pin:
 
     def __init__(self, path: Path, target: Path) -> None:
         self._path, self._target = path, target
+        self._lifted = path.with_name(path.name + ".lifted")
 
     def exists(self) -> bool:
         return self._path.exists()
 
     def set(self) -> None:
-        replace_file(self._path, json.dumps(self._present()).encode())
+        if self.exists() and self.holds():
+            return
+        self.lift()
+        content = json.dumps(self._present()).encode().ljust(_LENGTH)
+        if not self._lifted.exists():
+            replace_file(self._path, content)
+            return
+        overwrite_file(self._lifted, content)
+        self._lifted.replace(self._path)
+        sync_directory(self._path.parent)
+
+    def lift(self) -> None:
+        """From now on it is growdisk itself that changes the file."""
+        if self.exists():
+            self._path.replace(self._lifted)
+            sync_directory(self._path.parent)
 
     def remove(self) -> None:
-        self._path.with_name(self._path.name + ".new").unlink(missing_ok=True)  # half a pin, from a crash in set()
-        if self.exists():
-            self._path.unlink()
+        """Nothing will be claimed any more."""
+        paths = self._lifted, self._path, self._path.with_name(self._path.name + ".new")
+        if present := [path for path in paths if path.exists()]:
+            for path in present:
+                path.unlink()
             sync_directory(self._path.parent)
 
     def holds(self) -> bool:
@@ -46,7 +67,7 @@ class Pin:
     @contextmanager
     def lifted(self) -> Iterator[None]:
         """No claim while growdisk itself does something to the file; a new one afterwards."""
-        self.remove()
+        self.lift()
         yield
         self.set()
 

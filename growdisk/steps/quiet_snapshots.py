@@ -26,6 +26,11 @@ class QuietSnapshots:
         self._disk.refuse_in_use()
         self._store.take(step)
 
+    def refuse_missing(self, step: str) -> None:
+        for hands in self._hands:
+            hands.kill()
+        self._store.refuse_missing(step)
+
     def restore(self, step: str) -> None:
         for hands in self._hands:
             hands.kill()

@@ -178,24 +178,36 @@ class Engine(Generic[C]):
         return evidence
 
     def _finish(self) -> None:
-        if self._keep and not self.state.settling:
+        keeping = self._keep and not self.state.settling
+        if not (self.state.keeping or self.state.settling):
             try:
-                self._record(Event.KEEPING)
-                self._snapshots.keep()
-            except (GrowdiskError, OSError) as error:
-                raise SettleFailed(_reason(error)) from error
-            self._record(Event.KEPT)
+                self._record(Event.KEEPING if keeping else Event.SETTLING)
+            except OSError as error:  # up to here there is a way back
+                self._give_up(self._steps[-1], error, 0.0)
+        if keeping:
+            self._make_final(self._snapshots.keep, Event.KEPT)
         else:
             self._settle()
 
     def _settle(self) -> None:
-        try:
-            if not self.state.settling:
+        if not self.state.settling:
+            try:
                 self._record(Event.SETTLING)
-            self._snapshots.settle()
+            except OSError as error:
+                raise SettleFailed(_reason(error)) from error
+        self._make_final(self._snapshots.settle, Event.DONE)
+
+    def _make_final(self, deed: Callable[[], None], then: Event) -> None:
+        """Only forward from here on. What had no room the first time may have it when what was set aside is free."""
+        try:
+            try:
+                deed()
+            except OSError:
+                self._make_room()
+                deed()
+            self._record(then)
         except (GrowdiskError, OSError) as error:
             raise SettleFailed(_reason(error)) from error
-        self._record(Event.DONE)
 
     # --- back -----------------------------------------------------------------------------------
 
@@ -233,6 +245,8 @@ class Engine(Generic[C]):
         return ""
 
     def _restore_one(self, step: str) -> None:
+        if self.state.event_of(step) is not Event.RESTORING:
+            self._snapshots.refuse_missing(step)
         self._record(Event.RESTORING, step)
         self._snapshots.restore(step)
         self._record(Event.RESTORED, step)

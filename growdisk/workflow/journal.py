@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
@@ -60,7 +61,13 @@ class Journal:
 
     def append(self, record: Record) -> None:
         stamped = Record(**{**vars(record), "time": datetime.now(UTC).isoformat(timespec="milliseconds")})
-        self._append(self.path, _encode(stamped))
+        before = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            self._append(self.path, _encode(stamped))
+        except OSError:
+            with suppress(OSError):  # behind half a record no other one could be read
+                truncate_file(self.path, before)
+            raise
         self.records.append(stamped)
 
 

@@ -7,6 +7,7 @@ host's disk aside, because going back must be possible exactly when the disk is 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from growdisk.block.locks import flock_holder
-from growdisk.durable import replace_file, sync_directory
+from growdisk.durable import replace_file, reserve_room, sync_directory, truncate_file
 from growdisk.errors import ImageNotReadable, Refused
 from growdisk.workflow.journal import Journal, Record, read_journal
 from growdisk.workflow.states import RunState, Status, fold
 
 RESERVE = 8 << 20
+JOURNAL_ROOM = 128 << 10  # several times what a run that fails and goes back again and again has to tell
 
 
 @dataclass(eq=False)
@@ -92,10 +94,14 @@ class RunDirectory:
         """How the run stands. A plan without a journal is one that never began."""
         return fold(self.records()) if self.plan_file.exists() else RunState()
 
-    def begin(self, plan: bytes) -> Journal:
-        """Make the folder hold a new run that has not begun yet. What a finished run left there goes."""
+    def begin(self, plan: bytes, room: int = 0) -> Journal:
+        """Make the folder hold a new run that has not begun yet. What a finished run left there goes.
+
+        OSError where it cannot be written, or where the host, or a quota, would not give `room` bytes more.
+        """
         self._clear()
         self.set_aside()
+        self._try_room(room)
         replace_file(self.plan_file, plan)
         return self.journal()
 
@@ -121,6 +127,9 @@ class RunDirectory:
     def _clear(self) -> None:
         self.path.mkdir(exist_ok=True)
         sync_directory(self.path.parent)
+        self._empty()
+
+    def _empty(self) -> None:
         for name in ("journal.jsonl", *(file.name for file in self.path.iterdir())):
             (self.path / name).unlink(missing_ok=True)
 
@@ -129,8 +138,21 @@ class RunDirectory:
 
     def set_aside(self) -> None:
         """Take the reserve from the host's disk. OSError where there is none left: then no run should begin."""
+        reserve_room(self.journal_file, JOURNAL_ROOM)
+        sync_directory(self.path)
         with self._reserve.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, RESERVE)
+
+    def _try_room(self, room: int) -> None:
+        """Only what is really taken is known to be there: so it is taken, and given back at once."""
+        trial = self._reserve.with_name("trial")
+        try:
+            reserve_room(trial, room)
+        except OSError as error:
+            if error.errno != errno.EFBIG:  # the image's file is another one, and may be long enough
+                raise
+        finally:
+            trial.unlink(missing_ok=True)
 
     def make_room(self) -> None:
         """Give the reserve back. Whatever hinders that must not hide why it is needed."""
@@ -153,11 +175,20 @@ class RunDirectory:
         """The process that is at work on the run; None where none is."""
         return flock_holder(self.path)
 
-    def withdraw(self) -> None:
-        """After a `begin` that failed: leave no folder behind that has nothing in it."""
+    def finish(self) -> None:
+        """The run is over, or leaves a way back: give back what was set aside and is not needed any more."""
         self.make_room()
         with contextlib.suppress(OSError):
-            self.path.rmdir()
+            if self.state().finished:
+                truncate_file(self.journal_file, self.journal_file.stat().st_size)
+
+    def withdraw(self) -> None:
+        """After a `begin` that failed: leave no folder behind of a run that never began."""
+        self.make_room()
+        with contextlib.suppress(OSError):
+            if self.state().status is Status.NONE:
+                self._empty()
+                self.path.rmdir()
 
 
 def refuse_if_unfinished(directory: RunDirectory) -> None:

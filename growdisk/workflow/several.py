@@ -25,6 +25,10 @@ class TogetherStores:
         for store in self._stores:
             store.take(step)
 
+    def refuse_missing(self, step: str) -> None:
+        for store in self._stores:
+            store.refuse_missing(step)
+
     def restore(self, step: str) -> None:
         for store in self._stores:
             store.restore(step)

@@ -19,10 +19,18 @@ class SnapshotStore(Protocol):
         """Take the snapshot that `step` goes back to. It appears atomically; one that is there already is kept."""
         ...
 
+    def refuse_missing(self, step: str) -> None:
+        """Raise what hinders going back to `step`, if somebody has removed what `restore` needs.
+
+        Asked before a restore begins: one that is done again may have used it up itself.
+        """
+        ...
+
     def restore(self, step: str) -> None:
         """Put the content back to where it was when `step`'s snapshot was taken, and forget the later snapshots.
 
         Afterwards `take(step)` describes the present content, whether it finds the snapshot still there or not.
+        It needs no room on the host that the run does not hold already: that is full exactly when it is called.
         """
         ...
 
@@ -54,6 +62,9 @@ class NoSnapshots:
 
     def take(self, step: str) -> None:
         pass
+
+    def refuse_missing(self, step: str) -> None:
+        raise NothingToRestore(step)
 
     def restore(self, step: str) -> None:
         raise NothingToRestore(step)

@@ -6,12 +6,12 @@ n-th. What it had written before stays, as it does when a process is killed.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 import traceback
 from collections.abc import Callable
 
+from growdisk import durable
 from growdisk.block import raw
 
 _CHANGES = (
@@ -56,19 +56,24 @@ def _live(action: Callable[[], object], changes: int | None) -> None:
 
 
 def _arm(changes: int) -> None:
+    before_change(changes, lambda: os._exit(DIED))
+
+
+def before_change(changes: int, deed: Callable[[], object]) -> None:
+    """Let `deed` happen once in this process, right before its change number `changes`, whatever it changes itself."""
     left = changes
 
     def counted(call: Callable[..., object]) -> Callable[..., object]:
-        def dying(*arguments: object, **options: object) -> object:
+        def counting(*arguments: object, **options: object) -> object:
             nonlocal left
-            if left == 0:
-                os._exit(DIED)
             left -= 1
+            if left == -1:
+                deed()
             return call(*arguments, **options)
 
-        return dying
+        return counting
 
     for name in _CHANGES:
         setattr(os, name, counted(getattr(os, name)))
-    library = ctypes.CDLL(None, use_errno=True)
-    raw._libc = lambda: type("Libc", (), {"fallocate": staticmethod(counted(library.fallocate))})
+    for module in (raw, durable):
+        module.fallocate = counted(module.fallocate)  # type: ignore[attr-defined]

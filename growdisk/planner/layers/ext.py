@@ -7,6 +7,7 @@ from dataclasses import replace
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_growth import grown_size, most_blocks
 from growdisk.planner.layers.file_systems import cannot_grow, grown
+from growdisk.planner.layers.fills import fills_of
 from growdisk.planner.layers.inside import Inside, Room
 from growdisk.planner.refusals import refuse_cut_off
 from growdisk.steps.grow_filesystem import GrowFilesystem
@@ -25,7 +26,7 @@ def grow_ext(room: Room) -> Inside:
     step = GrowFilesystem(part.number, part.start, part.size, content.uuid, old, wanted, suffix=room.suffix)
     return Inside(
         steps=(step,), content=replace(content, size=wanted), lags=wanted > old, system=room.device,
-        free=part.size - (content.used or 0),
+        free=part.size - (content.used or 0), fills=fills_of(content, wanted),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from growdisk.filesystems.content import Content
 from growdisk.planner.failures import CannotGrow
+from growdisk.planner.layers.fills import fills_of
 from growdisk.planner.layers.inside import Inside, Room
 from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.units import format_size
@@ -22,6 +23,7 @@ def grown(room: Room, content: Content, wanted: int, *, mountable: bool, notes: 
     return Inside(
         (step,), replace(content, size=wanted), lags=wanted > old, system=room.device if mountable else "",
         free=wanted - (content.used or 0), notes=notes if wanted > old else (),
+        fills=fills_of(content, wanted),
     )  # fmt: skip
 
 

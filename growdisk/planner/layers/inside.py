@@ -16,6 +16,7 @@ from growdisk.filesystems.content import Content
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
+from growdisk.planner.layers.fills import NOTHING, Fills
 from growdisk.steps.place import Place
 from growdisk.steps.registry import DiskStep
 
@@ -69,7 +70,8 @@ class Inside:
     `content` is how it will be; `lags`: some layer does not fill what is around it, so that there is something to do
     even where the partition stays. `system` is the file system that the guest's own files are looked for in, as the
     appliance names it (/dev/sda1, /dev/vg0/root; "" where none can be mounted), `free` its free bytes afterwards.
-    `given_up` and `notes` are lines for people: what is lost, and what was not done and why.
+    `fills`: what is written to places that hold nothing yet. `given_up` and `notes` are lines for people: what is
+    lost, and what was not done and why.
     """
 
     steps: tuple[DiskStep, ...]
@@ -79,3 +81,4 @@ class Inside:
     free: int = 0
     given_up: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    fills: Fills = NOTHING

@@ -8,6 +8,7 @@ from dataclasses import replace
 from growdisk.filesystems.content import Content, PhysicalVolumeContent
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
 from growdisk.planner.layers.file_systems import cannot_grow
+from growdisk.planner.layers.fills import together
 from growdisk.planner.layers.inside import Inside, Room
 from growdisk.planner.layers.volume_fitness import why_not_group
 from growdisk.planner.layers.volume_shares import chosen_volumes, extents_for
@@ -46,6 +47,7 @@ def grow_physical_volume(room: Room, grow: Callable[[Room], Inside]) -> Inside:
         system=_system(room, group, contents, [inside for _, _, inside in insides]),
         free=max((inside.free for _, _, inside in insides), default=0),
         notes=(*notes, *(note for _, _, inside in insides for note in inside.notes)),
+        fills=together(inside.fills for _, _, inside in insides),
     )  # fmt: skip
 
 

@@ -58,6 +58,8 @@ class FakeSnapshots:
             self.storage.write()
             self.storage.snapshots[step] = list(self.storage.words)
 
+    def refuse_missing(self, step: str) -> None: ...
+
     def restore(self, step: str) -> None:
         if step in self.broken:
             raise OperationFailed

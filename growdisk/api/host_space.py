@@ -1,0 +1,161 @@
+"""Whether a plan fits onto the host's disk: looked at before the first write, in `plan` as well as in `expand`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from growdisk.block.device import BlockDevice, ExtentKind
+from growdisk.errors import Refused
+from growdisk.planner.facts import Facts
+from growdisk.planner.goal import SnapshotMode
+from growdisk.planner.host_need import GrowingImage, needed, needed_in_file
+from growdisk.planner.layers.fills import NOTHING
+from growdisk.planner.plan import Plan
+from growdisk.planner.planner import Proposal
+from growdisk.planner.several import Beside
+from growdisk.steps.resize_image import ResizeImage
+from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.units import format_size
+from growdisk.workflow.run_directory import JOURNAL_ROOM, RESERVE
+
+SET_ASIDE = RESERVE + JOURNAL_ROOM
+_MAX_FILES = (errno.EFBIG, errno.EINVAL)
+
+
+@dataclass(eq=False)
+class HostTooFull(Refused):
+    """Sizes in bytes: what the run takes at the least, and what the file system at `place` has."""
+
+    WHAT: ClassVar[str] = "{path} cannot grow so far: the host has no room for that"
+    WHY: ClassVar[str] = "it takes at least {needed_text} in {place}, with {aside_text} to go back; {problem}"
+    DO: ClassVar[str] = "free at least {missing_text} there, or grow by less; nothing was changed"
+    path: Path
+    place: Path
+    needed: int
+    free: int
+    problem: str = ""
+
+    def __post_init__(self) -> None:
+        self.problem = self.problem or f"{format_size(self.free)} are free"
+
+    @property
+    def needed_text(self) -> str:
+        return format_size(self.needed)
+
+    @property
+    def aside_text(self) -> str:
+        return format_size(SET_ASIDE)
+
+    @property
+    def missing_text(self) -> str:
+        return format_size(max(self.needed - self.free, 1))
+
+
+@dataclass(eq=False)
+class HostFileTooLarge(Refused):
+    WHAT: ClassVar[str] = "{path} cannot grow so far: its file would be too large"
+    WHY: ClassVar[str] = "it will have {needed_text} at the least, and {limit}"
+    DO: ClassVar[str] = "{hint}"
+    path: Path
+    needed: int
+    limit: str
+    hint: str
+
+    @property
+    def needed_text(self) -> str:
+        return format_size(self.needed)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One image of the run: what is on it now, as seen through `device`, and what becomes of it."""
+
+    device: BlockDevice
+    facts: Facts
+    proposal: Proposal | None
+    snapshots: SnapshotMode
+
+
+def parts_of(
+    device: BlockDevice, facts: Facts, proposal: Proposal, plan: Plan, others: Iterable[tuple[BlockDevice, Beside]]
+) -> list[Part]:
+    beside = zip(others, plan.companions, strict=True)
+    return [
+        Part(device, facts, proposal, plan.snapshots),
+        *(Part(other, told.facts, told.proposal, known.snapshots) for (other, told), known in beside),
+    ]  # fmt: skip
+
+
+def refuse_without_room(path: Path, parts: list[Part]) -> int:
+    """HostTooFull or HostFileTooLarge. Returns the bytes that the run will take at the least, of the first image."""
+    wanted: dict[int, int] = defaultdict(int)
+    places: dict[int, Path] = {}
+    for number, part in enumerate(parts):
+        image = part.facts.image.path.resolve()
+        if image.is_block_device():
+            continue
+        growing = _growing(part)
+        _refuse_length(part.facts.image.path, image, growing)
+        device = image.stat().st_dev
+        places.setdefault(device, image.parent)
+        wanted[device] += needed(growing) + (0 if number else SET_ASIDE)
+    for device, size in wanted.items():
+        if (free := free_room(places[device])) < size:
+            raise HostTooFull(path, places[device], size, free)
+    return sum(wanted.values()) - SET_ASIDE if wanted else 0
+
+
+def free_room(place: Path) -> int:
+    """Bytes that this process can still write there."""
+    space = os.statvfs(place)
+    return (space.f_bavail if os.geteuid() else space.f_bfree) * space.f_frsize
+
+
+def _growing(part: Part) -> GrowingImage:
+    image, steps = part.facts.image, part.proposal.steps if part.proposal else ()
+    resize = next((step for step in steps if isinstance(step, ResizeImage)), None)
+    return GrowingImage(
+        image.cluster_size, image.virtual_size, resize.new_size if resize else image.virtual_size, part.snapshots,
+        len(steps), part.proposal.fills if part.proposal else NOTHING, sum(_moved(part)),
+        preallocated=resize is not None and resize.preallocation != "off",
+    )  # fmt: skip
+
+
+def _moved(part: Part) -> Iterator[int]:
+    """Bytes of data in the partitions that will be copied."""
+    for step in part.proposal.steps if part.proposal else ():
+        for move in step.moves if isinstance(step, RewritePartitions) else ():
+            extents = part.device.extents(move.start, move.size)
+            yield sum(extent.length for extent in extents if extent.kind is ExtentKind.DATA)
+
+
+def _refuse_length(path: Path, image: Path, growing: GrowingImage) -> None:
+    length = max(needed_in_file(growing, image.stat().st_size), image.stat().st_size)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if limit != resource.RLIM_INFINITY and length > limit:
+        limited = f"files of this process may have {format_size(limit)} (ulimit -f)"
+        raise HostFileTooLarge(path, length, limited, "raise that limit, or grow by less; nothing was changed")
+    if not _can_be_so_long(image.parent, length):
+        limited = "the file system that it lies on has no files as long as that"
+        raise HostFileTooLarge(path, length, limited, "move it to another file system; nothing was changed")
+
+
+def _can_be_so_long(place: Path, length: int) -> bool:
+    """Tried on a file without a name; where there are none of these, the run will find out."""
+    with suppress(OSError):
+        fd = os.open(place, os.O_TMPFILE | os.O_RDWR, 0o600)
+        try:
+            os.ftruncate(fd, length)
+        except OSError as error:
+            return error.errno not in _MAX_FILES
+        finally:
+            os.close(fd)
+    return True

@@ -1,0 +1,76 @@
+"""How much room on the host a plan will take, at the least: what it is refused for beforehand where that cannot fit.
+
+    image    clusters for what is written to new places, L2 tables for them, a longer L1 table and more counts
+    way back copies of the L1 table and of what is written over, for each step; or overlays, which are then copied
+    moved    partitions that are copied to the end of the disk
+Pure: all of it is known before the first write.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from growdisk.planner.goal import SnapshotMode
+from growdisk.planner.layers.fills import Fills
+
+_OVERLAY_CLUSTER = 64 << 10
+_BLOCK = 4096  # of most host file systems
+_EMPTY_OVERLAY = 4 * _BLOCK  # header, refcount table and block, L1: most of their clusters are holes
+
+
+@dataclass(frozen=True)
+class GrowingImage:
+    """What decides how one image of the run grows. Sizes in bytes; `cluster_size` None: raw."""
+
+    cluster_size: int | None
+    old_size: int
+    new_size: int
+    snapshots: SnapshotMode
+    steps: int
+    fills: Fills
+    moved: int = 0
+    preallocated: bool = False
+
+
+def needed(image: GrowingImage) -> int:
+    """Bytes of the host's file system that are taken at the peak of a run."""
+    if image.preallocated:
+        return image.new_size - image.old_size + _overlays(image)
+    if image.snapshots == "overlay":
+        return _overlays(image) + _data(image, image.cluster_size or _OVERLAY_CLUSTER)
+    if image.snapshots == "internal" and image.cluster_size:
+        copies = _l1(image.new_size, image.cluster_size) * (image.steps + 1)
+        return _data(image, image.cluster_size) + copies
+    return _data(image, image.cluster_size or _BLOCK)
+
+
+def needed_in_file(image: GrowingImage, length: int) -> int:
+    """Bytes that the image's own file, `length` now, will have at the least."""
+    if image.cluster_size is None:
+        return image.new_size
+    return length + _data(image, image.cluster_size)
+
+
+def _overlays(image: GrowingImage) -> int:
+    if image.snapshots != "overlay":
+        return 0
+    return image.steps * _EMPTY_OVERLAY + _data(image, _OVERLAY_CLUSTER) + _tables(image, _OVERLAY_CLUSTER)
+
+
+def _data(image: GrowingImage, cluster_size: int) -> int:
+    """What is written to new places; in a qcow2 image with the L2 tables that say where it lies."""
+    data = image.fills.places * cluster_size + image.fills.bytes + image.moved
+    return data + (_tables(image, cluster_size) if image.cluster_size else 0)
+
+
+def _tables(image: GrowingImage, cluster_size: int) -> int:
+    """Bytes of the L2 tables for what is new."""
+    coverage = cluster_size // 8 * cluster_size
+    scattered = min(image.fills.places, -(-(image.new_size - image.old_size) // coverage))
+    return (scattered + (image.fills.bytes + image.moved) // coverage) * cluster_size
+
+
+def _l1(size: int, cluster_size: int) -> int:
+    """Bytes of the clusters of an L1 table."""
+    entries = -(-size // (cluster_size // 8 * cluster_size))
+    return -(-8 * entries // cluster_size) * cluster_size

@@ -1,0 +1,55 @@
+"""What growing writes to places of the disk that hold nothing yet: a sparse image needs room on its host for that.
+
+Measured with what the tools really write; at the least so much, never more: what is refused for want of room could
+not have been done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from growdisk.filesystems.content import (
+    BtrfsContent,
+    Content,
+    ExtContent,
+    F2fsContent,
+    NtfsContent,
+    XfsContent,
+)
+from growdisk.filesystems.ext_growth import written_by_growth
+
+_SEGMENT = 2 << 20  # of F2FS, each with a block of its own in the summary area
+_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Fills:
+    """`places` that lie far from each other, each of at least one cluster, and `bytes` beside those, in long rows."""
+
+    places: int = 0
+    bytes: int = 0
+
+
+NOTHING = Fills()
+
+
+def together(parts: Iterable[Fills]) -> Fills:
+    found = tuple(parts)
+    return Fills(sum(part.places for part in found), sum(part.bytes for part in found))
+
+
+def fills_of(content: Content | None, size: int) -> Fills:
+    """By a file system that grows to `size` bytes."""
+    growth = max(size - ((content.size if content else 0) or 0), 0)
+    match content:
+        case ExtContent():
+            return Fills(*written_by_growth(content, size))
+        case XfsContent():  # each allocation group begins with its headers and trees
+            return Fills(places=growth // (content.ag_blocks * content.block_size))
+        case NtfsContent():  # its bitmap
+            return Fills(bytes=growth // content.cluster_size // 8)
+        case F2fsContent():
+            return Fills(bytes=size // _SEGMENT * _BLOCK)
+        case BtrfsContent() | _:
+            return NOTHING

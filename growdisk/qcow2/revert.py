@@ -1,0 +1,123 @@
+"""Forgetting the newest snapshots, and going back to one, without a new cluster: a full host cannot hinder either.
+
+    COPIED off in the snapshot's tables ─▶ HEADER ─▶ counts down ─▶ COPIED on where a count is 1 again
+
+Whoever goes back to a snapshot and forgets it needs no copy of its L1 table: the header takes that over, and the
+beginning of the snapshot table that is there already stays as the shorter one. All that is written lies in clusters
+that are in use. One header write does it, so the snapshot is there, or the disk is what it was.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Collection
+from itertools import zip_longest
+
+from growdisk.qcow2.header import SIZE_AND_L1_OFFSET, Header
+from growdisk.qcow2.refcounts import Run
+from growdisk.qcow2.references import References
+from growdisk.qcow2.snapshot_ops import SnapshotKeeper
+from growdisk.qcow2.snapshots import SnapshotEntry, dump_entries
+from growdisk.qcow2.tables import dump_table
+from growdisk.qcow2.walk import Walker, without_copied
+from growdisk.qcow2.writeback import Metadata
+from growdisk.values import replace
+
+
+class Reverter:
+    """Takes entries off the end of one open image's snapshot table."""
+
+    def __init__(self, metadata: Metadata, walker: Walker, keeper: SnapshotKeeper) -> None:
+        self._metadata, self._walker, self._keeper, self._geometry = metadata, walker, keeper, metadata.geometry
+
+    def last_of(self, names: Collection[str]) -> int:
+        """How many entries stay if all those at the end whose names are in `names` go."""
+        entries = self._keeper.entries
+        count = len(entries)
+        while count and entries[count - 1].name in names:
+            count -= 1
+        return count
+
+    def can_go_back(self, position: int) -> bool:
+        """Whether this entry's table can be the disk's as it stands: QEMU's may be too short, or have VM state."""
+        entry = self._keeper.entries[position]
+        table, count = self._keeper.l1_of(entry), self._geometry.l1_entries(entry.disk_size(self._metadata.header.size))
+        return len(table) >= max(count, 1) and not any(table[count:])
+
+    def forget(self, kept: int, begin: Callable[[], None]) -> None:
+        """Forget all snapshots but the first `kept`, durably."""
+        self._metadata.flush()
+        entries = self._keeper.entries
+        if kept == len(entries):
+            return
+        tables = [self._keeper.l1_of(entry) for entry in entries[kept:]]
+        lost = self._checked(tables, entries[kept:])
+        begin()
+        with self._keeper.counting():
+            self._switch(self._metadata.header, kept)
+            self._release(lost, self._l1_runs(entries[kept:]), _either(tables))
+
+    def go_back(self, position: int, begin: Callable[[], None]) -> None:
+        """Make the disk what the entry at `position` keeps, and forget that one and all later ones, durably."""
+        self._metadata.flush()
+        header, entries = self._metadata.header, self._keeper.entries
+        target, later = entries[position], entries[position + 1 :]
+        wanted = self._keeper.l1_of(target)
+        self._keeper.check_tables(self._walker.references(wanted), *self._l1_runs((target,)))
+        tables = [self._metadata.l1, *(self._keeper.l1_of(entry) for entry in later)]
+        lost = self._checked(tables, later)
+        begin()
+        with self._keeper.counting():
+            wanted = self._without_copied(target, wanted)
+            size = target.disk_size(header.size)
+            new = replace(self._metadata.header, size=size, l1_size=target.l1_size, l1_offset=target.l1_offset)
+            self._switch(new, position)
+            self._metadata.replace_l1(wanted)
+            old_l1 = self._keeper.table_run(header.l1_offset, 8 * header.l1_size)
+            self._release(lost, [old_l1, *self._l1_runs(later)], wanted)
+
+    def _checked(self, tables: list[array[int]], entries: tuple[SnapshotEntry, ...]) -> list[References]:
+        """What the tables reach: all of it counted, and none of it a table of others."""
+        lost = [self._walker.references(table) for table in tables]
+        for references in lost:
+            self._walker.check_counts(references, up=False)
+            self._keeper.check_tables(references, *self._l1_runs(entries))
+        return lost
+
+    def _l1_runs(self, entries: tuple[SnapshotEntry, ...]) -> list[Run]:
+        return [self._keeper.table_run(entry.l1_offset, 8 * entry.l1_size) for entry in entries]
+
+    def _without_copied(self, target: SnapshotEntry, l1: array[int]) -> array[int]:
+        """The snapshot's tables without flags, which mean something as soon as they are the disk's."""
+        self._walker.clear_copied(l1)
+        cleared = without_copied(l1)
+        if cleared != l1:
+            self._metadata.file.write(target.l1_offset, dump_table(cleared))
+        self._metadata.forget_l2()
+        self._metadata.sync()
+        return cleared
+
+    def _switch(self, header: Header, kept: int) -> None:
+        """One header write; then the end of the snapshot table is free."""
+        keeper, old = self._keeper, self._metadata.header
+        first, before = keeper.table_run(old.snapshots_offset, len(dump_entries(keeper.entries)))
+        staying = self._geometry.clusters(len(dump_entries(keeper.entries[:kept])))
+        header = replace(header, snapshot_count=kept, snapshots_offset=old.snapshots_offset if kept else 0)
+        fields = header.size_and_l1_bytes() + header.reftable_bytes() + header.snapshots_bytes()
+        self._metadata.switch(header, SIZE_AND_L1_OFFSET, fields)
+        keeper.entries = keeper.entries[:kept]
+        self._metadata.release([(first + staying, before - staying)])
+
+    def _release(self, lost: list[References], tables: list[Run], touched: array[int]) -> None:
+        for references in lost:
+            self._metadata.release(references.runs())
+        self._metadata.release(tables)
+        self._metadata.flush()
+        self._metadata.forget_l2()
+        self._walker.restore_copied(touched)
+        self._metadata.flush_flags()
+
+
+def _either(tables: list[array[int]]) -> array[int]:
+    """An entry that is not empty wherever one of the tables has one."""
+    return array("Q", [max(entries) for entries in zip_longest(*tables, fillvalue=0)])

@@ -1,0 +1,72 @@
+"""What a redo of overlays will fill in the host's file of the image below them: a bound, before the first write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from growdisk.block.device import BlockDevice, ExtentKind
+from growdisk.block.raw import RawFile
+from growdisk.qcow2.entries import COPIED, L2Kind
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.units import align_down, align_up
+
+Range = tuple[int, int]  # bytes [start, end)
+
+
+def room_for_redo(base: BlockDevice, overlays: Sequence[Qcow2Image]) -> list[Range]:
+    """Ranges of the base's file that must have blocks."""
+    data = _joined(overlays)
+    if not isinstance(base, Qcow2Image):
+        return data
+    length = _new_clusters(base, data, max((overlay.size for overlay in overlays), default=base.size))
+    end = base.end_of_used
+    return [*base.metadata_ranges(), *_in_place(base, data), (end, end + length)]
+
+
+def new_length(base: BlockDevice, overlays: Sequence[Qcow2Image]) -> int:
+    """How long a raw image will be; a qcow2 file grows by what is reserved behind its end."""
+    return max((overlay.size for overlay in overlays), default=0) if isinstance(base, RawFile) else 0
+
+
+def _joined(overlays: Iterable[Qcow2Image]) -> list[Range]:
+    """Where any of them has data, neighbours joined."""
+    found = sorted((e.start, e.end) for o in overlays for e in o.own_extents() if e.kind is ExtentKind.DATA)
+    joined: list[Range] = []
+    for start, end in found:
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _new_clusters(base: Qcow2Image, data: list[Range], size: int) -> int:
+    """Bytes of the clusters that a qcow2 image will have to add, tables and counts among them."""
+    geometry = base.header.geometry
+    own = sum(_clusters_to_add(base, data))
+    tables = len({index for a, b in data for index in range(a // geometry.l2_coverage, -(-b // geometry.l2_coverage))})
+    l1 = geometry.clusters(8 * geometry.l1_entries(size))
+    total = own + tables + l1
+    blocks = total // geometry.refblock_entries + 2
+    reftable = geometry.clusters(8 * (base.header.reftable_clusters * geometry.cluster_size // 8 + blocks) * 2)
+    return (total + blocks + reftable + 2) * geometry.cluster_size
+
+
+def _in_place(base: Qcow2Image, data: list[Range]) -> Iterator[Range]:
+    """Where in the file that lies which is written over: a copy of an image may have holes there."""
+    for start, end in data:
+        for run in base.runs(start, min(end, base.size) - start) if start < base.size else ():
+            if run.kind is L2Kind.NORMAL:
+                yield run.host, run.host + run.end - run.start
+
+
+def _clusters_to_add(base: Qcow2Image, data: list[Range]) -> Iterator[int]:
+    """For each range the clusters that the base does not have for itself alone."""
+    size = base.header.cluster_size
+    for start, end in data:
+        inside = min(align_up(end, size), align_down(base.size, size))
+        first = align_down(start, size)
+        yield (align_up(end, size) - max(first, inside)) // size if end > inside else 0
+        for run in base.runs(first, inside - first) if first < inside else ():
+            if run.kind is not L2Kind.NORMAL or not run.entry & COPIED:
+                yield -(-(run.end - run.start) // size)

@@ -1,0 +1,102 @@
+"""A host whose file system is full from the n-th change on: really full, every block of it taken by another file.
+
+What lies in place already can still be written, as on any full disk, and whatever needs a block fails, for good.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.crash.dying import FAILED, before_change
+
+MiB = 1 << 20
+NAME = "somebody-else"
+
+
+@contextmanager
+def small_file_system(place: Path, kind: str, size: int) -> Iterator[Path]:
+    """A file system of its own at `place`; "tmpfs", or one that mkfs makes and a loop device carries (root only)."""
+    place.mkdir(exist_ok=True)
+    if kind == "tmpfs":
+        words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place]
+    else:
+        carrier = place.with_name(f"{place.name}.{kind}")
+        with carrier.open("wb") as file:
+            file.truncate(size)
+        subprocess.run([f"mkfs.{kind}", *_OPTIONS.get(kind, ()), carrier], check=True, capture_output=True)
+        words = ["mount", "-o", "loop", carrier, place]
+    if subprocess.run(words, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here: that needs root")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+_OPTIONS = {"ext4": ("-q", "-F", "-m", "0"), "xfs": ("-q", "-f")}
+
+
+def free_room(place: Path) -> int:
+    """Bytes that are free, once what is written is written."""
+    fd = os.open(place, os.O_RDONLY)
+    try:
+        os.sync()
+    finally:
+        os.close(fd)
+    status = os.statvfs(place)
+    return status.f_bfree * status.f_frsize
+
+
+def fill(place: Path) -> None:
+    """Leave not a block."""
+    fd = os.open(place / NAME, os.O_RDWR | os.O_CREAT, 0o600)
+    end, step = os.fstat(fd).st_size, 64 * MiB
+    while step >= 4096:
+        try:
+            os.posix_fallocate(fd, end, step)
+            end += step
+        except OSError:
+            step //= 2
+    with suppress(OSError):
+        for position in range(end, end + 64 * 4096, 4096):
+            os.pwrite(fd, b"x" * 4096, position)
+    os.fsync(fd)
+    os.close(fd)
+
+
+def make_room(place: Path) -> None:
+    (place / NAME).unlink(missing_ok=True)
+
+
+def run_until_full(action: Callable[[], int], change: int, become_full: Callable[[], None]) -> tuple[int, bool]:
+    """Run `action` in a child for which `become_full` happens before its change number `change`.
+
+    Returns what the action returned, and whether it came so far.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(told)
+        before_change(change, lambda: (become_full(), os.write(tell, b"!")))
+        code = FAILED
+        try:
+            code = action()
+        except BaseException:
+            traceback.print_exc()
+        os._exit(code)
+    os.close(tell)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with os.fdopen(told, "rb") as pipe:
+        was_full = bool(pipe.read())
+    assert status != FAILED, "the child ended with a traceback"
+    return status, was_full

@@ -1,0 +1,142 @@
+"""Runs on a host that is full from any instant on: all done, or all as before, and the host's room as before.
+
+The file system is a real one. The guest is that of test_run_crash.py; qemu-img is the judge.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from growdisk.api.ending import error_of
+from growdisk.api.runs import Silent
+from growdisk.api.session import Session
+from growdisk.backends.volumes.keyring import Keyring
+from growdisk.errors import GrowdiskError
+from growdisk.workflow.states import Status
+from growdisk.workflow.stopping import StopRequest
+from tests.crash.dying import run_dying
+from tests.crash.full_host import MiB, fill, free_room, make_room, run_until_full, small_file_system
+from tests.crash.test_run_crash import KINDS, World, assert_same_disk, judge, make_world
+
+DONE, REFUSED, RESTORED = 0, 3, 4
+RECORD = 160 << 10  # what the record of a run that is over may take: a folder, a plan, a journal
+
+
+def attempt(world: World) -> int:
+    """A new run, to its exit code."""
+    with closing(world._open()) as disk:
+        try:
+            plan = world._plan(disk)
+            session = Session.begin(world.image, plan, disk, world.directory, Silent(), StopRequest(), Keyring())
+        except OSError:
+            world.directory.withdraw()
+            return REFUSED
+        error = error_of(session.engine.advance)
+        return end(session, error)
+
+
+def end(session: Session, error: GrowdiskError | None) -> int:
+    if error is not None:
+        sys.stderr.write(f"{error}\n")  # shown where the test fails
+    session.snapshots.close()
+    session.directory.finish()
+    return error.exit_code if error else DONE
+
+
+def back(world: World) -> int:
+    with closing(world._open()) as disk:
+        session = Session.reopen(
+            world.image, world._plan(disk), disk, world.directory, Silent(), StopRequest(), Keyring()
+        )
+        return end(session, error_of(session.engine.go_back))
+
+
+@contextmanager
+def world_on(tmp_path: Path, kind: str, file_system: str, *, keep: bool = False) -> Iterator[World]:
+    """The world of a kind, its folder a small file system."""
+    world = make_world(tmp_path, kind, keep=keep)
+    with small_file_system(world.folder, file_system, 320 * MiB if file_system == "xfs" else 64 * MiB):
+        yield world
+
+
+def renew(world: World) -> None:
+    make_room(world.folder)
+    subprocess.run(["find", world.folder, "-mindepth", "1", "-not", "-name", "lost+found", "-delete"], check=True)
+    for image in world.images:
+        subprocess.run(["cp", "--sparse=auto", world.pristine_of(image), image], check=True)
+
+
+def grown_images(world: World, tmp_path: Path) -> None:
+    renew(world)
+    assert attempt(world) == DONE
+    for image in world.images:
+        subprocess.run(["cp", "--sparse=always", image, tmp_path / f"grown-{image.name}"], check=True)
+
+
+def judge_end(world: World, code: int, tmp_path: Path, free: int, note: str) -> None:
+    """What it says is how it is, as long as the host is full and afterwards; then nothing of the room is missing."""
+    try:
+        assert code in (DONE, REFUSED, RESTORED)
+        judge(world, (lambda image: tmp_path / f"grown-{image.name}") if code == DONE else world.pristine_of)
+        make_room(world.folder)
+        if code != DONE:
+            assert free_room(world.folder) >= free - RECORD, f"{free - free_room(world.folder)} bytes are missing"
+    except AssertionError as error:
+        raise AssertionError(f"{note}, exit {code}: {error}") from error
+
+
+def every_change(world: World, tmp_path: Path, step: int) -> set[int]:
+    grown_images(world, tmp_path)
+    codes = set()
+    for change in range(0, 5000, step):
+        renew(world)
+        free = free_room(world.folder)
+        code, was_full = run_until_full(lambda: attempt(world), change, lambda: fill(world.folder))
+        judge_end(world, code, tmp_path, free, f"full before change {change}")
+        codes.add(code)
+        if not was_full:
+            return codes
+    raise AssertionError("the run has no end")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_host_that_fills_up_ends_a_run_done_or_undone(tmp_path: Path, kind: str) -> None:
+    with world_on(tmp_path, kind, "tmpfs") as world:
+        assert every_change(world, tmp_path, 7) == {DONE, REFUSED, RESTORED}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_that_died_goes_back_on_a_host_without_a_free_byte(tmp_path: Path, kind: str) -> None:
+    with world_on(tmp_path, kind, "tmpfs") as world:
+        renew(world)
+        free, undone = free_room(world.folder), 0
+        for change in range(11, 2000, 13):
+            renew(world)
+            if not run_dying(lambda: attempt(world), change):
+                break
+            state = world.state()
+            if state.status is Status.UNFINISHED and not state.settling:
+                world.directory.make_room()  # somebody has taken that, too
+                fill(world.folder)
+                assert back(world) == DONE, f"died before change {change}"
+                judge_end(world, RESTORED, tmp_path, free, f"died before change {change}")
+                undone += 1
+        assert undone > 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kept_run_goes_back_on_a_host_without_a_free_byte(tmp_path: Path, kind: str) -> None:
+    with world_on(tmp_path, kind, "tmpfs", keep=True) as world:
+        renew(world)
+        free = free_room(world.folder)
+        assert attempt(world) == DONE
+        fill(world.folder)
+        assert back(world) == DONE
+        assert_same_disk(world.image, world.pristine)
+        judge_end(world, RESTORED, tmp_path, free, "kept")
