@@ -141,8 +141,8 @@ class Allocator:
     def give_back_all(self) -> None:
         """The same for all free clusters, in an image whose counts have just been checked."""
         self.trim_file()
-        per_block, end = self._geometry.refblock_entries, self._geometry.clusters(self._file.size)
-        blocks = range(-(-end // per_block))
+        per_block, end = self._geometry.refblock_entries, self._find_end()  # a block device goes on for long behind it
+        blocks = [index for index in range(-(-end // per_block)) if self._refcounts.block(index) is not None]
         self.give_back((index * per_block, min(per_block, end - index * per_block)) for index in blocks)
 
     def _free_among(self, runs: Iterable[Run]) -> Iterator[Run]:

@@ -202,10 +202,11 @@ class Engine(Generic[C]):
         try:
             try:
                 deed()
+                self._record(then)
             except OSError:
                 self._make_room()
                 deed()
-            self._record(then)
+                self._record(then)
         except (GrowdiskError, OSError) as error:
             raise SettleFailed(_reason(error)) from error
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from growdisk import durable
 from growdisk.block import raw
@@ -26,6 +26,8 @@ _CHANGES = (
     "posix_fallocate",
     "utime",
 )
+#: Those that a full disk, a quota or a limit may refuse.
+TAKING_ROOM = tuple(name for name in _CHANGES if name not in ("replace", "unlink", "utime"))
 DIED, FAILED = 77, 78
 
 
@@ -59,8 +61,11 @@ def _arm(changes: int) -> None:
     before_change(changes, lambda: os._exit(DIED))
 
 
-def before_change(changes: int, deed: Callable[[], object]) -> None:
-    """Let `deed` happen once in this process, right before its change number `changes`, whatever it changes itself."""
+def before_change(changes: int, deed: Callable[[], object], names: Collection[str] = _CHANGES) -> None:
+    """Let `deed` happen once in this process, right before its change number `changes`, whatever it changes itself.
+
+    `names`: the calls of `os` that count; fallocate() always does.
+    """
     left = changes
 
     def counted(call: Callable[..., object]) -> Callable[..., object]:
@@ -73,7 +78,7 @@ def before_change(changes: int, deed: Callable[[], object]) -> None:
 
         return counting
 
-    for name in _CHANGES:
+    for name in names:
         setattr(os, name, counted(getattr(os, name)))
     for module in (raw, durable):
         module.fallocate = counted(module.fallocate)  # type: ignore[attr-defined]

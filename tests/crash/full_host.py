@@ -9,13 +9,13 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.crash.dying import FAILED, before_change
+from tests.crash.dying import FAILED, TAKING_ROOM, before_change
 
 MiB = 1 << 20
 NAME = "somebody-else"
@@ -76,7 +76,9 @@ def make_room(place: Path) -> None:
     (place / NAME).unlink(missing_ok=True)
 
 
-def run_until_full(action: Callable[[], int], change: int, become_full: Callable[[], None]) -> tuple[int, bool]:
+def run_until_full(
+    action: Callable[[], int], change: int, become_full: Callable[[], None], names: Collection[str] = TAKING_ROOM
+) -> tuple[int, bool]:
     """Run `action` in a child for which `become_full` happens before its change number `change`.
 
     Returns what the action returned, and whether it came so far.
@@ -87,7 +89,8 @@ def run_until_full(action: Callable[[], int], change: int, become_full: Callable
     child = os.fork()
     if child == 0:
         os.close(told)
-        before_change(change, lambda: (become_full(), os.write(tell, b"!")))
+        write = os.write  # changes are counted, and this is none
+        before_change(change, lambda: (write(tell, b"!"), become_full()), names)
         code = FAILED
         try:
             code = action()

@@ -5,6 +5,8 @@ The file system is a real one. The guest is that of test_run_crash.py; qemu-img 
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -140,3 +142,31 @@ def test_a_kept_run_goes_back_on_a_host_without_a_free_byte(tmp_path: Path, kind
         assert back(world) == DONE
         assert_same_disk(world.image, world.pristine)
         judge_end(world, RESTORED, tmp_path, free, "kept")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO], ids=errno.errorcode.get)
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_failure_of_the_host_ends_a_run_done_or_undone(tmp_path: Path, kind: str, number: int) -> None:
+    """A quota, a limit, a disk that fails once: at any change."""
+    world = make_world(tmp_path, kind)
+    grown_images(world, tmp_path)
+
+    def fail() -> None:
+        raise OSError(number, os.strerror(number))
+
+    codes = set()
+    for change in range(number % 5, 5000, 5):
+        renew(world)
+        free = used_by(world.folder)
+        code, failed = run_until_full(lambda: attempt(world), change, fail)
+        judge_end(world, code, tmp_path, 0, f"{errno.errorcode[number]} at change {change}")
+        if code != DONE:
+            assert used_by(world.folder) <= free + RECORD, change
+        codes.add(code)
+        if not failed:
+            break
+    assert codes == {DONE, REFUSED, RESTORED}
+
+
+def used_by(folder: Path) -> int:
+    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))

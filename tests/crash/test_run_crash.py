@@ -257,7 +257,7 @@ def test_a_resume_or_rollback_that_is_killed_too_can_be_done_again(tmp_path: Pat
     world = make_world(tmp_path, kind)
     grown = grown_copy(world, tmp_path)
     seconds = 0
-    for first in range(9, 400, 31):
+    for first in range(9, 400, 17):
         world.reset()
         if not run_dying(world.begin, first):
             break
