@@ -6,6 +6,7 @@ So `advance` after a crash needs no special road: it folds the journal and goes 
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
@@ -230,8 +231,10 @@ class Engine(Generic[C]):
             hint = error.what_to_do or "mend the cause and run the same command again"
             raise StepFailed(step.name, reason=reason, hint=hint) from error
         if isinstance(error, OSError):
-            hint = "mend the cause (df -h shows full file systems) and run the same command again"
-            raise StepFailed(step.name, reason=reason, hint=hint) from error
+            hint = "mend the cause (df -h shows full file systems)"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                hint = "free some space on the host (df -h, quota)"
+            raise StepFailed(step.name, reason=reason, hint=f"{hint} and run the same command again") from error
         raise error
 
     def _restore(self, step: Step[C]) -> str:
