@@ -28,6 +28,7 @@ _RING = struct.Struct("<I16sIQQ")  # crc, magic, version, start and size of the 
 _TEXT_AT = struct.Struct("<QQII")  # offset in the area, size, crc, flags
 _RING_MAGIC = b" LVM2 x[5A%r0N*>"
 _CRC_START, _ALL_ONES = 0xF597A6CF, 0xFFFFFFFF
+_EXTENSION, _USED = struct.Struct("<II"), 0x1
 _GROUPS = (6, 4, 4, 4, 4, 4, 6)
 _MOST_TEXT = 64 << 20
 _IGNORED = 0x1  # a metadata area that its owner told LVM not to use
@@ -40,6 +41,7 @@ class Label:
     uuid: str
     device_size: int
     metadata_areas: tuple[tuple[int, int], ...]
+    belongs_to_a_group: bool = False
 
 
 class VolumeGroupUnreadable(ValueError):
@@ -61,8 +63,8 @@ def read_label(head: bytes) -> Label | None:
             continue
         if identifier == b"LABELONE" and kind == b"LVM2 001" and number * _SECTOR == sector and offset <= _SECTOR - 40:
             uuid, size = _PV_HEADER.unpack_from(raw, offset)
-            lists = _areas(raw, offset + _PV_HEADER.size)
-            return Label(_grouped(uuid.decode("ascii", "replace")), size, lists[1])
+            lists, end = _areas(raw, offset + _PV_HEADER.size)
+            return Label(_grouped(uuid.decode("ascii", "replace")), size, lists[1], _is_used(raw, end))
     return None
 
 
@@ -85,6 +87,8 @@ def read_volume_group(device: BlockDevice) -> VolumeGroup | None:
         raise VolumeGroupUnreadable(f"it has {len(label.metadata_areas)} metadata areas, and growdisk reads one")
     text = _newest_text(device, *label.metadata_areas[0])
     if text is None:
+        if label.belongs_to_a_group:
+            raise VolumeGroupUnreadable("what it says of its group stands on other physical volumes alone")
         return None
     try:
         return _volume_group(parse(text), label.uuid)
@@ -95,8 +99,14 @@ def read_volume_group(device: BlockDevice) -> VolumeGroup | None:
 # --- the bytes ----------------------------------------------------------------------------------
 
 
-def _areas(raw: bytes, at: int) -> list[tuple[tuple[int, int], ...]]:
-    """The two lists of areas behind a pv_header."""
+def _is_used(raw: bytes, at: int) -> bool:
+    """The extension behind the lists, where there is one, tells whether a group has the physical volume."""
+    version, flags = _EXTENSION.unpack_from(raw, at) if at + _EXTENSION.size <= len(raw) else (0, 0)
+    return version > 0 and bool(flags & _USED)
+
+
+def _areas(raw: bytes, at: int) -> tuple[list[tuple[tuple[int, int], ...]], int]:
+    """The two lists of areas behind a pv_header, and where they end."""
     lists: list[tuple[tuple[int, int], ...]] = []
     areas: list[tuple[int, int]] = []
     while len(lists) < 2 and at + _AREA.size <= len(raw):
@@ -107,7 +117,7 @@ def _areas(raw: bytes, at: int) -> list[tuple[tuple[int, int], ...]]:
         else:
             lists.append(tuple(areas))
             areas = []
-    return [*lists, (), ()][:2]
+    return [*lists, (), ()][:2], at
 
 
 def _newest_text(device: BlockDevice, offset: int, size: int) -> str | None:

@@ -124,3 +124,34 @@ def test_a_volume_that_lvm_would_not_activate_for_us_grows_all_the_same(tmp_path
     assert (answer.code, answer.result) == (0, "changed"), answer
     (volume,) = answer.document["after"]["volumes"]  # type: ignore[index]
     assert volume["content"]["size"] > 200 * MiB
+
+
+def test_volumes_that_lvm_cannot_tell_apart_are_refused(tmp_path: Path, host: Host) -> None:
+    need("uml")
+    image, part = tmp_path / "disk.raw", 40 * MiB // 512
+    with image.open("wb") as file:
+        file.truncate(122 * MiB)
+    run("sfdisk", "-q", "--no-reread", image, stdin=f"label: gpt\n2048,{part},V\n{2048 + part + 2048},{part},V\n")
+    with kernel_on(image) as kernel:
+        kernel.must("lvm pvcreate /dev/sda1; lvm vgcreate g /dev/sda1; lvm lvcreate -y -L 20M -n root g")
+        kernel.must("mke2fs -q -t ext4 /dev/g/root; lvm vgchange -an g; dd if=/dev/sda1 of=/dev/sda2 bs=1M 2>/dev/null")
+    assert "one is a copy of the other" in str(host.growdisk("expand", image, "+200M").error["why"])
+    with kernel_on(image) as kernel:
+        kernel.must("lvm vgimportclone -n g2 /dev/sda2; lvm vgs")
+    answer = host.growdisk("plan", image, "+200M")
+    assert answer.code == 0, answer
+
+
+def test_a_physical_volume_whose_group_is_described_elsewhere_is_not_called_one_without_a_group(
+    tmp_path: Path, host: Host
+) -> None:
+    need("uml")
+    image, part = tmp_path / "disk.raw", 40 * MiB // 512
+    with image.open("wb") as file:
+        file.truncate(122 * MiB)
+    run("sfdisk", "-q", "--no-reread", image, stdin=f"label: gpt\n2048,{part},V\n{2048 + part + 2048},{part},V\n")
+    with kernel_on(image) as kernel:
+        kernel.must("lvm pvcreate /dev/sda1 /dev/sda2; lvm vgcreate g /dev/sda1 /dev/sda2")
+        kernel.must("lvm pvchange -y --metadataignore y /dev/sda2")
+    why = str(host.growdisk("plan", image, "+200M", "--partition", "2").error["why"])
+    assert "stands on other physical volumes alone" in why

@@ -26,7 +26,10 @@ class Neighbours:
 
     def found(self) -> dict[str, BlockDevice]:
         """UUID → physical volume, of all that lie right in a partition or on a whole disk."""
-        return dict(_labelled(part) for disk, path in self._disks for part in self._parts(disk, path) if _has(part))
+        return dict(self._all())
+
+    def _all(self) -> list[tuple[str, BlockDevice]]:
+        return [_labelled(part) for disk, path in self._disks for part in self._parts(disk, path) if _has(part)]
 
     def of(self, group: VolumeGroup, own: BlockDevice) -> dict[str, BlockDevice]:
         """The group's physical volumes that are found, by their keys; `own` is the one that the group was read from.
@@ -34,8 +37,10 @@ class Neighbours:
         VolumeGroupUnreadable where they do not say the same of it.
         """
         devices = {group.own: own}
+        everybody = self._all()
+        _refuse_twins(group, everybody)
         if len(group.physical_volumes) > 1:
-            found = self.found()
+            found = dict(everybody)
             devices |= {v.key: found[v.uuid] for v in group.physical_volumes if v.key != group.own and v.uuid in found}
         _refuse_disagreement(group, devices)
         return devices
@@ -58,6 +63,29 @@ def _labelled(device: BlockDevice) -> tuple[str, BlockDevice]:
     label = read_label(device.read(0, min(device.size, _LABEL_BYTES)))
     assert label is not None, device
     return label.uuid, device
+
+
+def _refuse_twins(group: VolumeGroup, everybody: Iterable[tuple[str, BlockDevice]]) -> None:
+    """LVM does nothing where it cannot tell two apart."""
+    uuids = [uuid for uuid, _ in everybody]
+    for volume in group.physical_volumes:
+        if uuids.count(volume.uuid) > 1:
+            raise VolumeGroupUnreadable(
+                f"two physical volumes have the UUID {volume.uuid}: one is a copy of the other, and LVM uses neither"
+            )
+    for _, device in everybody:
+        other = _group_of(device)
+        if other is not None and other.name == group.name and other.uuid != group.uuid:
+            raise VolumeGroupUnreadable(
+                f"another group is called {group.name} as well: LVM cannot be told which one is meant (vgrename)"
+            )
+
+
+def _group_of(device: BlockDevice) -> VolumeGroup | None:
+    try:
+        return read_volume_group(device)
+    except VolumeGroupUnreadable:
+        return None
 
 
 def _refuse_disagreement(group: VolumeGroup, devices: Mapping[str, BlockDevice]) -> None:

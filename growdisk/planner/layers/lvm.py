@@ -72,7 +72,11 @@ def _group(room: Room, content: PhysicalVolumeContent) -> VolumeGroup:
     """The group, if it can be worked on."""
     group, name = content.group, room.place.name
     if content.unreadable:
-        raise cannot_grow(room, f"{name} belongs to LVM, and {content.unreadable}", "pvck in the guest says more")
+        raise cannot_grow(
+            room,
+            f"{name} belongs to LVM, and {content.unreadable}",
+            "look at it in the guest (pvs, pvck), or grow it there",
+        )
     if group is None:
         raise cannot_grow(room, f"{name} is a physical volume of LVM without a group", "use it in the guest first")
     if missing := len(group.physical_volumes) - 1 - len(content.beside):

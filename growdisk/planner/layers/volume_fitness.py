@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
 
+_WRITABLE = frozenset({"WRITE", "WRITE_LOCKED"})  # the latter keeps old versions of LVM off groups with a system ID
 _INSIDE = "grow it in the guest (pvresize, lvextend)"
 
 
@@ -16,7 +17,7 @@ def why_not_group(group: VolumeGroup, name: str, *, inside_a_volume: bool) -> tu
         return f"{subject} is exported", f"import it first, in the guest: vgimport {group.name}"
     if "RESIZEABLE" not in group.status:
         return f"{subject} is marked as not resizable", f"in the guest: vgchange --resizeable y {group.name}"
-    if not {"WRITE", "WRITE_LOCKED"} & set(group.status):  # the latter keeps old versions off groups with a system ID
+    if _WRITABLE.isdisjoint(group.status):
         return f"{subject} is read-only", _INSIDE
     if "CLUSTERED" in group.status or group.lock_type not in ("", "none"):
         return f"{subject} is shared with other machines, whose locks hold only there", _INSIDE
@@ -43,7 +44,7 @@ def why_not_volume(group: VolumeGroup, volume: LogicalVolume) -> str:
         return f"is {volume.kind}, and growdisk grows linear volumes"
     if "LOCKED" in volume.flags or not _lies_on_physical_volumes(group, volume):
         return "is locked: its data are being moved (pvmove), or were when the guest stopped"
-    if "WRITE" not in volume.flags:
+    if _WRITABLE.isdisjoint(volume.flags):
         return f"is read-only (in the guest: lvchange --permission rw {group.name}/{volume.name})"
     return ""
 
