@@ -35,7 +35,7 @@ from growdisk.workflow.stopping import StopRequest
 @dataclass(eq=False)
 class GuestNotRunning(Refused):
     WHAT: ClassVar[str] = "{machine} is {status}"
-    WHY: ClassVar[str] = "nothing can be done inside a guest that stands still"
+    WHY: ClassVar[str] = "the guest is paused, so no command can run in it"
     DO: ClassVar[str] = "let it go on (virsh resume, or cont in its monitor), or shut it down; then run growdisk again"
     machine: str
     status: str

@@ -58,7 +58,7 @@ class DiskNotSaid(Refused):
 
 @dataclass(eq=False)
 class NoFileHere(Refused):
-    WHAT: ClassVar[str] = "the image of {machine} is no file of this host"
+    WHAT: ClassVar[str] = "the disk of {machine} is not a file on this host"
     WHY: ClassVar[str] = "QEMU says it is {file}"
     DO: ClassVar[str] = "grow it with the tools of its storage, then run growdisk inside or on a local copy"
     machine: str

@@ -28,7 +28,7 @@ class JobFailed(OperationFailed):
     DO: ClassVar[str] = "{hint}"
     verb: str
     reason: str
-    hint: str = "mend the cause (df -h shows full file systems on the host), and run the same command again"
+    hint: str = "fix the cause (df -h shows full file systems on the host), and run the same command again"
 
 
 @dataclass(frozen=True)

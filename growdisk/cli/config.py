@@ -63,7 +63,7 @@ def _read(file: Path) -> Iterator[tuple[str, object]]:
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the configuration {file}: {error}", "mend it, or move it away") from error
+        raise UsageError(f"cannot read the configuration {file}: {error}", "correct it, or move it away") from error
     for key, value in values.items():
         yield key, _checked(file, key, value, values)
 

@@ -186,7 +186,7 @@ def _why_not_grown(content: ExtContent) -> str:
     if content.external_journal:
         return "its journal is on another partition, and a tool is shown one alone"
     if content.ro_compat & _BIGALLOC:
-        return "resize2fs does not trust itself with a file system in clusters (bigalloc)"
+        return "resize2fs cannot safely grow a bigalloc file system"
     return ""
 
 

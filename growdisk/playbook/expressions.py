@@ -30,7 +30,7 @@ OMIT = Omit()
 
 @dataclass(eq=False)
 class TemplateFailed(Refused):
-    WHAT: ClassVar[str] = "{place}: cannot work out {text}"
+    WHAT: ClassVar[str] = "{place}: cannot evaluate {text}"
     WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = "{hint}"
     place: Place | str

@@ -85,7 +85,7 @@ class ImageChanged(Refused):
 
 @dataclass(eq=False)
 class PlaceClosed(Refused):
-    WHAT: ClassVar[str] = "cannot see into {place}"
+    WHAT: ClassVar[str] = "cannot read {place}"
     WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = "give the passphrase again (--key-file FILE), or roll back (growdisk rollback IMAGE)"
     place: str

@@ -99,7 +99,7 @@ class StoppedOnOverlays(NeedsUser):
     WHAT: ClassVar[str] = "step {step} failed; the guest runs on, on its overlays"
     WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = (
-        "mend the cause, then growdisk resume {path}; or shut the guest down (do not restart it from the image) and "
+        "fix the cause, then growdisk resume {path}; or shut the guest down (do not restart it from the image) and "
         "run growdisk rollback {path}"
     )
     path: Path

@@ -228,10 +228,10 @@ class Engine(Generic[C]):
         if isinstance(error, Interrupted):
             raise StoppedAndRestored(error.signal) from error
         if isinstance(error, GrowdiskError) and touched:
-            hint = error.what_to_do or "mend the cause and run the same command again"
+            hint = error.what_to_do or "fix the cause and run the same command again"
             raise StepFailed(step.name, reason=reason, hint=hint) from error
         if isinstance(error, OSError):
-            hint = "mend the cause (df -h shows full file systems)"
+            hint = "fix the cause (df -h shows full file systems)"
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 hint = "free some space on the host (df -h, quota)"
             raise StepFailed(step.name, reason=reason, hint=f"{hint} and run the same command again") from error

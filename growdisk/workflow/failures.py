@@ -27,7 +27,7 @@ class RestoreFailed(NeedsUser):
 
     WHAT: ClassVar[str] = "step {step} failed, and not everything could be restored"
     WHY: ClassVar[str] = "{reason}; restoring failed at: {not_restored}"
-    DO: ClassVar[str] = "mend the cause, then run: growdisk rollback IMAGE"
+    DO: ClassVar[str] = "fix the cause, then run: growdisk rollback IMAGE"
     step: str
     reason: str
     not_restored: str
@@ -39,7 +39,7 @@ class SettleFailed(NeedsUser):
 
     WHAT: ClassVar[str] = "all steps are done, but the result could not be made final in the image"
     WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "mend the cause (often a full disk on the host), then run: growdisk resume IMAGE"
+    DO: ClassVar[str] = "fix the cause (often a full disk on the host), then run: growdisk resume IMAGE"
     reason: str
 
 
@@ -49,7 +49,7 @@ class RunStopped(NeedsUser):
 
     WHAT: ClassVar[str] = "the run stopped half-way"
     WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "mend the cause (df -h shows full file systems), then run: growdisk rollback IMAGE"
+    DO: ClassVar[str] = "fix the cause (df -h shows full file systems), then run: growdisk rollback IMAGE"
     reason: str
 
 
@@ -59,7 +59,7 @@ class StoppedWithoutWayBack(NeedsUser):
 
     WHAT: ClassVar[str] = "step {step} failed, and without snapshots there is no way back"
     WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "mend the cause, then go on with: growdisk resume IMAGE (or restore a backup)"
+    DO: ClassVar[str] = "fix the cause, then go on with: growdisk resume IMAGE (or restore a backup)"
     step: str
     reason: str
 

@@ -28,15 +28,19 @@ JOURNAL_ROOM = 128 << 10  # several times what a run that fails and goes back ag
 
 @dataclass(eq=False)
 class RunStandsInTheWay(Refused):
-    WHAT: ClassVar[str] = "{image} has {a_run} run already"
-    WHY: ClassVar[str] = "the last one is {state}"
+    WHAT: ClassVar[str] = "{image} still has {what_is_left}"
+    WHY: ClassVar[str] = "{because}"
     DO: ClassVar[str] = "growdisk {first} {image}, or growdisk rollback {image}; growdisk status {image} says more"
     image: Path
     state: str
 
     @property
-    def a_run(self) -> str:
-        return "an unfinished" if self.state == "unfinished" else "a kept"
+    def what_is_left(self) -> str:
+        return "an unfinished run" if self.state == "unfinished" else "the snapshots of its last run"
+
+    @property
+    def because(self) -> str:
+        return "it was cut short" if self.state == "unfinished" else "it was done with --keep-snapshots"
 
     @property
     def first(self) -> str:

@@ -57,7 +57,7 @@ def goal_of(options: Options) -> Goal:
 def sector_size_of(options: Options) -> int:
     size = int(options.text("sector_size") or 512)
     if size not in (512, 4096):
-        raise UsageError(f"{options.task}: sectors of {size} bytes are not to be had", hint="sector_size: 512 or 4096")
+        raise UsageError(f"{options.task}: sectors of {size} bytes are not supported", hint="sector_size: 512 or 4096")
     return size
 
 

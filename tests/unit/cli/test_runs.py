@@ -88,7 +88,7 @@ def test_run_that_died_stands_in_the_way_of_another(copied: Copier, name: str) -
     before = fingerprint(image)
     for verb in ("expand", "plan"):
         answer = in_process(verb, image, "+1G")
-        assert (answer.code, "has an unfinished run already" in answer.err) == (3, True)
+        assert (answer.code, "still has an unfinished run" in answer.err) == (3, True)
         assert f"growdisk resume {image}, or growdisk rollback {image}" in answer.err
     assert fingerprint(image) == before
     assert status(image)["state"] == "unfinished"

@@ -133,7 +133,7 @@ def test_a_configured_log_gives_way_to_the_command_line(image: Path, config: Pat
         ('swap = "keep"', "one of: drop, move, file"),
         ("swap = 1", 'swap = "…"'),
         ('syslog = "yes"', "syslog = true"),
-        ("swap =", "mend it, or move it away"),
+        ("swap =", "correct it, or move it away"),
     ],
 )
 def test_a_configuration_that_cannot_be_meant_is_named(image: Path, config: Path, text: str, told: str) -> None:

@@ -75,7 +75,7 @@ def test_repair_waits_for_the_run_as_well(copied: Copier) -> None:
     run_on(image, dies_at="rewrite-partitions")
     before = fingerprint(image)
     answer = in_process("image", "check", "-r", "all", image)
-    assert (answer.code, "has an unfinished run already" in answer.err) == (1, True)  # could not check
+    assert (answer.code, "still has an unfinished run" in answer.err) == (1, True)  # could not check
     assert fingerprint(image) == before
     assert in_process("image", "check", image).code == 0
 
@@ -91,7 +91,7 @@ def test_new_image_does_not_take_the_place_of_one_with_a_run(copied: Copier) -> 
         ("overlay", source, image),
     ):
         answer = in_process("image", *words)
-        assert (answer.code, "has an unfinished run already" in answer.err) == (3, True), words
+        assert (answer.code, "still has an unfinished run" in answer.err) == (3, True), words
         assert not image.exists()
 
 

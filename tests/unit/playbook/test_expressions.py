@@ -42,7 +42,7 @@ def test_a_template_becomes_the_value_that_it_is(text: object, value: object) ->
 def test_what_fails_or_leads_outside_is_an_error_with_its_place(text: str) -> None:
     with pytest.raises(TemplateFailed) as failure:
         SCOPE.filled_in(text, "play.yml:3:5")
-    assert failure.value.what.startswith("play.yml:3:5: cannot work out") and failure.value.exit_code == 3
+    assert failure.value.what.startswith("play.yml:3:5: cannot evaluate") and failure.value.exit_code == 3
 
 
 def test_a_variable_made_of_itself_is_said_to_be() -> None:
