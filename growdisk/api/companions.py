@@ -16,7 +16,7 @@ from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import OtherDisk, RunOptions
 from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.planner import Proposal
-from growdisk.planner.refusals import refuse_corrupt
+from growdisk.planner.refusals import refuse_unwritable
 from growdisk.planner.several import Beside, groups, propose_beside
 from growdisk.qcow2.probe import ImageFormat, probe_to_write
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
@@ -51,7 +51,7 @@ def plan_beside(
         image = image_facts(device, path)
         if other.goal is None:
             facts = Facts(image, None, {})
-            refuse_corrupt(facts)
+            refuse_unwritable(facts)
             _refuse_idle(main, device, path, sector_size)
             found.append(Beside(facts))
             continue

@@ -48,7 +48,7 @@ def rollback_carried(path: Path, keys: tuple[bytes, ...] = (), *, overlays_may_b
 def _ended(
     path: Path, verb: str, outcome: Outcome, action: Callable[[Qcow2Image, CarriedRun], None], keys: tuple[bytes, ...]
 ) -> Result:
-    with closing(Disk.open(path.resolve(), probe_to_write(path))) as disk:
+    with closing(Disk.open(path.resolve(), probe_to_write(path), key=keys)) as disk:
         carried = carried_by(disk.active)
         if carried is None or is_recorded(path, carried):
             reason = "its run is recorded beside it" if carried else "it carries no run of growdisk"

@@ -33,9 +33,10 @@ def plan(
     directory = RunDirectory.beside(path)
     refuse_unfit_host(path, options)
     with ExitStack() as stack:
-        device = stack.enter_context(opened(path, image_format or probe_to_write(path)))
+        device = stack.enter_context(opened(path, image_format or probe_to_write(path), options.keys))
         others = [
-            (stack.enter_context(opened(*companion)), companion[0]) for companion in found_formats(path, options.others)
+            (stack.enter_context(opened(*companion, options.keys)), companion[0])
+            for companion in found_formats(path, options.others)
         ]
         keyring = Keyring(options.keys)
         facts = inspect_device(device, image_facts(device, path), goal.sector_size, keyring, others=others)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -23,7 +23,7 @@ from growdisk.api.session import Session, layout_now
 from growdisk.backends.machine import require_appliance
 from growdisk.backends.volumes.keyring import Keyring
 from growdisk.backends.volumes.neighbours import Neighbours
-from growdisk.errors import GrowdiskError, Refused
+from growdisk.errors import GrowdiskError, KeyNeeded, Refused
 from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.inspect import image_facts, inspect_device
@@ -76,7 +76,7 @@ def expand(
     others = found_formats(path, options.others)
     chosen = image_format or probe_to_write(path)
     refuse_unfit_host(path, options)
-    with closing(Disk.open(directory.image, chosen, others, not_in_use=options.not_in_use)) as disk:
+    with closing(Disk.open(directory.image, chosen, others, not_in_use=options.not_in_use, key=options.keys)) as disk:
         # Now that the image is ours: a run that is going on is named by its process.
         refuse_if_unfinished(directory)
         for each in (disk, *disk.companions):
@@ -132,7 +132,7 @@ def resume(
     state = directory.state()
     if state.finished or state.status is Status.KEPT:
         directory.finish()  # where growdisk was killed when all was done but this
-        return _nothing_to_resume(directory.image, directory, state)
+        return _nothing_to_resume(directory.image, directory, state, keys)
     allowed = Allowed(keys, overlays_may_break)
     return _with_session(path, "resume", observer, stop, lambda session: session.engine.advance, allowed)
 
@@ -192,10 +192,13 @@ def _with_session(
     ):
         return result
     others = [(Path(companion.path), _format(companion.format)) for companion in plan.companions]
-    with closing(Disk.open(directory.image, _format(plan.before.image.format), others)) as disk:
+    with closing(Disk.open(directory.image, _format(plan.before.image.format), others, key=allowed.keys)) as disk:
         _refuse_without_run(path, verb, directory.state(), undoable=undoable)  # now that nobody else can end it
-        for each in (disk, *disk.companions) if not allowed.overlays_may_break else ():
-            refuse_overlays(each.path)
+        for each in (disk, *disk.companions):
+            if each.is_locked and (verb == "resume" or plan.snapshots != "internal"):
+                raise KeyNeeded(path if each is disk else each.path)
+            if not allowed.overlays_may_break:
+                refuse_overlays(each.path)
         session = Session.reopen(
             path, plan, disk, directory, observer or Silent(), stop or StopRequest(), Keyring(allowed.keys),
             accepting=verb == "commit",
@@ -248,6 +251,8 @@ def _carry_out(session: Session, action: Callable[[], RunState]) -> Result:
 def _result(session: Session, error: GrowdiskError | None) -> Result:
     state, plan = session.engine.state, session.plan
     layout = layout_now(session.disk, session.path, plan.sector_size, session.keyring)
+    if session.disk.is_locked:
+        layout = plan.before if state.status is Status.UNDONE else plan.after
     reason = how_far_back(state) if error is None else ""
     return Result(
         outcome(state, error), plan.run, plan.backend, plan.before, layout, step_reports(plan, state),
@@ -265,10 +270,12 @@ def _others(session: Session) -> Iterator[tuple[Layout, Layout]]:
             yield known.before, as_disk_layout(layout, number)
 
 
-def _nothing_to_resume(path: Path, directory: RunDirectory, state: RunState) -> Result:
+def _nothing_to_resume(path: Path, directory: RunDirectory, state: RunState, keys: tuple[bytes, ...]) -> Result:
     plan = decode_plan(directory.plan_file.read_bytes())
-    # An image in use is not looked into.
-    layout = plan.after if plan.way else layout_of(inspect(path, _format(plan.before.image.format), plan.sector_size))
+    layout = plan.after
+    if plan.way is None:  # an image in use is not looked into
+        with suppress(KeyNeeded):
+            layout = layout_of(inspect(path, _format(plan.before.image.format), plan.sector_size, keys))
     reason = f"the last run is {state.status.value} already"
     if state.status is Status.KEPT:
         reason = "all steps are done, and the way back is kept (growdisk rollback takes it, growdisk commit forgets it)"

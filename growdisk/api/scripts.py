@@ -77,19 +77,19 @@ def _facts(target: Path | LiveRequest, image_format: ImageFormat | None, keyring
         from growdisk.api.online import inspect_online
 
         return inspect_online(target, image_format)
-    with _opened_shared(target, image_format or probe_format(target)) as device:
+    with _opened_shared(target, image_format or probe_format(target), keyring.passphrases) as device:
         return inspect_device(device, image_facts(device, target), keyring=keyring)
 
 
 @contextmanager
-def _opened_shared(path: Path, image_format: ImageFormat) -> Iterator[BlockDevice]:
+def _opened_shared(path: Path, image_format: ImageFormat, keys: tuple[bytes, ...]) -> Iterator[BlockDevice]:
     """Read without locks: scripts are for guests that run. Tables and identities stand still meanwhile."""
     with closing(RawFile.open(path, lock=False)) as file:
         if image_format == "raw":
             yield file
             return
-        backing = opened_as_backing(path, read_header(file, path))
-        yield Qcow2Image.over(file, path, writable=False, backing=backing)
+        backing = opened_as_backing(path, read_header(file, path), keys)
+        yield Qcow2Image.over(file, path, writable=False, backing=backing, key=keys)
 
 
 def _refuse_full(folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import cast
 from growdisk.backends.backend import Kind
 from growdisk.backends.volumes.keyring import Keyring
 from growdisk.errors import KeyNeeded
+from growdisk.planner.facts import Facts
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import Layout, layout_of
@@ -125,8 +126,10 @@ class Session:
 
 
 def layout_now(disk: Disk, path: Path, sector_size: int, keyring: Keyring) -> Layout:
-    """What is on the disk as it is now. `path` is the image as the user named it."""
+    """What is on the disk as it is now; nothing, where nobody has the key. `path` is the image as the user named it."""
     image = image_facts(disk.base(writable=False), path)
+    if disk.is_locked:
+        return layout_of(Facts(image, None, {}))
     others = [(companion, companion.path) for companion in disk.companions]
     return layout_of(inspect_device(disk, image, sector_size, keyring, others=others))
 

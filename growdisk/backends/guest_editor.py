@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from growdisk.backends.command import last_lines
 from growdisk.backends.customizing.failures import CommandFailed
 from growdisk.backends.customizing.orders import Owner
 from growdisk.backends.guest_files import MountedGuest
 from growdisk.backends.guest_handle import guest_call
+from growdisk.backends.memory_file import memory_file
 
 _ONE_MESSAGE = 2 << 20  # libguestfs holds 4 MiB
 _ENVIRONMENT = "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8\n"
@@ -51,7 +49,5 @@ class MountedEditor(MountedGuest):
         self._handle.chmod(owner.mode, path)  # last: chown takes the setuid bit away
 
     def _upload(self, path: str, content: bytes) -> None:
-        with tempfile.TemporaryDirectory(prefix="growdisk-") as folder:
-            copy = Path(folder) / "content"
-            copy.write_bytes(content)
+        with memory_file(content) as copy:
             self._handle.upload(str(copy), path)

@@ -7,14 +7,13 @@ it lies behind a snapshot. Paths are the guest's own (/etc/fstab); its symbolic 
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from growdisk.backends.guest_handle import Shell, guest_call
 from growdisk.backends.guest_look import Mount
 from growdisk.backends.guest_repair.fstab import Entry, parse_fstab
 from growdisk.backends.guest_repair.text import decode
+from growdisk.backends.memory_file import memory_file
 from growdisk.errors import ToolFailed
 
 _WRITABLE, _READ_ONLY = "rw,noatime", "ro"
@@ -117,11 +116,10 @@ class MountedGuest:
         self._shell.run("mkswap", *(["-U", uuid] if uuid else []), inside)
 
     def _rewrite_with(self, path: str, block: bytes) -> None:
-        with tempfile.TemporaryDirectory(prefix="growdisk-") as directory, guest_call(f"rewrite {path}"):
-            copy, joined = Path(directory) / "copy", Path(directory) / "joined"
+        with memory_file() as copy, guest_call(f"rewrite {path}"):
             self._handle.download(path, str(copy))
-            joined.write_bytes(block + copy.read_bytes())
-            self._handle.upload(str(joined), path)
+            with memory_file(block + copy.read_bytes()) as joined:
+                self._handle.upload(str(joined), path)
 
     def _device_of(self, entry: Entry) -> str | None:
         """The appliance's device for an fstab entry; None where it is not on this disk."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from growdisk.cli import status
 from growdisk.cli.arguments import add_target, format_of
+from growdisk.cli.images.keys import unlocking
 from growdisk.cli.layout_options import add_sector_size
 from growdisk.cli.output import Output
 from growdisk.cli.targets import target_of
@@ -36,8 +37,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.cli.listing import blockers, headline, standing, table, volumes
     from growdisk.planner.layout import layout_of
 
-    target, keys = target_of(arguments), keys_of(arguments)
-    layout = layout_of(api.inspect(target, format_of(arguments), arguments.sector_size, keys))
+    target = target_of(arguments)
+    facts = unlocking(
+        arguments,
+        lambda keys: api.inspect(target, format_of(arguments), arguments.sector_size, keys),
+        keys_of(arguments),
+    )
+    layout = layout_of(facts)
     report = _run_of(Path(layout.image.path))
     overlays = [str(each) for each in api.overlays_on(Path(layout.image.path))]
     beside = {"run": report and status.document(report), "overlays": overlays}

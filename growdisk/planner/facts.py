@@ -14,8 +14,8 @@ from growdisk.partitions.table import Partition, PartitionTable, Role
 class ImageFacts:
     """The image file, sizes in bytes. `version` is the qcow2 version, None for raw; `corrupt`: it is marked so.
 
-    `tables`: bytes of the tables that say where its clusters lie. `padding`: bytes that the last sector of a raw image
-    has beyond the end of its file.
+    `legacy_encryption`: of the form that is only read. `tables`: bytes of the tables that say where its clusters lie.
+    `padding`: bytes that the last sector of a raw image has beyond the end of its file.
     """
 
     path: Path
@@ -28,6 +28,7 @@ class ImageFacts:
     refcount_bits: int = 0
     corrupt: bool = False
     tables: int = 0
+    legacy_encryption: bool = False
     padding: int = 0
     cluster_size: int | None = None
 

@@ -21,6 +21,7 @@ from growdisk.partitions.table import PartitionTable, Role
 from growdisk.partitions.to_gpt import first_usable, starts_something
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.qcow2.features import Incompatible
+from growdisk.qcow2.header import LEGACY_AES
 from growdisk.qcow2.image import Qcow2Image
 
 _LDM_AT, _LDM = 6 * 512, b"PRIVHEAD"
@@ -68,6 +69,7 @@ def image_facts(device: BlockDevice, path: Path) -> ImageFacts:
         version=header.version, refcount_bits=header.refcount_bits,
         corrupt=header.has(Incompatible.CORRUPT), tables=device.tables_size,
         cluster_size=header.cluster_size,
+        legacy_encryption=header.crypt_method == LEGACY_AES,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from growdisk.planner.layers.fills import NOTHING, Fills, together
 from growdisk.planner.layers.inside import Inside, Room
 from growdisk.planner.layers.registry import grow_inside
 from growdisk.planner.moves import moves_of, notes_on
-from growdisk.planner.refusals import refuse_corrupt, refuse_hibernated, refuse_wrong_consent
+from growdisk.planner.refusals import refuse_hibernated, refuse_unwritable, refuse_wrong_consent
 from growdisk.planner.swap_fates import repair_notes, swap_steps
 from growdisk.planner.target import choose_shares, is_whole_disk, refuse_table_options
 from growdisk.steps.moving import Move
@@ -61,7 +61,7 @@ Proposer = Callable[[Facts, Goal], Proposal | AllDone]
 
 def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
     """Raises Refused errors, which name the image."""
-    refuse_corrupt(facts)
+    refuse_unwritable(facts)
     refuse_hibernated(facts)
     refuse_foreign_disk(facts)
     if is_whole_disk(facts):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from growdisk.errors import ImageDamaged
+from growdisk.errors import ImageDamaged, ImageUnsupported
 from growdisk.filesystems.content import ExtContent, SwapContent
 from growdisk.partitions.table import BIOS_BOOT, Partition, PartitionTable
 from growdisk.planner.facts import Facts
@@ -21,9 +21,14 @@ from growdisk.units import MiB, format_size
 _ROOM_BESIDE_SWAP_FILE = 64 * MiB
 
 
-def refuse_corrupt(facts: Facts) -> None:
+def refuse_unwritable(facts: Facts) -> None:
+    """Refuse images that the engine only reads."""
     if facts.image.corrupt:
         raise ImageDamaged(facts.image.path, format=facts.image.format, reason="it is marked as corrupt")
+    if facts.image.legacy_encryption:
+        reason = "it is encrypted in the legacy AES form, which growdisk reads and never writes"
+        hint = "growdisk image convert --encrypt luks makes a copy that it can grow; it has not been changed"
+        raise ImageUnsupported(facts.image.path, reason=reason, hint=hint)
 
 
 def refuse_hibernated(facts: Facts) -> None:

@@ -17,7 +17,7 @@ from growdisk.planner.goal import Goal
 from growdisk.planner.layers.inside import Inside, Room
 from growdisk.planner.layers.registry import grow_inside
 from growdisk.planner.planner import AllDone, Proposal, Proposer, propose
-from growdisk.planner.refusals import refuse_corrupt, refuse_hibernated
+from growdisk.planner.refusals import refuse_hibernated, refuse_unwritable
 from growdisk.planner.target import choose_shares, is_whole_disk
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap, SwapSpace
@@ -30,7 +30,7 @@ from growdisk.units import align_up, format_size
 
 def resize_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
     """The virtual disk larger, whatever is on it but what has to stay at its end."""
-    refuse_corrupt(facts)
+    refuse_unwritable(facts)
     refuse_foreign_disk(facts)
     old = facts.image.virtual_size
     new = old if goal.size is None else align_up(goal.size.resolve(old), goal.sector_size)
@@ -68,7 +68,7 @@ def rewrite_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
 
 def reread_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
     """A look by another reader, which changes nothing."""
-    refuse_corrupt(facts)
+    refuse_unwritable(facts)
     if facts.table is None:
         raise NothingToGrow(facts.image.path, reason="it has no partition table")
     return Proposal((RereadPartitions(facts.table),), facts)
@@ -76,7 +76,7 @@ def reread_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
 
 def grow_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
     """What stands in the partitions as large as they are, outermost first."""
-    refuse_corrupt(facts)
+    refuse_unwritable(facts)
     refuse_hibernated(facts)
     refuse_foreign_disk(facts)
     rooms, insides = _insides(facts, goal)
@@ -99,7 +99,7 @@ def remake_swap(swaps: tuple[SwapSpace, ...]) -> Proposer:
     """Swap space again where the table has it. Refused by the step itself where something else is there."""
 
     def proposed(facts: Facts, goal: Goal) -> Proposal | AllDone:
-        refuse_corrupt(facts)
+        refuse_unwritable(facts)
         return Proposal((RemakeSwap(swaps),), facts) if swaps else AllDone("no swap space was moved")
 
     return proposed
@@ -123,7 +123,7 @@ def forget_gone(step: RepairGuest) -> Proposer:
 
 def _in_the_guest(facts: Facts, goal: Goal, step: DiskStep) -> Proposal:
     """With the steps that lead there: they are done already, and say what has to be opened."""
-    refuse_corrupt(facts)
+    refuse_unwritable(facts)
     refuse_hibernated(facts)
     leading = [inner for inside in _insides(facts, goal)[1] for inner in inside.steps]
     return Proposal((*leading, step), facts)

@@ -38,15 +38,17 @@ def create(
     backing_format: str | None = None,
     key: bytes | None = None,
     key_seconds: float = 2.0,
+    luks: bytes = b"",
 ) -> None:
     """Create an empty image of `size` bytes. FileExistsError if `path` exists; durable when it returns.
 
     The name of the backing file is stored as given; a relative one counts from the image's directory, as that of the
     data file does, which is created, too, and must not exist (FileExistsError). A block device is written in place.
-    `key`: encrypt with LUKS under this passphrase; trying one takes `key_seconds` on a machine like this.
+    `key`: encrypt with LUKS under this passphrase; trying one takes `key_seconds` on a machine like this. `luks`: with
+    this encryption header of another image (luks_header) instead.
     Raises ImageUnsupported, with nothing written, for what the format does not allow.
     """
-    luks = _new_luks(key, key_seconds) if key is not None else b""
+    luks = _new_luks(key, key_seconds) if key is not None else luks
     header = _plan(path, size, options, backing, backing_format, luks)
     on_device = path.is_block_device()
     file = RawFile.open(path, writable=True) if on_device else RawFile.create(path)

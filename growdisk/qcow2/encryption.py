@@ -49,6 +49,12 @@ def unlocked(
     return EncryptedData(data, luks.unlock(keys[-1], read, path))
 
 
+def luks_header(file: BlockDevice, header: Header, path: Path) -> bytes:
+    """The encryption header of a LUKS image, key slots and all: with it, another image has the same key."""
+    offset, length = _place(file, header, path)
+    return file.read(offset, length)
+
+
 def _place(file: BlockDevice, header: Header, path: Path) -> tuple[int, int]:
     extension = header.extension(Extension.CRYPTO)
     if extension is None or len(extension) != 16:

@@ -60,6 +60,16 @@ class GuestDisk(InParts):
         return self._parts.backing
 
     @property
+    def is_locked(self) -> bool:
+        """Whether its guest data are encrypted, and no key has opened them."""
+        return self._metadata.is_locked
+
+    @property
+    def unlocked(self) -> DataFile | None:
+        """The way to its encrypted guest data; None where they are not encrypted, or locked."""
+        return self._metadata.data if self.header.crypt_method and not self.is_locked else None
+
+    @property
     def host_file(self) -> BlockDevice:
         """The file in which the host offsets of `runs` count."""
         return self._file if self._data_file is None else self._data_file

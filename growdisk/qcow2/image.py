@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from growdisk.qcow2.bitmap_copy import BitmapSource
     from growdisk.qcow2.create_options import Preallocation
+    from growdisk.qcow2.data import DataFile
     from growdisk.qcow2.snapshots import SnapshotInfo
     from growdisk.qcow2.usable import Passphrase
 
@@ -57,13 +58,16 @@ class Qcow2Image(GuestDisk):
     @classmethod
     def over(
         cls, file: ResizableDevice, path: Path, *, writable: bool, backing: BlockDevice | None = None,
-        key: Passphrase | None = None, data_file: ResizableDevice | None = None,
+        key: Passphrase | None = None, data_file: ResizableDevice | None = None, data: DataFile | None = None,
     ) -> Qcow2Image:  # fmt: skip
-        """The same on files that are open already. The image closes `file`, `backing` and `data_file` with itself."""
+        """The same on files that are open already. The image closes `file`, `backing` and `data_file` with itself.
+
+        `data`: what was unlocked before (GuestDisk.unlocked), instead of a key: trying a key takes seconds.
+        """
         header = read_header(file, path)
         refuse_unusable(header, path, writable=writable)
         refuse_data_file(header, path, data_file, writable=writable)
-        data = unlocked(file, header, path, key, data_file)
+        data = data or unlocked(file, header, path, key, data_file)
         if writable:
             header = repaired(file, header, path)
         image = cls(file, path, header, backing, data, data_file, writable=writable)
@@ -320,9 +324,9 @@ class Qcow2Image(GuestDisk):
         self._gate.set_autoclear(self.header.autoclear | mark if on else self.header.autoclear & ~mark)
 
 
-def backing_of(file: ResizableDevice, path: Path) -> BlockDevice | None:
+def backing_of(file: ResizableDevice, path: Path, key: Passphrase | None = None) -> BlockDevice | None:
     """The opened backing file of the image in `file`, or None: for images opened by `over`."""
-    return open_backing(path, read_header(file, path), (), Qcow2Image._open_below)
+    return opened_as_backing(path, read_header(file, path), key)
 
 
 def opened_as_backing(path: Path, header: Header, key: Passphrase | None = None) -> BlockDevice | None:

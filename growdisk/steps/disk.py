@@ -14,7 +14,10 @@ from typing import Literal
 
 from growdisk.block.device import BlockDevice, Extent, ResizableDevice
 from growdisk.block.raw import RawFile
+from growdisk.qcow2.data import DataFile
+from growdisk.qcow2.header import read_header
 from growdisk.qcow2.image import Qcow2Image, backing_of
+from growdisk.qcow2.usable import Passphrase
 
 Format = Literal["qcow2", "raw"]
 
@@ -25,31 +28,36 @@ class Disk:
     `companions` are further disks of the guest that take part in the run.
     """
 
-    def __init__(self, path: Path, image_format: Format, file: RawFile, backing: BlockDevice | None) -> None:
+    def __init__(
+        self, path: Path, image_format: Format, file: RawFile, backing: BlockDevice | None, key: Passphrase = ()
+    ) -> None:
         self.path, self.format, self.file = path, image_format, file
         self.companions: tuple[Disk, ...] = ()
         self.lock = RLock()
         self._backing = backing
-        self._active = self.base(writable=False)
+        self.unlocked: DataFile | None = None
+        self._active = self.base(writable=False, key=key)
+        if isinstance(self._active, Qcow2Image):
+            self.unlocked = self._active.unlocked
 
     @classmethod
     def open(
         cls, path: Path, image_format: Format, companions: Sequence[tuple[Path, Format]] = (), *,
-        not_in_use: bool = False,
+        not_in_use: bool = False, key: Passphrase = (),
     ) -> Disk:  # fmt: skip
         """Open and lock the image as its one writer; nothing is written yet. ImageInUse and other refusals.
 
-        `not_in_use`: the user's word for those who cannot be seen.
+        `not_in_use`: the user's word for those who cannot be seen. `key`: the passphrases of encrypted images.
         """
         with ExitStack() as stack:
             open_file = RawFile.open_disk if image_format == "raw" else RawFile.open
             file = stack.enter_context(closing(open_file(path, writable=True, not_in_use=not_in_use)))
-            backing = backing_of(file, path) if image_format == "qcow2" else None
+            backing = backing_of(file, path, key) if image_format == "qcow2" else None
             if backing is not None:
                 stack.enter_context(closing(backing))
-            disk = cls(path, image_format, file, backing)
+            disk = cls(path, image_format, file, backing, key)
             disk.companions = tuple(
-                stack.enter_context(closing(cls.open(*other, not_in_use=not_in_use))) for other in companions
+                stack.enter_context(closing(cls.open(*other, not_in_use=not_in_use, key=key))) for other in companions
             )
             stack.pop_all()
         return disk
@@ -59,11 +67,39 @@ class Disk:
         for disk in (self, *self.companions):
             disk.file.refuse_in_use()
 
-    def base(self, *, writable: bool) -> ResizableDevice:
+    @property
+    def is_locked(self) -> bool:
+        """Whether its guest data are encrypted, and no key has opened them."""
+        return isinstance(self._active, Qcow2Image) and self._active.is_locked
+
+    def base(self, *, writable: bool, key: Passphrase = ()) -> ResizableDevice:
         """The image itself, without overlays. It shares our file: it is flushed, never closed."""
         if self.format == "raw":
             return self.file
-        return Qcow2Image.over(self.file, self.path, writable=writable, backing=self._backing)
+        return Qcow2Image.over(
+            self.file, self.path, writable=writable, backing=self._backing, key=key, data=self.unlocked
+        )
+
+    @property
+    def luks_header(self) -> bytes:
+        """With it, another image has the same key; b"" where the image is not encrypted."""
+        if self.format == "raw":
+            return b""
+        header = read_header(self.file, self.path)
+        if not header.crypt_method:
+            return b""
+        from growdisk.qcow2.encryption import luks_header
+
+        return luks_header(self.file, header, self.path)
+
+    def unlocked_over(self, file: ResizableDevice) -> DataFile | None:
+        """The guest data of another image with the same encryption header; None where there is no key, or no need."""
+        if self.unlocked is None:
+            return None
+        from growdisk.qcow2.encryption import EncryptedData
+
+        assert isinstance(self.unlocked, EncryptedData), "the legacy form is never written"
+        return self.unlocked.over(file)
 
     @property
     def active(self) -> ResizableDevice:

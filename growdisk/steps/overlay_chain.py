@@ -76,7 +76,7 @@ class OverlayChain:
     def create_fresh(self, size: int, backing: Path | None = None, backing_format: str | None = None) -> Path:
         """A file that has no name of its own yet: a crash leaves nothing that looks like an overlay."""
         self.fresh.unlink(missing_ok=True)
-        create(self.fresh, size, backing=backing, backing_format=backing_format)
+        create(self.fresh, size, backing=backing, backing_format=backing_format, luks=self._disk.luks_header)
         return self.fresh
 
     def publish(self, fresh: Path, path: Path) -> None:
@@ -89,13 +89,17 @@ class OverlayChain:
             path.unlink()
             sync_directory(self._directory)
 
+    def open_image(self, path: Path, *, backing: ResizableDevice | None, writable: bool) -> Qcow2Image:
+        """An image of our own making, on a backing device that is open already and stays so when it is closed.
+
+        Where the disk is encrypted it is, too, with the same key: no byte of the guest lies here in the clear.
+        """
+        window = Window(backing, 0, backing.size) if backing is not None else None
+        file = RawFile.open(path, writable=writable)
+        data = self._disk.unlocked_over(file)
+        return Qcow2Image.over(file, path, writable=writable, backing=window, data=data)
+
     def _push(self, path: Path) -> None:
-        image = open_image(path, backing=self._disk.active, writable=True)
+        image = self.open_image(path, backing=self._disk.active, writable=True)
         self.images.append(image)
         self._disk.activate(image)
-
-
-def open_image(path: Path, *, backing: ResizableDevice | None, writable: bool) -> Qcow2Image:
-    """A qcow2 image of our own making, on a backing device that is open already and stays so when it is closed."""
-    window = Window(backing, 0, backing.size) if backing is not None else None
-    return Qcow2Image.over(RawFile.open(path, writable=writable), path, writable=writable, backing=window)

@@ -18,7 +18,7 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import SnapshotMissing
 from growdisk.steps.held_room import HeldRoom
-from growdisk.steps.overlay_chain import OverlayChain, open_image
+from growdisk.steps.overlay_chain import OverlayChain
 from growdisk.steps.pin import Pin
 from growdisk.steps.redo_room import new_length, room_for_redo
 
@@ -62,7 +62,7 @@ class OverlaySnapshots:
         for step, overlay, below in self._chain.layers():
             if self._keep_undo and not self._chain.undo(step).exists():
                 fresh = self._chain.create_fresh(below.size)
-                undo = open_image(fresh, backing=None, writable=True)
+                undo = self._chain.open_image(fresh, backing=None, writable=True)
                 capture(overlay, below, undo)
                 undo.close()
                 self._chain.publish(fresh, self._chain.prepared_undo(step))
@@ -107,7 +107,7 @@ class OverlaySnapshots:
         for step in self._chain.steps:
             if self._chain.overlay(step).exists():
                 self._chain.use_prepared_undo(step)
-                overlay = open_image(self._chain.overlay(step), backing=base, writable=False)
+                overlay = self._chain.open_image(self._chain.overlay(step), backing=base, writable=False)
                 redo(overlay, base, keep_room=self._chain.undo(step).exists())
                 overlay.close()
                 self._chain.remove(self._chain.overlay(step))
@@ -119,7 +119,7 @@ class OverlaySnapshots:
     def _put_back(self, step: str) -> None:
         if self._chain.undo(step).exists():
             self._pin.lift()
-            undo = open_image(self._chain.undo(step), backing=None, writable=False)
+            undo = self._chain.open_image(self._chain.undo(step), backing=None, writable=False)
             # Where a raw image had holes the held room tells; a qcow2 image shall not keep clusters for zeros.
             base = self._disk.base(writable=True)
             redo(undo, base, free_zeros=isinstance(base, Qcow2Image))

@@ -44,6 +44,8 @@ class RawTarget:
 class Qcow2Target:
     """A qcow2 image to be. `jobs`: threads that compress, 0 for one per processor; `key`: encrypt with LUKS.
 
+    `luks`: with this encryption header of another image instead, which one of `keys` opens.
+
     `bitmaps`, `keep_snapshots`: it gets the persistent dirty bitmaps, the internal snapshots of the source, too.
     """
 
@@ -53,6 +55,8 @@ class Qcow2Target:
     key: bytes | None = None
     bitmaps: bool = False
     keep_snapshots: bool = False
+    luks: bytes = b""
+    keys: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def _refuse(path: Path, target: RawTarget | Qcow2Target, size: int) -> None:
     problem = target.options.problem(size, backed=False)
     if target.compress and target.options.preallocation != "off":
         problem = "compressed clusters cannot be preallocated"
-    if target.compress and target.key is not None:
+    if target.compress and (target.key is not None or target.luks):
         problem = "an encrypted image has no compressed clusters"
     if problem is not None:
         raise ImageUnsupported(path, reason=problem, hint="choose other options; nothing was written")
@@ -142,8 +146,8 @@ def _new_image(new: NewFile, target: RawTarget | Qcow2Target, size: int) -> Iter
     if isinstance(target, RawTarget):
         image = new.open()
     else:
-        create(new.temporary, size, target.options, key=target.key)
-        image = Qcow2Image.open(new.temporary, writable=True, key=target.key)
+        create(new.temporary, size, target.options, key=target.key, luks=target.luks)
+        image = Qcow2Image.open(new.temporary, writable=True, key=target.key or target.keys)
     try:
         if isinstance(image, RawFile) and isinstance(target, RawTarget):
             refuse_small_device(image, size)

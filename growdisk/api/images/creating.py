@@ -32,11 +32,12 @@ _RAW_PREALLOCATION: dict[str, Preallocation] = {
 
 def create_qcow2(
     path: Path, size: int | None, options: CreateOptions, backing: str | None = None,
-    backing_format: ImageFormat | None = None, key: bytes | None = None,
+    backing_format: ImageFormat | None = None, key: bytes | None = None, luks: bytes = b"",
 ) -> int:  # fmt: skip
     """A new qcow2 image; `size` None: that of its backing file. Returns its size. Durable.
 
-    `backing` is stored as given; a relative name counts from the image's directory. `key`: encrypt with LUKS.
+    `backing` is stored as given; a relative name counts from the image's directory. `key`: encrypt with LUKS; `luks`:
+    with this encryption header of another image.
     """
     if backing is not None:
         backing_format, length = _examine(path, backing, backing_format)
@@ -50,7 +51,7 @@ def create_qcow2(
         create(
             new.temporary, size, options,
             backing=backing, backing_format=backing_format,
-            key=key,
+            key=key, luks=luks,
         )  # fmt: skip
         new.publish()
     return size
@@ -73,10 +74,10 @@ def create_raw(path: Path, size: int, preallocation: Preallocation) -> None:
         new.publish()
 
 
-def create_overlay(base: Path, path: Path, base_format: ImageFormat | None = None) -> int:
+def create_overlay(base: Path, path: Path, base_format: ImageFormat | None = None, luks: bytes = b"") -> int:
     """An empty image on top of `base`, of its size. The name in it leads from its own directory to the base."""
     name = str(base) if base.is_absolute() else as_local(os.path.relpath(base, path.absolute().parent))
-    return create_qcow2(path, None, CreateOptions(), name, base_format)
+    return create_qcow2(path, None, CreateOptions(), name, base_format, luks=luks)
 
 
 def raw_preallocation(options: str) -> Preallocation:

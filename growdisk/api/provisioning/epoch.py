@@ -20,9 +20,9 @@ _TIMES = (0x2C, 0x30, 0x40, 0x108)  # in an ext superblock: mounted, written, ch
 _WITHOUT = 1577836800  # 2020, where no file system tells
 
 
-def last_time_in(base: Path, base_format: ImageFormat) -> int:
+def last_time_in(base: Path, base_format: ImageFormat, keys: tuple[bytes, ...] = ()) -> int:
     """Seconds since 1970."""
-    with closing(open_device(base, base_format)) as device:
+    with closing(open_device(base, base_format, key=keys)) as device:
         found = [moment for part in devices_of(device, base).values() for moment in _times(part)]
     return max(found, default=_WITHOUT) or _WITHOUT
 

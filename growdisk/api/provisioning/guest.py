@@ -25,10 +25,16 @@ _MARK = "/etc/passwd"  # what only a root has
 
 
 def customize_guest(
-    path: Path, image_format: ImageFormat, orders: Orders, *, kind: Kind, stop: StopRequest
+    path: Path,
+    image_format: ImageFormat,
+    orders: Orders,
+    *,
+    kind: Kind,
+    stop: StopRequest,
+    keys: tuple[bytes, ...] = (),
 ) -> tuple[str, ...]:
     """What was done, a line each. Raises what stands against it; the image is then not to be used."""
-    with closing(Disk.open(path, image_format)) as disk:
+    with closing(Disk.open(path, image_format, key=keys)) as disk:
         disk.activate(disk.base(writable=True))
         facts = inspect_device(disk, image_facts(disk.active, path))
         hands = Hands(disk, stop, kind=kind)

@@ -21,6 +21,7 @@ from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, conve
 from growdisk.api.images.copying import copy_image
 from growdisk.api.images.creating import create_overlay
 from growdisk.api.images.opening import open_device
+from growdisk.api.provisioning.encrypted import encryption_of
 from growdisk.api.provisioning.recipe import Recipe
 from growdisk.api.provisioning.rewriting import alone_on, put_in_place, rewrite_overlay
 from growdisk.block.raw import RawFile
@@ -38,6 +39,7 @@ class Making:
     def __init__(self, base: Path, base_format: ImageFormat, path: Path, recipe: Recipe, stop: StopRequest) -> None:
         self._base, self._base_format, self._recipe, self.path = base, base_format, recipe, path
         self._stop = stop
+        self._luks = encryption_of(base, base_format)
         self.format: ImageFormat = "qcow2" if recipe.overlay else recipe.format or _made_of(base_format, recipe)
         self._new = path.with_name(f".{path.name}.growdisk-new")
         self._work = path.with_name(f".{path.name}.growdisk-work")
@@ -74,16 +76,17 @@ class Making:
     def _hidden(self) -> tuple[Path, ImageFormat]:
         if self._in_two or self._recipe.overlay:
             hidden = self._work if self._in_two else self._new
-            create_overlay(self._base, hidden, self._base_format)
+            create_overlay(self._base, hidden, self._base_format, self._luks)
             return hidden, "qcow2"
         copy_image(self._base, self._new, "auto", self._checking)
         return self._new, self.format
 
     def _finish(self, *, force: bool) -> None:
         if self._in_two and self._recipe.overlay:
-            rewrite_overlay(self._work, self._new)
+            rewrite_overlay(self._work, self._new, self._luks, self._recipe.keys)
         elif self._in_two:
-            convert_image(Source(self._work, "qcow2"), self._new, self._target(), self._checking)
+            source = Source(self._work, "qcow2", key=self._recipe.keys)
+            convert_image(source, self._new, self._target(), self._checking)
         put_in_place(self._new, self.path, force=force)
 
     def _checking(self, done: int, total: int) -> None:
@@ -95,7 +98,7 @@ class Making:
             return RawTarget()
         compression = self._recipe.compression
         options = CreateOptions.parse(f"compression_type={compression}" if compression else "")
-        return Qcow2Target(options, self._recipe.compressed)
+        return Qcow2Target(options, self._recipe.compressed, luks=self._luks, keys=self._recipe.keys)
 
     def _is_plain(self) -> bool:
         """Whether the base's file can be copied as it is: alone, and without a past."""

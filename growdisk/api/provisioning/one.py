@@ -28,6 +28,7 @@ from growdisk.api.runs import expand
 from growdisk.backends import clock
 from growdisk.backends.backend import Kind
 from growdisk.errors import GrowdiskError, OperationFailed
+from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Backend, Goal, RunOptions
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.qcow2.probe import ImageFormat
@@ -72,7 +73,7 @@ class OneOutput:
     def planned(self) -> Provisioned:
         orders = tuple(self._orders.described())
         if self._goal is None:
-            layout = layout_of(inspect(self._batch.base, self._batch.base_format))
+            layout = layout_of(self._looked_at(self._batch.base, self._batch.base_format))
             return Provisioned(self.path, "planned", self._named(layout), seed=self._seed_path, customized=orders)
         result = plan(self._batch.base, self._goal, self._options(self._batch.recipe.backend), self._batch.base_format)
         return Provisioned(
@@ -101,12 +102,12 @@ class OneOutput:
             with making.begun(force=self._batch.force) as (hidden, hidden_format):
                 grown = self._grow(hidden, hidden_format, backend)
                 customized = self._customize(hidden, hidden_format, backend)
-                growpart = left_for_growpart(inspect(hidden, hidden_format))
+                growpart = left_for_growpart(self._looked_at(hidden, hidden_format))
                 if seed is not None:
                     seed.write(self._seed)
             if seed is not None:
                 self._put(seed)
-        layout = layout_of(inspect(self.path, making.format))
+        layout = layout_of(self._looked_at(self.path, making.format))
         return Provisioned(
             self.path, "created", layout, layout.image.actual_size,
             grown.backend if grown else None, grown.steps if grown else (), grown.given_up if grown else (),
@@ -126,12 +127,17 @@ class OneOutput:
         if not self._orders.any:
             return ()
         kind: Kind = "direct" if backend == "auto" else backend
-        if kind == "direct" and (reason := why_not_direct(inspect(hidden, hidden_format), self._orders)):
+        if kind == "direct" and (reason := why_not_direct(self._looked_at(hidden, hidden_format), self._orders)):
             if backend == "direct":
                 hint = "leave --reproducible and --backend out: a kernel does it then"
                 raise NotProvisioned(self.path, reason=f"host tools alone cannot do it: {reason}", hint=hint)
             kind = kernel_kind()
-        return customize_guest(hidden, hidden_format, self._orders, kind=kind, stop=self._batch.stop)
+        return customize_guest(
+            hidden, hidden_format, self._orders, kind=kind, stop=self._batch.stop, keys=self._batch.recipe.keys
+        )
+
+    def _looked_at(self, image: Path, image_format: ImageFormat) -> Facts:
+        return inspect(image, image_format, keys=self._batch.recipe.keys)
 
     def _put(self, seed: HiddenFile) -> None:
         """An image without its seed is half an output."""

@@ -26,12 +26,12 @@ from growdisk.units import split_range
 from growdisk.workflow.run_directory import RunDirectory
 
 
-def rewrite_overlay(path: Path, new: Path) -> None:
-    """Make `new`, in the same folder, show what the overlay `path` shows, on top of the same base."""
-    with Qcow2Image.open(path) as overlay:
+def rewrite_overlay(path: Path, new: Path, luks: bytes = b"", keys: tuple[bytes, ...] = ()) -> None:
+    """Make `new`, in the same folder, show what the overlay `path` shows, on top of the same base, and as encrypted."""
+    with Qcow2Image.open(path, key=keys) as overlay:
         backing_format: ImageFormat = "qcow2" if overlay.header.backing_format == "qcow2" else "raw"
-        create_qcow2(new, overlay.size, CreateOptions(), overlay.header.backing_file, backing_format)
-        with Qcow2Image.open(new, writable=True) as image:
+        create_qcow2(new, overlay.size, CreateOptions(), overlay.header.backing_file, backing_format, luks=luks)
+        with Qcow2Image.open(new, writable=True, key=keys) as image:
             for run in overlay.runs(0, overlay.size):
                 if run.kind is L2Kind.UNALLOCATED:
                     continue

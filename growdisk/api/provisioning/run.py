@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from growdisk.api.provisioning.encrypted import refuse_locked
 from growdisk.api.provisioning.epoch import last_time_in
 from growdisk.api.provisioning.failures import ProvisioningFailed
 from growdisk.api.provisioning.one import Batch, OneOutput
@@ -52,10 +53,11 @@ def provision(
     refuse_contradictions(recipe)
     refuse_outputs(outputs)
     base_format, layers = look_at_base(base, recipe.base_format)
+    refuse_locked(base, base_format, recipe)
     stop, watching = stop or StopRequest(), watcher or Unwatched()
     epoch = None
     if recipe.reproducible:
-        epoch = last_time_in(base, base_format) if recipe.epoch is None else recipe.epoch
+        epoch = last_time_in(base, base_format, recipe.keys) if recipe.epoch is None else recipe.epoch
     batch = Batch(base, base_format, layers, recipe, force, stop, epoch)
 
     def deed(number: int, output: Output) -> Provisioned:

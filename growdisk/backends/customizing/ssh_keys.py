@@ -33,12 +33,17 @@ ExecStart=/usr/bin/ssh-keygen -A
 [Install]
 WantedBy=multi-user.target
 """
+_MEMORY = "/dev/shm"
 _KINDS = ("ed25519", "ecdsa", "rsa")
 
 
 def new_host_keys(host: str) -> Iterator[tuple[str, bytes, int]]:
-    """New ones, made by this machine's ssh-keygen in a folder that nobody else can read: path, content, mode."""
-    with tempfile.TemporaryDirectory(prefix="growdisk-") as folder:
+    """New ones, made by this machine's ssh-keygen in a folder that nobody else can read: path, content, mode.
+
+    In memory, where there is such a folder: the guest's secrets are not for the host's disk.
+    """
+    in_memory = _MEMORY if Path(_MEMORY).is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="growdisk-", dir=in_memory) as folder:
         for kind in _KINDS:
             key = Path(folder) / f"ssh_host_{kind}_key"
             run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", f"root@{host}", "-f", key])

@@ -23,6 +23,11 @@ class Keyring:
         return f"Keyring of {len(self._passphrases)}"
 
     @property
+    def passphrases(self) -> tuple[bytes, ...]:
+        """All that were given: an encrypted image takes one of them as well."""
+        return self._passphrases
+
+    @property
     def is_empty(self) -> bool:
         return not self._passphrases
 
