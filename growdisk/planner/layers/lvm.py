@@ -11,7 +11,7 @@ from growdisk.planner.layers.file_systems import cannot_grow
 from growdisk.planner.layers.fills import together
 from growdisk.planner.layers.inside import Inside, Room
 from growdisk.planner.layers.volume_fitness import why_not_group
-from growdisk.planner.layers.volume_shares import chosen_volumes, extents_for
+from growdisk.planner.layers.volume_shares import chosen_volumes, extents_for, taken_from_the_group
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.registry import DiskStep
@@ -46,7 +46,10 @@ def grow_physical_volume(room: Room, grow: Callable[[Room], Inside]) -> Inside:
         lags=extents > group.own_volume.pe_count or any(growth.values()) or any(i.lags for _, _, i in insides),
         system=_system(room, group, contents, [inside for _, _, inside in insides]),
         free=max((inside.free for _, _, inside in insides), default=0),
-        notes=(*notes, *(note for _, _, inside in insides for note in inside.notes)),
+        notes=(
+            *notes, *taken_from_the_group(group, growth, extents),
+            *(note for _, _, inside in insides for note in inside.notes),
+        ),
         fills=together(inside.fills for _, _, inside in insides),
     )  # fmt: skip
 

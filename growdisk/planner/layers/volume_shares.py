@@ -59,6 +59,17 @@ def extents_for(room: Room, group: VolumeGroup, chosen: Chosen, own_extents: int
     return {v.name: _allowed(room, group, v, wanted[v.name], own_extents, share) for v, share in chosen}
 
 
+def taken_from_the_group(group: VolumeGroup, growth: dict[str, int], own_extents: int) -> list[str]:
+    """A note if volumes take space that the group had free before: somebody may have left it free on purpose."""
+    before = group.own_volume.pe_count - group.used_extents + group.free_elsewhere
+    added = own_extents - group.own_volume.pe_count
+    taken = min(sum(growth.values()) - added, before)
+    if taken <= 0:
+        return []
+    size = format_size(taken * group.extent_size)
+    return [f"{size} that were free in the volume group {group.name} are taken too; --lv-share 60% leaves some free"]
+
+
 def _allowed(room: Room, group: VolumeGroup, volume: LogicalVolume, wanted: int, own_extents: int, share: Share) -> int:
     """What its allocation policy lets it have of that. Who named an amount is told where that is less."""
     most = group.room_for(volume, own_extents)

@@ -123,3 +123,15 @@ def test_a_group_of_another_system_and_volumes_to_be_skipped_grow_like_any_other
 def test_a_physical_volume_that_was_cut_off_is_refused() -> None:
     own = replace(group().own_volume, pe_count=100_000)
     assert "cut off" in refusal(group(physical_volumes=(own,)))
+
+
+# --- what the group had free ------------------------------------------------------------------------
+
+
+def test_free_space_of_the_group_that_is_taken_is_said() -> None:
+    assert any("free in the volume group vg0 are taken too" in note for note in proposal(group()).notes)
+
+
+def test_a_group_without_free_space_has_nothing_to_say_of_it() -> None:
+    own = replace(group().physical_volumes[0], pe_count=600)
+    assert not any("are taken too" in note for note in proposal(group(physical_volumes=(own,))).notes)
