@@ -9,6 +9,7 @@ from pathlib import Path
 
 from growdisk.api.images.fetching import fetched, fetched_both
 from growdisk.api.images.opening import opened, require_keys
+from growdisk.api.images.pumping import is_zero
 from growdisk.api.images.sharing import differing, joined
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.qcow2.probe import ImageFormat
@@ -56,7 +57,7 @@ def _first_nonzero(device: BlockDevice, start: int) -> int | None:
     extents = device.extents(start, device.size - start)
     data = ((extent.start, extent.end) for extent in extents if extent.kind is ExtentKind.DATA)
     for position, found in fetched(device, data):
-        if found.count(0) != len(found):
+        if not is_zero(found):
             return position + _sector_of_difference(found, bytearray(len(found)))
     return None
 

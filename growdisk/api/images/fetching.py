@@ -1,8 +1,8 @@
 """Ranges of a device fetched one by one into buffers that are used again and again.
 
-What the host has as it is, is read when its turn comes: the host has been told before, and reads ahead. What has to be
-decompressed is done by threads meanwhile, a few pieces ahead. Large new buffers for each piece would cost the kernel
-as much as the copying itself; small ones stay in the processor's cache.
+What the host has as it is, is read when its turn comes; where that is not in order, the host is told before. What has
+to be decompressed is done by threads meanwhile, a few pieces ahead. Large new buffers for each piece would cost the
+kernel as much as the copying itself; small ones stay in the processor's cache.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-CHUNK = 512 << 10
+CHUNK = 1 << 20
 _BUFFERS_KEPT = 2
 Fetched = tuple[int, bytearray]  # guest offset and bytes
 Ranges = Iterable[tuple[int, int]]
@@ -69,6 +69,7 @@ class _Fetcher:
     def __init__(self, processors: int) -> None:
         self._processors = processors
         self._free: list[bytearray] = []
+        self._next: tuple[BlockDevice | None, int] = None, 0
         self.pool: ThreadPoolExecutor | None = None  # loads logging, 5 ms: not for small images without need
 
     def begin(self, parts: list[Part]) -> _Piece:
@@ -78,9 +79,15 @@ class _Fetcher:
             piece.buffer = self._buffer(piece.length)
             piece.slow = self._threads().submit(fill, slow, piece.start, memoryview(piece.buffer))
         for part in parts:
-            if part.place is not None and isinstance(part.place[0], RawFile):
-                part.place[0].will_need(part.place[1], part.end - part.start)
+            if part.place is not None:
+                self._announce(*part.place, part.end - part.start)
         return piece
+
+    def _announce(self, file: BlockDevice, offset: int, length: int) -> None:
+        """Where reading jumps: what stands behind one another the host reads ahead by itself."""
+        if (file, offset) != self._next and isinstance(file, RawFile):
+            file.will_need(offset, length)
+        self._next = file, offset + length
 
     def finish(self, piece: _Piece) -> Iterator[Fetched]:
         buffer = piece.buffer or self._buffer(piece.length)

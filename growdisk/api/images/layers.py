@@ -18,7 +18,7 @@ from growdisk.api.guard import WriteGuard
 from growdisk.api.images.fetching import CHUNK, fetched, fetched_both
 from growdisk.api.images.host import format_of
 from growdisk.api.images.opening import opened, opened_qcow2, refuse_small_device, require_keys
-from growdisk.api.images.pumping import Progress
+from growdisk.api.images.pumping import Progress, is_zero
 from growdisk.api.images.sharing import differing, joined
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
@@ -84,6 +84,7 @@ def rebase_overlay(
         overlay.check_change(0, overlay.size)
         if overlay.header.has(Incompatible.EXTENDED_L2):
             _fill_mixed_clusters(overlay, new)
+        overlay.write_behind()
         with _exchanged(overlay, new) as old:
             _keep_what_was_seen(overlay, old, new, progress)
             overlay.flush()
@@ -147,10 +148,10 @@ def _own_stretches(overlay: Qcow2Image, limit: int) -> Iterator[tuple[int, int]]
 
 def _give(overlay: Qcow2Image, base: BlockDevice, progress: Progress) -> None:
     """Put all that the overlay itself has into the base."""
-    for start, end, is_zero in _own_ranges(overlay):
-        if is_zero:
+    for start, end, zeros in _own_ranges(overlay):
+        if zeros:
             base.write_zeros(start, end - start)
-    data = joined((start, end) for start, end, is_zero in _own_ranges(overlay) if not is_zero)
+    data = joined((start, end) for start, end, zeros in _own_ranges(overlay) if not zeros)
     for start, found in fetched(overlay, data):
         base.write(start, found)
         progress(start + len(found), overlay.size)
@@ -231,7 +232,7 @@ def _keep(overlay: Qcow2Image, offset: int, before: bytearray, after: bytearray)
         inside = slice(cluster[0] - offset, cluster[1] - offset)
         if (seen := before[inside]) == after[inside]:
             return "none"
-        return "data" if seen.count(0) < len(seen) else "zeros"
+        return "zeros" if is_zero(seen) else "data"
 
     clusters = split_range(offset, offset + len(before), overlay.header.cluster_size)
     for what, neighbours in groupby(clusters, change):

@@ -8,6 +8,8 @@ from growdisk.api.images.fetching import CHUNK, fetched
 from growdisk.block.device import BlockDevice, Extent, ExtentKind
 from growdisk.units import align_down, align_up, split_range
 
+_SOME = 64  # bytes
+
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 Piece = tuple[int, memoryview]  # good until the next is asked for
 
@@ -51,6 +53,11 @@ def nonzero_runs(data: bytes | bytearray, granule: int) -> Iterator[tuple[int, i
         position = start + granule
     if position < len(data):
         yield position, len(data)
+
+
+def is_zero(data: bytearray) -> bool:
+    """Whether there is nothing but zeros; that there is something else is nearly always seen at once."""
+    return not any(data[:_SOME]) and data == bytes(len(data))
 
 
 def _zero_granules(data: bytes | bytearray, granule: int) -> Iterator[int]:

@@ -47,6 +47,27 @@ def test_what_is_compressed_comes_back_whatever_follows_it(kind: int) -> None:
     assert compressor(kind)(NOISE) is None
 
 
+def test_a_cluster_of_several_zstd_frames_is_whole() -> None:
+    one, other = b"first " * 500, b"second " * 500
+    packed = [compressor(1)(part) for part in (one, other)]
+    found = bytearray(len(one + other))
+    unpacker(1)(memoryview(bytearray(b"".join(filter(None, packed)) + NOISE)), memoryview(found))
+    assert found == one + other
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_a_broken_cluster_is_told_and_the_next_one_is_not_its_victim(kind: int) -> None:
+    cluster = b"some words, " * 300
+    packed, unpack = compressor(kind)(cluster), unpacker(kind)
+    assert packed is not None
+    for broken in (packed[: len(packed) // 2], b"\xff" * len(packed)):
+        with pytest.raises(ValueError, match=r"\w"):
+            unpack(memoryview(bytearray(broken)), memoryview(bytearray(len(cluster))))
+        found = bytearray(len(cluster))
+        unpack(memoryview(bytearray(packed)), memoryview(found))
+        assert found == cluster
+
+
 @pytest.mark.parametrize("bits", range(9, 22))
 def test_an_entry_names_the_bytes_wherever_they_lie(bits: int) -> None:
     chance = random.Random(bits)
