@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: setup setup-test demo test test-slow check fuzz fuzz-disks bench collection deb man vagrant-box vagrant-trial
+.PHONY: setup setup-test demo test test-slow check fuzz fuzz-disks fuzz-enospc bench collection deb man vagrant-box vagrant-trial
 
 setup:
 	@setup/packages.sh run
@@ -39,6 +39,11 @@ fuzz: setup-test
 	@mkdir -p $(FUZZ_CORPUS)/corpus
 	FUZZ_DISKS=$(FUZZ_DISKS) $(PYTHON) -m tests.fuzz.disks $(FUZZ_SECONDS)
 	$(PYTHON) -m tests.fuzz.fuzz $(FUZZ_CORPUS)/corpus -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ_CORPUS)/ -print_final_stats=1
+	$(PYTHON) -m pytest -q -m slow -k tmpfs tests/crash/test_full_host.py
+
+# Runs on small file systems (ext4, XFS, tmpfs; root only) that are filled to the last block before each single change.
+fuzz-enospc: setup-test
+	$(PYTHON) -m pytest -q -m slow tests/crash/test_full_host.py
 
 # Random disks are planned, grown and judged by everybody else; SEED=7 does one alone. They lie in FUZZ_DISKS meanwhile.
 FUZZ_DISKS ?= /var/tmp

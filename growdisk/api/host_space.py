@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from growdisk.api.images.host import free_room
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.errors import Refused
 from growdisk.planner.facts import Facts
@@ -111,12 +112,6 @@ def refuse_without_room(path: Path, parts: list[Part]) -> int:
         if (free := free_room(places[device])) < size:
             raise HostTooFull(path, places[device], size, free)
     return sum(wanted.values()) - SET_ASIDE if wanted else 0
-
-
-def free_room(place: Path) -> int:
-    """Bytes that this process can still write there."""
-    space = os.statvfs(place)
-    return (space.f_bavail if os.geteuid() else space.f_bfree) * space.f_frsize
 
 
 def _growing(part: Part) -> GrowingImage:

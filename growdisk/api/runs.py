@@ -16,7 +16,8 @@ from growdisk.api.ending import error_of, how_far_back, outcome
 from growdisk.api.guard import carried_at, carried_by, refuse_carried, refuse_overlays
 from growdisk.api.guest import with_guest
 from growdisk.api.host import refuse_unfit_host, with_doubts
-from growdisk.api.host_space import SET_ASIDE, HostTooFull, free_room, parts_of, refuse_without_room
+from growdisk.api.host_space import SET_ASIDE, HostTooFull, parts_of, refuse_without_room
+from growdisk.api.images.host import free_room
 from growdisk.api.result import Result, step_reports
 from growdisk.api.second_opinion import heard
 from growdisk.api.session import Session, layout_now

@@ -56,6 +56,11 @@ class GuestDisk(InParts):
         return self._gate.writable
 
     @property
+    def has_changed(self) -> bool:
+        """Whether anything of it may have been written since it was opened."""
+        return self._gate.has_begun
+
+    @property
     def backing(self) -> BlockDevice | None:
         return self._parts.backing
 

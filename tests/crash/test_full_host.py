@@ -113,6 +113,16 @@ def test_a_host_that_fills_up_ends_a_run_done_or_undone(tmp_path: Path, kind: st
         assert every_change(world, tmp_path, 7) == {DONE, REFUSED, RESTORED}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("file_system", ["ext4", "xfs", "tmpfs"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_host_that_fills_up_at_any_change_whatever_its_file_system(
+    tmp_path: Path, kind: str, file_system: str
+) -> None:
+    with world_on(tmp_path, kind, file_system) as world:
+        assert every_change(world, tmp_path, 1) == {DONE, REFUSED, RESTORED}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_that_died_goes_back_on_a_host_without_a_free_byte(tmp_path: Path, kind: str) -> None:
     with world_on(tmp_path, kind, "tmpfs") as world:

@@ -24,7 +24,7 @@ def compact_image(path: Path, key: Passphrase | None = None, *, overlays_may_bre
     with opened_qcow2(path, "unused clusters", writable=True, with_backing=False, key=key, guard=guard) as image:
         before = actual_size(path)
         _refuse(path)
-        with told_no_creation(path), NewFile(path, replacing=True) as new:
+        with told_no_creation(path, lambda: before), NewFile(path, replacing=True) as new:
             file = RawFile.create(new.temporary)
             file.write_behind()
             try:

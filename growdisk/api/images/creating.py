@@ -47,7 +47,8 @@ def create_qcow2(
     problem = options.problem(size, backed=backing is not None)
     if problem is not None:
         raise ImageUnsupported(path, reason=problem, hint="choose other options; nothing was written")
-    with told_no_creation(path), NewFile(path) as new:
+    takes = size if options.preallocation in ("falloc", "full") else 0
+    with told_no_creation(path, (lambda: takes) if takes else None), NewFile(path) as new:
         create(
             new.temporary, size, options,
             backing=backing, backing_format=backing_format,
@@ -65,7 +66,7 @@ def create_raw(path: Path, size: int, preallocation: Preallocation) -> None:
             path, reason="a block device is a raw image already, as large as it is",
             hint="blkdiscard -z empties it; nothing was written",
         )  # fmt: skip
-    with told_no_creation(path), NewFile(path) as new:
+    with told_no_creation(path, lambda: size), NewFile(path) as new:
         file = RawFile.create(new.temporary)
         try:
             extend_raw(file, size, preallocation)

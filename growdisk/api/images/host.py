@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,12 @@ from growdisk.qcow2.probe import ImageFormat, probe_format, probe_to_write
 def format_of(path: Path, image_format: ImageFormat | None, *, writing: bool = False) -> ImageFormat:
     """The wanted format, or the one found; `writing`: something is to be written by it."""
     return image_format or (probe_to_write(path) if writing else probe_format(path))
+
+
+def free_room(place: Path) -> int:
+    """Bytes that this process can still write in a folder."""
+    space = os.statvfs(place)
+    return (space.f_bavail if os.geteuid() else space.f_bfree) * space.f_frsize
 
 
 @contextmanager

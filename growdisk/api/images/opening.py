@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from growdisk.api.guard import WriteGuard
-from growdisk.api.images.host import format_of, told_failures
-from growdisk.block.device import BlockDevice, ResizableDevice
+from growdisk.api.images.host import format_of, free_room, told_failures
+from growdisk.block.device import BlockDevice, ExtentKind, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, NotCreated, WriteFailed
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.qcow2.usable import Passphrase
+from growdisk.units import format_size
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -36,8 +37,8 @@ def opened(
         with told_failures(path, writing=writable):
             try:
                 yield device
-            except BaseException:
-                _close_after_failure(device)
+            except BaseException as error:
+                _close_after_failure(device, take_back=isinstance(error, OSError))
                 raise
             device.close()
     finally:
@@ -77,8 +78,8 @@ def opened_qcow2(
 
 
 @contextmanager
-def told_no_creation(path: Path) -> Iterator[None]:
-    """The same for a file that was to be made."""
+def told_no_creation(path: Path, takes: Callable[[], int] | None = None) -> Iterator[None]:
+    """The same for a file that was to be made. `takes`: bytes of the host that it will have at the most."""
     try:
         yield
     except OSError as error:
@@ -87,8 +88,18 @@ def told_no_creation(path: Path) -> Iterator[None]:
         if path.is_block_device():
             raise WriteFailed(path, reason=reason, hint="what it held before is lost; use a larger device") from error
         if full:
-            raise NotCreated(path, reason=reason) from error
+            raise NotCreated(path, reason=reason + (_in_numbers(path, takes()) if takes else "")) from error
         raise NotCreated(path, reason=reason, hint="check the path and its permissions") from error
+
+
+def data_length(device: BlockDevice) -> int:
+    """Bytes of a disk that are stored anywhere."""
+    return sum(extent.length for extent in device.extents(0, device.size) if extent.kind is ExtentKind.DATA)
+
+
+def _in_numbers(path: Path, takes: int) -> str:
+    place = path.absolute().parent
+    return f": it takes up to {format_size(takes)}, and {format_size(free_room(place))} are free in {place}"
 
 
 def require_keys(device: BlockDevice | None) -> None:
@@ -107,7 +118,9 @@ def refuse_small_device(file: RawFile, size: int) -> None:
         )  # fmt: skip
 
 
-def _close_after_failure(device: ResizableDevice) -> None:
-    """The first failure is the one to tell of."""
+def _close_after_failure(device: ResizableDevice, *, take_back: bool) -> None:
+    """The first failure is the one to tell of. What it had filled on the host to no use goes back with `take_back`."""
     with suppress(OSError):
+        if take_back and isinstance(device, Qcow2Image) and device.has_changed:
+            device.forget_unwritten()
         device.close()

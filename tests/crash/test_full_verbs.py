@@ -1,0 +1,152 @@
+"""`growdisk image` on a host without room: what failed has taken nothing, what frees gives it back. qemu-img judges."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from growdisk.api.images.compacting import compact_image
+from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
+from growdisk.api.images.copying import copy_image
+from growdisk.api.images.creating import create_qcow2, create_raw
+from growdisk.api.images.guest_bytes import write_bytes
+from growdisk.api.images.layers import commit_overlay, rebase_overlay
+from growdisk.api.images.resizing import resize_image
+from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
+from growdisk.errors import NotCreated, WriteFailed
+from growdisk.qcow2.create_options import CreateOptions
+from growdisk.units import SizeSpec
+from tests.crash.full_host import MiB, fill, free_room, small_file_system
+
+ROOM, DATA = 24 * MiB, 10 * MiB
+SLACK = 256 << 10
+SHAPES = (
+    "cluster_size=65536",
+    "cluster_size=4096,refcount_bits=1",
+    "extended_l2=on,cluster_size=131072",
+    "compat=0.10",
+)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    with small_file_system(tmp_path / "small", "tmpfs", ROOM) as place:
+        yield place
+
+
+def make(image: Path, options: str = SHAPES[0], size: int = 64 * MiB) -> Path:
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, image, str(size))
+    run("qemu-io", "-c", f"write -q -P 1 0 {DATA}", image)
+    return image
+
+
+def run(*words: object) -> None:
+    subprocess.run([str(word) for word in words], check=True, capture_output=True)
+
+
+def quiet(_done: int, _total: int) -> None:
+    pass
+
+
+def grow_to(size: int) -> SizeSpec:
+    return SizeSpec(size, relative=False)
+
+
+def failing(small: Path, deed: Callable[[], object]) -> str:
+    """The message; nothing is there afterwards that was not there before, and no room is gone."""
+    names, free = sorted(path.name for path in small.iterdir()), free_room(small)
+    with pytest.raises((WriteFailed, NotCreated)) as failure:
+        deed()
+    assert sorted(path.name for path in small.iterdir()) == names
+    assert free_room(small) >= free - SLACK
+    return f"{failure.value}"
+
+
+@pytest.mark.parametrize("options", SHAPES)
+@pytest.mark.parametrize("mode", ["falloc", "full"])
+def test_a_preallocation_that_does_not_fit_gives_all_back(small: Path, options: str, mode: str) -> None:
+    image = make(small / "a.qcow2", options)
+    before = image.stat().st_size
+    failing(small, lambda: resize_image(image, grow_to(128 * MiB), preallocation=mode))  # type: ignore[arg-type]
+    assert image.stat().st_size <= before + SLACK
+    run("qemu-img", "check", "-q", image)
+    resize_image(image, grow_to(128 * MiB))
+
+
+@pytest.mark.parametrize("options", SHAPES)
+def test_shrinking_gives_the_room_back(small: Path, options: str) -> None:
+    image, free = make(small / "a.qcow2", options), free_room(small)
+    resize_image(image, grow_to(2 * MiB), shrink=True)
+    assert free_room(small) >= free + DATA - 2 * MiB - SLACK
+    run("qemu-img", "check", "-q", image)
+
+
+def test_shrinking_gives_room_back_from_the_middle_of_the_file(small: Path) -> None:
+    image = make(small / "a.qcow2")
+    run("qemu-io", "-c", f"write -q -P 2 {40 * MiB} 4M", "-c", "write -q -P 3 20M 1M", image)
+    free, length = free_room(small), image.stat().st_size
+    run("qemu-io", "-c", "discard -q 0 1M", "-c", "write -q -P 4 12M 1M", image)  # now the end belongs to the start
+    resize_image(image, grow_to(16 * MiB), shrink=True)
+    assert image.stat().st_size <= length
+    assert free_room(small) >= free + 4 * MiB
+    run("qemu-img", "check", "-q", image)
+    run("qemu-io", "-r", "-c", "read -q -P 4 12M 1M", "-c", "read -q -P 1 2M 8M", image)
+
+
+@pytest.mark.parametrize("deed", [delete_snapshot, apply_snapshot], ids=["delete", "apply"])
+def test_snapshots_give_the_room_back_that_only_they_took(small: Path, deed: Callable[[Path, str], object]) -> None:
+    image = make(small / "a.qcow2")
+    create_snapshot(image, "one")
+    free = free_room(small)
+    run("qemu-io", "-c", "write -q -P 2 0 6M", image)
+    deed(image, "one")
+    assert free_room(small) >= free - SLACK
+    run("qemu-img", "check", "-q", image)
+    run("qemu-io", "-r", "-c", f"read -q -P {2 if deed is delete_snapshot else 1} 0 6M", image)
+
+
+@pytest.mark.parametrize("options", SHAPES)
+def test_a_write_that_does_not_fit_leaves_no_leak(small: Path, tmp_path: Path, options: str) -> None:
+    image = make(small / "a.qcow2", options)
+    (tmp_path / "bytes").write_bytes(b"\2" * 16 * MiB)
+    failing(small, lambda: write_bytes(image, 12 * MiB, tmp_path / "bytes"))
+    run("qemu-img", "check", "-q", image)
+    run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", image)
+
+
+def test_a_commit_and_a_rebase_that_do_not_fit_leave_both_layers_whole(small: Path) -> None:
+    base, overlay = make(small / "base.qcow2"), small / "overlay.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base.name, "-F", "qcow2", overlay)
+    run("qemu-io", "-c", "write -q -P 2 32M 8M", overlay)
+    fill(small)
+    failing(small, lambda: commit_overlay(overlay, quiet))
+    failing(small, lambda: rebase_overlay(overlay, None, None, quiet))
+    for image in (base, overlay):
+        run("qemu-img", "check", "-q", image)
+    run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", "-c", "read -q -P 2 32M 8M", overlay)
+
+
+NEW: dict[str, Callable[[Path], object]] = {
+    "raw": lambda image: convert_image(Source(image), image.with_name("new"), RawTarget(), quiet),
+    "qcow2": lambda image: convert_image(Source(image), image.with_name("new"), Qcow2Target(CreateOptions()), quiet),
+    "copy": lambda image: copy_image(image, image.with_name("new"), "auto", quiet),
+    "compact": compact_image,
+    "create": lambda image: create_qcow2(image.with_name("new"), 64 * MiB, CreateOptions(preallocation="falloc")),
+    "create-raw": lambda image: create_raw(image.with_name("new"), 64 * MiB, "full"),
+}
+
+
+@pytest.mark.parametrize("deed", NEW.values(), ids=NEW)
+def test_a_new_file_that_does_not_fit_is_not_there_and_numbers_are_told(
+    small: Path, deed: Callable[[Path], object]
+) -> None:
+    image = make(small / "a.qcow2")
+    with (small / "other").open("wb") as other:
+        other.write(bytes(free_room(small) - 6 * MiB))
+    said = failing(small, lambda: deed(image))
+    assert "it takes up to " in said
+    assert "MiB are free" in said
+    run("qemu-img", "check", "-q", image)
