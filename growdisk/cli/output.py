@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from growdisk.cli.events import EventLines
-    from growdisk.cli.progress import Bar, MovingTable, StepLines
+    from growdisk.cli.progress import Bar, MovingTable, StepLines, Working
 
 SCHEMA = 1
 """The version of the JSON documents: it changes when a key changes its meaning or goes."""
@@ -34,6 +34,22 @@ class AnswerLost(Exception):
     def __init__(self, error: OSError) -> None:
         super().__init__(f"cannot write the answer: {error.strerror}")
         self.reader_gone = isinstance(error, BrokenPipeError)
+
+
+class Still:
+    """Where nothing moves: what progress.Working has, without an effect."""
+
+    def __enter__(self) -> Still:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def begins(self, name: str) -> None: ...
+
+    def ends(self, name: str) -> None: ...
+
+    def say(self, line: str) -> bool:
+        return False
 
 
 class Output:
@@ -131,6 +147,14 @@ class Output:
         from growdisk.cli.progress import Bar
 
         return Bar(title, moving=self._moving, plain=self._color == "never", events=self._events)
+
+    def working(self, title: str = "") -> Working | Still:
+        """Work whose end cannot be foreseen; a moving line if it takes over a second."""
+        if not self._moving:
+            return Still()
+        from growdisk.cli.progress import Working
+
+        return Working(title, plain=self._color == "never")
 
     def moving_table(self, headings: Sequence[str]) -> MovingTable | None:
         """Rows that change in place; None where nothing can move."""

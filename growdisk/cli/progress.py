@@ -5,6 +5,7 @@ rich is imported only when there is a terminal to move on.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from growdisk.cli.events import EventLines
 
+_SOON = 1.0  # seconds: what is quicker shows nothing, and does not load rich
 _SIGNS = {"done": "+", "skipped": "-", "failed": "!", "restored": "<"}
 _STYLES = {"changed": "yellow", "ok": "green", "failed": "red", "stuck": "bold red", "restored": "magenta"}
 
@@ -137,6 +139,73 @@ class Bar:
             self._percent = self._events.percent(self._title, done, total, self._percent)
         if self._live is not None:
             self._live.update(self._live.task_ids[0], completed=done, total=total)
+
+
+class Working:
+    """Work whose end cannot be foreseen, as a context manager: what takes over a second is shown with the time so far.
+
+    Names may be added and taken away while it goes on, from any thread.
+    """
+
+    def __init__(self, title: str, *, plain: bool = False) -> None:
+        self._names, self._plain = [title] if title else [], plain
+        self._lock = threading.RLock()
+        self._timer: threading.Timer | None = threading.Timer(_SOON, self._show)
+        self._live: Progress | None = None
+
+    def __enter__(self) -> Working:
+        if self._timer is not None:
+            self._timer.daemon = True
+            self._timer.start()
+        return self
+
+    def say(self, line: str) -> bool:
+        """A finished line above the moving one. False if nothing moves, and the line is still to be said."""
+        with self._lock:
+            if self._live is not None:
+                self._live.console.print(line, highlight=False, markup=False)
+            return self._live is not None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        with self._lock:
+            self._timer = None
+            if self._live is not None:
+                self._live.stop()
+
+    def begins(self, name: str) -> None:
+        self._change(lambda: self._names.append(name))
+
+    def ends(self, name: str) -> None:
+        self._change(lambda: self._names.remove(name))
+
+    def _change(self, change: Callable[[], None]) -> None:
+        with self._lock:
+            change()
+            if self._live is not None:
+                self._live.update(self._live.task_ids[0], description=self._text)
+
+    @property
+    def _text(self) -> str:
+        return ", ".join(self._names) or "working"
+
+    def _show(self) -> None:
+        with self._lock:
+            if self._timer is not None:
+                self._live = _waiting_line(plain=self._plain)
+                self._live.add_task(self._text, total=None)
+                self._live.start()
+
+
+def _waiting_line(*, plain: bool) -> Progress:
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True, no_color=plain or None), transient=True)
 
 
 def _bytes_line(*, plain: bool) -> Progress:

@@ -37,10 +37,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     recipe, own = recipe_of(arguments)
     outputs = _outputs(arguments, own)
-    with SignalsStop(StopRequest()) as stop:
+    with SignalsStop(StopRequest()) as stop, output.working() as working:
         report = api.provision(
             arguments.base, outputs, recipe, force=arguments.force, jobs=arguments.jobs, dry_run=arguments.dry_run,
-            watcher=Lines(output), stop=stop,
+            watcher=Lines(output, working), stop=stop,
         )  # fmt: skip
     return tell(report, output)
 

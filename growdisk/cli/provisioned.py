@@ -5,25 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from growdisk.api.provisioning.document import provision_document
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport
-from growdisk.cli.output import Output, error_document
+from growdisk.cli.output import Output, Still, error_document
 from growdisk.units import format_size
+
+if TYPE_CHECKING:
+    from growdisk.cli.progress import Working
 
 
 class Lines:
     """The watcher of a call: a note when an output is done. Outputs may end at the same time."""
 
-    def __init__(self, output: Output) -> None:
-        self._output, self._lock = output, Lock()
+    def __init__(self, output: Output, working: Working | Still) -> None:
+        self._output, self._working, self._lock = output, working, Lock()
 
-    def output_started(self, path: Path) -> None: ...
+    def output_started(self, path: Path) -> None:
+        self._working.begins(f"making {path.name}")
 
     def output_ended(self, output: Provisioned) -> None:
+        self._working.ends(f"making {output.path.name}")
         sign = "!" if output.error else "+"
         with self._lock:
-            self._output.note(f" {sign} {output.path}  {output.result}  {output.seconds:.1f} s")
+            line = f" {sign} {output.path}  {output.result}  {output.seconds:.1f} s"
+            if not self._working.say(line):
+                self._output.note(line)
 
 
 def tell(report: ProvisionReport, output: Output) -> int:

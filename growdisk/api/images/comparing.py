@@ -5,6 +5,7 @@ Ranges that are zeros in both, or come from a layer below both, are never read.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from growdisk.api.images.fetching import fetched, fetched_both
@@ -34,21 +35,25 @@ class Comparison:
 
 def compare_images(
     first: Path, second: Path, formats: tuple[ImageFormat | None, ImageFormat | None] = (None, None),
-    key: Passphrase | None = None,
+    key: Passphrase | None = None, progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:  # fmt: skip
-    """Compare the guest-visible content of two images."""
+    """Compare the guest-visible content of two images. `progress` is told (bytes done, bytes in all)."""
     with opened(first, formats[0], key=key) as one, opened(second, formats[1], key=key) as other:
         require_keys(one)
         require_keys(other)
         sizes = align_up(one.size, _SECTOR), align_up(other.size, _SECTOR)
-        return Comparison(sizes, _first_difference(one, other))
+        return Comparison(sizes, _first_difference(one, other, progress))
 
 
-def _first_difference(one: BlockDevice, other: BlockDevice) -> int | None:
+def _first_difference(
+    one: BlockDevice, other: BlockDevice, progress: Callable[[int, int], None] | None
+) -> int | None:  # fmt: skip
     shared = min(one.size, other.size)
     for start, mine, theirs in fetched_both(one, other, joined(differing(one, other, 0, shared))):
         if mine != theirs:
             return start + _sector_of_difference(mine, theirs)
+        if progress is not None:
+            progress(start + len(mine), shared)
     longer = one if one.size > shared else other
     return _first_nonzero(longer, shared)
 

@@ -33,9 +33,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.images.checking import check_image
 
     try:
-        report = check_image(
-            arguments.path, arguments.repair, arguments.format, overlays_may_break=arguments.overlays_may_break
-        )
+        with output.working(f"checking {arguments.path.name}"):
+            report = check_image(
+                arguments.path, arguments.repair, arguments.format, overlays_may_break=arguments.overlays_may_break
+            )
     except GrowdiskError as error:
         output.error(error)
         output.document({"error": error_document(error) | {"code": _FAILED}})

@@ -22,7 +22,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.images.compacting import compact_image
 
     def compact(keys: tuple[bytes, ...]) -> tuple[int, int]:
-        return compact_image(arguments.path, keys, overlays_may_break=arguments.overlays_may_break)
+        with output.working(f"compacting {arguments.path.name}"):
+            return compact_image(arguments.path, keys, overlays_may_break=arguments.overlays_may_break)
 
     with ended_like_ctrl_c():
         before, after = unlocking(arguments, compact)

@@ -9,6 +9,10 @@ from growdisk.cli.images.shared import add_path
 from growdisk.cli.output import Output, error_document
 from growdisk.errors import GrowdiskError
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from growdisk.api.images.comparing import Comparison
+
 _SAME, _DIFFERENT, _FAILED = 0, 1, 2  # qemu-img's
 
 
@@ -25,8 +29,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.images.comparing import compare_images
 
     formats = (arguments.format, arguments.other_format)
+
+    def compare(keys: tuple[bytes, ...]) -> Comparison:
+        with output.bar(f"comparing {arguments.first.name}") as progress:
+            return compare_images(arguments.first, arguments.second, formats, keys, progress)
+
     try:
-        found = unlocking(arguments, lambda keys: compare_images(arguments.first, arguments.second, formats, keys))
+        found = unlocking(arguments, compare)
     except GrowdiskError as error:
         output.error(error)
         output.document({"error": error_document(error) | {"code": _FAILED}})

@@ -23,7 +23,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.images.mapping import image_map, image_map_lists
 
     if output.json_mode:
-        lists = image_map_lists(arguments.path, arguments.format)
+        with output.working(f"reading the map of {arguments.path.name}"):
+            lists = image_map_lists(arguments.path, arguments.format)
         output.records([record.json_text() for records in lists for record in records])
     else:
         output.lines(_lines(image_map(arguments.path, arguments.format)))
