@@ -15,7 +15,7 @@ from tests.e2e.process import Host
 from tests.guests.classic import DISK_SIZE
 from tests.guests.small import SmallDisk, make_disk
 from tests.guests.tools import run
-from tests.online.libvirtd import Domain, domain, libvirtd
+from tests.online.libvirtd import Domain, domain, libvirtd, virsh
 
 pytestmark = [pytest.mark.boot, pytest.mark.timeout(1800)]
 
@@ -50,6 +50,40 @@ def test_a_machine_that_is_off_goes_the_offline_way(small: Domain, host: Host) -
     assert host.growdisk("show", "-d", small.name, "--disk", "vda").document["image"]["path"] == str(small.image)
     assert host.growdisk("show", "-d", small.name, "--disk", "vdz").code == 3
     assert host.growdisk("status", "-d", small.name).document["state"] == "none"
+
+
+def test_a_base_is_known_by_the_machine_whose_disk_lies_on_it(host: Host, tmp_path: Path) -> None:
+    """The overlay lies in another folder, where nobody would look for it."""
+    base = make_disk(_folder(tmp_path / "bases") / "base.qcow2", SmallDisk())
+    middle, top = _folder(tmp_path / "middle") / "middle.qcow2", _folder(tmp_path / "machines") / "top.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", middle)
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", middle, "-F", "qcow2", top)
+    assert host.growdisk("plan", base, "+1G").code == 0
+    with domain(top, memory=128) as machine:
+        for verb in ("plan", "expand"):
+            answer = host.growdisk(verb, base, "+1G")
+            assert answer.code == 3, answer
+            assert f"{middle} (of the machine {machine.name})" in str(answer.error["why"]), answer
+            assert f"{top} (of the machine {machine.name})" in str(answer.error["why"]), answer
+        assert host.growdisk("show", base).document["overlays"]
+        assert host.growdisk("plan", top, "+1G").code == 0
+
+
+def test_a_base_is_known_by_the_pool_in_which_an_overlay_lies(host: Host, tmp_path: Path) -> None:
+    base = make_disk(_folder(tmp_path / "bases") / "base.qcow2", SmallDisk())
+    top, pool = _folder(tmp_path / "pool") / "top.qcow2", f"growdisk-test-{tmp_path.name}"
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", top)
+    virsh("pool-create-as", pool, "dir", "--target", str(top.parent))
+    try:
+        answer = host.growdisk("image", "resize", base, "+1G")
+        assert (answer.code, str(top) in str(answer.error["why"])) == (3, True), answer
+    finally:
+        virsh("pool-destroy", pool)
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
 
 
 def test_a_machine_that_runs_without_agent_is_refused_and_named_where_its_image_is(small: Domain, host: Host) -> None:
