@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: setup setup-test demo test test-slow check fuzz fuzz-disks fuzz-enospc bench collection deb man vagrant-box vagrant-trial
+.PHONY: setup setup-test demo test test-slow check fuzz fuzz-disks fuzz-enospc fuzz-headers bench collection deb man vagrant-box vagrant-trial
 
 setup:
 	@setup/packages.sh run
@@ -34,7 +34,7 @@ check: setup-test
 # Looks for images that make the engine stumble; what it has learned stays in the corpus, outside the repository.
 FUZZ_SECONDS ?= 60
 FUZZ_CORPUS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/growdisk/fuzz
-fuzz: setup-test
+fuzz: setup-test fuzz-headers
 	@setup/fuzz.sh
 	@mkdir -p $(FUZZ_CORPUS)/corpus
 	FUZZ_DISKS=$(FUZZ_DISKS) $(PYTHON) -m tests.fuzz.disks $(FUZZ_SECONDS)
@@ -49,6 +49,10 @@ fuzz-enospc: setup-test
 FUZZ_DISKS ?= /var/tmp
 fuzz-disks: setup-test
 	FUZZ_DISKS=$(FUZZ_DISKS) $(PYTHON) -m tests.fuzz.disks $(FUZZ_SECONDS)
+
+# Looks for headers that growdisk and qemu-img read differently.
+fuzz-headers: setup-test
+	$(PYTHON) -m tests.fuzz.fuzz_headers $(FUZZ_SECONDS)
 
 # Measures (most of an hour, best on a machine that does nothing else), keeps the raw numbers, writes docs/benchmarks.md.
 bench: setup-test

@@ -171,9 +171,10 @@ class UseUnknown(ImageError):
 class ImageDamaged(ImageError):
     WHAT: ClassVar[str] = "{path} is not a sound {format} image"
     WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "run qemu-img check on it, or take a backup; growdisk has not changed it"
+    DO: ClassVar[str] = "{hint}; growdisk has not changed it"
     format: str
     reason: str
+    hint: str = "restore it from a backup, or try qemu-img check -r all on a copy of it"
 
 
 @dataclass(eq=False)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from growdisk.planner.facts import Facts
     from growdisk.planner.goal import Goal, Grow, OtherDisk, RunOptions
     from growdisk.planner.layout import Layout, layout_of
+    from growdisk.qcow2.named_files import trusting_references
     from growdisk.units import SizeSpec, parse_size
     from growdisk.workflow.engine import Observer
     from growdisk.workflow.stopping import StopRequest
@@ -84,6 +85,7 @@ __all__ = [
     "rollback",
     "rollback_carried",
     "status",
+    "trusting_references",
     "write_scripts",
 ]
 
@@ -106,6 +108,7 @@ _MODULES = {
     "growdisk.planner.facts": ("Facts",),
     "growdisk.planner.goal": ("Goal", "Grow", "OtherDisk", "RunOptions"),
     "growdisk.planner.layout": ("Layout", "layout_of"),
+    "growdisk.qcow2.named_files": ("trusting_references",),
     "growdisk.units": ("SizeSpec", "parse_size"),
     "growdisk.workflow.engine": ("Observer",),
     "growdisk.workflow.stopping": ("StopRequest",),

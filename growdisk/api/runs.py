@@ -32,6 +32,7 @@ from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan, decode_plan, make_plan
 from growdisk.planner.planner import AllDone, Proposer, propose
 from growdisk.planner.several import as_disk_layout, together
+from growdisk.qcow2.named_files import trusting_references
 from growdisk.qcow2.probe import probe_to_write
 from growdisk.steps.disk import Disk, Format
 from growdisk.workflow.engine import Observer
@@ -193,7 +194,9 @@ def _with_session(
     ):
         return result
     others = [(Path(companion.path), _format(companion.format)) for companion in plan.companions]
-    with closing(Disk.open(directory.image, _format(plan.before.image.format), others, key=allowed.keys)) as disk:
+    with trusting_references():  # what the images name was followed with the user's consent when the run began
+        disk = Disk.open(directory.image, _format(plan.before.image.format), others, key=allowed.keys)
+    with closing(disk):
         _refuse_without_run(path, verb, directory.state(), undoable=undoable)  # now that nobody else can end it
         for each in (disk, *disk.companions):
             if each.is_locked and (verb == "resume" or plan.snapshots != "internal"):

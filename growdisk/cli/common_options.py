@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from growdisk.cli.trust import add_trust
+
 
 def group_of(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
     """The group of options under this title in the parser's help; a new one if there is none."""
@@ -41,3 +43,4 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
         "--color", choices=("auto", "always", "never"), default="auto" if top else argparse.SUPPRESS,
         help="colours (default: on a terminal)",
     )  # fmt: skip
+    add_trust(parser, default)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from growdisk.cli.output import AnswerLost, Output, error_document, forget, prepare_streams
 from growdisk.cli.parser import NoCommand, TextAsked, own_words, parsed
-from growdisk.errors import GrowdiskError, Refused, UsageError
+from growdisk.cli.trust import following
+from growdisk.errors import GrowdiskError, ImageDamaged, Refused, UsageError
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def _answer(words: Sequence[str], output: Output) -> int:
     except GrowdiskError as error:
         if isinstance(error, NoCommand) and not output.json_mode:
             output.note(error.text)
+        _advise(error)
         output.error(error)
         refused = {"result": "refused"} if isinstance(error, Refused) else {}
         code = _code_of(error, words)
@@ -90,8 +92,15 @@ def _called(arguments: argparse.Namespace) -> int:
         still=arguments.commands or arguments.verbose or arguments.json_events,
     )  # fmt: skip
     _set_up_logging(verbose=arguments.verbose, commands=arguments.commands)
-    code: int = arguments.run(arguments, output)
-    return code
+    return following(lambda: arguments.run(arguments, output), trust_all=arguments.trust_references)
+
+
+def _advise(error: GrowdiskError) -> None:
+    """Name growdisk's own repair to whoever meets a damaged image, if it works."""
+    if isinstance(error, ImageDamaged):
+        from growdisk.api.images.advice import repair_hint
+
+        error.hint = repair_hint(error.path) or error.hint
 
 
 def _logged(arguments: argparse.Namespace, words: Sequence[str]) -> int:

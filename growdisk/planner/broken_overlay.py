@@ -6,8 +6,8 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.errors import ImageUnsupported, TableDamaged, shell_word
-from growdisk.qcow2.backing import backing_path
 from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.named_files import backing_path
 from growdisk.steps.disk import Disk
 from growdisk.units import format_size
 

@@ -1,46 +1,30 @@
-"""The backing chain: names resolved as QEMU does, loops and network names refused, every layer locked for reading.
+"""The backing chain: loops refused, every layer locked for reading. What its names mean: named_files.py.
 
-A relative name is relative to the directory of the image that carries it. A backing file without a recorded format is
+A backing file without a recorded format is
 probed as QEMU does it; any other format than ours is refused, never taken for raw.
 """
 
 from __future__ import annotations
 
-import re
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageNotReadable, ImageUnsupported
-from growdisk.qcow2.header import Extension, Header
-from growdisk.qcow2.header_rules import MAX_BACKING_NAME, damaged
+from growdisk.qcow2.extensions import Extension
+from growdisk.qcow2.header import Header
+from growdisk.qcow2.header_rules import MAX_BACKING_NAME
+from growdisk.qcow2.named_files import backing_path, exists, real, require_trusted
 from growdisk.qcow2.probe import probe_backing
 from growdisk.values import replace
 
 MAX_DEPTH = 200
 ATOMIC = 512  # bytes of a header that are on the disk all at once or not at all
-_PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_DEEP, _CALLS_PER_LAYER = 40, 50
 OpenQcow2 = Callable[[Path, tuple[Path, ...]], BlockDevice]
-
-
-def backing_path(image: Path, name: str, what: str = "backing file") -> Path:
-    """Where the backing (or data) file of `image` lies. ImageUnsupported for json: and protocol names."""
-    if "\0" in name:
-        raise damaged(image, f"the name of its {what} cannot be that of a file")
-    if name.startswith("file:"):
-        name = name.removeprefix("file:")
-    elif _PROTOCOL.match(name) and "/" not in name.split(":", 1)[0]:
-        raise ImageUnsupported(
-            image, reason=f"its {what} '{name}' is not a local file",
-            hint="rebase it onto a local file first; growdisk has not changed it",
-        )  # fmt: skip
-    return image.parent / name
-
-
-def as_local(name: str) -> str:
-    """A file's name so written that QEMU does not take its beginning for a protocol."""
-    return f"./{name}" if ":" in name.partition("/")[0] else name
 
 
 def open_backing(image: Path, header: Header, above: tuple[Path, ...], open_qcow2: OpenQcow2) -> BlockDevice | None:
@@ -48,20 +32,23 @@ def open_backing(image: Path, header: Header, above: tuple[Path, ...], open_qcow
     if header.backing_file is None:
         return None
     path = backing_path(image, header.backing_file)
-    chain = (*above, image.resolve())
-    if path.resolve() in chain:
+    require_trusted(image, path, header.backing_file, "backing file", above)
+    chain = (*above, real(image))
+    if real(path) in chain:
         raise ImageUnsupported(
             image, reason=f"its backing file '{header.backing_file}' is an image of its own chain",
             hint="give one of them another backing file (growdisk image rebase --unsafe); nothing was changed",
         )  # fmt: skip
     if len(chain) > MAX_DEPTH:
         raise ImageUnsupported(image, reason=f"its backing chain has more than {MAX_DEPTH} layers")
-    if not path.exists():
+    if len(chain) > _DEEP:  # a read goes down through all layers, in several calls each
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), _CALLS_PER_LAYER * MAX_DEPTH))
+    if not exists(path):
         raise ImageNotReadable(path, reason=f"it is the backing file of {image} and does not exist")
     kind = header.backing_format or _probed(path)
     if kind == "qcow2":
         return open_qcow2(path, chain)
-    if kind in ("raw", "file", "host_device"):
+    if kind == "raw" or kind == ("host_device" if path.is_block_device() else "file"):
         return RawFile.open_disk(path)
     raise ImageUnsupported(image, reason=f"its backing file has the format '{kind}'; growdisk knows qcow2 and raw")
 
@@ -74,7 +61,7 @@ def with_backing(header: Header, path: Path, name: str | None, backing_format: s
     if len(changed.to_bytes()) > ATOMIC:  # the names of features are a courtesy
         kept = tuple(extension for extension in kept if extension.type != Extension.FEATURE_NAMES)
         changed = replace(header, backing_file=name, extensions=named + kept)
-    length = len((name or "").encode("utf-8", "surrogateescape"))
+    length = len(os.fsencode(name or ""))
     if length > MAX_BACKING_NAME or len(changed.to_bytes()) > header.cluster_size:
         raise ImageUnsupported(path, reason=f"the name of a backing file ({length} bytes) does not fit into its header")
     return changed

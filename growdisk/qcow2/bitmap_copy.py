@@ -9,8 +9,9 @@ from growdisk.block.device import BlockDevice
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.bitmap_directory import ALL_ONES, Bitmap, Directory, directory_runs, read_table
 from growdisk.qcow2.entries import OFFSET_MASK
+from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear
-from growdisk.qcow2.header import Extension, Header
+from growdisk.qcow2.header import Header
 from growdisk.qcow2.tables import dump_table
 from growdisk.qcow2.writeback import Metadata
 from growdisk.values import replace

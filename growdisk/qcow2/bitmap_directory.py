@@ -11,8 +11,9 @@ from array import array
 
 from growdisk.block.device import BlockDevice
 from growdisk.qcow2.entries import OFFSET_MASK
+from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear
-from growdisk.qcow2.header import Extension, Header
+from growdisk.qcow2.header import Header
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.tables import load_table
 from growdisk.values import dataclass

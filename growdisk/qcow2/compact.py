@@ -22,8 +22,9 @@ from growdisk.qcow2.bitmap_copy import MovedBitmaps
 from growdisk.qcow2.bitmap_directory import read_directory
 from growdisk.qcow2.create import refcount_area
 from growdisk.qcow2.entries import COMPRESSED, OFFSET_MASK, ZERO, CompressedRange
+from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Incompatible
-from growdisk.qcow2.header import LUKS, Extension
+from growdisk.qcow2.header import LUKS
 from growdisk.qcow2.hollow import Hollow
 from growdisk.qcow2.refblock import RefblockCodec, add_to_run
 from growdisk.qcow2.refcounts import Run

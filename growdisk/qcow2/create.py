@@ -6,6 +6,7 @@ file can be removed.
 
 from __future__ import annotations
 
+import os
 import struct
 from array import array
 from pathlib import Path
@@ -14,9 +15,10 @@ from growdisk.block.raw import RawFile
 from growdisk.durable import sync_directory
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.create_options import CreateOptions
+from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Compatible, Incompatible, feature_name_table
 from growdisk.qcow2.geometry import Geometry
-from growdisk.qcow2.header import CURRENT_LENGTH, LUKS, V2_LENGTH, V3_LENGTH, Extension, Header
+from growdisk.qcow2.header import CURRENT_LENGTH, LUKS, V2_LENGTH, V3_LENGTH, Header
 from growdisk.qcow2.header_rules import MAX_BACKING_NAME
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.preallocate import Preallocator
@@ -98,7 +100,7 @@ def _plan(
 ) -> Header:
     """The header of the image to be. ImageUnsupported for what the format does not allow."""
     problem = options.problem(size, backed=backing is not None, encrypted=bool(luks))
-    if backing is not None and len(str(backing).encode("utf-8", "surrogateescape")) > MAX_BACKING_NAME:
+    if backing is not None and len(os.fsencode(backing)) > MAX_BACKING_NAME:
         problem = f"the name of a backing file has at most {MAX_BACKING_NAME} bytes"
     if problem is not None:
         raise ImageUnsupported(path, reason=problem, hint="choose other options; nothing was written")
@@ -155,7 +157,7 @@ def _data_path(image: Path, name: str) -> Path:
 
 
 def _extensions(path: Path, options: CreateOptions, backing_format: str | None) -> tuple[Extension, ...]:
-    name = str(_data_path(path, options.data_file)).encode("utf-8", "surrogateescape") if options.data_file else b""
+    name = os.fsencode(_data_path(path, options.data_file)) if options.data_file else b""
     data = (Extension(Extension.DATA_FILE, name),) if name else ()
     named = (Extension(Extension.BACKING_FORMAT, backing_format.encode()),) if backing_format else ()
     names = (Extension(Extension.FEATURE_NAMES, feature_name_table()),) if options.version == 3 else ()

@@ -46,9 +46,13 @@ class CreateOptions:
 
     @classmethod
     def parse(cls, text: str) -> CreateOptions:
-        """`cluster_size=4k,compat=0.10,...` as qemu-img's -o takes it; UsageError for what it does not know."""
+        """`cluster_size=4k,compat=0.10,...` as qemu-img's -o takes it, with `,,` for a comma in a value.
+
+        UsageError for what it does not know.
+        """
         options = cls()
-        for word in filter(None, text.split(",")):
+        for escaped in filter(None, text.replace(",,", "\0").split(",")):
+            word = escaped.replace("\0", ",")
             name, equals, value = word.partition("=")
             if not equals or name not in cls.__match_args__:
                 known = ", ".join(cls.__match_args__)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.block.device import Part, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageNotReadable
-from growdisk.qcow2.backing import backing_path
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.header import Extension, Header
+from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.named_files import data_path, exists, require_trusted
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -26,7 +25,8 @@ def open_data_file(image: Path, header: Header, *, writable: bool) -> RawFile | 
     if not header.has(Incompatible.DATA_FILE):
         return None
     path = data_file_path(image, header)
-    if not path.exists():
+    require_trusted(image, path, str(header.data_file), "data file")
+    if not exists(path):
         raise ImageNotReadable(path, reason=f"it is the external data file of {image} and does not exist")
     if path.samefile(image):
         raise damaged(image, "its external data file is itself")
@@ -35,13 +35,9 @@ def open_data_file(image: Path, header: Header, *, writable: bool) -> RawFile | 
 
 def data_file_path(image: Path, header: Header) -> Path:
     """Where the external data file of an image that has one should lie."""
-    name = header.extension(Extension.DATA_FILE)
-    if not name:
+    if not header.data_file:
         raise damaged(image, "its data lie in an external data file that it does not name")
-    path = backing_path(image, name.decode("utf-8", "surrogateescape"), "data file")
-    if not path.exists() and not path.is_absolute():
-        path = Path(os.fsdecode(name))  # as QEMU has it, from the directory that it runs in
-    return path
+    return data_path(image, header.data_file)
 
 
 class DataFile(Protocol):

@@ -16,7 +16,8 @@ from growdisk.block.device import BlockDevice, Part, ResizableDevice
 from growdisk.errors import ImageUnsupported, WrongKey
 from growdisk.qcow2.crypto import SECTOR, SectorCipher, sector_cipher
 from growdisk.qcow2.data import DataFile
-from growdisk.qcow2.header import LEGACY_AES, Extension, Header
+from growdisk.qcow2.extensions import Extension
+from growdisk.qcow2.header import LEGACY_AES, Header
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.luks import LuksHeader
 from growdisk.units import align_down, align_up

@@ -7,11 +7,13 @@ Follows QEMU's docs/interop/qcow2 ("Header", "Header extensions").
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.errors import ImageUnsupported
+from growdisk.qcow2.extensions import BadExtension, Extension, parse_extensions
 from growdisk.qcow2.features import KNOWN_INCOMPATIBLE, Incompatible, parse_feature_names
 from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header_rules import check_header, check_start, damaged
@@ -31,22 +33,6 @@ FEATURES_OFFSET = 72  # incompatible, compatible, autoclear u64
 _SECTOR = 512
 _V2 = struct.Struct(">4sIQIIQIIQQIIQ")
 _V3 = struct.Struct(">QQQII")
-_EXTENSION = struct.Struct(">II")
-
-
-@dataclass(frozen=True)
-class Extension:
-    """A header extension: its type and its data without padding."""
-
-    END = 0
-    BACKING_FORMAT = 0xE2792ACA
-    FEATURE_NAMES = 0x6803F857
-    BITMAPS = 0x23852875
-    CRYPTO = 0x0537BE77
-    DATA_FILE = 0x44415441
-
-    type: int
-    data: bytes
 
 
 @dataclass(frozen=True)
@@ -83,12 +69,15 @@ class Header:
         check_header(header, backing, path, file_size)
         if header.header_length > len(prefix):
             raise damaged(path, "its header is cut off")
-        first_extension = header.header_length
-        end = backing[0] or min(header.cluster_size, len(prefix))
-        extensions = _parse_extensions(prefix[:end], first_extension, path)
+        end = backing[0] or header.cluster_size
+        try:
+            extensions = parse_extensions(prefix.ljust(end, b"\0")[header.header_length : end], header)
+        except BadExtension as error:
+            raise damaged(path, str(error)) from error
         _refuse_unknown(header, extensions, path)
         return replace(
             header,
+            size=header.size - header.size % _SECTOR,  # as for QEMU, which checked its tables with the odd size
             extensions=extensions,
             late_fields=prefix[V3_LENGTH : header.header_length] if header.version >= 3 else b"",
             backing_file=_backing_name(prefix, backing, path),
@@ -113,8 +102,15 @@ class Header:
 
     @property
     def backing_format(self) -> str | None:
+        """None, too, where it is an empty text: then it is probed."""
         data = self.extension(Extension.BACKING_FORMAT)
-        return None if data is None else data.decode("utf-8", "surrogateescape")
+        return os.fsdecode(data) if data else None
+
+    @property
+    def data_file(self) -> str | None:
+        """The name of the external data file; it may stand there without being used."""
+        data = self.extension(Extension.DATA_FILE)
+        return None if data is None else os.fsdecode(data)
 
     def has(self, bit: int) -> bool:
         """Whether an incompatible feature bit (features.Incompatible) is set."""
@@ -126,8 +122,8 @@ class Header:
 
     def to_bytes(self) -> bytes:
         """The header as it stands in the file, up to the end of the backing file's name."""
-        body = b"".join(_pack_extension(extension) for extension in (*self.extensions, Extension(Extension.END, b"")))
-        name = (self.backing_file or "").encode("utf-8", "surrogateescape")
+        body = b"".join(extension.to_bytes() for extension in (*self.extensions, Extension(Extension.END, b"")))
+        name = os.fsencode(self.backing_file or "")
         backing_offset = self.header_length + len(body) if self.backing_file is not None else 0
         return self._pack_fixed(backing_offset, len(name)) + body + name
 
@@ -169,11 +165,11 @@ def read_header(file: BlockDevice, path: Path) -> Header:
 
 
 def _parse_fixed(prefix: bytes) -> tuple[Header, tuple[int, int]]:
-    """The fixed fields, and (offset, length) of the backing file's name. A size is whole sectors, as for QEMU."""
+    """The fixed fields, and (offset, length) of the backing file's name."""
     (_, version, backing_offset, backing_length, cluster_bits, size, crypt_method, l1_size, l1_offset,
      reftable_offset, reftable_clusters, snapshot_count, snapshots_offset) = _V2.unpack_from(prefix)  # fmt: skip
     header = Header(
-        version, cluster_bits, size - size % _SECTOR, crypt_method, l1_size, l1_offset, reftable_offset,
+        version, cluster_bits, size, crypt_method, l1_size, l1_offset, reftable_offset,
         reftable_clusters, snapshot_count, snapshots_offset,
     )  # fmt: skip
     if version >= 3:
@@ -185,33 +181,14 @@ def _parse_fixed(prefix: bytes) -> tuple[Header, tuple[int, int]]:
     return header, (backing_offset, backing_length)
 
 
-def _parse_extensions(area: bytes, offset: int, path: Path) -> tuple[Extension, ...]:
-    found = []
-    while offset + _EXTENSION.size <= len(area):
-        kind, length = _EXTENSION.unpack_from(area, offset)
-        offset += _EXTENSION.size
-        if length > len(area) - offset:  # also of the one that ends the list, as QEMU has it
-            name = "the end of its header extensions" if kind == Extension.END else f"header extension {kind:#010x}"
-            raise damaged(path, f"its header is corrupt: {name} is {length} bytes long and reaches out of it")
-        if kind == Extension.END:
-            break
-        found.append(Extension(kind, area[offset : offset + length]))
-        offset += -(-length // 8) * 8
-    return tuple(found)
-
-
-def _pack_extension(extension: Extension) -> bytes:
-    padding = bytes(-len(extension.data) % 8)
-    return _EXTENSION.pack(extension.type, len(extension.data)) + extension.data + padding
-
-
 def _backing_name(prefix: bytes, backing: tuple[int, int], path: Path) -> str | None:
     offset, length = backing
     if offset == 0 or length == 0:
         return None
     if offset + length > len(prefix):
         raise damaged(path, "the name of its backing file is cut off")
-    return prefix[offset : offset + length].decode("utf-8", "surrogateescape")
+    name = prefix[offset : offset + length].split(b"\0")[0]  # as a text in C
+    return os.fsdecode(name) or None
 
 
 def _refuse_unknown(header: Header, extensions: tuple[Extension, ...], path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from growdisk.errors import ImageDamaged, ImageUnsupported
-from growdisk.qcow2.features import Incompatible
+from growdisk.qcow2.features import Autoclear, Incompatible
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -42,10 +42,21 @@ def check_start(prefix: bytes, path: Path) -> None:
 
 
 def check_header(header: Header, backing: tuple[int, int], path: Path, file_size: int) -> None:
-    """Refuse a header whose fields cannot all be true. `backing`: offset and length of the backing file's name."""
+    """Refuse a header whose fields cannot all be true. `backing`: offset and length of the backing file's name.
+
+    Where the refcount table lies is another question (refcount_table_problem): who only reads needs none.
+    """
     problem = _shape_problem(header) or _backing_problem(header, *backing) or _tables_problem(header, file_size)
     if problem is not None:
         raise damaged(path, problem)
+
+
+def refcount_table_problem(header: Header, file_size: int) -> str | None:
+    """Why the refcount table cannot be where the header says, or None."""
+    if header.reftable_clusters == 0:
+        return "it has no refcount table"
+    length = header.reftable_clusters * header.cluster_size
+    return _table_problem("refcount table", header, header.reftable_offset, length, MAX_REFTABLE_BYTES, file_size)
 
 
 def _shape_problem(header: Header) -> str | None:
@@ -65,12 +76,16 @@ def _shape_problem(header: Header) -> str | None:
         return f"compression type {header.compression_type} does not exist"
     if header.has(Incompatible.COMPRESSION_TYPE) != (header.compression_type != 0):
         return "its compression type and the feature bit for it contradict each other"
+    if header.autoclear & Autoclear.RAW_DATA_FILE and not header.has(Incompatible.DATA_FILE):
+        return "its external data file is said to be a raw image, and it has none"
     return None
 
 
 def _backing_problem(header: Header, offset: int, length: int) -> str | None:
     if offset == 0:
         return None
+    if length and header.autoclear & Autoclear.RAW_DATA_FILE:
+        return "it has a backing file, which its raw data file knows nothing of"
     if length > MAX_BACKING_NAME:
         return f"the name of its backing file is {length} bytes long; {MAX_BACKING_NAME} are allowed"
     if offset < header.header_length or offset + length > header.cluster_size:
@@ -80,31 +95,23 @@ def _backing_problem(header: Header, offset: int, length: int) -> str | None:
 
 def _tables_problem(header: Header, file_size: int) -> str | None:
     geometry = header.geometry
-    if header.reftable_clusters == 0:
-        return "it has no refcount table"
     if header.l1_size < geometry.l1_entries(header.size):
         return f"its L1 table has {header.l1_size} entries; the virtual size needs {geometry.l1_entries(header.size)}"
     if header.snapshot_count > MAX_SNAPSHOTS:
         return f"it claims to have {header.snapshot_count} snapshots; {MAX_SNAPSHOTS} are allowed"
-    reftable_bytes = header.reftable_clusters * header.cluster_size
-    return (
-        _table_problem("L1 table", header, header.l1_offset, header.l1_size * 8, MAX_L1_BYTES, file_size)
-        or _table_problem(
-            "refcount table", header, header.reftable_offset, reftable_bytes, MAX_REFTABLE_BYTES, file_size
-        )
-        or _table_problem(
-            "snapshot table", header, header.snapshots_offset, 40 * header.snapshot_count, 64 << 20, file_size
-        )
-    )
+    snapshots = header.snapshots_offset, 40 * header.snapshot_count, 64 << 20
+    return _table_problem(
+        "L1 table", header, header.l1_offset, header.l1_size * 8, MAX_L1_BYTES, file_size
+    ) or _table_problem("snapshot table", header, *snapshots, file_size)
 
 
 def _table_problem(name: str, header: Header, offset: int, length: int, limit: int, file_size: int) -> str | None:
-    if length == 0:
-        return None
     if length > limit:
         return f"its {name} has {length} bytes; {limit} are allowed"
-    if offset == 0 or offset % header.cluster_size:
+    if offset % header.cluster_size or offset + length >= 1 << 63 or (length and not offset):
         return f"its {name} at {offset:#x} does not start on a cluster of its own"
+    if length == 0:
+        return None
     if offset + length > file_size:
         return f"its {name} at {offset:#x} lies outside the file ({file_size} bytes): the file is cut off"
     return None

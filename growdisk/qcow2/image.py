@@ -108,7 +108,7 @@ class Qcow2Image(GuestDisk):
         if not self._metadata.refcounts.counts_from(self.header.geometry.clusters(self._file.size)):
             return
         snapshots = self._parts.snapshots
-        tables = [self._metadata.l1, *(snapshots.load(entry.id, by_id=True)[1] for entry in snapshots.entries)]
+        tables = [self._metadata.l1, *map(snapshots.l1_of, snapshots.entries)]
         for l1 in tables:
             self._parts.walker.references(l1)  # ImageDamaged for what lies behind
 

@@ -102,6 +102,8 @@ class Mapping:
             index = start >> bits & index_mask
             entry = table[index]
             kind = self.kind(entry)
+            if self._elsewhere:
+                self.check_place(entry, start)
             limit = index + ((end - 1 >> bits) - (start >> bits)) + 1
             last = self._run_end(table, index, limit, kind) if limit > index + 1 else limit
             stop = min(end, ((start >> bits) + last - index) << bits)
@@ -134,6 +136,14 @@ class Mapping:
         if not offset and not self._elsewhere:
             raise damaged(self._metadata.path, f"L2 entry {entry:#x} points to the header")
         return L2Kind.NORMAL
+
+    def check_place(self, entry: int, start: int) -> None:
+        """ImageDamaged unless the cluster around `start` has the same place in the external data file."""
+        place, offset = start & -self._geometry.cluster_size, entry & OFFSET_MASK
+        if offset != place and (offset or (entry & COPIED and not entry & ZERO)):
+            raise damaged(
+                self._metadata.path, f"L2 entry {entry:#x} puts the cluster at {place:#x} elsewhere in the data file"
+            )
 
     def host_clusters(self, entry: int) -> range:
         """Indices of the host clusters that a (valid) entry references, one count each."""

@@ -12,9 +12,10 @@ from collections import Counter
 
 from growdisk.block.device import BlockDevice
 from growdisk.qcow2 import entries
+from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.findings import Findings
-from growdisk.qcow2.header import Extension, Header
+from growdisk.qcow2.header import Header
 from growdisk.qcow2.l2_reading import L2Reader, Runs
 from growdisk.qcow2.scattered import Scattered
 from growdisk.qcow2.stored_refcounts import StoredRefcounts, read_padded, tally_for
@@ -50,21 +51,15 @@ class Recount:
         self._table("header", 0, self._cluster_size)
         self._walk_disks()
         self._walk_bitmaps()
-        self._table("refcount table", header.reftable_offset, header.reftable_clusters * self._cluster_size)
+        self.refcount_clusters: Counter[int] = Counter()  # the table and its blocks, and how often each is one
+        self._walk_refcount_table()
         self._walk_refcount_blocks()
 
     def rebuilt_without(self) -> ClusterTally:
         """Let the counts forget the refcount table and its blocks: what a new structure must count."""
-        counted, size = self.counted, self._cluster_size
-        for cluster in range(self._header.reftable_offset >> self._bits, self._reftable_end()):
-            counted.add(cluster, -1)
-        for entry in self._stored.table:
-            if entry and entry % size == 0 and entry // size < self.end_cluster:
-                counted.add(entry // size, -1)
-        return counted
-
-    def _reftable_end(self) -> int:
-        return (self._header.reftable_offset >> self._bits) + self._header.reftable_clusters
+        for cluster, times in self.refcount_clusters.items():
+            self.counted.add(cluster, -times)
+        return self.counted
 
     # --- counting --------------------------------------------------------------------------------
 
@@ -99,11 +94,25 @@ class Recount:
         """Count an L1 table and the L2 tables that it names; returns those."""
         self._table(f"L1 table of {label}", offset, size * 8)
         found: Counter[int] = Counter()
-        for entry in struct.unpack(f">{size}Q", read_padded(self._file, offset, size * 8)):
+        for index, entry in enumerate(struct.unpack(f">{size}Q", read_padded(self._file, offset, size * 8))):
             if entry:
                 self._check_l1_entry(label, entry)
                 found[entry & entries.OFFSET_MASK] += 1
+                if self._data_file:
+                    self._check_places(entry & entries.OFFSET_MASK, index)
         return found
+
+    def _check_places(self, offset: int, l1_index: int) -> None:
+        """Each cluster of an external data file has to lie there where the guest has it."""
+        table = self.l2.raw(offset)
+        numbers = struct.unpack(f">{len(table) // 8}Q", table)[:: 2 if self.l2.extended else 1]
+        first = l1_index * len(numbers) * self._cluster_size
+        for place, entry in enumerate(numbers):
+            guest_offset = first + place * self._cluster_size
+            offset = entry & entries.OFFSET_MASK
+            is_normal = offset or (entry & entries.COPIED and not entry & entries.ZERO)
+            if is_normal and offset != guest_offset and not entry & entries.COMPRESSED:
+                self._found.broken_structure(f"the data file has cluster {guest_offset:#x} elsewhere: {entry:#x}")
 
     def _check_l1_entry(self, label: str, entry: int) -> None:
         l2_offset = entry & entries.OFFSET_MASK
@@ -202,7 +211,7 @@ class Recount:
         extension = self._header.extension(Extension.BITMAPS)
         if extension is None or not self._header.autoclear & Autoclear.BITMAPS:
             return
-        directory, tables = bitmap_tables(self._file, extension, self._found)
+        directory, tables = bitmap_tables(self._file, self._header, extension, self._found)
         self._table("bitmap directory", *directory)
         for offset, size in tables:
             self._table("bitmap table", offset, size * 8)
@@ -216,8 +225,16 @@ class Recount:
         elif offset:
             self._count_range(offset, self._cluster_size, "bitmap data")
 
+    def _walk_refcount_table(self) -> None:
+        """After all else: a refcount structure that lies on something else is the one that can be made again."""
+        if self._stored.problem:
+            self._found.broken_refcounts(self._stored.problem)
+            return
+        first = self._header.reftable_offset >> self._bits
+        for cluster in range(first, first + self._header.reftable_clusters):
+            self._count_refcounts(cluster, f"the refcount table (cluster {cluster})")
+
     def _walk_refcount_blocks(self) -> None:
-        """Last, because a block must be the only owner of its cluster."""
         for index, entry in enumerate(self._stored.table):
             if entry & entries.REFTABLE_RESERVED:
                 self._found.broken_refcounts(f"refcount table entry {index} has reserved bits set: {entry:#x}")
@@ -226,9 +243,14 @@ class Recount:
             elif entry >> self._bits >= self.end_cluster:
                 self._found.broken_refcounts(f"refcount block {index} at {entry:#x} lies behind the end of the file")
             elif entry:
-                self.counted.add(entry >> self._bits)
-                if self.counted[entry >> self._bits] != 1:
-                    self._found.broken_refcounts(f"refcount block {index} at {entry:#x} is used for something else too")
+                self._count_refcounts(entry >> self._bits, f"refcount block {index} at {entry:#x}")
+
+    def _count_refcounts(self, cluster: int, name: str) -> None:
+        """A refcount structure must be the only owner of its clusters."""
+        self.counted.add(cluster)
+        self.refcount_clusters[cluster] += 1
+        if self.counted[cluster] != 1:
+            self._found.broken_refcounts(f"{name} is used for something else too")
 
 
 def _bitmap_problem(entry: int, bitmap: int) -> str | None:

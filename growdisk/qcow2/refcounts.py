@@ -15,7 +15,7 @@ from growdisk.errors import ImageDamaged
 from growdisk.qcow2.entries import REFTABLE_RESERVED
 from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header import Header
-from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.header_rules import damaged, refcount_table_problem
 from growdisk.qcow2.refblock import RefblockCodec, RefcountRange, add_to_run, equal_run, last_used, runs_of, zero_runs
 from growdisk.qcow2.tables import TableCache, dump_table, load_table
 
@@ -32,6 +32,9 @@ class Refcounts:
         self.geometry: Geometry = header.geometry
         self._file, self._path, self._sync = file, path, sync
         self.table_offset = header.reftable_offset
+        problem = refcount_table_problem(header, file.size)
+        if problem is not None:
+            raise damaged(path, problem)
         self.table = load_table(file.read(header.reftable_offset, header.reftable_clusters * header.cluster_size))
         self._codec = RefblockCodec(self.geometry.refcount_bits)
         self._cache = TableCache(self._load, self._write_block, CACHE_BYTES)

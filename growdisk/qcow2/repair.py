@@ -36,7 +36,7 @@ def repair(file: ResizableDevice, path: Path, *, errors: bool, accept_loss: bool
     """
     analysis = analyse(file, path)
     before, header, lost = analysis.report(), analysis.header, tuple(analysis.findings.cut_off) if errors else ()
-    _refuse_broken(analysis, errors=errors, accept_loss=accept_loss)
+    refuse_broken(analysis, errors=errors, accept_loss=accept_loss)
     if errors and before.has_errors and needs_rebuild(analysis):
         check_rebuild(analysis)
     if before.leaks or (errors and before.has_errors):
@@ -60,7 +60,8 @@ def repair(file: ResizableDevice, path: Path, *, errors: bool, accept_loss: bool
     return replace(fixed(before, after), problems=(*lost, *after.problems))
 
 
-def _refuse_broken(analysis: Analysis, *, errors: bool, accept_loss: bool) -> None:
+def refuse_broken(analysis: Analysis, *, errors: bool, accept_loss: bool) -> None:
+    """Raise ImageDamaged for what a repair of this kind cannot mend. Changes nothing."""
     findings = analysis.findings
     reason = findings.broken
     if not errors:

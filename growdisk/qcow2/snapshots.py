@@ -114,9 +114,14 @@ def _read_entry(file: BlockDevice, path: Path, offset: int) -> tuple[SnapshotEnt
         raise damaged(path, f"a snapshot has {extra_length} bytes of extra data; {_MAX_EXTRA} are allowed")
     rest = _read(file, path, offset + _FIXED.size, extra_length + id_length + name_length)
     extra, texts = rest[:extra_length], rest[extra_length:]
-    ident, name = (part.decode("utf-8", "surrogateescape") for part in (texts[:id_length], texts[id_length:]))
+    ident, name = map(_text, (texts[:id_length], texts[id_length:]))
     entry = SnapshotEntry(l1_offset, l1_size, ident, name, sec, nsec, clock, vm_state, extra)
-    return entry, offset + len(entry.to_bytes())
+    return entry, offset + -(-(_FIXED.size + len(rest)) // 8) * 8
+
+
+def _text(data: bytes) -> str:
+    """An id or a name, which ends before its first NUL as in C."""
+    return data.split(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
 def _read(file: BlockDevice, path: Path, offset: int, length: int) -> bytes:

@@ -13,6 +13,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.entries import REFTABLE_RESERVED
 from growdisk.qcow2.header import Header
+from growdisk.qcow2.header_rules import refcount_table_problem
 from growdisk.qcow2.tally import MAX_SEGMENTS, ClusterTally
 
 _MAX_REPEATED = 256
@@ -20,12 +21,17 @@ _CODES = {4: "H", 5: "I", 6: "Q"}
 
 
 class StoredRefcounts:
-    """All refcounts of an image, and where each refcount block lies. Blocks that cannot be read count as zeros."""
+    """All refcounts of an image, and where each refcount block lies. Blocks that cannot be read count as zeros.
+
+    `problem`: why the table itself cannot be read, if it cannot.
+    """
 
     def __init__(self, file: BlockDevice, header: Header) -> None:
         self.order, self.cluster_size = header.refcount_order, header.cluster_size
         self.per_block = header.cluster_size * 8 >> header.refcount_order
-        table = read_padded(file, header.reftable_offset, header.reftable_clusters * header.cluster_size)
+        self.problem = refcount_table_problem(header, file.size)
+        length = 0 if self.problem else header.reftable_clusters * header.cluster_size
+        table = read_padded(file, header.reftable_offset, length)
         entries = -(-used_length(table) // 8)
         self.table: tuple[int, ...] = struct.unpack_from(f">{entries}Q", table)  # without the empty end
         self.tally = tally_for(file)

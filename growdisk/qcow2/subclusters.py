@@ -55,6 +55,8 @@ class SubclusterMapping(Mapping):
             entry, bitmap = table[2 * index], table[2 * index + 1]
             stop = min(end, (start >> bits) + 1 << bits)
             self.check_pair(entry, bitmap)
+            if self._elsewhere:
+                self.check_place(entry, start)
             if entry & COMPRESSED:
                 yield GuestRun(L2Kind.COMPRESSED, start, stop, entry)
             else:

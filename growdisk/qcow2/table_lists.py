@@ -19,6 +19,8 @@ _SNAPSHOT = struct.Struct(">QIHHIIQII")  # l1 offset, l1 size, id size, name siz
 _BITMAP = struct.Struct(">QIIBBHI")  # table offset, table size, flags, type, granularity, name size, extra size
 _MAX_L1_ENTRIES = (32 << 20) // 8
 _MAX_EXTRA = 1024
+_MAX_BITMAP = 512 << 20
+_IN_USE = 1
 _V3_EXTRA = 16  # vm_state_size and disk_size, which version 3 demands
 
 
@@ -62,26 +64,46 @@ def snapshot_tables(file: BlockDevice, header: Header, findings: Findings) -> Sn
 
 
 def bitmap_tables(
-    file: BlockDevice, extension: bytes, findings: Findings
+    file: BlockDevice, header: Header, extension: bytes, findings: Findings
 ) -> tuple[tuple[int, int], list[tuple[int, int]]]:
-    """((offset, bytes) of the bitmap directory, [(offset, entries) of each bitmap table])."""
-    if len(extension) < 24:
-        findings.broken_structure("the bitmaps extension is too short")
-        return (0, 0), []
-    count, _, size, offset = struct.unpack(">IIQQ", extension[:24])
-    if size > 64 << 20 or offset + size > file.size:
+    """((offset, bytes) of the bitmap directory, [(offset, entries) of each bitmap table]).
+
+    QEMU does not open an image with a bitmap that it cannot read; so each of these is an error.
+    """
+    count, _, size, offset = struct.unpack(">IIQQ", extension)
+    if not size or offset + size > file.size:
         findings.broken_structure(f"the bitmap directory at {offset:#x} lies outside the file")
         return (0, 0), []
     directory = file.read(offset, size)
-    tables, position = [], 0
+    tables: list[tuple[int, int]] = []
+    position, names = 0, set[bytes]()
     for index in range(count):
         if position + _BITMAP.size > size:
-            findings.broken_structure(f"the bitmap directory ends behind entry {index}")
             break
-        table_offset, table_size, *_, name_size, extra_size = _BITMAP.unpack_from(directory, position)
+        entry = _BITMAP.unpack_from(directory, position)
+        *_, name_size, extra_size = entry
+        name = directory[position + _BITMAP.size + extra_size :][:name_size]
         position += -(-(_BITMAP.size + name_size + extra_size) // 8) * 8
-        if table_size > (1 << 29) // 8 or table_offset + table_size * 8 > -(-file.size // 512) * 512 + (1 << 21):
-            findings.broken_structure(f"bitmap table {index} at {table_offset:#x} lies outside the file")
-        else:
-            tables.append((table_offset, table_size))
+        if not _is_possible(entry, name, header, file.size) or position > size:
+            findings.broken_structure(f"entry {index} of the bitmap directory cannot be true")
+            return (offset, size), tables
+        if name in names:
+            findings.broken_structure(f"two bitmaps have the name of entry {index}")
+        names.add(name)
+        tables.append((entry[0], entry[1]))
+    if len(tables) != count or position != size:
+        findings.broken_structure(f"the bitmap directory does not have {count} entries in {size} bytes")
     return (offset, size), tables
+
+
+def _is_possible(entry: tuple[int, ...], name: bytes, header: Header, file_size: int) -> bool:
+    """What QEMU demands of an entry, and that its table lies in the file."""
+    table_offset, table_size, flags, kind, granularity, _, extra_size = entry
+    if not table_offset or table_offset % header.cluster_size or not table_size:
+        return False
+    if table_size * header.cluster_size > _MAX_BITMAP or table_offset + 8 * table_size > file_size:
+        return False
+    if flags & ~3 or kind != 1 or not 9 <= granularity <= 31 or extra_size or not 0 < len(name) <= 1023:
+        return False
+    covered = header.cluster_size * 8 << granularity  # by one entry of the table
+    return bool(flags & _IN_USE) or table_size == max(-(-header.size // covered), 1)

@@ -12,14 +12,16 @@ import errno
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
 from growdisk.qcow2.allocator import Allocator
 from growdisk.qcow2.data import DataFile, PlainData
 from growdisk.qcow2.entries import COPIED, L1_RESERVED, OFFSET_MASK
+from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.header import FEATURES_OFFSET, Extension, Header
+from growdisk.qcow2.header import FEATURES_OFFSET, Header
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.refcounts import Refcounts, Run
 from growdisk.qcow2.tables import TableCache, dump_table, load_table
@@ -44,14 +46,21 @@ class Metadata:
         #: Where an external data file has the guest's clusters: at their guest offsets, without counts.
         self.data_file = data_file
         self.is_locked = bool(header.crypt_method) and data is None
-        self.refcounts = Refcounts(file, path, header, self.sync)
-        self.allocator = Allocator(file, path, self.refcounts, self)
         self.l1 = load_table(file.read(header.l1_offset, 8 * header.l1_size))
         self.check_l1(self.l1, "L1 table")
         self._l2 = TableCache(self.load_l2, lambda _key: self.flush(), L2_CACHE_BYTES)
         self._dirty_l1: set[int] = set()
         self._broken = False  # a sync failed: nobody knows what the disk holds, so nothing more is written
         self._pending: list[Run] = []  # to be counted down after the next flush
+
+    @cached_property
+    def refcounts(self) -> Refcounts:
+        """ImageDamaged if their table is. Reading guest data needs none of them."""
+        return Refcounts(self.file, self.path, self.header, self.sync)
+
+    @cached_property
+    def allocator(self) -> Allocator:
+        return Allocator(self.file, self.path, self.refcounts, self)
 
     # --- header -----------------------------------------------------------------------------------
 

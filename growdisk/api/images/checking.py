@@ -7,10 +7,14 @@ from pathlib import Path
 from growdisk.api.guard import WriteGuard
 from growdisk.api.images.host import format_of, told_failures
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageError
+from growdisk.errors import GrowdiskError, ImageDamaged, ImageError
 from growdisk.qcow2.check import CheckReport, check
+from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header, read_header
+from growdisk.qcow2.named_files import exists
+from growdisk.qcow2.outside import ReferenceOutside
 from growdisk.qcow2.probe import ImageFormat
+from growdisk.values import replace
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -28,15 +32,51 @@ def check_image(
     """The state of an image, after the repair if one is asked for. None: a raw image has nothing to be checked."""
     if format_of(path, image_format, writing=repair_what is not None) == "raw":
         return None
+    report, names_files = _checked(path, repair_what, overlays_may_break=overlays_may_break)
+    return _with_its_files(path, report) if names_files else report
+
+
+def _with_its_files(path: Path, report: CheckReport) -> CheckReport:
+    """The report, with what stands against opening the files that the image names.
+
+    Its data file is a part of the image: without it, the check has an error. A backing file is not, and is only noted.
+    """
+    lost = _problem(path, report, with_backing=False)
+    if lost is not None:
+        return replace(report, check_errors=report.check_errors + 1, problems=(*report.problems, lost))
+    note = _problem(path, report, with_backing=True)
+    return report if note is None else replace(report, problems=(*report.problems, note))
+
+
+def _problem(path: Path, report: CheckReport, *, with_backing: bool) -> str | None:
+    from growdisk.qcow2.image import Qcow2Image  # most images stand alone
+
+    try:
+        with Qcow2Image.open(path, with_backing=with_backing) as image:
+            is_short = image.header.has(Incompatible.DATA_FILE) and image.host_file.size < image.size
+            return "its external data file is shorter than its disk" if is_short else None
+    except ReferenceOutside as error:
+        if not with_backing and exists(error.target):
+            return None  # told below
+        state = "was not looked at (--trust-references)" if exists(error.target) else "does not exist"
+        return f"its {error.role} '{error.name}' lies outside its folder and {state}"
+    except GrowdiskError as error:
+        told = report.has_errors and isinstance(error, ImageDamaged) and error.path == path
+        return None if told else f"it cannot be opened with all files that it names: {error}"
+
+
+def _checked(path: Path, repair_what: Repair | None, *, overlays_may_break: bool) -> tuple[CheckReport, bool]:
+    """The report on the image alone, and whether it names other files."""
     file = RawFile.open(path, writable=repair_what is not None)
     try:
         with told_failures(path, writing=repair_what is not None):
             if repair_what is None:
-                return check(file, path)
-            WriteGuard(path, overlays_may_break)(file, _header(file, path))
-            from growdisk.qcow2.repair import repair
-
-            return repair(file, path, errors=repair_what == "all", accept_loss=repair_what == "all")
+                report = check(file, path)
+            else:
+                WriteGuard(path, overlays_may_break)(file, _header(file, path))
+                report = _repaired(file, path, repair_what)
+            header = read_header(file, path)
+            return report, header.backing_file is not None or header.has(Incompatible.DATA_FILE)
     finally:
         file.close()
 
@@ -47,3 +87,9 @@ def _header(file: RawFile, path: Path) -> Header | None:
         return read_header(file, path)
     except ImageError:
         return None
+
+
+def _repaired(file: RawFile, path: Path, repair_what: Repair) -> CheckReport:
+    from growdisk.qcow2.repair import repair
+
+    return repair(file, path, errors=repair_what == "all", accept_loss=repair_what == "all")

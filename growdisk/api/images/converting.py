@@ -24,6 +24,7 @@ from growdisk.qcow2.bitmap_copy import BitmapSource
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.named_files import trusting_references
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.qcow2.usable import Passphrase
 from growdisk.units import align_up
@@ -147,7 +148,8 @@ def _new_image(new: NewFile, target: RawTarget | Qcow2Target, size: int) -> Iter
         image = new.open()
     else:
         create(new.temporary, size, target.options, key=target.key, luks=target.luks)
-        image = Qcow2Image.open(new.temporary, writable=True, key=target.key or target.keys)
+        with trusting_references():  # it names nothing but the data file that was asked for
+            image = Qcow2Image.open(new.temporary, writable=True, key=target.key or target.keys)
     try:
         if isinstance(image, RawFile) and isinstance(target, RawTarget):
             refuse_small_device(image, size)

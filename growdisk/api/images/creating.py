@@ -15,9 +15,9 @@ from growdisk.api.images.opening import open_device, told_no_creation
 from growdisk.api.images.resizing import extend_raw, refuse_raw_preallocation
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, UsageError
-from growdisk.qcow2.backing import as_local, backing_path
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
+from growdisk.qcow2.named_files import as_local, backing_path, real, stored_name
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import align_up
 
@@ -36,10 +36,11 @@ def create_qcow2(
 ) -> int:  # fmt: skip
     """A new qcow2 image; `size` None: that of its backing file. Returns its size. Durable.
 
-    `backing` is stored as given; a relative name counts from the image's directory. `key`: encrypt with LUKS; `luks`:
-    with this encryption header of another image.
+    A relative name of `backing` counts from the image's directory. `key`: encrypt with LUKS; `luks`: with this
+    encryption header of another image.
     """
     if backing is not None:
+        backing = stored_name(path, backing)
         backing_format, length = _examine(path, backing, backing_format)
         size = length if size is None else size
     if size is None:
@@ -77,7 +78,8 @@ def create_raw(path: Path, size: int, preallocation: Preallocation) -> None:
 
 def create_overlay(base: Path, path: Path, base_format: ImageFormat | None = None, luks: bytes = b"") -> int:
     """An empty image on top of `base`, of its size. The name in it leads from its own directory to the base."""
-    name = str(base) if base.is_absolute() else as_local(os.path.relpath(base, path.absolute().parent))
+    place = real(base.parent) / base.name
+    name = str(base) if base.is_absolute() else as_local(os.path.relpath(place, real(path.parent)))
     return create_qcow2(path, None, CreateOptions(), name, base_format, luks=luks)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 
 from growdisk.block.device import BlockDevice
-from growdisk.qcow2.header import Extension, Header
+from growdisk.qcow2.extensions import Extension
+from growdisk.qcow2.header import Header
 
 _FIXED = struct.Struct(">6sH32s32s32sII20s32sI40s")
 _SLOT = struct.Struct(">II32sII")

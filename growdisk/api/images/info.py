@@ -10,8 +10,9 @@ import os
 from pathlib import Path
 
 from growdisk.block.raw import RawFile
+from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Compatible, Incompatible
-from growdisk.qcow2.header import Extension, Header, read_header
+from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.probe import ImageFormat, probe
 from growdisk.qcow2.snapshots import SnapshotEntry, read_entries
 from growdisk.values import dataclass
@@ -82,8 +83,11 @@ def image_info(path: Path, image_format: ImageFormat | None = None, *, shared: b
 
             return ImageInfo(path, "raw", align_up(file.size, _SECTOR), actual_size(path))
         header = read_header(file, path)
+        snapshots = read_entries(file, path, header)
+        if header.has(Incompatible.DATA_FILE):
+            snapshots = ()  # nobody keeps what lies in a data file: QEMU tells of none, and none can be gone back to
         return ImageInfo(
-            path, "qcow2", header.size, actual_size(path), header, read_entries(file, path, header),
+            path, "qcow2", header.size, actual_size(path), header, snapshots,
             _bitmaps(file, header), _encryption(file, header),
         )  # fmt: skip
     finally:
@@ -141,11 +145,10 @@ def _backing_json(path: Path, header: Header) -> dict[str, object]:
 
 
 def _data_file_json(header: Header) -> dict[str, object]:
-    name = header.extension(Extension.DATA_FILE)
-    if not header.has(Incompatible.DATA_FILE) or name is None:
-        return {}
-    is_raw = bool(header.autoclear & Autoclear.RAW_DATA_FILE)
-    return {"data-file": name.decode("utf-8", "surrogateescape"), "data-file-raw": is_raw}
+    name = {} if header.data_file is None else {"data-file": header.data_file}
+    if not header.has(Incompatible.DATA_FILE):
+        return {**name}
+    return {**name, "data-file-raw": bool(header.autoclear & Autoclear.RAW_DATA_FILE)}
 
 
 def _beside(path: Path, name: str) -> str:

@@ -23,10 +23,11 @@ from growdisk.api.images.sharing import differing, joined
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported
-from growdisk.qcow2.backing import backing_path, with_backing
+from growdisk.qcow2.backing import with_backing
 from growdisk.qcow2.entries import L2Kind
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.image import Qcow2Image, opened_as_backing
+from growdisk.qcow2.named_files import backing_path, real, stored_name, trusting
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.qcow2.usable import Passphrase
 from growdisk.units import GiB, align_down, align_up, split_range
@@ -78,8 +79,9 @@ def rebase_overlay(
     harmless = WriteGuard(path, overlays_may_break=True)
     with opened_qcow2(path, _NOUN, writable=True, key=key, guard=harmless) as overlay:
         require_keys(overlay)
+        name = name and stored_name(path, name)
         backing_format = _format_of_base(path, name, backing_format)
-        new = opened_as_backing(path, with_backing(overlay.header, path, name, backing_format), key)
+        new = _opened_base(overlay, name, backing_format, key)
         require_keys(new)
         overlay.check_change(0, overlay.size)
         if overlay.header.has(Incompatible.EXTENDED_L2):
@@ -97,7 +99,8 @@ def rebase_unsafe(
     """Write another base into the header and trust that it shows the same. Neither base is opened."""
     guard = WriteGuard(path, overlays_may_break)
     with opened_qcow2(path, _NOUN, writable=True, with_backing=False, guard=guard) as overlay:
-        if name is not None and backing_path(path, name).resolve() == path.resolve():
+        name = name and stored_name(path, name)
+        if name is not None and real(backing_path(path, name)) == real(path):
             raise ImageUnsupported(path, reason="an image cannot be its own backing file", hint="choose another")
         overlay.record_backing(name, _format_of_base(path, name, backing_format))
 
@@ -158,6 +161,15 @@ def _give(overlay: Qcow2Image, base: BlockDevice, progress: Progress) -> None:
 
 
 # --- rebase ---------------------------------------------------------------------------------------
+
+
+def _opened_base(
+    overlay: Qcow2Image, name: str | None, backing_format: ImageFormat | None, key: Passphrase | None
+) -> BlockDevice | None:
+    """The new base: the user himself has named it, so it may lie anywhere."""
+    header = with_backing(overlay.header, overlay.path, name, backing_format)
+    with trusting(*([] if name is None else [backing_path(overlay.path, name)])):
+        return opened_as_backing(overlay.path, header, key)
 
 
 def _format_of_base(path: Path, name: str | None, backing_format: ImageFormat | None) -> ImageFormat | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from growdisk.api.images.opening import opened
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.raw import RawFile
+from growdisk.errors import ImageDamaged
 from growdisk.qcow2.apart import BOTH, HOLE, NOWHERE, Apart
 from growdisk.qcow2.entries import OFFSET_MASK, L2Kind
 from growdisk.qcow2.image import Qcow2Image
@@ -171,4 +172,7 @@ def _has_preallocated_metadata(image: Qcow2Image) -> bool:
     """QEMU's test: far more clusters are counted than the file has on the host."""
     real = image.actual_size // image.header.cluster_size
     threshold = max(real * 10 // 9, real + 2)
-    return image.used_clusters(threshold) >= threshold
+    try:
+        return image.used_clusters(threshold) >= threshold
+    except ImageDamaged:  # of its refcounts: whoever reads needs none
+        return False

@@ -9,6 +9,7 @@ import errno
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +22,7 @@ from growdisk.api.provisioning.places import look_at_base, refuse_contradictions
 from growdisk.api.provisioning.recipe import Output, Recipe
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport
 from growdisk.errors import GrowdiskError, NotCreated, UsageError
+from growdisk.qcow2.named_files import trusting
 from growdisk.workflow.stopping import StopRequest
 
 _NO_FOLDER = frozenset((errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EROFS))
@@ -66,8 +68,9 @@ def provision(
         watching.output_ended(report)
         return report
 
-    with ThreadPoolExecutor(min(jobs, len(outputs)), "provision") as pool:
-        return ProvisionReport(base, tuple(pool.map(deed, range(1, len(outputs) + 1), outputs)))
+    with trusting(base), ThreadPoolExecutor(min(jobs, len(outputs)), "provision") as pool:
+        deeds = [pool.submit(copy_context().run, deed, number, output) for number, output in enumerate(outputs, 1)]
+        return ProvisionReport(base, tuple(made.result() for made in deeds))
 
 
 def _one(batch: Batch, number: int, output: Output, *, dry_run: bool) -> Provisioned:

@@ -49,6 +49,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     told = {key: value for key, value in report.as_json().items() if value or key in _ALWAYS}
     output.document(told, own=False)
     output.lines(_lines(report))
+    if report.corruptions and not arguments.repair:
+        from growdisk.api.images.advice import repair_hint
+
+        output.note(f"growdisk: {repair_hint(arguments.path) or 'growdisk cannot mend it'}")
     return _exit_code(report)
 
 

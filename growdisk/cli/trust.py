@@ -1,0 +1,46 @@
+"""Files outside an image's own folder: followed if the user says so, with an option or when asked on a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from growdisk.qcow2.outside import ReferenceOutside
+
+
+def add_trust(parser: argparse.ArgumentParser | argparse._ArgumentGroup, default: object) -> None:
+    parser.add_argument(
+        "--trust-references", action="store_true", default=default,
+        help="follow the names of backing and data files out of the image's folder",
+    )  # fmt: skip
+
+
+def following(deed: Callable[[], int], *, trust_all: bool) -> int:
+    """Do it. Where an image names a file outside its folder, it refuses before it changes anything: then the user is
+    asked on a terminal, once for each file, and it is done again."""
+    if trust_all:
+        from growdisk.qcow2.named_files import trusting_references
+
+        with trusting_references():
+            return deed()
+    try:
+        return deed()
+    except ReferenceOutside as error:
+        if not _agreed(error):
+            raise
+        from growdisk.qcow2.named_files import trusting
+
+        with trusting(error.target):
+            return following(deed, trust_all=False)
+
+
+def _agreed(error: ReferenceOutside) -> bool:
+    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr is not None and sys.stderr.isatty()):
+        return False
+    from growdisk.cli.images.shared import printable
+
+    question = f"{error.path}: its {error.role} is {error.target}, outside its folder. Open it? [y/N] "
+    sys.stderr.write(printable(question))
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
