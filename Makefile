@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: setup setup-test demo test test-slow check fuzz fuzz-disks fuzz-enospc fuzz-headers bench collection deb man vagrant-box vagrant-trial
+.PHONY: setup setup-test demo test test-fast test-slow check fuzz fuzz-disks fuzz-enospc fuzz-headers bench collection deb man vagrant-box vagrant-trial
 
 setup:
 	@setup/packages.sh run
@@ -18,6 +18,10 @@ demo: setup
 # Two processes: one boots guests, one processor each, the other does all the rest, and then they share what is left.
 test: setup-test
 	$(PYTHON) -m pytest -n 2 -m "not slow"
+
+# Everything without an appliance and without a boot.
+test-fast: setup-test
+	$(PYTHON) -m pytest -n 2 -m "not appliance and not boot and not slow"
 
 # The long matrix of running guests: every bus, every way inside, every kind of swap, vagrant's; most of an hour.
 test-slow: setup-test
