@@ -54,5 +54,18 @@ def filled(path: Path, size: int = 512 * MiB) -> None:
         file.truncate(size)
 
 
+def files(folder: Path, size: int) -> None:
+    """A folder with about `size` bytes of this machine's files, every kind of them, each under a name of its own."""
+    folder.mkdir()
+    found = sorted(path for place in _SOURCES for path in Path(place).rglob("*") if path.is_file())
+    chosen = [path for path in found if not path.is_symlink()]
+    random.Random(1).shuffle(chosen)
+    for number, path in enumerate(chosen):
+        size -= path.stat().st_size
+        if size < 0:
+            break
+        (folder / f"{number:06}").write_bytes(path.read_bytes())
+
+
 def _create(path: Path, size: str, options: str) -> None:
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", options, path, size], check=True)
