@@ -63,8 +63,9 @@ class HostRun:
         """Take back what a play that was cut short did to its images."""
         assert self._journal is not None
         for before in self._journal.half_done():
-            if before.image is not None and "rollback" in api.status(before.image).next:
-                api.rollback(before.image, None, _Watcher(self), self._stop)
+            image = before.image
+            if image is not None and image.exists() and "rollback" in api.status(image).next:
+                api.rollback(image, None, _Watcher(self), self._stop)
         asked = {"what": "taken back, as asked", "why": "", "do": "", "code": 0}
         self._journal.goes_back(asked)
         return self._gone_back(asked)
