@@ -76,7 +76,7 @@ def test_it_fills_the_grown_partition(made: Callable[[str], Path], host: Host, t
 def test_an_ntfs_that_its_tool_refuses_is_given_back(made: Callable[[str], Path], host: Host, tmp_path: Path) -> None:
     image = made("ntfs")
     record = 4 * 4096 + 1024  # of $MFTMirr: where ntfsresize begins to read
-    run("qemu-io", "-f", "qcow2", "-c", f"write -P 0xa5 {_START + record} 2k", image)
+    run("qemu-io", "-f", "qcow2", "-c", f"write -P 0xa5 {_START + record} 1k", image)
     copy = tmp_path / "copy.qcow2"
     run("cp", image, copy)
     host.backend = "direct"

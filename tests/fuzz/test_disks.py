@@ -12,7 +12,6 @@ from tests.fuzz.disks.trial import attempt
 
 QUICK = (3003, 3012, 3028, 3041)  # a huge one; a crash; LUKS; a crash and an odd number
 ONCE_AT_FAULT = (
-    106,  # the plan counted a physical volume's size otherwise than the run
     3007,  # bigalloc grows by whole clusters
 )
 

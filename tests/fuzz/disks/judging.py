@@ -33,9 +33,10 @@ class Seen:
     names: dict[int, str]
 
 
-def look(raw: Path) -> Seen:
+def look(raw: Path, label: str) -> Seen:
+    """`label` is the recipe's: to sfdisk the boot sector of an NTFS without a table around it looks like one."""
     done = subprocess.run(["sfdisk", "--json", raw], capture_output=True, text=True, check=False)
-    if done.returncode:
+    if done.returncode or not label:
         return Seen({}, {}, {0: _blkid(raw, 0, raw.stat().st_size)})
     table = json.loads(done.stdout)["partitiontable"]
     parts = {int(re.findall(r"\d+$", entry.pop("node"))[0]): entry for entry in table.pop("partitions", [])}
@@ -157,9 +158,9 @@ def _data(fd: int, start: int, end: int) -> Iterator[int]:
 
 
 def content_faults(
-    kernel: Kernel, before: list[Found], now: list[Found], gone: set[int], grown: dict[str, int]
+    kernel: Kernel, before: list[Found], now: list[Found], gone: set[int], grown: dict[str, int], touched: set[int]
 ) -> Iterator[str]:
-    """What was mounted mounts and has its files; every checker passes what it passed. `grown`: device → bytes."""
+    """What was mounted mounts and has its files; every checker passes what was touched. `grown`: device → bytes."""
     seen = {found.device: found for found in now}
     for found in before:
         if found.parent in gone:
@@ -168,7 +169,7 @@ def content_faults(
         if after is None or after.files != found.files:
             seen_after = after.files if after else None
             yield f"{found.kind} on {found.device}: files {found.files!r} before, {seen_after!r} after"
-        check = _CHECKS.get(found.kind)
+        check = _CHECKS.get(found.kind) if found.parent in touched else None
         if check and grown.get(found.device, 0) <= _NO_CHECK_BEYOND:
             yield from _checked(kernel, found, check)
 

@@ -125,7 +125,7 @@ class _Trial:
             )
             if check.returncode:
                 yield f"qemu-img check: {check.stdout} {check.stderr}"
-        before, after = judging.look(self._before_raw), judging.look(raw)
+        before, after = (judging.look(each, self._recipe.label) for each in (self._before_raw, raw))
         old = {p["number"]: p for p in planned["before"]["partitions"]}
         new = {p["number"]: p for p in planned["after"]["partitions"]}
         gone = set(old) - set(new)
@@ -137,7 +137,7 @@ class _Trial:
         free = judging.free_to_change(before, after, grow, gone, moved, size)
         yield from judging.other_bytes(self._before_raw, raw, free, size)
         with kernel_on(raw) as kernel:
-            yield from self._judge_contents(kernel, gone)
+            yield from self._judge_contents(kernel, gone, grow | moved | {0})
 
     def _is_touched(self, old: dict[str, Any], new: dict[str, Any]) -> bool:
         def plain(part: dict[str, Any]) -> object:
@@ -149,14 +149,14 @@ class _Trial:
     def _kinds(self, number: int) -> list[str]:
         return [slot.holds.kind for slot in self._recipe.slots if slot.number == number]
 
-    def _judge_contents(self, kernel: Kernel, gone: set[int]) -> Iterator[str]:
+    def _judge_contents(self, kernel: Kernel, gone: set[int], touched: set[int]) -> Iterator[str]:
         opened = [each for each in open_all(kernel, self._recipe) if each[2] not in gone]
         sizes = {}
         for device, _, _ in opened:
             status, said = kernel.run(f"blockdev --getsize64 {device}")
             sizes[device] = int(said) if status == 0 and said.strip().isdigit() else 0
         now: list[Found] = look(kernel, opened)
-        yield from judging.content_faults(kernel, self._before, now, gone, sizes)
+        yield from judging.content_faults(kernel, self._before, now, gone, sizes, touched)
         close_all(kernel, self._recipe)
 
     def _as_raw(self) -> Path:
