@@ -20,7 +20,9 @@ SECTOR_SIZE = 512
 _LARGE_SECTORS = 4096
 __all__ = ["SECTOR_SIZE", "SectorChange", "apply_changes", "locate_table", "read_table"]
 
-_BOOT_SECTORS_OF_FILESYSTEMS = ((3, b"NTFS    "), (3, b"EXFAT   "), (0x36, b"FAT"), (0x52, b"FAT32"))
+_BOOT_SECTORS_OF_FILESYSTEMS = (
+    (3, b"NTFS    "), (3, b"EXFAT   "), (3, b"-FVE-FS-"), (3, b"ReFS\0"), (0x36, b"FAT"), (0x52, b"FAT32"),
+)  # fmt: skip
 
 
 def read_table(device: BlockDevice, path: Path, sector_size: int = SECTOR_SIZE) -> PartitionTable | None:
@@ -65,7 +67,7 @@ def apply_changes(device: BlockDevice, changes: Iterable[SectorChange]) -> None:
 
 
 def _is_filesystem(head: bytes) -> bool:
-    """A FAT or NTFS boot sector ends in 55 aa as well, and its code looks like entries."""
+    """A boot sector of FAT, NTFS, BitLocker or ReFS ends in 55 aa as well, and its code looks like entries."""
     return any(head[at : at + len(magic)] == magic for at, magic in _BOOT_SECTORS_OF_FILESYSTEMS)
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from growdisk.filesystems.content import AmbiguousContent, Content, ForeignContent
-from growdisk.partitions.growth import Grown
+from growdisk.partitions.growth import Grown, NotPossible
 from growdisk.partitions.owners import owner_of
 from growdisk.partitions.table import Partition, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import BelongsToOthers, NothingToGrow
+from growdisk.planner.failures import BelongsToOthers, CannotGrow, NothingToGrow
 from growdisk.planner.goal import Goal
 
 INSIDE = "grow it from inside the system that uses it"
@@ -37,6 +37,21 @@ def refuse_hidden_main(facts: Facts, goal: Goal) -> None:
         name, other = facts.name_of(largest.number), facts.main.number
         reason = f"{name}, its largest partition, holds {in_words(facts.contents[largest.number])}"
         raise NothingToGrow(facts.image.path, reason=f"{reason}; --partition {other} grows {facts.name_of(other)}")
+
+
+def refuse_foreign_targets(facts: Facts, numbers: Collection[int]) -> None:
+    """Before anything is advised that would be of no use."""
+    for part in facts.table.partitions if facts.table else ():
+        if part.number in numbers:
+            refuse_partition(facts, part)
+
+
+def refuse_foreign_blockers(facts: Facts, number: int, growth: NotPossible) -> None:
+    """CannotGrow where what stands in the way is somebody else's: no consent would help."""
+    for part in growth.blockers:
+        if words := whose(facts, part):
+            reason = f"{growth.reason}; {facts.name_of(part.number)} {words}"
+            raise CannotGrow(facts.image.path, number, reason=reason, hint=f"growdisk does not touch that: {INSIDE}")
 
 
 def refuse_foreign(facts: Facts, goal: Goal, growth: Grown, targets: Collection[int]) -> None:

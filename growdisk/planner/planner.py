@@ -17,7 +17,13 @@ from growdisk.partitions.table import WINDOWS_RECOVERY, Partition, PartitionTabl
 from growdisk.planner.conversion import NOTE, offer, wanted_table
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, WouldShrink
-from growdisk.planner.foreign import refuse_foreign, refuse_foreign_disk, refuse_hidden_main
+from growdisk.planner.foreign import (
+    refuse_foreign,
+    refuse_foreign_blockers,
+    refuse_foreign_disk,
+    refuse_foreign_targets,
+    refuse_hidden_main,
+)
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.fills import NOTHING, Fills, together
 from growdisk.planner.layers.inside import Inside, Room
@@ -69,6 +75,7 @@ def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
     refuse_hidden_main(facts, goal)
     table, shares = choose_shares(facts, goal)
     refuse_wrong_consent(facts, goal, table, shares)
+    refuse_foreign_targets(facts, shares)
     new_size = _new_size(facts, goal)
     table = wanted_table(facts, goal, table, new_size)
     growth = _growth(facts, goal, table, shares, new_size)
@@ -124,6 +131,7 @@ def _growth(
     growth = plan_shares(table, shares, new_size, policy)
     if isinstance(growth, Grown | NothingToDo):
         return growth
+    refuse_foreign_blockers(facts, next(iter(shares)), growth)
     candidates = (
         [] if goal.grow else [p for p in facts.candidates if p.number not in shares and p.type_code != WINDOWS_RECOVERY]
     )

@@ -98,6 +98,16 @@ def test_a_whole_disk_without_a_table_is_refused(tmp_path: Path, name: str) -> N
     assert_refused(image, "+100M", naming=kind)
 
 
+@pytest.mark.parametrize("name", ["BitLocker", "ReFS"])
+def test_the_boot_sector_of_a_whole_disk_is_not_taken_for_a_table(tmp_path: Path, name: str) -> None:
+    kind, pieces = AT_THE_START[name]
+    image = volume(
+        tmp_path / "disk.raw", ext4=False, pieces=[*pieces(_SIZE), (440, b"\x80code" * 14), (510, b"\x55\xaa")]
+    )
+    assert kind_by_blkid(image) == kind
+    assert_refused(image, "+100M", naming=kind)
+
+
 _TWO = f"label: dos\nstart=2048,size=32768,type=83\nstart=34816,size={_SIZE // SECTOR},type=%s\n"
 
 
@@ -109,6 +119,21 @@ def test_a_member_in_the_way_is_neither_moved_nor_removed(tmp_path: Path, name: 
     member = volume(tmp_path / "member", ext4=False, pieces=pieces(_SIZE))
     image = disk(tmp_path / "disk.raw", _TWO % "83", 20 * MiB + _SIZE, s2048=root, s34816=member)
     assert_refused(image, "+200M", "--partition", "1", *consent, naming=kind)
+
+
+def test_no_consent_is_advised_for_what_is_somebody_elses(tmp_path: Path) -> None:
+    root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
+    member = volume(tmp_path / "member", ext4=False, pieces=AT_THE_END["Intel"][1](_SIZE))
+    image = disk(tmp_path / "disk.raw", _TWO % "83", 20 * MiB + _SIZE, s2048=root, s34816=member)
+    said = assert_refused(image, "+200M", "--partition", "1", naming="isw_raid_member")
+    assert "--move" not in said and "--delete" not in said
+
+
+def test_a_small_partition_beside_a_large_member_is_not_what_is_meant(tmp_path: Path) -> None:
+    boot = volume(tmp_path / "boot", ext4=True, pieces=[], size=16 * MiB)
+    member = volume(tmp_path / "member", ext4=True, pieces=AT_THE_END["md 1.0"][1](_SIZE))
+    image = disk(tmp_path / "disk.raw", _TWO % "83", 20 * MiB + _SIZE, s2048=boot, s34816=member)
+    assert_refused(image, "+200M", naming="linux_raid_member")
 
 
 def test_swap_that_is_a_member_of_an_array_is_not_given_up(tmp_path: Path) -> None:
