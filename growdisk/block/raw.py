@@ -137,6 +137,9 @@ class RawFile(InParts):
         check_range(self._size, offset, len(buffer))
         while buffer:
             count = os.preadv(self._fd, [buffer], offset)
+            if not count and len(buffer) <= self._missing:
+                buffer[:] = bytes(len(buffer))
+                return
             if not count:
                 raise OSError(errno.EIO, f"{self.path} became shorter while it was read")
             buffer, offset = buffer[count:], offset + count

@@ -104,3 +104,14 @@ def test_an_overlay_reads_an_odd_raw_file_below_it_to_its_end(tmp_path: Path) ->
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", below, "-F", "raw", above)
     assert growdisk("image", "convert", "-O", "raw", above, out).code == 0
     assert out.read_bytes() == b"\5" * 1300 + bytes(236)
+
+
+@pytest.mark.parametrize("size", [MiB + 1, 3 * MiB - 100, 700])
+def test_a_raw_file_that_ends_within_a_sector_is_read_by_every_verb(tmp_path: Path, size: int) -> None:
+    odd, image, back = tmp_path / "odd.raw", tmp_path / "disk.qcow2", tmp_path / "back.raw"
+    odd.write_bytes(b"\7" * size)
+    assert growdisk("image", "convert", "-f", "raw", odd, image).code == 0
+    run("qemu-img", "compare", "-q", "-f", "raw", odd, image)
+    assert growdisk("image", "compare", "-f", "raw", odd, image).code == 0
+    assert growdisk("image", "convert", image, back).code == 0
+    assert back.read_bytes().rstrip(b"\0") == odd.read_bytes()
