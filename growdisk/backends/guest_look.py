@@ -262,6 +262,8 @@ def _with_mounts(root: Mount, top: Mounted, seen: Sequence[Seen], trees: Mapping
         if one is None:
             if place.startswith(_BOOT_PLACES) and entry.plain_source.startswith(_DEVICES):
                 strange.append(f"{place} ({entry.plain_source})")
+        elif not paths.is_directory(place):
+            continue  # systemd makes it when it mounts: here it is a home by itself
         elif (one.node != root.node or entry.subvolume) and (inner := _inner(trees[one.node], entry)):
             mounts.append(Mount(place, one.node, entry.subvolume or ""))
             paths.mount(place, inner)

@@ -6,6 +6,7 @@ Reads only, and starts nothing: a plan can look through a guest in milliseconds.
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -136,8 +137,10 @@ class GuestPaths:
             if not rest or self.is_directory(f"{folder}/{first}"):
                 yield from self._matches(f"{folder}/{first}", rest)
             return
+        place = self.find(folder or "/")
+        wanted = re.compile(fnmatch.translate(first), re.IGNORECASE if place and isinstance(place.tree, FatTree) else 0)
         for name in self.names(folder):
-            if fnmatch.fnmatchcase(name, first) and name.startswith(".") <= (first[0] == "."):
+            if wanted.match(name) and name.startswith(".") <= (first[0] == "."):
                 yield from self._matches(f"{folder}/{name}", rest)
 
 

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from growdisk.backends.guest_plan import DRIVER, RUN_ORDER, GuestLayer, GuestPlan, GuestSwap, Phase
-from growdisk.backends.guest_repair import initrd
+from growdisk.backends.guest_repair import initrd, places
+from growdisk.backends.guest_repair.repair import INITRAMFS_TOOLS, OTHER_MAKERS
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity
 from growdisk.backends.guest_tables import fdisk_keys, is_for_fdisk, kernel_listing, listing, parted_steps, sfdisk_edits
 from growdisk.backends.templating import shell_environment
@@ -45,10 +46,11 @@ def shell_value(value: object) -> str:
 
 @dataclass(frozen=True)
 class _GoneNames:
-    """All names of a partition that goes."""
+    """All names of a partition that goes, and what to search files for."""
 
     number: int
     names: tuple[str, ...]
+    needles: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,20 @@ def _values(plan: GuestPlan) -> dict[str, object]:
         "gone_names": list(_gone_names(plan)),
         "moved_swaps": [swap for swap in plan.swaps if swap.fate == "move"],
         "swap_file_size": plan.swap_file_size,
+        **_places(),
         "swap_file_uuid": next((swap.uuid for swap in plan.swaps if swap.fate == "file"), ""),
     }  # fmt: skip
+
+
+def _places() -> dict[str, str]:
+    """The one list of where a partition may be named, as words of a shell: below each of `systems`, or of `boots`."""
+    lists = {
+        **places.NAMES, "settings": places.SETTINGS, "initrds": places.INITRDS,
+        "loader_files": (*places.LOADER_FILES, *places.GRUB_ENVIRONMENTS),
+        "boots": places.BOOTS, "systems": ("/", *places.SYSTEMS[1:]), "searched": ("/etc", *places.BOOTS),
+        "other_makers": OTHER_MAKERS, "initramfs_tools": INITRAMFS_TOOLS,
+    }  # fmt: skip
+    return {name: " ".join(patterns) for name, patterns in lists.items()}
 
 
 def _table_values(plan: GuestPlan) -> dict[str, object]:
@@ -127,10 +141,14 @@ def _gone_names(plan: GuestPlan) -> Iterator[_GoneNames]:
     """What goes has one entry a number, whatever lies in it."""
     swaps = [_identity(swap) for swap in plan.swaps if swap.fate in ("drop", "file")]
     names: dict[int, list[str]] = {}
+    needles: dict[int, list[str]] = {}
     for part in (*swaps, *plan.gone):
         names.setdefault(part.number, []).extend((*_names(part), *part.mapped))
-    for number, found in names.items():
-        yield _GoneNames(number, tuple(dict.fromkeys(found)))
+        found = [needle.decode("utf-8", "surrogateescape") for needle in part.needles() if needle[:5] != b"/dev/"]
+        found = [needle for needle in found if needle == needle.lower() or needle.lower() not in found]
+        needles.setdefault(part.number, []).extend(found)
+    for number, known in names.items():
+        yield _GoneNames(number, tuple(dict.fromkeys(known)), tuple(dict.fromkeys(needles[number])))
 
 
 def _identity(swap: GuestSwap) -> SwapIdentity:

@@ -18,40 +18,37 @@ def _below(tops: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"{top}/{name}" for top in tops for name in names)
 
 
-FSTABS = _below(SYSTEMS, ("etc/fstab",))
-CRYPTTABS = _below(SYSTEMS, ("etc/crypttab", "etc/crypttab.initramfs"))
-UNITS = _below(
-    SYSTEMS,
-    (
-        f"{top}/systemd/system/*.{kind}"
-        for top in ("etc", "usr/local/lib", "usr/lib", "lib")
-        for kind in ("swap", "mount")
+_UNIT_FOLDERS = ("etc", "usr/local/lib", "usr/lib", "lib")
+NAMES = {
+    "fstabs": ("etc/fstab",),
+    "crypttabs": ("etc/crypttab", "etc/crypttab.initramfs"),
+    "units": tuple(f"{top}/systemd/system/*.{kind}" for top in _UNIT_FOLDERS for kind in ("swap", "mount")),
+    "resume_files": (
+        "etc/initramfs-tools/initramfs.conf", "etc/initramfs-tools/conf.d/*", "usr/share/initramfs-tools/conf.d/*",
     ),
-)
-RESUME_FILES = _below(
-    SYSTEMS,
-    ("etc/initramfs-tools/initramfs.conf", "etc/initramfs-tools/conf.d/*", "usr/share/initramfs-tools/conf.d/*"),
-)
-DRACUT_FILES = _below(SYSTEMS, ("etc/dracut.conf", "etc/dracut.conf.d/*.conf", "usr/lib/dracut/dracut.conf.d/*.conf"))
+    "dracut_files": ("etc/dracut.conf", "etc/dracut.conf.d/*.conf", "usr/lib/dracut/dracut.conf.d/*.conf"),
+}  # fmt: skip
+"""Below each of SYSTEMS."""
+FSTABS, CRYPTTABS, UNITS, RESUME_FILES, DRACUT_FILES = (_below(SYSTEMS, names) for names in NAMES.values())
 
-_SETTINGS = (
+SETTINGS = (
     "etc/default/grub", "etc/default/grub.d/*", "etc/grub.d/*", "etc/kernel/cmdline", "usr/lib/kernel/cmdline",
     "etc/kernel/cmdline.d/*", "etc/cmdline.d/*.conf", "etc/cmdline", "etc/default/extlinux", "etc/update-extlinux.conf",
-    "etc/extlinux.conf", "etc/default/u-boot", "etc/default/flash-kernel", "etc/default/kexec", "etc/default/kexec.d/*",
+    "etc/extlinux.conf", "etc/default/u-boot", "etc/default/flash-kernel", "etc/default/kexec",
     "etc/sysconfig/kexec", "etc/sysconfig/kdump", "etc/sysconfig/bootloader", "etc/zipl.conf", "etc/lilo.conf",
-    "etc/default/zipl", "etc/kernelstub/configuration", "etc/default/limine", "etc/limine.conf", "etc/elilo.conf",
-    "etc/mkinitcpio.d/*.preset", "etc/default/grub-btrfs/config", "etc/sdboot-manage.conf",
+    "etc/default/zipl", "etc/kernelstub/configuration", "etc/limine.conf",
+    "etc/sdboot-manage.conf",
 )  # fmt: skip
-_LOADER_FILES = (
+LOADER_FILES = (
     "grub/*.cfg", "grub/menu.lst", "grub/grub.conf", "grub2/*.cfg", "loader/entries/*.conf",
     "loader.*/entries/*.conf", "extlinux.conf", "extlinux/*.conf", "extlinux/*.cfg", "syslinux/*.cfg",
     "syslinux.cfg", "isolinux/*.cfg", "EFI/*/*.cfg", "EFI/*/*/*.cfg", "EFI/*/*.conf", "refind_linux.conf",
     "EFI/*/refind_linux.conf", "EFI/*/*/refind_linux.conf", "*/*/refind_linux.conf", "cmdline.txt", "*Env.txt",
     "boot.cmd", "limine.conf", "limine.cfg", "limine/limine.conf", "limine/limine.cfg",
 )  # fmt: skip
-_GRUB_ENVIRONMENTS = ("grub/grubenv", "grub2/grubenv", "EFI/*/grubenv")
-_INITRD_NAMES = ("initrd*", "initramfs*", "booster*", "*.img")
-_INITRDS = tuple(f"{folder}{name}" for folder in ("", "*/", "*/*/", "EFI/*/*/") for name in _INITRD_NAMES)
+GRUB_ENVIRONMENTS = ("grub/grubenv", "grub2/grubenv", "EFI/*/grubenv")
+_NAMES_OF_INITRDS = ("initrd*", "initramfs*", "booster*", "*.img")
+INITRDS = tuple(f"{folder}{name}" for folder in ("", "*/", "*/*/", "EFI/*/*/") for name in _NAMES_OF_INITRDS)
 _UNIFIED_KERNELS = ("EFI/Linux/*.efi", "EFI/*/*.efi", "EFI/Linux/*.efi.extra.d/*.efi", "loader/addons/*.efi", "*.efi")
 
 # What is searched, at the end, for whatever else names what is gone: folders with all that is in them.
@@ -64,12 +61,12 @@ def _tops(*, rooted: bool) -> tuple[str, ...]:
 
 def command_lines(*, rooted: bool) -> tuple[str, ...]:
     """`rooted` False: of a /boot, or an EFI system partition, by itself."""
-    loaders = _below(_tops(rooted=rooted), (*_LOADER_FILES, *_GRUB_ENVIRONMENTS))
-    return (*_below(SYSTEMS, _SETTINGS), *loaders) if rooted else loaders
+    loaders = _below(_tops(rooted=rooted), (*LOADER_FILES, *GRUB_ENVIRONMENTS))
+    return (*_below(SYSTEMS, SETTINGS), *loaders) if rooted else loaders
 
 
 def initrds(*, rooted: bool) -> tuple[str, ...]:
-    return _below(_tops(rooted=rooted), _INITRDS)
+    return _below(_tops(rooted=rooted), INITRDS)
 
 
 def unified_kernels(*, rooted: bool) -> tuple[str, ...]:

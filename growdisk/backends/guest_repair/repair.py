@@ -22,8 +22,8 @@ from growdisk.backends.guest_repair.units import silenced
 
 _FSTAB, _CRYPTTAB = "/etc/fstab", "/etc/crypttab"
 _GRUB_ENVIRONMENT = "grubenv"
-_INITRAMFS_TOOLS = ("/usr/sbin/update-initramfs", "/usr/share/initramfs-tools", "/etc/initramfs-tools")
-_OTHER_MAKERS = (
+INITRAMFS_TOOLS = ("/usr/sbin/update-initramfs", "/usr/share/initramfs-tools", "/etc/initramfs-tools")
+OTHER_MAKERS = (
     "/usr/lib/dracut", "/usr/bin/dracut", "/usr/sbin/dracut", "/usr/bin/mkinitcpio",
     "/usr/bin/booster", "/usr/sbin/mkinitfs", "/sbin/mkinitfs", "/usr/bin/mkosi-initrd",
 )  # fmt: skip
@@ -78,7 +78,7 @@ def left_to_repair(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) ->
 
 def has_plain_initrds(files: GuestFiles) -> bool:
     """Whether initramfs-tools is the only one that makes initrds there. Of a removed dracut its folders remain."""
-    return any(map(files.exists, _INITRAMFS_TOOLS)) and not any(map(files.exists, _OTHER_MAKERS))
+    return any(map(files.exists, INITRAMFS_TOOLS)) and not any(map(files.exists, OTHER_MAKERS))
 
 
 def is_system(files: GuestFiles) -> bool:

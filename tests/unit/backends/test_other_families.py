@@ -1,0 +1,94 @@
+"""Guests that Debian's installer does not make: unified kernels, dracut, EFI partitions by themselves, other disks."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import subprocess
+from pathlib import Path
+
+from growdisk.backends.guest_repair.initrd import forgets, is_initrd
+from growdisk.backends.guest_repair.repair import repair_guest
+from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
+from tests.unit.backends.test_guest_repair import Files
+
+UUID = "0b6d1c5e-7f2a-4c3b-8d9e-1a2b3c4d5e6f"
+SWAP = SwapIdentity(number=3, uuid=UUID)
+FSTAB = f"UUID=1 / ext4 defaults 0 1\nUUID={UUID} none swap sw 0 0\n"
+
+
+def archive(folder: Path, files: dict[str, str]) -> bytes:
+    """As the kernel unpacks it, made by cpio and gzip."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    names = "\n".join(files)
+    made = subprocess.run(
+        ["cpio", "--quiet", "-o", "-H", "newc"], input=names.encode(), cwd=folder, stdout=subprocess.PIPE, check=True
+    )
+    return gzip.compress(made.stdout)
+
+
+def unified(command_line: str, *, signed: bool = False) -> bytes:
+    """A program of EFI with one section, .cmdline, of 512 bytes."""
+    optional = struct.pack("<H106xI", 0x20B, 16) + bytes(36) + struct.pack("<I", 8 * signed) + bytes(88)
+    text = command_line.encode()
+    section = struct.pack("<8sIIII16x", b".cmdline", len(text), 0x3000, 512, 1024)
+    head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 64) + b"PE\0\0"
+    head += struct.pack("<HH12xH2x", 0x8664, 1, len(optional)) + optional + section
+    return head.ljust(1024, b"\0") + text.ljust(512, b"\0")
+
+
+def test_the_command_line_of_a_unified_kernel_no_longer_names_the_swap() -> None:
+    files = Files(**{"/etc/fstab": FSTAB, "/efi/EFI/Linux/a.efi": unified(f"root=UUID=1 resume=UUID={UUID} quiet")})
+    before = files.contents["/efi/EFI/Linux/a.efi"]
+    changes = repair_guest(files, SWAP, SwapPolicy.DROP)
+    after = files.contents["/efi/EFI/Linux/a.efi"]
+    assert [(change.path, change.mended) for change in changes] == [
+        ("/etc/fstab", True),
+        ("/efi/EFI/Linux/a.efi", True),
+    ]
+    assert len(after) == len(before)
+    assert after[1024:].rstrip(b"\0").split() == [b"root=UUID=1", b"quiet"]
+    assert repair_guest(files, SWAP, SwapPolicy.DROP) == ()
+
+
+def test_a_signed_unified_kernel_is_left_and_said_to_wait() -> None:
+    files = Files(**{"/etc/fstab": FSTAB, "/efi/EFI/Linux/a.efi": unified(f"resume=UUID={UUID}", signed=True)})
+    before = files.contents["/efi/EFI/Linux/a.efi"]
+    change = repair_guest(files, SWAP, SwapPolicy.DROP)[-1]
+    assert (change.mended, change.waits, "signed" in change.what) == (False, True, True)
+    assert files.contents["/efi/EFI/Linux/a.efi"] == before
+
+
+def test_an_initrd_of_dracut_that_has_resume_within_is_told_noresume(tmp_path: Path) -> None:
+    inside = {"etc/cmdline.d/01-default.conf": f"resume=UUID={UUID}\n", "lib/dracut/modules.txt": "resume\n"}
+    files = Files(**{"/etc/fstab": FSTAB, "/usr/lib/dracut/x": "", "/boot/initramfs-6.img": archive(tmp_path, inside)})
+    change = repair_guest(files, SWAP, SwapPolicy.DROP)[-1]
+    after = files.contents["/boot/initramfs-6.img"]
+    assert (change.path, change.mended) == ("/boot/initramfs-6.img", True)
+    assert is_initrd(after) and forgets(after[:65536], SWAP)
+    listed = subprocess.run(["cpio", "-t", "--quiet"], input=after, stdout=subprocess.PIPE, check=True).stdout.decode()
+    assert "etc/cmdline.d/zzz-growdisk" in listed
+    assert repair_guest(files, SWAP, SwapPolicy.DROP) == ()
+
+
+def test_an_initrd_of_dracut_that_waits_by_a_hook_is_named_with_the_command(tmp_path: Path) -> None:
+    inside = {"lib/dracut/hooks/initqueue/finished/devexists.sh": f"[ -e /dev/disk/by-uuid/{UUID} ]\n"}
+    files = Files(**{"/etc/fstab": FSTAB, "/usr/lib/dracut/x": "", "/boot/initramfs-6.img": archive(tmp_path, inside)})
+    change = repair_guest(files, SWAP, SwapPolicy.DROP)[-1]
+    assert (change.mended, change.waits, "dracut -f" in change.what) == (False, True, True)
+
+
+def test_an_efi_partition_that_no_fstab_names_is_mended_at_its_own_top() -> None:
+    files = Files(**{"/loader/entries/a.conf": f"options root=UUID=1 resume=UUID={UUID}\n"})
+    (change,) = repair_guest(files, SWAP, SwapPolicy.DROP, plain_initrds=True)
+    assert (change.path, files.contents[change.path]) == ("/loader/entries/a.conf", b"options root=UUID=1\n")
+
+
+def test_the_third_partition_of_some_other_disk_stays_and_is_said() -> None:
+    line = "/dev/disk/by-path/pci-0000:00:1f.2-ata-9-part3 none swap sw 0 0\n"
+    files = Files(**{"/etc/fstab": FSTAB + line})
+    changes = repair_guest(files, SWAP, SwapPolicy.DROP)
+    assert files.contents["/etc/fstab"].decode().endswith(f"\n{line}")
+    assert [(change.mended, change.waits) for change in changes] == [(True, False), (False, False)]
