@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from growdisk.workflow.places import STATE_DIR
 from tests.e2e.boot import BootReport, boot
 from tests.guests.classic import Guest, classic_guest
 from tests.guests.small import SmallDisk, make_disk
@@ -27,6 +31,14 @@ _TOGETHER = {
     "tests/playbooks/test_machines.py": _LIBVIRTD,
     "tests/vagrant/test_vagrant.py": _LIBVIRTD,
 }
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Records of finished runs, and runs of devices, go to a folder of the tests; an ordinary user writes there too."""
+    folder = tempfile.mkdtemp(prefix="gd-state-", dir="/var/tmp")
+    Path(folder).chmod(0o1777)
+    os.environ[STATE_DIR] = folder
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

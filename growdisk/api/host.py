@@ -5,17 +5,65 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from growdisk.api.device_host import refuse_unfit_device, refuse_unsafe_place
 from growdisk.block.leases import others_write
 from growdisk.block.mounts import LOCAL_LOCKS, Mount, is_shared, locks_reach, mount_of
 from growdisk.errors import ImageInUse
-from growdisk.planner.goal import RunOptions
+from growdisk.planner.facts import ImageFacts
+from growdisk.planner.failures import DeviceCannotGrow
+from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import Plan
+from growdisk.steps.grow_device import GrowDevice
+from growdisk.steps.on_disk import OnDisk
+from growdisk.steps.resize_image import ResizeImage
+from growdisk.workflow.run_directory import RunDirectory
 
 
 def refuse_unfit_host(path: Path, options: RunOptions) -> None:
     """ImageInUse, UseUnknown: of the image, and of the guest's other disks that take part."""
     for each in (path, *(other.path for other in options.others)):
+        if each.is_block_device():
+            refuse_unfit_device(each)
         _refuse_in_use(each, not_in_use=options.not_in_use)
+
+
+def facts_of_host(image: ImageFacts, path: Path, goal: Goal) -> ImageFacts:
+    """With what a raw device lies on, where the goal is that it grows."""
+    if goal.size is None or image.format != "raw" or not path.is_block_device():
+        return image
+    from growdisk.backends.storage.look import look_at_storage
+
+    return replace(image, storage=look_at_storage(path))
+
+
+def fit_to_host(plan: Plan, path: Path, directory: RunDirectory, options: RunOptions) -> Plan:
+    """The plan with notes on what this host does not tell. Refused if the host has no room for it, or no place to keep
+    the run: StorageFull, StorageRefuses, StateInMemory, NoRoomForRun."""
+    for step in plan.steps:
+        if isinstance(step, GrowDevice):
+            from growdisk.backends.storage.growing import refuse_without_room
+
+            refuse_without_room(path, step.storage, step.new_size)
+        elif isinstance(step, OnDisk | ResizeImage):
+            _refuse_fixed_size(plan, path, step)
+    if path.is_block_device():
+        refuse_unsafe_place(path, directory, plan)
+    return with_doubts(plan, path, options)
+
+
+def _refuse_fixed_size(plan: Plan, path: Path, step: OnDisk | ResizeImage) -> None:
+    """DeviceCannotGrow, where a device is to grow of which only the guest's own layers are in the plan."""
+    told = plan.companions[step.number - 1] if isinstance(step, OnDisk) else None
+    resize = step.step if isinstance(step, OnDisk) else step
+    disk, kind = (Path(told.path), told.format) if told else (path, plan.before.image.format)
+    if (
+        isinstance(resize, ResizeImage)
+        and kind == "raw"
+        and disk.is_block_device()
+        and resize.new_size > resize.old_size
+    ):
+        reason, hint = "only the first disk of a run grows from the host's storage up", "grow it by its own tools first"
+        raise DeviceCannotGrow(disk, reason=reason, hint=hint)
 
 
 def _refuse_in_use(path: Path, *, not_in_use: bool) -> None:

@@ -92,7 +92,7 @@ def expand_live(
             journal.append(Record(Event.BEGIN, facts={"run": plan.run}))
         except OSError as error:
             directory.withdraw()
-            raise RunNotRecorded(looked.reached.path, reason=error.strerror or str(error)) from error
+            raise RunNotRecorded(looked.reached.path, directory.path, reason=error.strerror or str(error)) from error
         session = LiveSession(
             looked.facts.image.path, plan, looked.reached, looked.inside, directory, journal, observer, stop,
             options.keys,
@@ -146,6 +146,7 @@ def carry_out(session: LiveSession, action: Callable[[], RunState]) -> Result:
         error = _in_our_words(session, error_of(action))
         session.directory.finish()
         state, plan = session.engine.state, session.plan
+        session.directory.put_away()
         return Result(
             outcome(state, error), plan.run, plan.backend, plan.before, _layout_now(session, state),
             step_reports(plan, state), () if state.status is Status.UNDONE else plan.given_up,

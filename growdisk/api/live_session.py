@@ -26,7 +26,7 @@ from growdisk.steps.live_undo import LiveUndo
 from growdisk.values import dataclass
 from growdisk.workflow.engine import Engine, Observer
 from growdisk.workflow.journal import Journal
-from growdisk.workflow.run_directory import RunDirectory
+from growdisk.workflow.run_directory import RunDirectory, make_folder
 from growdisk.workflow.snapshots import SnapshotStore
 from growdisk.workflow.step import Step
 from growdisk.workflow.stopping import StopRequest
@@ -53,7 +53,7 @@ class DiskBusy(Refused):
 @dataclass(eq=False)
 class RunGoingOn(Refused):
     WHAT: ClassVar[str] = "another growdisk is at work on {path}"
-    WHY: ClassVar[str] = "it holds the lock of {path}.growdisk"
+    WHY: ClassVar[str] = "it holds the lock of the folder of the run"
     DO: ClassVar[str] = "wait until it has ended; growdisk status {path} says how far it is"
     path: Path
 
@@ -187,11 +187,21 @@ def thaw(reached: Reached) -> None:
 
 def lock_run(directory: RunDirectory) -> int:
     """One growdisk at a time: a lock on the run's folder, as a file descriptor. RunGoingOn."""
-    directory.path.mkdir(exist_ok=True)
+    make_folder(directory.path)
     fd = os.open(directory.path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(fd)
         raise RunGoingOn(directory.image) from error
-    return fd
+    if _is_there(directory.path, fd):
+        return fd
+    os.close(fd)  # the run ended just now, and its folder is gone
+    return lock_run(directory)
+
+
+def _is_there(path: Path, fd: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(fd))
+    except OSError:
+        return False

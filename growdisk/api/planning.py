@@ -9,7 +9,7 @@ from growdisk.api.companions import found_formats, plan_beside, refuse_spoiling
 from growdisk.api.disks import opened
 from growdisk.api.guard import carried_by, refuse_carried
 from growdisk.api.guest import with_guest
-from growdisk.api.host import refuse_unfit_host, with_doubts
+from growdisk.api.host import facts_of_host, fit_to_host, refuse_unfit_host
 from growdisk.api.host_space import parts_of, refuse_without_room
 from growdisk.api.result import Result, planned_steps
 from growdisk.api.second_opinion import heard
@@ -39,7 +39,8 @@ def plan(
             for companion in found_formats(path, options.others)
         ]
         keyring = Keyring(options.keys)
-        facts = inspect_device(device, image_facts(device, path), goal.sector_size, keyring, others=others)
+        image = facts_of_host(image_facts(device, path), path, goal)
+        facts = inspect_device(device, image, goal.sector_size, keyring, others=others)
         refuse_if_unfinished(directory)
         for each, place in ((device, path), *others):
             refuse_carried(place, carried_by(each))
@@ -53,7 +54,8 @@ def plan(
         opinion = heard(facts, goal, proposal, device, keyring, neighbours)
         proposal = opinion.proposal
         choice = choose_backend(facts, proposal, options, device, tried=opinion.asked)
-        planned = with_doubts(make_plan(facts, proposal, goal, options, choice, beside), path, options)
+        planned = make_plan(facts, proposal, goal, options, choice, beside)
+        planned = fit_to_host(planned, path, directory, options)
         devices = [other for other, _ in others]
         refuse_without_room(path, parts_of(device, facts, proposal, planned, zip(devices, beside, strict=True)))
     return Result(

@@ -15,7 +15,7 @@ from growdisk.api.disks import inspect
 from growdisk.api.ending import error_of, how_far_back, outcome
 from growdisk.api.guard import carried_at, carried_by, refuse_carried, refuse_overlays
 from growdisk.api.guest import with_guest
-from growdisk.api.host import refuse_unfit_host, with_doubts
+from growdisk.api.host import facts_of_host, fit_to_host, refuse_unfit_host
 from growdisk.api.host_space import SET_ASIDE, HostTooFull, parts_of, refuse_without_room
 from growdisk.api.images.host import free_room
 from growdisk.api.result import Result, step_reports
@@ -85,7 +85,8 @@ def expand(
             refuse_carried(path if each is disk else each.path, carried_by(each.active))
         keyring = Keyring(options.keys)
         named = [(companion.active, companion.path) for companion in disk.companions]
-        facts = inspect_device(disk, image_facts(disk.active, path), goal.sector_size, keyring, others=named)
+        image = facts_of_host(image_facts(disk.active, path), path, goal)
+        facts = inspect_device(disk, image, goal.sector_size, keyring, others=named)
         beside = plan_beside(facts, named, options, goal.sector_size, keyring)
         proposal = together(with_guest(proposer, facts, goal, disk, keyring, named), facts, beside)
         if isinstance(proposal, AllDone):
@@ -96,7 +97,8 @@ def expand(
         opinion = heard(facts, goal, proposal, disk, keyring, neighbours)
         proposal = opinion.proposal
         choice = choose_backend(facts, proposal, options, disk, tried=opinion.asked)
-        plan = with_doubts(make_plan(facts, proposal, goal, options, choice, beside), path, options)
+        plan = make_plan(facts, proposal, goal, options, choice, beside)
+        plan = fit_to_host(plan, path, directory, options)
         if "guestfs" in (choice.backend, *(other.choice.backend for other in beside if other.proposal)):
             require_appliance()
         parts = parts_of(disk.active, facts, proposal, plan, zip([other for other, _ in named], beside, strict=True))
@@ -115,9 +117,9 @@ def _not_begun(path: Path, directory: RunDirectory, error: OSError, room: int) -
     """Why a run could not even be written down."""
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        place = directory.image.parent
+        place = directory.path.parent
         return HostTooFull(path, place, room + SET_ASIDE, free_room(place), problem=reason)
-    return RunNotRecorded(path, reason=reason)
+    return RunNotRecorded(path, directory.path, reason=reason)
 
 
 def resume(
@@ -134,7 +136,9 @@ def resume(
     state = directory.state()
     if state.finished or state.status is Status.KEPT:
         directory.finish()  # where growdisk was killed when all was done but this
-        return _nothing_to_resume(directory.image, directory, state, keys)
+        result = _nothing_to_resume(directory.image, directory, state, keys)
+        directory.put_away()
+        return result
     allowed = Allowed(keys, overlays_may_break)
     return _with_session(path, "resume", observer, stop, lambda session: session.engine.advance, allowed)
 
@@ -249,7 +253,9 @@ def _carry_out(session: Session, action: Callable[[], RunState]) -> Result:
     with closing(session.snapshots), session.directory.working():
         error = error_of(action)
         session.directory.finish()
-        return _result(session, error)
+        result = _result(session, error)
+    session.put_away()
+    return result
 
 
 def _result(session: Session, error: GrowdiskError | None) -> Result:

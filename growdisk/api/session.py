@@ -18,8 +18,10 @@ from growdisk.planner.plan import Plan, encode_plan
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.repair import repair
 from growdisk.steps.context import Hands, RunContext
+from growdisk.steps.device_growth import GrownDevice
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import ImageChanged
+from growdisk.steps.grow_device import GrowDevice
 from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_pv import GrowPhysicalVolume
@@ -29,6 +31,7 @@ from growdisk.steps.overlay_snapshots import OverlaySnapshots
 from growdisk.steps.pin import Pin
 from growdisk.steps.place import Place, is_openable
 from growdisk.steps.quiet_snapshots import QuietSnapshots
+from growdisk.units import ByteRange
 from growdisk.workflow.engine import Engine, Observer
 from growdisk.workflow.journal import Event, Journal, Record
 from growdisk.workflow.run_directory import RunDirectory
@@ -37,6 +40,8 @@ from growdisk.workflow.snapshots import NoSnapshots, SnapshotStore
 from growdisk.workflow.states import TOUCHED, RunState, Status
 from growdisk.workflow.step import Step
 from growdisk.workflow.stopping import StopRequest
+
+_SAMPLE = 128 << 10
 
 
 @dataclass(frozen=True)
@@ -107,12 +112,19 @@ class Session:
                     reason = f"it goes on inside {place.name}, and no passphrase that was given opens it"
                     raise KeyNeeded(self.path if disk is self.disk else disk.path, reason=reason)
 
+    def put_away(self) -> None:
+        """Of a finished run, what lies beside the run's disks: of those that lead to the first one before it."""
+        for part in reversed(
+            _parts(self.plan, self.disk, self.directory)
+        ):  # those that lead to the first one before it
+            part.directory.put_away()
+
     @classmethod
     def _assemble(
         cls, path: Path, plan: Plan, disk: Disk, directory: RunDirectory, journal: Journal, observer: Observer,
         stop: StopRequest, keyring: Keyring,
     ) -> Session:  # fmt: skip
-        stores = [_snapshots(plan, part) for part in _parts(plan, disk, directory)]
+        stores = [_snapshots(plan, part, disk) for part in _parts(plan, disk, directory)]
         context = _context(path, plan, disk, stop, keyring)
         hands = [context.hands, *(other.hands for other in context.beside)]
         store = QuietSnapshots(stores[0] if len(stores) == 1 else TogetherStores(stores), hands, disk)
@@ -171,18 +183,22 @@ class _Part:
     disk: Disk
     directory: RunDirectory
     snapshots: SnapshotMode
+    samples: tuple[ByteRange, ...] = ()
 
     @property
     def pin(self) -> Pin:
-        return Pin(self.directory.path / "pin", self.disk.path)
+        return Pin(self.directory.path / "pin", self.disk.path, self.samples)
 
 
 def _parts(plan: Plan, disk: Disk, directory: RunDirectory) -> list[_Part]:
     """The image first, then its companions."""
     beside = zip(disk.companions, plan.companions, strict=True)
     return [
-        _Part(disk, directory, plan.snapshots),
-        *(_Part(other, RunDirectory(Path(known.path)), known.snapshots) for other, known in beside),
+        _Part(disk, directory, plan.snapshots, _samples(plan.before)),
+        *(
+            _Part(other, RunDirectory(Path(known.path)), known.snapshots, _samples(known.before))
+            for other, known in beside
+        ),
     ]
 
 
@@ -195,10 +211,23 @@ def _take_back(parts: list[_Part]) -> None:
         part.directory.withdraw()
 
 
-def _snapshots(plan: Plan, part: _Part) -> SnapshotStore:
+def _samples(layout: Layout | None) -> tuple[ByteRange, ...]:
+    """Where a disk shows that a guest was at work on it: its table, and the first blocks of each partition."""
+    if layout is None:
+        return (ByteRange(0, _SAMPLE),)
+    size = layout.image.virtual_size
+    starts = (0, *(part.start for part in layout.partitions), max(0, size - _SAMPLE))
+    return tuple(ByteRange(start, min(start + _SAMPLE, size)) for start in starts)
+
+
+def _snapshots(plan: Plan, part: _Part, first: Disk) -> SnapshotStore:
     names = [step.name for step in plan.steps]
     if part.snapshots == "overlay":
-        return OverlaySnapshots(part.disk, part.directory.path, names, part.pin, keep_undo=plan.keep)
+        overlays = OverlaySnapshots(part.disk, part.directory.path, names, part.pin, keep_undo=plan.keep)
+        grown = [step for step in plan.steps if isinstance(step, GrowDevice)]
+        if part.disk is not first or not grown:
+            return overlays
+        return GrownDevice(overlays, part.disk, grown[0].name, grown[0].old_size, grown[0].new_size)
     image = part.disk.base(writable=True)
     part.disk.activate(image)
     if part.snapshots == "internal" and isinstance(image, Qcow2Image):
@@ -223,7 +252,7 @@ def _refuse_changed(path: Path, plan: Plan, part: _Part, state: RunState) -> Non
     else:
         changed = not part.pin.holds()
     if changed:
-        raise ImageChanged(path, run=plan.run)
+        raise ImageChanged(path, part.directory.path, run=plan.run)
 
 
 def _image(disk: Disk, *, writable: bool) -> Qcow2Image:

@@ -191,7 +191,7 @@ def _openers(family: _Family, *, all_of_target: bool) -> tuple[list[int], str]:
             if _has_open(name, always, writers):
                 found.append(int(name))
         except PermissionError:
-            hidden += not _is_kernel_thread(name)
+            hidden += not _has_no_files(name)
         except OSError:  # it has ended
             continue
     return found, ", ".join(_unseen(hidden))
@@ -201,9 +201,7 @@ def _has_open(pid: str, always: frozenset[Node], writers: frozenset[Node]) -> bo
     for fd in _listed(f"/proc/{pid}/fd"):
         try:
             status = Path(f"/proc/{pid}/fd/{fd}").stat()
-        except PermissionError:
-            raise
-        except OSError:
+        except OSError:  # closed meanwhile, or on somebody's FUSE, which has no devices
             continue
         if not (stat.S_ISBLK(status.st_mode) or stat.S_ISREG(status.st_mode)):
             continue
@@ -239,9 +237,10 @@ def _hides_processes() -> bool:
     return any(option.startswith("hidepid=") and option != "hidepid=0" for m in mounts() for option in m.options)
 
 
-def _is_kernel_thread(pid: str) -> bool:
+def _has_no_files(pid: str) -> bool:
+    """A thread of the kernel, or a process that is ending: neither has memory of its own (any more)."""
     try:
-        return not Path(f"/proc/{pid}/cmdline").read_bytes()
+        return "\nVmSize:" not in Path(f"/proc/{pid}/status").read_text(errors="replace")
     except OSError:
         return True
 

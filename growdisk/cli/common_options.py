@@ -40,6 +40,11 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
     parser.add_argument("--log", type=Path, default=absent, metavar="FILE", help="append a line on who did what when")
     parser.add_argument("--syslog", action="store_true", default=default, help="the same line to syslog and journald")
     parser.add_argument(
+        "--state-dir", type=Path, default=None if top else argparse.SUPPRESS, metavar="DIR",
+        help="where runs of block devices lie, and the records of finished ones (default: GROWDISK_STATE_DIR, or "
+        "/var/lib/growdisk for root)",
+    )  # fmt: skip
+    parser.add_argument(
         "--color", choices=("auto", "always", "never"), default="auto" if top else argparse.SUPPRESS,
         help="colours (default: on a terminal)",
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import sys
 from collections.abc import Sequence
 
@@ -92,6 +93,10 @@ def _called(arguments: argparse.Namespace) -> int:
         still=arguments.commands or arguments.verbose or arguments.json_events,
     )  # fmt: skip
     _set_up_logging(verbose=arguments.verbose, commands=arguments.commands)
+    if arguments.state_dir is not None:
+        from growdisk.workflow.places import STATE_DIR
+
+        os.environ[STATE_DIR] = str(arguments.state_dir.absolute())  # also for processes that a playbook starts
     return following(lambda: arguments.run(arguments, output), trust_all=arguments.trust_references)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from growdisk.backends.storage.values import Storage
 from growdisk.filesystems.content import Content, ForeignContent, SwapContent
 from growdisk.partitions.growth import blockers
 from growdisk.partitions.table import Partition, PartitionTable, Role
@@ -15,7 +16,8 @@ class ImageFacts:
     """The image file, sizes in bytes. `version` is the qcow2 version, None for raw; `corrupt`: it is marked so.
 
     `legacy_encryption`: of the form that is only read. `tables`: bytes of the tables that say where its clusters lie.
-    `padding`: bytes that the last sector of a raw image has beyond the end of its file.
+    `padding`: bytes that the last sector of a raw image has beyond the end of its file. `storage`: what a block
+    device lies on, if that was asked for.
     """
 
     path: Path
@@ -31,6 +33,7 @@ class ImageFacts:
     legacy_encryption: bool = False
     padding: int = 0
     cluster_size: int | None = None
+    storage: Storage | None = None
 
 
 @dataclass(frozen=True)

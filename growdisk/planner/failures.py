@@ -90,6 +90,15 @@ class WouldShrink(LayoutError):
 
 
 @dataclass(eq=False)
+class DeviceCannotGrow(LayoutError):
+    WHAT: ClassVar[str] = "cannot make {path} larger"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}; then run growdisk expand {path} without SIZE, which takes up the new room"
+    reason: str
+    hint: str
+
+
+@dataclass(eq=False)
 class Hibernated(LayoutError):
     WHAT: ClassVar[str] = "the guest in {path} is hibernated"
     WHY: ClassVar[str] = "its memory lies in the swap space of sda{number} (signature {signature})"

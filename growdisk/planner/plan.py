@@ -110,11 +110,12 @@ def make_plan(
     mode, on_mode = _snapshot_mode(facts.image, options, moves=any(map(_moves, proposal.steps)))
     if mode == "none":
         _refuse_moves_without_a_way_back(facts.image.path, steps)
+    of_storage = facts.image.storage.notes if facts.image.storage else ()
     return Plan(
         run=new_run_name(), backend=choice.backend, snapshots=mode, keep=options.keep,
         before=layout_of(facts), after=layout_of(proposal.after), steps=steps,
         given_up=(*proposal.given_up, *given_up(others)),
-        notes=(*on_mode, *_on_size(facts.image), *proposal.notes, *notes(others)),
+        notes=(*of_storage, *on_mode, *_on_size(facts.image), *proposal.notes, *notes(others)),
         backend_reason=choice.reason,
         companions=tuple(_companion(other, number, options) for number, other in enumerate(others, 1)),
     )  # fmt: skip
@@ -209,7 +210,7 @@ def _refuse_moves_without_a_way_back(path: Path, steps: Sequence[DiskStep | OnDi
 
 
 def _refuse_preallocation(facts: Facts, goal: Goal) -> None:
-    allowed = ("off", "falloc") if facts.image.format == "raw" else ("off",)
+    allowed = ("off", "falloc") if facts.image.format == "raw" and not facts.image.storage else ("off",)
     if goal.preallocation not in allowed:
         raise OptionUnsupported(
             facts.image.path, option=f"--preallocation {goal.preallocation}",

@@ -16,7 +16,7 @@ from growdisk.partitions.shares import Share, plan_shares
 from growdisk.partitions.table import WINDOWS_RECOVERY, Partition, PartitionTable, Role
 from growdisk.planner.conversion import NOTE, offer, wanted_table
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow, WouldShrink
+from growdisk.planner.failures import CannotGrow, DeviceCannotGrow, WouldShrink
 from growdisk.planner.foreign import (
     refuse_foreign,
     refuse_foreign_blockers,
@@ -32,6 +32,7 @@ from growdisk.planner.moves import moves_of, notes_on
 from growdisk.planner.refusals import refuse_hibernated, refuse_unwritable, refuse_wrong_consent
 from growdisk.planner.swap_fates import repair_notes, swap_steps
 from growdisk.planner.target import choose_shares, is_whole_disk, refuse_table_options
+from growdisk.steps.grow_device import GrowDevice
 from growdisk.steps.moving import Move
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.reread_partitions import RereadPartitions
@@ -76,7 +77,7 @@ def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
     table, shares = choose_shares(facts, goal)
     refuse_wrong_consent(facts, goal, table, shares)
     refuse_foreign_targets(facts, shares)
-    new_size = _new_size(facts, goal)
+    new_size = wanted_size(facts, goal)
     table = wanted_table(facts, goal, table, new_size)
     growth = _growth(facts, goal, table, shares, new_size)
     if isinstance(growth, NothingToDo):
@@ -109,18 +110,24 @@ def _suffix(part: Partition, growth: Grown) -> str:
 
 
 def _all_done(facts: Facts, goal: Goal, target: Partition) -> str:
-    name, asked = facts.name_of(target.number), _new_size(facts, goal) - facts.image.virtual_size
+    name, asked = facts.name_of(target.number), wanted_size(facts, goal) - facts.image.virtual_size
     if 0 < asked < MiB:
         return f"{format_size(asked)} more is less than a partition grows by (1 MiB)"
     return f"{name} takes all the space that it can get, and its file system fills it"
 
 
-def _new_size(facts: Facts, goal: Goal) -> int:
+def wanted_size(facts: Facts, goal: Goal) -> int:
+    """Of the disk, in bytes. WouldShrink; DeviceCannotGrow where a device of the host would have to grow."""
     old = facts.image.virtual_size
     new = old if goal.size is None else align_up(goal.size.resolve(old), goal.sector_size)
     if new < old:
         raise WouldShrink(facts.image.path, old=format_size(old), new=format_size(new))
-    return new
+    storage = facts.image.storage
+    if new == old or storage is None:
+        return new
+    if storage.obstacle:
+        raise DeviceCannotGrow(facts.image.path, reason=storage.obstacle, hint=storage.hint)
+    return align_up(new, storage.unit)
 
 
 def _growth(
@@ -152,12 +159,20 @@ def _steps(
     # A table counts whole sectors; a raw file may end within one.
     disk_size = align_down(new_size, facts.table.sector_size)
     before, after = facts.table.with_disk_size(disk_size), growth.table.with_disk_size(disk_size)
-    yield ResizeImage(facts.image.virtual_size, new_size, goal.preallocation)
+    yield grown_image(facts, goal, new_size)
     yield RewritePartitions(before, after, moves)
     yield RereadPartitions(after)
     for inside in insides:
         yield from inside.steps
     yield from swap_steps(facts, goal, growth, _with_system(insides))
+
+
+def grown_image(facts: Facts, goal: Goal, new_size: int) -> ResizeImage:
+    """The step that makes the disk larger, with the host's storage below it if there is any."""
+    old, storage = facts.image.virtual_size, facts.image.storage
+    if storage is not None and new_size > old:
+        return GrowDevice(old, new_size, goal.preallocation, storage)
+    return ResizeImage(old, new_size, goal.preallocation)
 
 
 def _with_system(insides: list[Inside]) -> Inside:
@@ -168,15 +183,15 @@ def _with_system(insides: list[Inside]) -> Inside:
 def _propose_whole(facts: Facts, goal: Goal) -> Proposal | AllDone:
     """A file system on the whole disk, without a table: there is nothing to rewrite, and nothing in the way."""
     refuse_table_options(facts, goal)
-    new_size = _new_size(facts, goal)
+    new_size = wanted_size(facts, goal)
     disk = Partition(0, 0, align_down(new_size, goal.sector_size))
     inside = grow_inside(Room(facts, disk, goal))
     if new_size == facts.image.virtual_size and not inside.lags:
         return AllDone("the file system fills the whole disk")
     image = replace(facts.image, virtual_size=new_size)
     after = Facts(image, None, {0: inside.content} if inside.content else {})
-    resize = ResizeImage(facts.image.virtual_size, new_size, goal.preallocation)
-    return Proposal((resize, *inside.steps), after, inside.given_up, inside.notes, fills=inside.fills)
+    steps = (grown_image(facts, goal, new_size), *inside.steps)
+    return Proposal(steps, after, inside.given_up, inside.notes, fills=inside.fills)
 
 
 # --- what it will look like ---------------------------------------------------------------------

@@ -11,36 +11,32 @@ from dataclasses import replace
 
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import NothingToGrow, WouldShrink
+from growdisk.planner.failures import NothingToGrow
 from growdisk.planner.foreign import refuse_foreign_disk, refuse_partition
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.inside import Inside, Room
 from growdisk.planner.layers.registry import grow_inside
-from growdisk.planner.planner import AllDone, Proposal, Proposer, propose
+from growdisk.planner.planner import AllDone, Proposal, Proposer, grown_image, propose, wanted_size
 from growdisk.planner.refusals import refuse_hibernated, refuse_unwritable
 from growdisk.planner.target import choose_shares, is_whole_disk
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap, SwapSpace
 from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
-from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
-from growdisk.units import align_up, format_size
+from growdisk.units import format_size
 
 
 def resize_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
     """The virtual disk larger, whatever is on it but what has to stay at its end."""
     refuse_unwritable(facts)
     refuse_foreign_disk(facts)
-    old = facts.image.virtual_size
-    new = old if goal.size is None else align_up(goal.size.resolve(old), goal.sector_size)
-    if new < old:
-        raise WouldShrink(facts.image.path, old=format_size(old), new=format_size(new))
+    old, new = facts.image.virtual_size, wanted_size(facts, goal)
     if new == old:
         return AllDone(f"the image is {format_size(old)} already")
     table = facts.table.with_disk_size(new - new % facts.table.sector_size) if facts.table else None
     after = Facts(replace(facts.image, virtual_size=new), table, facts.contents)
-    return Proposal((ResizeImage(old, new, goal.preallocation),), after)
+    return Proposal((grown_image(facts, goal, new),), after)
 
 
 def whole_rewrite(facts: Facts, goal: Goal) -> Proposal | AllDone:

@@ -6,7 +6,7 @@ Steps, the NBD export and the readers all see this one device; a snapshot store 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import RLock
@@ -35,6 +35,7 @@ class Disk:
         self.companions: tuple[Disk, ...] = ()
         self.lock = RLock()
         self._backing = backing
+        self.on_base_resized: Callable[[], None] = lambda: None
         self.unlocked: DataFile | None = None
         self._active = self.base(writable=False, key=key)
         if isinstance(self._active, Qcow2Image):
@@ -71,6 +72,11 @@ class Disk:
     def is_locked(self) -> bool:
         """Whether its guest data are encrypted, and no key has opened them."""
         return isinstance(self._active, Qcow2Image) and self._active.is_locked
+
+    def base_resized(self) -> None:
+        """The host has made the device larger or smaller: whatever lies on it is opened anew, in the new size."""
+        self.file.refresh_size()
+        self.on_base_resized()
 
     def base(self, *, writable: bool, key: Passphrase = ()) -> ResizableDevice:
         """The image itself, without overlays. It shares our file: it is flushed, never closed."""

@@ -78,8 +78,9 @@ class NoGuestSystem(Refused):
 class ImageChanged(Refused):
     WHAT: ClassVar[str] = "{path} is not as growdisk left it"
     WHY: ClassVar[str] = "somebody has written to it since run {run} stopped; going on would destroy that"
-    DO: ClassVar[str] = "to accept the image as it is now, remove {path}.growdisk (and the snapshots growdisk-{run}-*)"
+    DO: ClassVar[str] = "to accept the image as it is now, remove {folder} (and the snapshots growdisk-{run}-*)"
     path: Path
+    folder: Path
     run: str
 
 

@@ -67,11 +67,15 @@ class OverlayChain:
 
     def add(self, step: str) -> None:
         """A fresh overlay for `step` on top of the open chain, in place of a file that may be there."""
-        below = self.images[-1].path.name if self.images else f"../{self._disk.path.name}"
+        below = self.images[-1].path.name if self.images else self._base_name()
         fresh = self.create_fresh(self._disk.size, Path(below), "qcow2" if self.images else self._disk.format)
         self.publish(fresh, self.overlay(step))
         self._disk.flush()
         self._push(self.overlay(step))
+
+    def _base_name(self) -> str:
+        image = self._disk.path
+        return f"../{image.name}" if image.parent == self._directory.parent else str(image.absolute())
 
     def create_fresh(self, size: int, backing: Path | None = None, backing_format: str | None = None) -> Path:
         """A file that has no name of its own yet: a crash leaves nothing that looks like an overlay."""

@@ -37,6 +37,7 @@ class OverlaySnapshots:
         self._room = HeldRoom(directory / "held-room.json", disk.file)
         self._begun = False  # to make the result final
         self._chain.open()
+        disk.on_base_resized = self._renew_top
 
     def take(self, step: str) -> None:
         if not self._chain.overlay(step).exists():
@@ -95,6 +96,13 @@ class OverlaySnapshots:
     def close(self) -> None:
         with suppress(OSError):  # what could not be written was told when it was asked for
             self._chain.close()
+
+    def _renew_top(self) -> None:
+        """A fresh topmost overlay in place of one with another size than the image below; nothing is in it yet."""
+        present = [step for step in self._chain.steps if self._chain.overlay(step).exists()]
+        if present:
+            self._chain.open(before=present[-1])
+            self._chain.add(present[-1])
 
     def _make_final(self) -> None:
         """Only what reserve() has prepared is needed: this may be done again until it succeeds."""

@@ -1,17 +1,24 @@
 """A pin remembers how a file looked when growdisk last left it alone, so that a change by anybody else is noticed.
 
+A device has no time of its own that every writer changes, and another inode after a restart: of it the bytes are
+remembered that a guest changes when it starts.
+
 It is lifted before growdisk itself begins to write the file, and set again afterwards: no pin, no claim. A lifted pin
 keeps its room on the host: it must be possible to set it again when there is none left.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+import os
+import stat
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from growdisk.durable import overwrite_file, replace_file, sync_directory
+from growdisk.units import ByteRange
 
 _LENGTH = 128  # bytes; always the same, so that one can be written over the other
 
@@ -19,10 +26,13 @@ _MILLISECOND = 10**6  # in nanoseconds
 
 
 class Pin:
-    """The pin at `path` on the file `target`: inode, size in bytes and modification time in nanoseconds."""
+    """The pin at `path` on the file `target`: inode, size in bytes and modification time in nanoseconds.
 
-    def __init__(self, path: Path, target: Path) -> None:
-        self._path, self._target = path, target
+    On a device: a digest of the bytes in `samples`.
+    """
+
+    def __init__(self, path: Path, target: Path, samples: Sequence[ByteRange] = ()) -> None:
+        self._path, self._target, self._samples = path, target, tuple(samples)
         self._lifted = path.with_name(path.name + ".lifted")
 
     def exists(self) -> bool:
@@ -73,4 +83,13 @@ class Pin:
 
     def _present(self) -> list[int]:
         status = self._target.stat()
+        if stat.S_ISBLK(status.st_mode):
+            return [0, 0, self._digest()]
         return [status.st_ino, status.st_size, status.st_mtime_ns]
+
+    def _digest(self) -> int:
+        digest = hashlib.sha256()
+        with self._target.open("rb", buffering=0) as device:
+            for sample in self._samples:
+                digest.update(os.pread(device.fileno(), sample.length, sample.start))
+        return int.from_bytes(digest.digest()[:8])

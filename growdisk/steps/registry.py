@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from growdisk.steps.grow_device import GrowDevice
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.steps.grow_luks import GrowLuks
@@ -19,7 +20,7 @@ from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 
 DiskStep = (
-    ResizeImage | RewritePartitions | RereadPartitions | GrowLuks | GrowPhysicalVolume | GrowLogicalVolume
+    ResizeImage | GrowDevice | RewritePartitions | RereadPartitions | GrowLuks | GrowPhysicalVolume | GrowLogicalVolume
     | GrowFilesystem | GrowFilesystemAt | RemakeSwap | MakeSwapFile | RepairGuest
 )  # fmt: skip
 LiveStep = LiveResize | LiveRewrite | LiveReread | LiveLayer | LiveRemakeSwap | LiveRepair
@@ -29,6 +30,7 @@ STEP_KINDS: Mapping[str, type[DiskStep | LiveStep]] = MappingProxyType(
         kind.__name__: kind
         for kind in (
             ResizeImage,
+            GrowDevice,
             RewritePartitions,
             RereadPartitions,
             GrowLuks,

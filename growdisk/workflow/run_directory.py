@@ -1,7 +1,8 @@
-"""The folder beside an image, `IMAGE.growdisk/`, that holds a run: its plan, its journal, and what its snapshots need.
+"""The folder that holds a run: its plan, its journal, and what its snapshots need. `IMAGE.growdisk/` beside an image
+file; of a block device it lies in the state folder (places.py).
 
-It stays after the run as its record (a few KiB) and is taken over by the next one. `reserve` sets a little of the
-host's disk aside, because going back must be possible exactly when the disk is full.
+When the run is finished its record (a few KiB) goes to the state folder, and nothing is left beside the image.
+`reserve` sets a little of the host's disk aside, because going back must be possible exactly when the disk is full.
 """
 
 from __future__ import annotations
@@ -11,19 +12,23 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from growdisk.block.identity import lasting_path
 from growdisk.block.locks import flock_holder
 from growdisk.durable import replace_file, reserve_room, sync_directory, truncate_file
 from growdisk.errors import ImageNotReadable, Refused
 from growdisk.workflow.journal import Journal, Record, read_journal
+from growdisk.workflow.places import record_folder, run_folder, same_bytes
 from growdisk.workflow.states import RunState, Status, fold
 
 RESERVE = 8 << 20
 JOURNAL_ROOM = 128 << 10  # several times what a run that fails and goes back again and again has to tell
+_MAIN_FILES = ("plan.json", "part-of.json", "journal.jsonl")
 
 
 @dataclass(eq=False)
@@ -60,28 +65,38 @@ class NoSuchRun(Refused):
 @dataclass(eq=False)
 class RunNotRecorded(Refused):
     WHAT: ClassVar[str] = "cannot begin a run on {image}"
-    WHY: ClassVar[str] = "its journal lies in {image}.growdisk, which cannot be written: {reason}"
+    WHY: ClassVar[str] = "its journal lies in {folder}, which cannot be written: {reason}"
     DO: ClassVar[str] = "make that folder writable and give it some space, then run the same command again"
     image: Path
+    folder: Path
     reason: str
 
 
 class RunDirectory:
-    """The run recorded beside `image`, if there is one."""
+    """The run of `image`, a file or a device, if there is one."""
 
-    def __init__(self, image: Path) -> None:
+    def __init__(self, image: Path, path: Path | None = None) -> None:
         self.image = image
-        self.path = image.with_name(image.name + ".growdisk")
-        self.plan_file = self.path / "plan.json"
+        self.path = path or run_folder(image)
         self.journal_file = self.path / "journal.jsonl"
         self._reserve = self.path / "reserve"
-        self._part_file = self.path / "part-of.json"
+
+    @property
+    def plan_file(self) -> Path:
+        return self._shown / "plan.json"
+
+    @property
+    def _shown(self) -> Path:
+        """Where the last run can be read: this folder, or its record."""
+        if any((self.path / name).exists() for name in _MAIN_FILES):
+            return self.path
+        return record if _is_of(record := record_folder(self.image), self.image) else self.path
 
     @classmethod
     def beside(cls, path: Path) -> RunDirectory:
-        """The run of the image at `path`, links followed. ImageNotReadable where there can be none."""
+        """The run of the image at `path`, links followed, or of the device. ImageNotReadable if there can be none."""
         try:
-            directory = cls(path.resolve())
+            directory = cls(lasting_path(path) if path.is_block_device() else path.resolve())
             directory.plan_file.exists()
         except OSError as error:
             raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
@@ -92,7 +107,7 @@ class RunDirectory:
         return directory
 
     def records(self) -> list[Record]:
-        return read_journal(self.journal_file)
+        return read_journal(self._shown / "journal.jsonl")
 
     def state(self) -> RunState:
         """How the run stands. A plan without a journal is one that never began."""
@@ -106,18 +121,18 @@ class RunDirectory:
         self._clear()
         self.set_aside()
         self._try_room(room)
-        replace_file(self.plan_file, plan)
+        replace_file(self.path / "plan.json", plan)
         return self.journal()
 
     def take_part(self, main: RunDirectory) -> None:
         """Make the folder say that the image takes part in the run that is recorded in `main`."""
         self._clear()
-        replace_file(self._part_file, json.dumps({"image": str(main.image), "run": main.run()}).encode())
+        replace_file(self.path / "part-of.json", json.dumps({"image": str(main.image), "run": main.run()}).encode())
 
     def leading(self) -> RunDirectory:
         """Where the run is recorded that the image takes part in; this folder, where that is a run of its own."""
         try:
-            told = json.loads(self._part_file.read_bytes())
+            told = json.loads((self._shown / "part-of.json").read_bytes())
             main = RunDirectory(Path(told["image"]))
             return main if main.run() == told["run"] else self
         except (OSError, ValueError, KeyError, TypeError):
@@ -129,7 +144,7 @@ class RunDirectory:
         return name
 
     def _clear(self) -> None:
-        self.path.mkdir(exist_ok=True)
+        make_folder(self.path)
         sync_directory(self.path.parent)
         self._empty()
 
@@ -162,6 +177,28 @@ class RunDirectory:
         """Give the reserve back. Whatever hinders that must not hide why it is needed."""
         with contextlib.suppress(OSError):
             self._reserve.unlink(missing_ok=True)
+
+    def put_away(self) -> None:
+        """Let nothing but the record of a finished run stay, in the state folder. Where that cannot be written, the
+        folder stays as it is: it is as good a record."""
+        if not self.path.is_dir() or not self.leading().state().finished:
+            return
+        with contextlib.suppress(OSError):
+            _keep_record(self.path, record_folder(self.image), self.image)
+            # The plan first: what is cut short here is no run any more.
+            for name in (*_MAIN_FILES, *(file.name for file in self.path.iterdir())):
+                (self.path / name).unlink(missing_ok=True)
+            self.path.rmdir()
+
+    def forget(self) -> None:
+        """The image is another one now: neither run nor record is about it."""
+        for folder in (self.path, record_folder(self.image)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def others_on_the_same_bytes(self) -> list[RunDirectory]:
+        """Runs of a loop device on the image, or of the file behind it."""
+        found = [folder for folder in same_bytes(self.image) if (folder / "plan.json").exists()]
+        return [RunDirectory(_image_of(folder), folder) for folder in found]
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
@@ -205,8 +242,46 @@ def refuse_if_open(directory: RunDirectory) -> None:
     _refuse(directory, Status.UNFINISHED, Status.KEPT)
 
 
+def make_folder(path: Path) -> None:
+    """In the state folder, with what it lies in; only its owner may look into that."""
+    if not path.parent.exists():
+        path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
+    path.mkdir(exist_ok=True)
+
+
 def _refuse(directory: RunDirectory, *statuses: Status) -> None:
-    leading = directory.leading()
-    status = leading.state().status
-    if status in statuses:
-        raise RunStandsInTheWay(leading.image, state=status.value)
+    for run in (directory.leading(), *directory.others_on_the_same_bytes()):
+        status = run.state().status
+        if status in statuses:
+            raise RunStandsInTheWay(run.image, state=status.value)
+
+
+def _keep_record(folder: Path, record: Path, image: Path) -> None:
+    """A copy that appears whole or not at all. It is history: a power cut may lose it."""
+    fresh = record.with_name(record.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    make_folder(fresh)
+    for file in folder.iterdir():
+        if file.name != "reserve":
+            shutil.copyfile(file, fresh / file.name)
+    (fresh / "image.json").write_text(json.dumps({"path": str(image), "inode": _inode(image)}))
+    shutil.rmtree(record, ignore_errors=True)
+    fresh.rename(record)
+
+
+def _is_of(record: Path, image: Path) -> bool:
+    """Whether a record is about this very image: another one may have taken its name since."""
+    try:
+        return bool(json.loads((record / "image.json").read_bytes())["inode"] == _inode(image))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _inode(image: Path) -> int:
+    """A device goes by its folder's name alone; its node has another inode after each restart."""
+    return 0 if image.is_block_device() else image.stat().st_ino
+
+
+def _image_of(folder: Path) -> Path:
+    return Path(json.loads((folder / "plan.json").read_bytes())["before"]["image"]["path"])

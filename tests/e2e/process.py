@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.backends import direct_machine, uml_machine
+from growdisk.workflow.places import record_folder
 
 _ROOT = Path(__file__).parents[2]
 _SBIN = ":/usr/local/sbin:/usr/sbin:/sbin"
@@ -144,8 +145,9 @@ def await_true(condition: Callable[[], bool], seconds: float, what: str) -> None
 
 
 def journal(image: Path) -> list[Document]:
-    """The whole records of the run beside `image`."""
-    path = image.with_name(image.name + ".growdisk") / "journal.jsonl"
+    """The whole records of the run of `image`, also when it is finished."""
+    beside = image.with_name(image.name + ".growdisk")
+    path = (beside if beside.exists() else record_folder(image)) / "journal.jsonl"
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     return [json.loads(line.partition(b" ")[2]) for line in lines]
 

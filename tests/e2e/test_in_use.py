@@ -23,6 +23,7 @@ from growdisk.errors import ImageInUse
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
 from tests.e2e.process import Host, await_true
+from tests.e2e.test_ordinary_user import _DROP, _NOBODY
 from tests.guests.layouts import Layout
 from tests.guests.loops import loop, mounted
 from tests.guests.small import SmallDisk
@@ -184,6 +185,25 @@ def test_a_running_machine_of_libvirt_is_found_by_any_path_to_its_device(
         finally:
             virsh("destroy", name)
     assert host.growdisk("expand", device).result == "changed"
+
+
+def test_an_ordinary_user_is_told_what_cannot_be_seen(host: Host, device: Path) -> None:
+    if subprocess.run([*_DROP, sys.executable, "-c", "import growdisk.cli.main"], cwd="/").returncode:
+        pytest.skip("this Python is root's alone")
+    status = device.stat()
+    os.chown(host.scratch, _NOBODY, _NOBODY)
+    os.chown(device, _NOBODY, _NOBODY)
+    host.prefix = _DROP
+    host.environment |= {"HOME": str(host.scratch), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        answer = host.growdisk("expand", device)
+        assert (answer.code, "processes of other users" in str(answer.error["why"])) == (3, True), answer
+        assert "--not-in-use" in str(answer.error["do"])
+        trusting = host.growdisk("plan", device, "--not-in-use")
+        assert trusting.result == "planned", trusting
+        assert "processes of other users" in str(trusting.document["notes"]), trusting
+    finally:
+        os.chown(device, status.st_uid, status.st_gid)
 
 
 def test_a_file_that_others_may_reach_from_elsewhere_is_told_in_the_plan(host: Host, image: Path) -> None:

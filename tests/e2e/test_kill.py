@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.units import MiB
+from growdisk.workflow.places import record_folder
 from growdisk.workflow.run_directory import RunDirectory
 from tests.conftest import DiskMaker
 from tests.e2e.judges import Before, assert_grown, assert_unchanged
@@ -119,8 +120,11 @@ def test_a_run_killed_when_all_was_done_but_giving_its_reserve_back_gives_it_bac
 ) -> None:
     image, before = make_guest(small_disk, "guest.qcow2")
     assert host.growdisk("expand", image, "+1G").result == "changed"
-    RunDirectory(image).set_aside()
+    directory = RunDirectory(image)
+    shutil.copytree(record_folder(image), directory.path)
+    directory.set_aside()
     assert host.growdisk("resume", image).result == "nochange"
+    assert not directory.path.exists()
     assert_grown(image, before)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.units import MiB
+from growdisk.workflow.places import record_folder
 from tests.e2e.judges import sfdisk
 from tests.e2e.process import Answer, Host
 from tests.guests.appliance import bench, device
@@ -142,7 +143,9 @@ def test_no_key_is_told_to_anybody(grown: Grown) -> None:
     for name, phrase in KEYS.items():
         told = grown.answers[name].said.encode() + json.dumps(grown.answers[name].document).encode()
         assert b"cryptsetup open" in told
-        files = [path.read_bytes() for path in (grown.folder / f"{name}.qcow2.growdisk").iterdir() if path.is_file()]
+        files = [
+            path.read_bytes() for path in record_folder(grown.folder / f"{name}.qcow2").iterdir() if path.is_file()
+        ]
         for text in (told, *files):
             assert phrase not in text and phrase.strip() not in text and phrase.strip().hex().encode() not in text
 

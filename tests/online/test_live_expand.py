@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.units import GiB, MiB
+from growdisk.workflow.places import record_folder
 from tests.e2e.boot import BootReport, boot
 from tests.e2e.process import Answer, Host, wait_for
 from tests.guests.classic import DISK_SIZE, SWAP_SIZE, TABLE
@@ -33,7 +34,7 @@ def test_the_running_guest_grows_without_a_restart_and_boots_clean_afterwards(
     for line in ("prepare: swap on /dev/sda5 is off", "grow: + resize2fs /dev/sda1"):
         assert f"   . {line}" in answer.said.splitlines()
     assert boot_id(guest) == first
-    saved = json.loads(guest.image.with_name("guest.qcow2.growdisk").joinpath("saved-table.json").read_text())
+    saved = json.loads(record_folder(guest.image).joinpath("saved-table.json").read_text())
     assert [piece["hex"][-4:] for piece in saved["sectors"]] == ["55aa"] * 2  # the MBR, and that of the extended one
     assert_nothing_lost(guest)
     assert host.growdisk("expand", guest.image, "--online", "agent").result == "nochange"

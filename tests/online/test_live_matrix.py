@@ -10,6 +10,7 @@ import pytest
 
 from growdisk.backends.agent import AgentShell, AgentSocket
 from growdisk.units import GiB, MiB
+from growdisk.workflow.places import record_folder
 from tests.e2e.process import Answer, Host, wait_for
 from tests.guests.classic import DISK_SIZE, SWAP_SIZE
 from tests.guests.tools import run
@@ -19,7 +20,7 @@ from tests.online.test_live_expand import NEW_SIZE, assert_as_before, assert_boo
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(2400)]
 
-LEFT = ["journal.jsonl", "plan.json", "saved-table.json"]
+LEFT = ["image.json", "journal.jsonl", "plan.json", "saved-table.json"]
 
 
 def grown(answer: Answer) -> None:
@@ -96,7 +97,7 @@ def test_a_raw_image_grows_live(classic_copy: Path, tmp_path: Path, host: Host, 
         assert_nothing_lost(guest)
         guest.run("systemctl stop writer; sync")
         guest.power_off()
-    assert sorted(p.name for p in (tmp_path / "guest.raw.growdisk").iterdir()) == LEFT
+    assert sorted(p.name for p in record_folder(tmp_path / "guest.raw").iterdir()) == LEFT
     assert raw.stat().st_size == NEW_SIZE
 
 
@@ -111,7 +112,7 @@ def test_overlays_are_merged_while_a_writer_goes_on(scsi_guest: LiveGuest, host:
     frozen = guest.run("journalctl --no-pager -o cat | grep -c 'guest-fsfreeze called' || :", 600)
     assert int(frozen) >= len(answer.document["steps"]), frozen
     assert_nothing_lost(guest)
-    run_folder = guest.image.with_name("guest.qcow2.growdisk")
+    run_folder = record_folder(guest.image)
     assert sorted(path.name for path in run_folder.iterdir()) == LEFT
 
 
@@ -126,7 +127,7 @@ def test_a_growdisk_killed_while_overlays_are_merged_is_finished_by_resume(scsi_
         assert (machine.disks()[0].file, machine.busy()) == (str(guest.image), "")
     assert sizes(guest)["sda1"] == NEW_SIZE - MiB
     assert_nothing_lost(guest)
-    assert sorted(path.name for path in guest.image.with_name("guest.qcow2.growdisk").iterdir()) == LEFT
+    assert sorted(path.name for path in record_folder(guest.image).iterdir()) == LEFT
 
 
 def test_overlays_survive_a_power_cut_and_are_thrown_away_or_kept_while_the_guest_is_off(

@@ -12,7 +12,6 @@ NEW and WORK are hidden beside OUT; whatever fails, both are removed, and OUT is
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -71,7 +70,7 @@ class Making:
         finally:
             for hidden in (self._work, self._new):
                 hidden.unlink(missing_ok=True)
-                shutil.rmtree(_run_folder(hidden), ignore_errors=True)
+                RunDirectory(hidden).forget()
 
     def _hidden(self) -> tuple[Path, ImageFormat]:
         if self._in_two or self._recipe.overlay:
@@ -114,13 +113,9 @@ def _made_of(base_format: ImageFormat, recipe: Recipe) -> ImageFormat:
     return "qcow2" if recipe.compressed else base_format
 
 
-def _run_folder(image: Path) -> Path:
-    return RunDirectory(image).path
-
-
 def _remove_left_over(hidden: Path) -> None:
     """What a killed process left there. ImageInUse while another growdisk is at work on it."""
     if os.path.lexists(hidden):
         RawFile.open(hidden, writable=True).close()
         hidden.unlink()
-    shutil.rmtree(_run_folder(hidden), ignore_errors=True)
+    RunDirectory(hidden).forget()

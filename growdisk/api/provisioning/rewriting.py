@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,7 +88,7 @@ def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
     _sync(hidden)
     if force:
         os.replace(hidden, path)  # noqa: PTH105  beside os.link, its sister
-        shutil.rmtree(RunDirectory(path).path, ignore_errors=True)  # the record of what was there before
+        RunDirectory(path).forget()
     else:
         try:
             os.link(hidden, path, follow_symlinks=False)

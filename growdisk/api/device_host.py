@@ -1,0 +1,113 @@
+"""What this host says against working on one of its block devices, and against where its run would lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from growdisk.block.host_devices import holders_of, partitions_of, value_of, whole_disk
+from growdisk.block.mounts import IN_MEMORY, mount_of, mounts
+from growdisk.errors import ImageError, Refused
+from growdisk.planner.plan import Plan
+from growdisk.steps.on_disk import OnDisk
+from growdisk.steps.resize_image import ResizeImage
+from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.units import MiB, format_size
+from growdisk.values import dataclass
+from growdisk.workflow.places import state_folder
+from growdisk.workflow.run_directory import RESERVE, RunDirectory
+
+_SYSTEM = frozenset({"/", "/boot", "/boot/efi", "/usr", "/var"})
+_OVERLAYS = 64 * MiB
+_SHARE = 512  # of what is grown by, what a file system writes into its new room while it grows
+
+
+@dataclass(eq=False)
+class DeviceReadOnly(ImageError):
+    WHAT: ClassVar[str] = "cannot work on {path}"
+    WHY: ClassVar[str] = "the host has the device read-only"
+    DO: ClassVar[str] = "make it writable first (lvchange -p rw, blockdev --setrw), or name another one"
+
+
+@dataclass(eq=False)
+class OnSystemDisk(ImageError):
+    WHAT: ClassVar[str] = "cannot work on {path}"
+    WHY: ClassVar[str] = "it is a partition of the disk that this host runs from ({place} is mounted from that disk)"
+    DO: ClassVar[str] = "growdisk grows the disks of guests; name a guest's volume or image"
+    place: str
+
+
+@dataclass(eq=False)
+class StateInMemory(Refused):
+    WHAT: ClassVar[str] = "cannot keep a run of {path} safe"
+    WHY: ClassVar[str] = "{folder} lies on {kind}, the host's memory: a power cut would lose it half-way"
+    DO: ClassVar[str] = "choose a folder on a disk (--state-dir DIR), or do without a way back (--snapshots none)"
+    path: Path
+    folder: Path
+    kind: str
+
+
+@dataclass(eq=False)
+class NoRoomForRun(Refused):
+    WHAT: ClassVar[str] = "cannot begin a run on {path}"
+    WHY: ClassVar[str] = "what it sets aside may take {wanted} in {folder}, which has {free} free"
+    DO: ClassVar[str] = "free some space there, or choose another folder (--state-dir DIR)"
+    path: Path
+    folder: Path
+    wanted: str
+    free: str
+
+
+def refuse_unfit_device(path: Path) -> None:
+    """DeviceReadOnly, OnSystemDisk."""
+    number = path.stat().st_rdev
+    if value_of(number, "ro") == "1":
+        raise DeviceReadOnly(path)
+    disk = whole_disk(number)
+    if disk is not None and isinstance(disk.node, int) and (place := _system_place(disk.node)):
+        raise OnSystemDisk(path, place=place)
+
+
+def refuse_unsafe_place(path: Path, directory: RunDirectory, plan: Plan) -> None:
+    """StateInMemory, NoRoomForRun: where the run of a device would lie."""
+    folder = state_folder()
+    mount = mount_of(folder)
+    if plan.snapshots != "none" and mount is not None and mount.kind in IN_MEMORY:
+        raise StateInMemory(path, folder, kind=mount.kind)
+    if plan.snapshots == "overlay":
+        there = next(parent for parent in (directory.path, *directory.path.parents) if parent.exists())
+        space = os.statvfs(there)
+        wanted, free = _room_for(plan), space.f_bavail * space.f_frsize
+        if wanted > free:
+            raise NoRoomForRun(path, folder, wanted=format_size(wanted), free=format_size(free))
+
+
+def _room_for(plan: Plan) -> int:
+    """Bytes: overlays with what the steps write, and once more for undo files. Partitions that move are all written."""
+    steps = [step.step if isinstance(step, OnDisk) else step for step in plan.steps]
+    growth = sum(step.new_size - step.old_size for step in steps if isinstance(step, ResizeImage))
+    moved = sum(move.size for step in steps if isinstance(step, RewritePartitions) for move in step.moves)
+    written = _OVERLAYS + growth // _SHARE + moved
+    return RESERVE + (2 if plan.keep else 1) * written
+
+
+def _system_place(disk: int) -> str:
+    """Where the host has mounted a part of `disk` that it runs from; "" if it has none."""
+    on_disk = set(_built_on(disk))
+    for mount in mounts():
+        if mount.place in _SYSTEM and (mount.number in on_disk or _number(mount.source) in on_disk):
+            return mount.place
+    return ""
+
+
+def _built_on(number: int) -> list[int]:
+    upper = [*partitions_of(number), *holders_of(number)]
+    return [number, *(each for one in upper for each in _built_on(one))]
+
+
+def _number(source: str) -> int | None:
+    try:
+        return Path(source).stat().st_rdev or None
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,87 @@
+"""Going back from a device that was made larger: it gets exactly its old size again, if nobody uses the new room."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from growdisk.backends.storage.growing import device_size, resize_device
+from growdisk.block.window import Window
+from growdisk.errors import GrowdiskError, NeedsUser
+from growdisk.partitions.sectors import read_table
+from growdisk.steps.disk import Disk
+from growdisk.units import align_down, format_size
+from growdisk.values import dataclass
+from growdisk.workflow.snapshots import SnapshotStore
+
+TYPE_CHECKING = False  # pathlib would be loaded for this alone
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(eq=False)
+class NewRoomInUse(NeedsUser):
+    WHAT: ClassVar[str] = "{path} stays at {size}: its new room may be in use"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "look at it; to accept the size run growdisk commit {path}"
+    path: Path
+    size: str
+    reason: str
+
+
+class GrownDevice:
+    """A SnapshotStore around another one: with the snapshot of `step` it puts the size of the device back."""
+
+    def __init__(self, store: SnapshotStore, disk: Disk, step: str, old_size: int, new_size: int) -> None:
+        self._store, self._disk, self._step = store, disk, step
+        self._old, self._new = old_size, new_size
+
+    @property
+    def can_restore(self) -> bool:
+        return self._store.can_restore
+
+    def take(self, step: str) -> None:
+        self._store.take(step)
+
+    def refuse_missing(self, step: str) -> None:
+        self._store.refuse_missing(step)
+
+    def restore(self, step: str) -> None:
+        self._store.restore(step)
+        if step == self._step:
+            self._shrink()
+            self._disk.base_resized()
+
+    def reserve(self) -> None:
+        self._store.reserve()
+
+    def keep(self) -> None:
+        self._store.keep()
+
+    def settle(self) -> None:
+        self._store.settle()
+
+    def discard(self) -> None:
+        self._store.discard()
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _shrink(self) -> None:
+        """NewRoomInUse if anything but growdisk has come to need it."""
+        path, present = self._disk.path, device_size(self._disk.path)
+        if present == self._old:
+            return
+        if present != self._new:
+            reason = f"it was to have {format_size(self._new)}; somebody else has changed its size"
+            raise NewRoomInUse(path, format_size(present), reason=reason)
+        self._disk.refuse_in_use()
+        end = align_down(self._old, 512)
+        try:
+            table = read_table(Window(self._disk.file, 0, end), path)
+        except GrowdiskError as error:
+            raise NewRoomInUse(path, format_size(present), reason=f"its partition table: {error}") from error
+        beyond = [part.number for part in table.partitions if part.end > end] if table else []
+        if beyond:
+            raise NewRoomInUse(path, format_size(present), reason=f"partition {beyond[0]} reaches beyond the old end")
+        resize_device(path, self._old)
+        self._disk.file.refresh_size()

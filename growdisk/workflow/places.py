@@ -1,0 +1,63 @@
+"""Where a run is kept: beside an image file, and in the state folder for a block device.
+
+/dev is the host's memory: what lies there is gone after a power cut. So the run of a device lies on a real disk, under
+a name that leads to the same device after a restart. What is left of a finished run, its record, lies there for all.
+
+    runs/lv-…/     the run of a device: plan, journal, overlays
+    done/NAME-…/   the record of the last finished run of an image or a device
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from growdisk.block.host_devices import loops
+from growdisk.block.identity import identity_of, identity_of_backing
+
+STATE_DIR = "GROWDISK_STATE_DIR"
+
+
+def state_folder() -> Path:
+    """--state-dir, or GROWDISK_STATE_DIR; else the system's place for root, and the user's own for others."""
+    if chosen := os.environ.get(STATE_DIR):
+        return Path(chosen)
+    if os.geteuid() == 0:
+        return Path("/var/lib/growdisk")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "growdisk"
+
+
+def run_folder(image: Path) -> Path:
+    """Where the run of an image or device lies."""
+    if not image.is_block_device():
+        return image.with_name(image.name + ".growdisk")
+    return state_folder() / "runs" / _device_name(image)
+
+
+def record_folder(image: Path) -> Path:
+    """Where the record of its last finished run lies."""
+    name = _device_name(image) if image.is_block_device() else _file_name(image)
+    return state_folder() / "done" / name
+
+
+def same_bytes(image: Path) -> list[Path]:
+    """Folders of runs on the same bytes: of the file behind a loop device, of a loop device on a file."""
+    if not image.is_block_device():
+        return [state_folder() / "runs" / identity_of_backing(image)]
+    number = image.stat().st_rdev
+    return [run_folder(Path(loop.path)) for loop in loops() if loop.number == number and Path(loop.path).is_file()]
+
+
+def _device_name(device: Path) -> str:
+    return identity_of(device.stat().st_rdev) or f"name-{_cleaned(device.resolve().name)}"
+
+
+def _file_name(image: Path) -> str:
+    digest = hashlib.sha256(os.fsencode(image)).hexdigest()[:16]
+    return f"{_cleaned(image.name)}-{digest}"
+
+
+def _cleaned(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", name)[-40:]

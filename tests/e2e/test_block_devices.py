@@ -1,0 +1,155 @@
+"""Runs on block devices: kept on a real disk under a name that lasts, grown from the host's storage up, and back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from growdisk.units import MiB
+from tests.conftest import DiskMaker
+from tests.e2e.judges import Before, assert_grown, assert_unchanged
+from tests.e2e.process import PATIENCE, Host, await_true
+from tests.guests.layouts import Layout
+from tests.guests.loops import loop, mounted
+from tests.guests.small import SmallDisk
+from tests.guests.tools import run
+
+OLD, NEW = 128 * MiB, 192 * MiB
+
+
+@pytest.fixture
+def image(small_disk: DiskMaker) -> Path:
+    wanted = SmallDisk(layout=Layout.CLASSIC, size=OLD, swap_size=16 * MiB, image_format="raw")
+    return small_disk("guest.raw", wanted)
+
+
+@pytest.fixture
+def before(image: Path) -> Before:
+    return Before.of(image, "raw")
+
+
+@pytest.fixture(autouse=True)
+def state(host: Host, tmp_path: Path) -> Path:
+    if os.geteuid() != 0:
+        pytest.skip("loop devices are root's")
+    folder = tmp_path / "state"
+    host.environment |= {"GROWDISK_STATE_DIR": str(folder)}
+    return folder
+
+
+@pytest.fixture
+def device(image: Path, before: Before) -> Iterator[Path]:
+    with loop(image) as path:
+        yield path
+
+
+def device_size(device: Path) -> int:
+    return int(run("blockdev", "--getsize64", device))
+
+
+def test_a_loop_device_grows_with_its_file_and_leaves_nothing_beside_it(
+    host: Host, device: Path, image: Path, before: Before, state: Path
+) -> None:
+    plan = host.growdisk("plan", device, "+64M")
+    assert f"loop device on {image}" in str(plan.document["steps"]), plan
+    answer = host.growdisk("expand", device, "+64M")
+    assert (answer.code, answer.result) == (0, "changed"), answer
+    assert (device_size(device), image.stat().st_size) == (NEW, NEW)
+    assert_grown(image, before)
+    assert [path.name for path in device.parent.glob("*.growdisk")] == []
+    assert list((state / "runs").iterdir()) == []
+    assert host.growdisk("status", device).document["state"] == "done"
+
+
+def test_taking_a_kept_run_back_gives_the_device_exactly_its_old_size(
+    host: Host, device: Path, image: Path, before: Before
+) -> None:
+    assert host.growdisk("expand", device, "+64M", "--keep-snapshots").code == 0
+    answer = host.growdisk("rollback", device)
+    assert (answer.code, answer.result) == (0, "restored"), answer
+    assert (device_size(device), image.stat().st_size) == (OLD, OLD)
+    assert_unchanged(image, before)
+
+
+def test_new_room_that_others_may_have_taken_is_not_given_back(host: Host, device: Path, image: Path) -> None:
+    assert host.growdisk("expand", device, "+64M", "--keep-snapshots").code == 0
+    os.truncate(image, NEW + MiB)
+    run("losetup", "--set-capacity", device)
+    answer = host.growdisk("rollback", device)
+    assert (answer.code, "somebody else has changed its size" in str(answer.error["why"])) == (5, True), answer
+    assert device_size(device) == NEW + MiB
+
+
+@pytest.mark.parametrize("verb", ["resume", "rollback"])
+def test_a_run_that_was_cut_short_is_found_again_under_another_name_of_the_device(
+    host: Host, image: Path, before: Before, tmp_path: Path, state: Path, verb: str
+) -> None:
+    with loop(image) as first:
+        command = host.start("expand", first, "+64M")
+        await_true(lambda: b'"step": "grow-filesystem"' in recorded(state), PATIENCE, "the file system grows")
+        command.kill()
+        host.assert_quiet()
+    beside = host.growdisk("expand", image, "+8M")
+    assert (beside.code, "an unfinished run" in str(beside.error["what"])) == (3, True), beside
+    with loop(tmp_path / "before-guest.raw"), loop(image) as second:  # the first number may be taken
+        assert host.growdisk("status", second).document["state"] == "unfinished"
+        answer = host.growdisk(verb, second)
+        assert answer.code == 0, answer
+        assert device_size(second) == (NEW if verb == "resume" else OLD)
+    if verb == "resume":
+        assert_grown(image, before)
+    else:
+        assert_unchanged(image, before)
+
+
+def recorded(state: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in state.glob("runs/*/journal.jsonl"))
+
+
+def test_a_run_is_not_kept_in_the_hosts_memory(host: Host, device: Path, image: Path, tmp_path: Path) -> None:
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    run("mount", "-t", "tmpfs", "none", memory)
+    try:
+        for verb in ("plan", "expand"):
+            refused = host.growdisk(verb, device, "+64M", "--state-dir", memory)
+            assert (refused.code, "tmpfs" in str(refused.error["why"])) == (3, True), refused
+        assert device_size(device) == OLD
+        assert host.growdisk("expand", device, "+64M", "--state-dir", memory, "--snapshots", "none").code == 0
+    finally:
+        run("umount", memory)
+
+
+def test_a_folder_without_room_for_the_run_is_refused(host: Host, device: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.raw"
+    run("truncate", "-s", "32M", small)
+    run("mkfs.ext4", "-qF", small)
+    with mounted(small, tmp_path / "small", "-o", "loop") as place:
+        refused = host.growdisk("plan", device, "+64M", "--state-dir", place)
+        assert (refused.code, "free" in str(refused.error["why"])) == (3, True), refused
+
+
+def test_what_cannot_grow_is_refused_in_the_plan(host: Host, image: Path, before: Before, tmp_path: Path) -> None:
+    with loop(image, "--sizelimit", str(OLD)) as limited:
+        for verb in ("plan", "expand"):
+            refused = host.growdisk(verb, limited, "+64M")
+            assert (refused.code, "size limit" in str(refused.error["why"])) == (3, True), refused
+            assert "without SIZE" in str(refused.error["do"])
+    with loop(image) as lower, loop(lower) as upper:
+        assert "lies on" in str(host.growdisk("plan", upper, "+64M").error["why"])
+    with loop(image, "--read-only") as fixed:
+        assert "read-only" in str(host.growdisk("plan", fixed).error["why"])
+    assert_unchanged(image, before)
+
+
+def test_nothing_of_a_finished_run_stays_beside_an_image_file(host: Host, image: Path, before: Before) -> None:
+    assert host.growdisk("expand", image, "+64M").code == 0
+    assert not image.with_name("guest.raw.growdisk").exists()
+    status = host.growdisk("status", image).document
+    assert status["state"] == "done" and len(status["steps"]) >= 4, status  # type: ignore[arg-type]
+    image.rename(image.with_name("another.raw"))
+    run("cp", "--sparse=always", image.with_name("another.raw"), image)
+    assert host.growdisk("status", image).document["state"] == "none"  # another image by that name
