@@ -147,7 +147,10 @@ def await_true(condition: Callable[[], bool], seconds: float, what: str) -> None
 def journal(image: Path) -> list[Document]:
     """The whole records of the run of `image`, also when it is finished."""
     beside = image.with_name(image.name + ".growdisk")
-    path = (beside if beside.exists() else record_folder(image)) / "journal.jsonl"
+    return _records((beside if beside.exists() else record_folder(image)) / "journal.jsonl")
+
+
+def _records(path: Path) -> list[Document]:
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     return [json.loads(line.partition(b" ")[2]) for line in lines]
 
@@ -157,7 +160,7 @@ def wait_for(command: Command, image: Path, event: str, step: str | None = None,
 
     def there() -> bool:
         assert command.process.poll() is None, f"ended before {event} {step}: {command.ended()}"
-        records = journal(image)
+        records = _records(image.with_name(image.name + ".growdisk") / "journal.jsonl")  # not of the run before
         return len(records) > known and (event, step) in [(record["event"], record["step"]) for record in records]
 
     await_true(there, PATIENCE, f"{event} {step}")
