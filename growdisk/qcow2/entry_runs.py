@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from growdisk.qcow2.entries import COMPRESSED, OFFSET_MASK
 
 _LEAF = 32  # entries; below this a plain loop is faster
-_NOTHING = (0, 1)  # entries that name no cluster: unallocated, and the plain zero cluster
 
 
 class RunFinder:
     """Finds runs whose entries differ by `cluster_size`."""
 
-    def __init__(self, cluster_size: int) -> None:
+    def __init__(self, cluster_size: int, *, zero_flag: bool = True) -> None:
+        """`zero_flag`: an entry of 1 is a plain zero cluster, and not one with a reserved bit."""
         self._step = cluster_size
+        self._nothing = (0, 1) if zero_flag else (0,)  # entries that name no cluster
         self._lanes: dict[int, tuple[int, int]] = {}
 
     def runs(self, table: bytes) -> Iterator[tuple[int, int]]:
@@ -31,7 +32,7 @@ class RunFinder:
                 yield from self._scan(part)
                 continue
             first = int.from_bytes(part[:8], "big")
-            if first in _NOTHING and part == part[:8] * (len(part) // 8):
+            if first in self._nothing and part == part[:8] * (len(part) // 8):
                 continue
             if self._is_run(part, first):
                 yield first, len(part) // 8
@@ -64,7 +65,7 @@ class RunFinder:
                 continue
             if length:
                 yield first, length
-            length = 0 if entry in _NOTHING else 1
+            length = 0 if entry in self._nothing else 1
             first = entry
             expected = -1 if _stands_alone(entry) else entry + self._step
         if length:

@@ -24,8 +24,10 @@ class L2Reader:
     def __init__(self, file: BlockDevice, header: Header) -> None:
         self._file, self._size = file, header.cluster_size
         self.extended, self._is_plain = header.has(Incompatible.EXTENDED_L2), not header.has(Incompatible.DATA_FILE)
-        self._runs = RunFinder(header.cluster_size)
-        self._scattered = ScatteredTables(header.cluster_bits, -(-file.size // header.cluster_size))
+        zeros = header.version >= 3 and not self.extended
+        self._runs = RunFinder(header.cluster_size, zero_flag=zeros)
+        clusters = -(-file.size // header.cluster_size)
+        self._scattered = ScatteredTables(header.cluster_bits, clusters, zero_flag=zeros)
         self._kept: dict[int, Scattered | Runs] = {}
         self._room = _MAX_KEPT
 

@@ -40,6 +40,8 @@ class Recount:
         self._file, self._header, self._stored, self._found = file, header, stored, findings
         self._bits, self._cluster_size = header.cluster_bits, header.cluster_size
         self.l2 = L2Reader(file, header)
+        # Only version 3 has zero clusters, and with subclusters a bitmap says so.
+        self._reserved = entries.L2_RESERVED if header.version >= 3 and not self.l2.extended else entries.L2_RESERVED_V2
         self._data_file = header.has(Incompatible.DATA_FILE)
         self._clusters_in_file = -(-file.size // self._cluster_size)
         self.end_cluster = self._clusters_in_file  # or behind, where compressed data reach over the end of the file
@@ -145,7 +147,7 @@ class Recount:
                 self._count_compressed(entry, times, active)
                 continue
             start = entry & entries.OFFSET_MASK
-            if entry & entries.L2_RESERVED:
+            if entry & self._reserved:
                 self._found.broken_structure(f"an L2 entry has reserved bits set: {entry:#x}", length * times)
             if not start and not (self._data_file and entry & entries.COPIED):
                 continue

@@ -44,8 +44,9 @@ class _Masks(NamedTuple):
 class ScatteredTables:
     """Recognises them, in one image. A table is taken as one number, with a lane of 64 bits for each entry."""
 
-    def __init__(self, cluster_bits: int, clusters_in_file: int) -> None:
+    def __init__(self, cluster_bits: int, clusters_in_file: int, *, zero_flag: bool) -> None:
         self._bits, self._end = cluster_bits, clusters_in_file
+        self._flags = COPIED | ZERO if zero_flag else COPIED
         self._offset = OFFSET_MASK & -1 << cluster_bits
         self._masks: dict[int, _Masks] = {}  # by the number of lanes
 
@@ -76,7 +77,7 @@ class ScatteredTables:
     def _masks_for(self, count: int) -> _Masks:
         if count not in self._masks:
             ones = int.from_bytes((1).to_bytes(8, "big") * count, "big")
-            bad = ones * (_ALL & ~(COPIED | self._offset | ZERO))
+            bad = ones * (_ALL & ~(self._flags | self._offset))
             self._masks[count] = _Masks(ones, bad, ones * self._offset, ones * _FLAG, ones * (_FLAG - 1))
         return self._masks[count]
 

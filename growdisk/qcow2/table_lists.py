@@ -20,6 +20,7 @@ _BITMAP = struct.Struct(">QIIBBHI")  # table offset, table size, flags, type, gr
 _MAX_L1_ENTRIES = (32 << 20) // 8
 _MAX_EXTRA = 1024
 _MAX_BITMAP = 512 << 20
+_SECTOR = 512
 _IN_USE = 1
 _V3_EXTRA = 16  # vm_state_size and disk_size, which version 3 demands
 
@@ -106,4 +107,5 @@ def _is_possible(entry: tuple[int, ...], name: bytes, header: Header, file_size:
     if flags & ~3 or kind != 1 or not 9 <= granularity <= 31 or extra_size or not 0 < len(name) <= 1023:
         return False
     covered = header.cluster_size * 8 << granularity  # by one entry of the table
-    return bool(flags & _IN_USE) or table_size == max(-(-header.size // covered), 1)
+    size = header.size // _SECTOR * _SECTOR  # QEMU opens no bitmap on a disk without a sector
+    return bool(flags & _IN_USE) or table_size == -(-size // covered)

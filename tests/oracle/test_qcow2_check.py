@@ -372,3 +372,19 @@ def guest_content(image: Path) -> bytes:
     raw = image.with_suffix(".raw")
     qemu_img("convert", "-f", "qcow2", "-O", "raw", image, raw)
     return raw.read_bytes()
+
+
+def test_a_zero_cluster_in_a_version_2_image_is_an_error(tmp_path: Path) -> None:
+    """Version 2 has no such flag: neither QEMU nor growdisk reads past it."""
+    image = tmp_path / "old.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-o", "compat=0.10", image, "4M")
+    qemu_io(image, "write -P 5 0 1M")
+    with image.open("r+b") as file:
+        file.seek(40)
+        file.seek(int.from_bytes(file.read(8), "big"))
+        table = int.from_bytes(file.read(8), "big") & 0x00FFFFFFFFFFFE00
+        file.seek(table + 8 * 40)
+        file.write((1).to_bytes(8, "big"))
+    report = check_image(image)
+    assert report is not None
+    assert report.corruptions
