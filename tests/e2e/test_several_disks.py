@@ -70,7 +70,7 @@ def test_a_group_on_two_disks_grows_and_goes_back_on_both(disks: tuple[Path, Pat
     # All of sda2 (it ends where the disk ends: 431 MiB) and all of the spare (96 MiB), each less what LVM itself takes.
     assert_filled([root, spare], "span", 107 + 23)
     other = host.growdisk("expand", spare, "+64M", "--with", root)
-    assert other.code == 3 and "root.qcow2 has a kept run" in str(other.error["what"]), other
+    assert other.code == 3 and "root.qcow2 still has the snapshots of its last run" in str(other.error["what"]), other
     back = host.growdisk("rollback", spare)
     assert (back.code, back.result) == (0, "restored"), back
     assert_as_before(root, spare)
