@@ -60,7 +60,6 @@ NOT_DIRECT = {  # the words of the refusal; the planner knows all of them before
     "ext4 that counts": "quota",
     "ext4 in clusters": "bigalloc",
     "ext4 with data in inodes": "inline_data",
-    "ext4 with scattered descriptors": "meta_bg",
 }
 
 
