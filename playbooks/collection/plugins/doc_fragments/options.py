@@ -90,12 +90,11 @@ options:
     elements: str
   swap:
     description:
-      - What becomes of swap that stands in the way.
+      - What becomes of swap that stands in the way; by default drop if the guest's files can be changed, else move.
       - C(drop) gives its space to what grows, C(move) makes it again at the end of the disk, C(file) makes a swap
         file of the same size in the guest.
       - The guest is repaired, so that its next boot neither fails nor waits.
     type: str
-    default: drop
     choices: [drop, move, file]
   move:
     description:
