@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import ClassVar
 
+from growdisk.api.images.host import free_room
 from growdisk.block.host_devices import holders_of, partitions_of, value_of, whole_disk
 from growdisk.block.mounts import IN_MEMORY, mount_of, mounts
 from growdisk.errors import ImageError, Refused
@@ -77,8 +77,7 @@ def refuse_unsafe_place(path: Path, directory: RunDirectory, plan: Plan) -> None
         raise StateInMemory(path, folder, kind=mount.kind)
     if plan.snapshots == "overlay":
         there = next(parent for parent in (directory.path, *directory.path.parents) if parent.exists())
-        space = os.statvfs(there)
-        wanted, free = _room_for(plan), space.f_bavail * space.f_frsize
+        wanted, free = _room_for(plan), free_room(there)
         if wanted > free:
             raise NoRoomForRun(path, folder, wanted=format_size(wanted), free=format_size(free))
 

@@ -47,7 +47,7 @@ def same_bytes(image: Path) -> list[Path]:
     if not image.is_block_device():
         return [state_folder() / "runs" / identity_of_backing(image)]
     number = image.stat().st_rdev
-    return [run_folder(Path(loop.path)) for loop in loops() if loop.number == number and Path(loop.path).is_file()]
+    return [run_folder(Path(loop.path)) for loop in loops() if loop.number == number and os.path.isfile(loop.path)]  # noqa: PTH113  it may lie where we cannot look
 
 
 def _device_name(device: Path) -> str:

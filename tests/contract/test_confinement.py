@@ -317,4 +317,6 @@ def test_what_is_not_installed_is_named_with_its_package(honest: Path, monkeypat
     monkeypatch.setattr(direct_machine, "TOOLS", ("bwrap", "no-such-tool"))
     monkeypatch.setitem(direct_machine.__dict__, "PACKAGES", {"no-such-tool": "its-package"})
     plan = in_process("plan", honest, "+32M")
-    assert "backend: guestfs (no-such-tool is not installed: sudo apt-get install its-package)" in " ".join(plan.out.split())
+    assert "backend: guestfs (no-such-tool is not installed: sudo apt-get install its-package)" in " ".join(
+        plan.out.split()
+    )

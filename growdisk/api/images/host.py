@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +18,10 @@ def format_of(path: Path, image_format: ImageFormat | None, *, writing: bool = F
 
 
 def free_room(place: Path) -> int:
-    """Bytes that this process can still write in a folder."""
+    """Bytes that this process can still write in a folder; without end on a file system that does not tell (FUSE)."""
     space = os.statvfs(place)
+    if not space.f_blocks:
+        return sys.maxsize
     return (space.f_bavail if os.geteuid() else space.f_bfree) * space.f_frsize
 
 
