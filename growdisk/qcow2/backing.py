@@ -15,6 +15,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageNotReadable, ImageUnsupported
 from growdisk.qcow2.extensions import Extension
+from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_rules import MAX_BACKING_NAME
 from growdisk.qcow2.named_files import backing_path, exists, real, require_trusted
@@ -61,6 +62,9 @@ def with_backing(header: Header, path: Path, name: str | None, backing_format: s
     if len(changed.to_bytes()) > ATOMIC:  # the names of features are a courtesy
         kept = tuple(extension for extension in kept if extension.type != Extension.FEATURE_NAMES)
         changed = replace(header, backing_file=name, extensions=named + kept)
+    if name and header.autoclear & Autoclear.RAW_DATA_FILE:
+        reason = "its external data file is a raw image of its own, which cannot lie on a backing file"
+        raise ImageUnsupported(path, reason, "convert it to a qcow2 image without a raw data file first")
     length = len(os.fsencode(name or ""))
     if length > MAX_BACKING_NAME or len(changed.to_bytes()) > header.cluster_size:
         raise ImageUnsupported(path, reason=f"the name of a backing file ({length} bytes) does not fit into its header")
