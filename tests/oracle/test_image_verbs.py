@@ -156,7 +156,7 @@ def test_raw_images_take_the_room_that_was_asked_for(tmp_path: Path, how: str, b
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (["there.qcow2", "1G"], 3), (["new.qcow2", "1G", "-o", "cluster_size=3k"], 3),
+        (["there.qcow2", "1G"], 3), (["new.qcow2", "1G", "-o", "cluster_size=3k"], 2),
         (["new.qcow2", "1G", "-o", "colour=red"], 2), (["new.qcow2"], 2), (["new.qcow2", "10GB"], 2),
         (["new.qcow2", "1G", "-b", "missing.qcow2"], 3), (["new.qcow2", "1G", "-b", "new.qcow2"], 3),
         (["new.qcow2", "1G", "-b", "loop.qcow2"], 3), (["nowhere/new.qcow2", "1G"], 3),
@@ -236,7 +236,7 @@ def test_whatever_writes_is_kept_out_of_an_image_in_use(tmp_path: Path, capsys: 
             ["resize", path, "+1G"], ["snapshot", "create", path, "s"], ["write", path, "0", payload],
             ["read", path, "0", "1b", tmp_path / "out"], ["info", path], ["map", path], ["compare", path, path],
         ):  # fmt: skip
-            assert image(*words) == 3
+            assert image(*words) == (2 if words[0] == "compare" else 3)
             assert "(pid " in capsys.readouterr().err
         assert image("check", path) == 1
         assert image("info", "-U", path) == 0

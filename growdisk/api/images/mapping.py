@@ -161,7 +161,8 @@ def _host_offset(image: Qcow2Image, run: GuestRun) -> int | None:
 
 def _host_extents(file: BlockDevice, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
     """(start, end, whether it is data) of a host range; behind the file's end there is none."""
-    inside = max(min(end, file.size), start)
+    length = file.length if isinstance(file, RawFile) else file.size  # its last sector may not be whole
+    inside = max(min(end, length), start)
     for extent in file.extents(start, inside - start):
         yield extent.start, extent.end, extent.kind is ExtentKind.DATA
     if inside < end:
