@@ -167,7 +167,7 @@ def test_a_full_host_leaves_nothing(tmp_path: Path, options: list[str], verb: st
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_what_is_stopped_leaves_nothing_that_stands_in_the_way(tmp_path: Path, number: signal.Signals) -> None:
     source, target = tmp_path / "source.raw", tmp_path / "new.qcow2"
-    source.write_bytes(os.urandom(MiB) * 120)
+    source.write_bytes(os.urandom(MiB) * 400)
     process = started("image", "convert", source, target, "-c", "-j", "1")
     while not list(tmp_path.glob(".*")):
         time.sleep(0.01)

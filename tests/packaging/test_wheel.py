@@ -81,7 +81,7 @@ def test_a_playbook_that_nobody_has_is_answered_with_the_nearest(installed: Path
 def test_an_installed_growdisk_installs_its_collection(installed: Path, tmp_path: Path) -> None:
     told = answer(installed, "collection", "install", "-p", tmp_path / "collections", cwd=tmp_path)
     folder = tmp_path / "collections/ansible_collections/growdisk/disk"
-    assert told == {"collection": "growdisk.disk", "path": str(folder)}
+    assert (told["collection"], told["path"]) == ("growdisk.disk", str(folder))
     listed = subprocess.run(
         ["ansible-doc", "-l", "growdisk.disk", "--json"], capture_output=True, text=True, check=True,
         env={"PATH": "/usr/bin:/bin", "ANSIBLE_COLLECTIONS_PATH": str(tmp_path / "collections"), "HOME": str(tmp_path)},
