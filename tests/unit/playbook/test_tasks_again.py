@@ -31,7 +31,7 @@ def test_growing_to_a_size_again_is_no_matter_of_a_kept_run(small_disk: DiskMake
     assert did(grow(image, size="1G", keep_snapshots=True)) == "ok"
     assert did(grow(image, size="1G", check=True)) == "ok"
     refused = grow(image, size="2G")
-    assert refused.error is not None and refused.error.exit_code == 3 and "kept run" in refused.message
+    assert refused.error is not None and refused.error.exit_code == 3 and "snapshots of its last run" in refused.message
 
 
 def test_going_back_to_a_step_again_changes_nothing(small_disk: DiskMaker) -> None:
