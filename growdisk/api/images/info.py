@@ -156,3 +156,26 @@ def _beside(path: Path, name: str) -> str:
     if name.startswith("/") or ":" in name.split("/", 1)[0]:
         return name
     return os.path.join(os.path.dirname(path), name)  # noqa: PTH118, PTH120 (Path would fold "./")
+
+
+def backing_chain(path: Path, image_format: ImageFormat | None = None, *, shared: bool = False) -> list[ImageInfo]:
+    """The image and all that it lies on, topmost first. ReferenceOutside for a layer that may not be followed."""
+    from growdisk.errors import ImageDamaged
+    from growdisk.qcow2.named_files import backing_path, real, require_trusted
+
+    chain = [image_info(path, image_format, shared=shared)]
+    above: list[Path] = []
+    while (header := chain[-1].header) is not None and header.backing_file is not None:
+        top, name = chain[-1].path, header.backing_file
+        below = backing_path(top, name)
+        require_trusted(top, below, name, "backing file", above)
+        if real(below) in {real(info.path) for info in chain}:
+            raise ImageDamaged(path, format="qcow2", reason=f"its backing files lead back to {below}")
+        above.append(top)
+        chain.append(image_info(below, _known(header.backing_format), shared=shared))
+    return chain
+
+
+def _known(name: str | None) -> ImageFormat | None:
+    """The format that a header says its backing file has; None is probed."""
+    return {"raw": "raw", "qcow2": "qcow2", "file": "raw", "host_device": "raw"}.get(name or "")  # type: ignore[return-value]

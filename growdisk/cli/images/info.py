@@ -21,9 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-U", "--force-share", action="store_true", help="also while a guest writes to it; the answer may be torn"
     )
+    parser.add_argument("--backing-chain", action="store_true", help="also of all images that it lies on")
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
+    if arguments.backing_chain:
+        return _chain(arguments, output)
     from growdisk.api.images.info import image_info
 
     info = image_info(arguments.path, arguments.format, shared=arguments.force_share)
@@ -31,6 +34,17 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         output.document(info.as_json(), own=False)
     else:
         output.lines(map(printable, (*_lines(info), *_overlays(arguments.path))))
+    return 0
+
+
+def _chain(arguments: argparse.Namespace, output: Output) -> int:
+    """Each layer as qemu-img shows it, with an empty line between them."""
+    from growdisk.api.images.info import backing_chain
+
+    layers = backing_chain(arguments.path, arguments.format, shared=arguments.force_share)
+    output.document([layer.as_json() for layer in layers])
+    for number, layer in enumerate(layers):
+        output.lines(map(printable, (*([""] if number else []), *_lines(layer))))
     return 0
 
 

@@ -195,3 +195,26 @@ def test_growdisk_alone_shows_its_commands() -> None:
 
 def test_common_options_may_stand_before_the_command(image: Path) -> None:
     assert in_process("--color", "never", "show", image).out == in_process("show", image, "--color", "never").out
+
+
+def test_the_whole_backing_chain_is_described(image: Path, tmp_path: Path) -> None:
+    middle, top = tmp_path / "middle.qcow2", tmp_path / "top.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", image.name, "-F", "qcow2", middle)
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", middle.name, "-F", "qcow2", top)
+    theirs = json.loads(run("qemu-img", "info", "--backing-chain", "--output=json", top))
+    ours = in_process("image", "info", "--backing-chain", "--output=json", top).json()
+    assert [layer["filename"] for layer in ours] == [layer["filename"] for layer in theirs]
+    assert [layer["virtual-size"] for layer in ours] == [layer["virtual-size"] for layer in theirs]
+    shown = in_process("image", "info", "--backing-chain", top)
+    assert [line for line in shown.out.splitlines() if line.startswith("image: ")] == [
+        f"image: {path}" for path in (top, middle, image)
+    ]
+
+
+def test_a_backing_chain_is_followed_no_further_than_trusted(image: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    over = tmp_path / "elsewhere/over.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", image, "-F", "qcow2", over)
+    answer = in_process("image", "info", "--backing-chain", over)
+    assert (answer.code, "--trust-references" in answer.err) == (3, True)
+    assert in_process("image", "info", "--backing-chain", "--trust-references", over).code == 0
