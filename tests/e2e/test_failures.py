@@ -171,9 +171,8 @@ def test_a_file_system_with_a_feature_that_no_tool_knows(small_disk: DiskMaker, 
     copy = image.with_name("copy.raw")
     run("cp", "--sparse=always", image, copy)
     answer = host.growdisk("expand", image, "+1G")
-    assert (answer.code, answer.result) == (4, "restored")
-    assert "/dev/sda1 has unsupported feature" in str(answer.error["why"])
-    assert "newer e2fsprogs" in str(answer.error["do"])
+    assert (answer.code, answer.result) == (3, "refused")  # the plan sees it already
+    assert "FEATURE_R30" in str(answer.error["why"]), answer.error
     run("cmp", image, copy)
 
 
