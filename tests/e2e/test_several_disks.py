@@ -94,7 +94,7 @@ def test_killed_it_is_finished_or_undone_on_both(disks: tuple[Path, Path], host:
     root, spare = disks
     die(host, root, Death("applying", "grow-lv", 0.1), "expand", root, "+256M", "--with", spare)
     other = host.growdisk("expand", spare, "+64M", "--with", root)
-    assert other.code == 3 and "root.qcow2 has an unfinished run" in str(other.error["what"]), other
+    assert other.code == 3 and "root.qcow2 still has an unfinished run" in str(other.error["what"]), other
     assert host.growdisk("status", spare).document["state"] == "unfinished"
     if not forward:
         answer = host.growdisk("rollback", root)

@@ -228,6 +228,22 @@ def test_an_initrd_gets_the_same_block_as_offline(shell: list[str]) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_places_are_looked_for_in_their_folders_whatever_lies_in_the_current_one(
+    shell: list[str], tmp_path: Path
+) -> None:
+    """Debian has /initrd.img, a link, and a script runs in /."""
+    script = render(with_swap(SWAP))[Phase.REPAIR.file_name]
+    walk = part_of(script, "each_place() {", "# -- Files that name")
+    boot = tmp_path / "boot"
+    boot.mkdir()
+    for file in (boot / "initrd.img-6.1", boot / "a.img", tmp_path / "initrd.img", tmp_path / "a.img"):
+        file.touch()
+    asked = f"set -eu\n{walk}\nshow() {{ echo $2 $1; }}\neach_place '{boot} /nowhere' 'initrd* *.img' show word"
+    found = [line for line in in_shell(shell, asked, cwd=tmp_path).splitlines() if "*" not in line]
+    assert found == [f"word {boot}/initrd.img-6.1", f"word {boot}/a.img"]
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
 def test_an_ext_superblock_is_read_as_our_own_reader_does(shell: list[str], tmp_path: Path) -> None:
     image = tmp_path / "ext4"
     with image.open("wb") as file:
