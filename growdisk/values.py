@@ -1,8 +1,11 @@
-"""Classes that are quick to define: `dataclass`, `field`, `replace`, `NamedTuple` as the standard library has them.
+"""The one dataclass of growdisk: `dataclass`, `field`, `replace`, `NamedTuple`, quick to define.
 
-The standard library writes and compiles methods for each class: 0.3 ms a class, and 8 ms for what it loads to do so.
-`growdisk image info` defines forty classes and has nothing else to do. Here the methods are closures. Type checkers are
-shown the real ones; whoever asks a class for its fields (asdict, msgspec, a dataclass below it) gets the real answer.
+The standard library writes and compiles methods for each class: 0.3 to 0.7 ms a class, and 8 ms for what it loads to do
+so. `growdisk image info` defines forty classes and has nothing else to do; `growdisk expand` defines three hundred.
+Here the methods are closures. Type checkers are shown the real ones. Whoever asks a class for its fields (asdict,
+msgspec) gets the real answer, made when it is asked for.
+
+What is left out: slots, InitVar, and an error at the definition for a default before a field without one.
 """
 
 from __future__ import annotations
@@ -11,15 +14,22 @@ import operator
 from collections import namedtuple
 from collections.abc import Callable
 
-_NAMES = "__value_names__"
+_FIELDS = "__value_fields__"
 _MISSING = object()
 
 
-class _Factory:
-    """A default that is made anew for each instance."""
+class _Field:
+    """What `field` says of one: a default, or how one is made for each instance; shown, compared, by name only."""
 
-    def __init__(self, make: Callable[[], object]) -> None:
-        self.make = make
+    def __init__(
+        self, *, default: object = _MISSING, default_factory: Callable[[], object] | None = None,
+        repr: bool = True, compare: bool = True, kw_only: bool = False,
+    ) -> None:  # fmt: skip
+        self.default, self.make = default, default_factory
+        self.repr, self.compare, self.kw_only = repr, compare, kw_only
+
+    def value(self) -> object:
+        return self.default if self.make is None else self.make()
 
 
 def quick_dataclass(cls: type | None = None, **options: bool) -> type | Callable[[type], type]:
@@ -27,31 +37,29 @@ def quick_dataclass(cls: type | None = None, **options: bool) -> type | Callable
     return (lambda decorated: _define(decorated, **options)) if cls is None else _define(cls, **options)
 
 
-def quick_field(*, default_factory: Callable[[], object]) -> object:
-    return _Factory(default_factory)
+quick_field = _Field
 
 
 def quick_replace(value: object, /, **changes: object) -> object:
     """A copy with some fields changed."""
-    names = getattr(type(value), _NAMES)
-    return type(value)(**({name: getattr(value, name) for name in names} | changes))
+    return type(value)(**({name: getattr(value, name) for name in getattr(type(value), _FIELDS)} | changes))
 
 
 def _define(cls: type, *, frozen: bool = False, eq: bool = True, order: bool = False) -> type:
-    names, defaults = _fields(cls)
-    found = operator.attrgetter(*names) if names else (lambda value: ())
+    fields = _fields(cls)
+    special = {name: given for name, given in fields.items() if isinstance(given, _Field)}
+    _without_specials(cls, special)
+    shown = tuple(name for name in fields if name not in special or special[name].repr)
+    compared = tuple(name for name in fields if name not in special or special[name].compare)
+    positional = tuple(name for name in fields if name not in special or not special[name].kw_only)
     methods: dict[str, object] = {
-        _NAMES: names, "__match_args__": names, "__init__": _init(cls, names, defaults),
+        _FIELDS: fields, "__match_args__": positional, "__init__": _init(cls, fields, positional),
         "__value_options__": {"frozen": frozen, "eq": eq, "order": order},
         "__dataclass_fields__": _Asked("__dataclass_fields__"), "__dataclass_params__": _Asked("__dataclass_params__"),
+        **_comparing(cls, compared, frozen=frozen, eq=eq, order=order),
     }  # fmt: skip
     if "__repr__" not in cls.__dict__:
-        methods["__repr__"] = _repr(names)
-    if eq and "__eq__" not in cls.__dict__:
-        methods["__eq__"] = _compared(operator.eq, found)
-        methods["__hash__"] = (lambda self: hash(found(self))) if frozen else None
-    if order:
-        methods |= {f"__{name}__": _compared(getattr(operator, name), found) for name in ("lt", "le", "gt", "ge")}
+        methods["__repr__"] = _repr(shown)
     if frozen:
         methods["__setattr__"] = methods["__delattr__"] = _refuse
     for name, method in methods.items():
@@ -59,51 +67,67 @@ def _define(cls: type, *, frozen: bool = False, eq: bool = True, order: bool = F
     return cls
 
 
-def _fields(cls: type) -> tuple[tuple[str, ...], dict[str, object]]:
-    """The names in order, those of the bases first, and what those have that need not be given."""
-    names: dict[str, None] = {}
-    defaults: dict[str, object] = {}
-    for base in reversed(cls.__mro__):
-        if base is not cls and _NAMES not in base.__dict__:
-            continue
-        for name, annotation in base.__dict__.get("__annotations__", {}).items():  # noqa: RUF063  inspect is what is slow
-            if annotation.startswith("ClassVar"):
-                continue
-            names[name] = None
-            default = base.__dict__.get(name, _MISSING)
-            if default is not _MISSING:
-                defaults[name] = default
-    return tuple(names), defaults
+def _fields(cls: type) -> dict[str, object]:
+    """The fields in order, those of the bases first, with what each is if it is not given: a value, or a _Field."""
+    fields: dict[str, object] = {}
+    for base in reversed(cls.__mro__[1:]):
+        fields.update(base.__dict__.get(_FIELDS, ()))
+    for name, annotation in cls.__dict__.get("__annotations__", {}).items():  # noqa: RUF063  inspect is what is slow
+        if not annotation.startswith("ClassVar"):
+            fields[name] = cls.__dict__.get(name, _MISSING)
+    return fields
 
 
-def _init(cls: type, names: tuple[str, ...], defaults: dict[str, object]) -> Callable[..., None]:
-    count, finish = len(names), getattr(cls, "__post_init__", None)
+def _without_specials(cls: type, special: dict[str, _Field]) -> None:
+    """The class itself has a field's default, as every class has; never the _Field."""
+    for name, given in special.items():
+        if cls.__dict__.get(name) is given:
+            if given.default is _MISSING:
+                delattr(cls, name)
+            else:
+                setattr(cls, name, given.default)
+
+
+def _init(cls: type, fields: dict[str, object], positional: tuple[str, ...]) -> Callable[..., None]:
+    finish = getattr(cls, "__post_init__", None)
+    count = len(fields) if len(positional) == len(fields) else -1  # of values that need no further look
 
     def __init__(self: object, *given: object, **named: object) -> None:  # noqa: N807  it becomes the class's own
         state = self.__dict__
-        state.update(zip(names, given))  # noqa: B905  fewer may be given, and the length is looked at below
+        state.update(zip(positional, given))  # noqa: B905  fewer may be given, and the length is looked at below
         if named or len(given) != count:
             state.update(named)
-            if len(given) + len(named) > len(state) or not state.keys() <= set(names):
-                raise TypeError(f"{cls.__name__}() takes {', '.join(names)}, each once")
-            for name in names:
+            if len(given) + len(named) > len(state) or not state.keys() <= fields.keys():
+                raise TypeError(f"{cls.__name__}() takes {', '.join(fields)}, each once")
+            for name, other in fields.items():
                 if name not in state:
-                    state[name] = _default(cls, name, defaults)
+                    state[name] = _default(cls, name, other)
         if finish is not None:
             finish(self)
 
     return __init__
 
 
-def _default(cls: type, name: str, defaults: dict[str, object]) -> object:
-    if name not in defaults:
+def _default(cls: type, name: str, given: object) -> object:
+    value = given.value() if isinstance(given, _Field) else given
+    if value is _MISSING:
         raise TypeError(f"{cls.__name__}() needs {name}")
-    default = defaults[name]
-    return default.make() if isinstance(default, _Factory) else default
+    return value
 
 
 def _repr(names: tuple[str, ...]) -> Callable[[object], str]:
     return lambda self: f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+
+def _comparing(cls: type, names: tuple[str, ...], *, frozen: bool, eq: bool, order: bool) -> dict[str, object]:
+    found = operator.attrgetter(*names) if names else (lambda value: ())
+    methods: dict[str, object] = {}
+    if eq and "__eq__" not in cls.__dict__:
+        methods["__eq__"] = _compared(operator.eq, found)
+        methods["__hash__"] = (lambda self: hash(found(self))) if frozen else None
+    if order:
+        methods |= {f"__{name}__": _compared(getattr(operator, name), found) for name in ("lt", "le", "gt", "ge")}
+    return methods
 
 
 def _compared(relation: Callable[[object, object], bool], found: Callable[[object], object]) -> object:
@@ -135,20 +159,34 @@ class _Asked:
     def __get__(self, _: object, asked: type) -> object:
         import dataclasses
 
-        cls = next(base for base in asked.__mro__ if _NAMES in base.__dict__)
-        names, defaults = _fields(cls)
-        annotations: dict[str, str] = {}
+        cls = next(base for base in asked.__mro__ if _FIELDS in base.__dict__)
+        fields: dict[str, object] = cls.__dict__[_FIELDS]
+        texts: dict[str, str] = {}
         for base in reversed(cls.__mro__):
-            own = base.__dict__.get("__annotations__", {})  # noqa: RUF063
-            annotations.update({name: text for name, text in own.items() if name in names})
-        body: dict[str, object] = {"__module__": cls.__module__, "__annotations__": annotations}
-        for name, default in defaults.items():
-            body[name] = dataclasses.field(default_factory=default.make) if isinstance(default, _Factory) else default
+            texts.update(base.__dict__.get("__annotations__", {}))  # noqa: RUF063
+        body: dict[str, object] = {
+            "__module__": cls.__module__, "__annotations__": {name: texts[name] for name in fields},
+        }  # fmt: skip
+        body |= {name: _real(given) for name, given in fields.items() if given is not _MISSING}
         options: dict[str, bool] = cls.__dict__["__value_options__"]
         twin: type = dataclasses.dataclass(**options)(type(cls.__name__, (), body))
         for name in ("__dataclass_fields__", "__dataclass_params__"):
             setattr(cls, name, getattr(twin, name))
         return cls.__dict__[self._name]
+
+
+def _real(given: object) -> object:
+    """A default as the standard library writes it."""
+    import dataclasses
+
+    if not isinstance(given, _Field):
+        return given
+    said: dict[str, object] = {"repr": given.repr, "compare": given.compare, "kw_only": given.kw_only}
+    if given.make is not None:
+        said["default_factory"] = given.make
+    elif given.default is not _MISSING:
+        said["default"] = given.default
+    return dataclasses.field(**said)  # type: ignore[call-overload]
 
 
 TYPE_CHECKING = False  # typing would be loaded for this alone

@@ -116,3 +116,15 @@ def test_only_the_output_file_prints() -> None:
 def test_no_file_becomes_the_program() -> None:
     lengths = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in files().values()}
     assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
+
+
+def test_there_is_one_dataclass() -> None:
+    """values.py says why. The first program of a user-mode kernel has the standard library alone."""
+    theirs = {"dataclass", "field", "replace"}
+    users = [
+        str(file.relative_to(ROOT))
+        for file in files().values()
+        for node in ast.walk(syntax(file))
+        if isinstance(node, ast.ImportFrom) and node.module == "dataclasses" and {a.name for a in node.names} & theirs
+    ]
+    assert set(users) <= {"growdisk/values.py", "growdisk/backends/uml_agent.py"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from growdisk.api.device_host import refuse_unfit_device, refuse_unsafe_place
@@ -16,6 +15,7 @@ from growdisk.planner.plan import Plan
 from growdisk.steps.grow_device import GrowDevice
 from growdisk.steps.on_disk import OnDisk
 from growdisk.steps.resize_image import ResizeImage
+from growdisk.values import replace
 from growdisk.workflow.run_directory import RunDirectory
 
 

@@ -8,7 +8,6 @@ import resource
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,6 +24,7 @@ from growdisk.planner.several import Beside
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import format_size
+from growdisk.values import dataclass
 from growdisk.workflow.run_directory import JOURNAL_ROOM, RESERVE
 
 SET_ASIDE = RESERVE + JOURNAL_ROOM

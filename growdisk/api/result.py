@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from growdisk.errors import GrowdiskError
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.layout import Layout
+from growdisk.values import dataclass
 from growdisk.workflow.journal import Event
 from growdisk.workflow.states import RunState
 

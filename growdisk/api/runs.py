@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +34,7 @@ from growdisk.planner.several import as_disk_layout, together
 from growdisk.qcow2.named_files import trusting_references
 from growdisk.qcow2.probe import probe_to_write
 from growdisk.steps.disk import Disk, Format
+from growdisk.values import dataclass, field
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.journal import Event
 from growdisk.workflow.run_directory import (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
 
 from growdisk.backends.blkid import CannotAsk, Verdict, ask
 from growdisk.backends.free_space import occupied
@@ -26,6 +25,7 @@ from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.place import Place, look_through
 from growdisk.units import ByteRange
+from growdisk.values import dataclass, replace
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -32,6 +31,7 @@ from growdisk.steps.pin import Pin
 from growdisk.steps.place import Place, is_openable
 from growdisk.steps.quiet_snapshots import QuietSnapshots
 from growdisk.units import ByteRange
+from growdisk.values import dataclass
 from growdisk.workflow.engine import Engine, Observer
 from growdisk.workflow.journal import Event, Journal, Record
 from growdisk.workflow.run_directory import RunDirectory

@@ -11,13 +11,13 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from growdisk.backends.command import CompletedCommand, last_lines, require, run
 from growdisk.backends.trials import Trial, file_facts
 from growdisk.errors import ToolTimedOut
+from growdisk.values import dataclass
 
 _KVM = Path("/dev/kvm")
 _QEMU = "qemu-system-x86_64"

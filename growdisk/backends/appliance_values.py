@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
 from growdisk.backends.command import last_lines
+from growdisk.values import dataclass
 
 
 class KernelPartition(NamedTuple):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from growdisk.backends.fuse_mount import mounted
 from growdisk.backends.sandbox import FOLDER, run_confined_beside
 from growdisk.block.device import BlockDevice
 from growdisk.errors import GrowdiskError, ToolMissing, ToolTimedOut
+from growdisk.values import dataclass
 
 TOOL = "blkid"
 _NOTHING, _AMBIVALENT = 2, 8

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from growdisk.backends.command import PACKAGES, is_here
+from growdisk.values import dataclass
 
 _FEDORA = {
     "e2fsprogs": "e2fsprogs", "fdisk": "util-linux", "bubblewrap": "bubblewrap", "fuse3": "fuse3",

@@ -16,12 +16,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO
 
 from growdisk.errors import ToolFailed, ToolMissing, ToolTimedOut
+from growdisk.values import dataclass
 
 COMMAND_LOG = logging.getLogger("growdisk.command")
 

@@ -11,7 +11,6 @@ import re
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from growdisk.backends.appliance_values import CheckState, FilesystemCheck, KernelPartition
@@ -34,6 +33,7 @@ from growdisk.filesystems.ext_tree import ExtTree, Unknown
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.swap_header import swap_header
 from growdisk.units import TiB
+from growdisk.values import replace
 
 _SECTOR = 512
 _MENDED, _LEFT_ERRORS = 3, 4  # bits of e2fsck's exit status; with 8 it could not do its work

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from growdisk.backends import fuse_mount, sandbox
 from growdisk.backends.command import PACKAGES, is_here
 from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ToolFailed
+from growdisk.values import dataclass
 
 TOOLS = (fuse_mount.TOOL, *sandbox.TOOLS, "e2fsck", "resize2fs", "debugfs", "sfdisk")
 _TRIAL_SIZE = 1 << 20

@@ -15,13 +15,13 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from growdisk.backends.appliance_values import CheckState, FilesystemCheck
 from growdisk.backends.command import last_lines
 from growdisk.backends.guest_handle import Shell
 from growdisk.errors import ToolFailed
 from growdisk.units import align_up
+from growdisk.values import dataclass
 
 _log = logging.getLogger("growdisk.appliance")
 

@@ -8,13 +8,13 @@ data: of a sparse image that is nothing in most cases.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.window import Window
 from growdisk.filesystems.content import SwapContent
 from growdisk.filesystems.identify import identify
 from growdisk.units import ByteRange, MiB, align_up, format_size
+from growdisk.values import dataclass
 
 _PROBES = 1024  # places that are looked at: each MiB of a GiB of data
 _CHUNK = 64 << 10

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import ClassVar
 
 from growdisk.backends.guest_plan import Phase
 from growdisk.backends.json_values import NotThatValue, decoded
 from growdisk.errors import OperationFailed
+from growdisk.values import dataclass, field, replace
 
 PROTOCOL = 1
 MAX_LINE = 1 << 20

@@ -8,7 +8,6 @@ not matter by what name, or whether, a guest's fstab has it. Pure reading, with 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +38,7 @@ from growdisk.filesystems.identify import identify
 from growdisk.filesystems.xfs_tree import XfsTree
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import Partition, PartitionTable
+from growdisk.values import dataclass, field, replace
 
 _FSTAB = "/etc/fstab"
 _MOUNTED = ("/boot", "/efi", "/esp", "/usr", "/nix", "/etc", "/ostree", "/sysroot")

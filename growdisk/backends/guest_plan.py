@@ -19,12 +19,12 @@ line on stdout is the answer (guest_answers.py); stderr is for people, /var/log/
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
 
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity
 from growdisk.partitions.table import Partition, PartitionTable
+from growdisk.values import dataclass, replace
 
 SwapFate = Literal["drop", "move", "file", "keep"]
 

@@ -7,11 +7,11 @@ with `listing`, which the scripts make of the disk with their own reader.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from growdisk.backends.guest_plan import GuestPlan
 from growdisk.partitions.table import Partition, PartitionTable, Role
+from growdisk.values import dataclass
 
 _EXTENDED, _LINUX, _SWAP = "5", "83", "82"
 _EXTENDED_LBA = "f"

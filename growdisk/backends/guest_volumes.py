@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 
 from growdisk.backends.guest_disk import GuestDisk
 from growdisk.backends.guest_shell import GuestShell
@@ -18,7 +17,7 @@ from growdisk.backends.volumes.logical import is_readable
 from growdisk.block.device import BlockDevice
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent, XfsContent
 from growdisk.filesystems.identify import identify
-from growdisk.values import dataclass
+from growdisk.values import dataclass, replace
 
 _SECONDS = 60.0
 _DEPTH = 4

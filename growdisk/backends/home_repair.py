@@ -6,13 +6,13 @@ Deciding needs no mount: a plan knows every change beforehand, and a backend has
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 from growdisk.backends.direct_guest import DirectGuest
 from growdisk.backends.guest_look import Home, Look
 from growdisk.backends.guest_repair.repair import Change, GuestFiles, has_plain_initrds, known_in, repair_guest
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
 from growdisk.filesystems.file_tree import Unknown
+from growdisk.values import dataclass, field
 
 Fates = Sequence[tuple[SwapIdentity, SwapPolicy]]
 

@@ -7,11 +7,11 @@ a thread that nobody waits for longer than that.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from threading import Thread
 from xml.etree import ElementTree
 
 from growdisk.backends.domains import definitions
+from growdisk.values import dataclass, field
 
 
 @dataclass

@@ -12,7 +12,6 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from growdisk.backends import uml_machine
@@ -22,6 +21,7 @@ from growdisk.backends.direct_machine import TOOLS, obstacle
 from growdisk.block.nbd import serve
 from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ToolMissing
+from growdisk.values import dataclass
 
 _BOOT = Path("/boot")
 _NEEDED_TOOLS = ("qemu-system-x86_64", "qemu-img", "supermin")

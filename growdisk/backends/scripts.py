@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from growdisk.backends.guest_plan import DRIVER, RUN_ORDER, GuestLayer, GuestPlan, GuestSwap, Phase
 from growdisk.backends.guest_repair import initrd, places
@@ -19,6 +18,7 @@ from growdisk.backends.guest_repair.swap_identity import SwapIdentity
 from growdisk.backends.guest_tables import fdisk_keys, is_for_fdisk, kernel_listing, listing, parted_steps, sfdisk_edits
 from growdisk.backends.templating import shell_environment
 from growdisk.partitions.table import Role
+from growdisk.values import dataclass
 
 _RUN = re.compile(r"[A-Za-z0-9-]{1,60}")
 _FSTAB_SPECIAL = re.compile(r"[\s\\#]")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from growdisk.errors import BadSize, UsageError, shell_word
 from growdisk.planner.goal import BACKENDS, Goal, RunOptions
 from growdisk.planner.wishes import chosen_volumes, grown, other_disks, percent, wishes_by_disk
 from growdisk.units import SizeSpec, parse_goal_size
+from growdisk.values import replace
 
 if TYPE_CHECKING:
     from growdisk.qcow2.probe import ImageFormat

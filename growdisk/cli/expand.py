@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from dataclasses import replace
 from pathlib import Path
 
 from growdisk.cli import plan
@@ -13,6 +12,7 @@ from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
 from growdisk.cli.swap_question import with_swap_decided
 from growdisk.cli.targets import target_of
+from growdisk.values import replace
 
 NAME = "expand"
 HELP = "grow image, partition and file system, each step behind a snapshot"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from growdisk.cli.arguments import format_of, goal_of, options_of
@@ -12,6 +11,7 @@ from growdisk.cli.output import Output
 from growdisk.cli.targets import target_of
 from growdisk.errors import UsageError
 from growdisk.playbook.as_playbook import playbook_of, running_playbook
+from growdisk.values import replace
 
 _SAME = ("size", "partition", "swap", "backend", "snapshots", "preallocation", "sector_size", "lv_share", "connect")
 _INSIDE = ("disk", "online", "ssh", "ssh_config", "agent", "guest_disk", "allow_reboot", "domain", "qmp", "to_gpt")

@@ -76,11 +76,10 @@ def add_customizing(parser: argparse.ArgumentParser) -> None:
 
 def recipe_of(arguments: argparse.Namespace) -> tuple[api.Recipe, Sequence[api.Output]]:
     """The recipe, and the outputs that a recipe file names itself."""
-    from dataclasses import replace
-
     from growdisk.api.provisioning.output_lists import as_template
     from growdisk.api.provisioning.recipe import Output, Recipe
     from growdisk.units import parse_goal_size
+    from growdisk.values import replace
 
     recipe, outputs = Recipe(), tuple[Output, ...]()
     if arguments.recipe is not None:

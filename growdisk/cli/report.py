@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from growdisk.api.documents import document
@@ -14,6 +13,7 @@ from growdisk.cli.output import Output
 from growdisk.errors import shell_word
 from growdisk.planner.layout import Layout
 from growdisk.units import format_size
+from growdisk.values import replace
 
 _SWAP_AGAIN = (
     "--swap move or --swap file keeps it next time. A swap file inside the guest: fallocate -l 1G /swapfile; "

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from growdisk.cli.output import Output
+from growdisk.values import replace
 
 if TYPE_CHECKING:
     from growdisk.api.result import Result

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import uuid as uuids
-from dataclasses import dataclass
 
 from growdisk.filesystems.volume_group import VolumeGroup
+from growdisk.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ rule is followed. A superblock whose checksum is wrong is no ext superblock, as 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import TypedDict
 
 from growdisk.filesystems.content import Content, ExtContent, JournalContent, dashed, text
 from growdisk.filesystems.crc32c import crc32c
+from growdisk.values import dataclass
 
 SUPERBLOCK_OFFSET = 1024
 SUPERBLOCK_SIZE = 1024

@@ -11,7 +11,6 @@ import math
 import stat
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, read_ext
 from growdisk.filesystems.file_tree import LARGEST, Node, Unknown
+from growdisk.values import dataclass
 
 __all__ = ["META_BG", "ROOT", "ExtTree", "Inode", "Run", "Unknown"]
 

@@ -8,11 +8,11 @@ and resize.f2fs know nothing of that chain, and cut it off.
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 
 from growdisk.block.device import BlockDevice
 from growdisk.filesystems.content import Content, F2fsContent, dashed
 from growdisk.units import align_down
+from growdisk.values import replace
 
 # magic, log block size, log blocks per segment, blocks, first checkpoint, uuid, label (UTF-16)
 _SUPERBLOCK = struct.Struct("<I12xII12xQ32xI28x16s1024s")

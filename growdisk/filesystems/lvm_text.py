@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from growdisk.values import dataclass, field
 
 _TOKEN = re.compile(r"""\s+|\#[^\n]*|(?P<text>"(?:[^"\\]|\\.)*")|(?P<number>-?\d+(?:\.\d+)?)(?![\w.+-])
     |(?P<name>[\w.+-][\w.+/-]*)|(?P<sign>[{}\[\],=])""", re.VERBOSE)  # fmt: skip

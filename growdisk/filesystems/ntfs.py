@@ -7,12 +7,12 @@ its memory in hiberfil.sys, and would go on with an old idea of the file system 
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 
 from growdisk.block.device import BlockDevice
 from growdisk.filesystems.content import Content, NtfsContent
 from growdisk.filesystems.ntfs_files import MasterFileTable, NtfsDamaged
 from growdisk.units import align_down
+from growdisk.values import replace
 
 #  "NTFS", bytes per sector, sectors per cluster, sectors, cluster of the $MFT, size of a record, serial number
 _BOOT_SECTOR = struct.Struct("<3x8sHB26xQQ8xb7xQ")

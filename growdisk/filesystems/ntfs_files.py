@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from growdisk.block.device import BlockDevice
+from growdisk.values import dataclass
 
 _BLOCK = 512
 _ATTRIBUTES_AT = 0x14

@@ -6,8 +6,9 @@ What a magic alone does not prove (two bytes, a checksum to be counted) is in me
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from growdisk.values import dataclass
 
 
 class Owner(Enum):

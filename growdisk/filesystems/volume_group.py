@@ -8,7 +8,8 @@ read here; thin pools, mirrors, caches and their like have a machinery of their 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from growdisk.values import dataclass
 
 _SECTOR = 512
 _LINEAR = "striped"

@@ -8,11 +8,11 @@ chain, so that taking one out would give those behind it other names.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.units import format_size
+from growdisk.values import dataclass, field
 
 
 class SwapPolicy(Enum):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import struct
 import uuid
 import zlib
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
@@ -21,6 +20,7 @@ from growdisk.partitions.located import LocatedTable, check_inside, check_no_ove
 from growdisk.partitions.mbr import PROTECTIVE_TYPE, MbrEntry
 from growdisk.partitions.table import GPT_ENTRY_SIZE, Claim, Partition, PartitionTable
 from growdisk.units import ByteRange, MiB, align_up, split_range
+from growdisk.values import dataclass, replace
 
 SIGNATURE = b"EFI PART"
 _HEADER = struct.Struct("<8s4sII4xQQQQ16sQIII")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from growdisk.partitions.table import Partition, PartitionTable
+from growdisk.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from growdisk.errors import TableDamaged
 from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.units import ByteRange
+from growdisk.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
@@ -20,6 +19,7 @@ from growdisk.errors import TableDamaged, TableUnsupported
 from growdisk.partitions.located import LocatedTable, check_inside, check_no_overlap
 from growdisk.partitions.table import Claim, Partition, PartitionTable, Role
 from growdisk.units import ByteRange
+from growdisk.values import dataclass
 
 BOOT_CODE_SIZE = 440
 SIGNATURE_OFFSET = 440

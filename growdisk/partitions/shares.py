@@ -10,7 +10,6 @@ share is of: all the space from the first of them to the end of the last that wo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from growdisk.partitions.blocks import Block, BlockerPolicy, Fate, blocks_behind
 from growdisk.partitions.growth import (
@@ -25,6 +24,7 @@ from growdisk.partitions.growth import (
 )
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.units import MiB, align_down, align_up, format_size
+from growdisk.values import dataclass, replace
 
 
 @dataclass(frozen=True)

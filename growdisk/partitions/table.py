@@ -7,11 +7,11 @@ plan can be made for a disk that has not been grown yet: `table.with_disk_size(4
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal
 
 from growdisk.units import ByteRange, MiB, align_down, align_up
+from growdisk.values import dataclass, field, replace
 
 TableKind = Literal["mbr", "gpt"]
 MBR_MAX_SECTORS = 1 << 32  # an MBR counts sectors in 32 bits

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from growdisk.partitions.table import EFI_SYSTEM, GPT_ENTRY_SIZE, Partition, PartitionTable, Role
 from growdisk.units import align_up
+from growdisk.values import dataclass, replace
 
 _BOOT_CODE = 440
 # What libparted puts there when it makes a table: it only starts a partition with the boot flag.

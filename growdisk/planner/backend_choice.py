@@ -8,7 +8,6 @@ The guest is looked through beforehand, so that a run never finds half-way that 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from growdisk.backends.backend import Kind
 from growdisk.backends.command import PACKAGES, is_here
@@ -38,6 +37,7 @@ from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import format_size
+from growdisk.values import dataclass
 
 _SERVED = (
     ResizeImage, RewritePartitions, RereadPartitions, GrowFilesystem, RemakeSwap, MakeSwapFile, RepairGuest,

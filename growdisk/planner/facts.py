@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from growdisk.backends.storage.values import Storage
 from growdisk.filesystems.content import Content, ForeignContent, SwapContent
 from growdisk.partitions.growth import blockers
 from growdisk.partitions.table import Partition, PartitionTable, Role
+from growdisk.values import dataclass
 
 
 @dataclass(frozen=True)

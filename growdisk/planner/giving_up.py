@@ -7,7 +7,6 @@ was asked for in so many words is done, with a warning that names what will wait
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 from growdisk.backends.guest_look import Look
 from growdisk.backends.home_repair import GuestSeen, HomeRepair
@@ -18,6 +17,7 @@ from growdisk.planner.planner import AllDone, Proposal, Proposer
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile
 from growdisk.steps.repair_guest import RepairGuest
+from growdisk.values import replace
 
 _SIX = 6
 

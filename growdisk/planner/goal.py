@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from growdisk.partitions.shares import Share
 from growdisk.units import SizeSpec
+from growdisk.values import dataclass, field
 
 SwapPolicy = Literal["drop", "move", "file"]
 SnapshotMode = Literal["internal", "overlay", "none"]

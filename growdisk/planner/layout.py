@@ -6,7 +6,6 @@ Plain values only (no Path, no subclass), so that a plan can be written down and
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
 from growdisk.partitions.growth import WORTH_A_BLOCKER
@@ -14,6 +13,7 @@ from growdisk.partitions.table import BIOS_BOOT, Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.foreign import whose
 from growdisk.units import ByteRange, format_size
+from growdisk.values import dataclass
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,9 @@ class BlockerLayout:
 
 @dataclass(frozen=True)
 class Layout:
+    """A disk as it is shown: sizes and places in bytes; `free` lies between partitions and behind the last one;
+    `blockers` stand between what would grow and the end of the disk."""
+
     image: ImageLayout
     table: TableLayout
     partitions: tuple[PartitionLayout, ...]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast
@@ -25,6 +24,7 @@ from growdisk.steps.on_disk import OnDisk
 from growdisk.steps.registry import STEP_KINDS, DiskStep, LiveStep
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import format_size
+from growdisk.values import dataclass, replace
 
 _MANY_TABLES = 8 << 20  # as 64 GiB in clusters of 64 KiB have: from there on overlays are done sooner
 _LEAST_REFCOUNT_BITS = 8  # five snapshots and the disk itself, and the user's own snapshots beside them

@@ -7,7 +7,6 @@ run converges whatever was done before. Only when every layer is as wanted is th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 
 from growdisk.backends.home_repair import GuestSeen
 from growdisk.filesystems.content import Content
@@ -39,6 +38,7 @@ from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import MiB, align_down, align_up, format_size
+from growdisk.values import dataclass, field, replace
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ blkid sees what growdisk does not know, nobody here knows what may be done to it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from growdisk.backends.blkid import Verdict
@@ -15,6 +14,7 @@ from growdisk.filesystems.signatures import MAGICS, Owner
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import BelongsToOthers
 from growdisk.planner.foreign import INSIDE, in_words
+from growdisk.values import dataclass
 
 _OF_A_WHOLE = frozenset(
     {magic.kind for magic in MAGICS if magic.owner is Owner.WHOLE} | {"zfs_member", "bcache", "jbd"}

@@ -6,7 +6,6 @@ A disk without a goal of its own is there because a volume group of the first on
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
 from growdisk.filesystems.volume_group import VolumeGroup
@@ -18,6 +17,7 @@ from growdisk.planner.layout import Layout
 from growdisk.planner.planner import AllDone, Proposal, propose
 from growdisk.steps.on_disk import OnDisk, as_disk, disk_name
 from growdisk.steps.repair_guest import RepairGuest
+from growdisk.values import dataclass, replace
 
 
 @dataclass(frozen=True)

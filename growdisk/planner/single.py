@@ -7,7 +7,6 @@ swap that is gone) is told here by whoever asks.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
@@ -25,6 +24,7 @@ from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import format_size
+from growdisk.values import replace
 
 
 def resize_only(facts: Facts, goal: Goal) -> Proposal | AllDone:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from growdisk.errors import ApplianceHangs, OperationFailed
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import HostWriteFailed
 from growdisk.steps.place import Place, open_inside
+from growdisk.values import dataclass
 from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:  # what only a run needs is loaded when it launches: guestfs costs more than all of `growdisk plan`

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from growdisk.backends.appliance_values import CheckState
@@ -13,6 +12,7 @@ from growdisk.filesystems.identify import identify
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import FilesystemBroken, FilesystemChanged, PromiseBroken
 from growdisk.units import format_change
+from growdisk.values import dataclass
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from growdisk.backends.appliance_values import CheckState
 from growdisk.filesystems.content import BtrfsContent, Content, F2fsContent
 from growdisk.filesystems.identify import identify
@@ -12,6 +10,7 @@ from growdisk.steps.failures import FilesystemBroken
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.place import Place, look_at
 from growdisk.units import format_change
+from growdisk.values import dataclass
 from growdisk.workflow.step import Evidence
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from growdisk.filesystems.volume_group import LogicalVolume
@@ -11,6 +10,7 @@ from growdisk.steps.failures import PromiseBroken, VolumesChanged
 from growdisk.steps.grow_pv import owner_of, read_group
 from growdisk.steps.place import Place
 from growdisk.units import format_change
+from growdisk.values import dataclass
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 

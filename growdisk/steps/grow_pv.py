@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
@@ -11,6 +10,7 @@ from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken, VolumesChanged
 from growdisk.steps.place import Place, look_at, neighbours_of
 from growdisk.units import format_change
+from growdisk.values import dataclass
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 

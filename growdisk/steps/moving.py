@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.window import Window
 from growdisk.filesystems.volume_start import Stamp, start_stamps
 from growdisk.units import ByteRange, format_size, split_range
+from growdisk.values import dataclass
 
 _CHUNK = 4 << 20
 _EMPTY = hashlib.sha256(bytes(_CHUNK)).digest()

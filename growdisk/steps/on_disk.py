@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from growdisk.steps.context import RunContext
+from growdisk.values import dataclass, replace
 from growdisk.workflow.step import AlreadyDone, Check, Evidence, Scope
 
 if TYPE_CHECKING:

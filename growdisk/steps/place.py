@@ -7,7 +7,6 @@ The same place is opened on two roads: by our own engine, to look, and inside th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from growdisk.backends.volumes.keyring import Keyring
@@ -17,6 +16,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.block.window import Window
 from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
 from growdisk.steps.failures import PlaceClosed
+from growdisk.values import dataclass, replace
 
 if TYPE_CHECKING:
     from growdisk.backends.appliance import Appliance

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 from uuid import UUID
 
@@ -14,6 +13,7 @@ from growdisk.steps.context import RunContext
 from growdisk.steps.failures import NoGuestSystem, PromiseBroken
 from growdisk.steps.homes import homes_now, mounts_of
 from growdisk.units import format_size
+from growdisk.values import dataclass
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 

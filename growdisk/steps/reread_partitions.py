@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from growdisk.partitions.table import PartitionTable, Role
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken
+from growdisk.values import dataclass
 from growdisk.workflow.step import Check, Evidence, Ready, Scope
 
 

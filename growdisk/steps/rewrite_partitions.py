@@ -5,7 +5,6 @@ Partitions that the new table has elsewhere are copied there first, and compared
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from growdisk.partitions.gpt_writer import gpt_sectors
@@ -16,6 +15,7 @@ from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken, TableChanged
 from growdisk.steps.moving import Move, copy, digest
 from growdisk.units import format_change, format_size
+from growdisk.values import dataclass
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 

@@ -10,12 +10,13 @@ import json
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 
 from growdisk.durable import append_record, truncate_file
+from growdisk.values import dataclass, field
 from growdisk.workflow.failures import JournalDamaged
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TypedDict
 
+from growdisk.values import dataclass, field, replace
 from growdisk.workflow.journal import Event, Record
 
 _STEP_EVENTS = frozenset(

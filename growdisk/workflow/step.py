@@ -6,11 +6,11 @@ them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, TypeVar
 
 from growdisk.errors import GrowdiskError
+from growdisk.values import dataclass, field
 
 Context = TypeVar("Context", contravariant=True)
 

@@ -112,6 +112,32 @@ def test_who_asks_for_the_fields_gets_them():
     assert msgspec.json.encode(value) == b'{"x":1,"y":2,"label":"a"}'
 
 
+def secret(decorator: Decorator, field: Callable[..., object]) -> type:
+    class Secret:
+        name: str
+        key: bytes = field(default=b"", repr=False)  # type: ignore[assignment]
+        seen: list[int] = field(default_factory=list, compare=False)  # type: ignore[assignment]
+        strict: bool = field(default=True, kw_only=True)  # type: ignore[assignment]
+
+    Secret.__qualname__ = "Secret"
+    return decorator(frozen=True)(Secret)
+
+
+def test_a_field_may_be_hidden_not_compared_or_given_by_name_only():
+    ours, theirs = secret(BOTH[0], values.quick_field), secret(BOTH[1], dataclasses.field)
+    for kind in (ours, theirs):
+        value = kind("a", b"k", [1], strict=False)
+        assert repr(value) == "Secret(name='a', seen=[1], strict=False)"
+        assert value == kind("a", b"k", [2], strict=False) != kind("a", b"other", [1], strict=False)
+        assert hash(value) == hash(kind("a", b"k", [], strict=False))
+        assert (kind("a").key, kind("a").strict, kind.key, hasattr(kind, "seen")) == (b"", True, b"", False)
+        assert kind.__match_args__ == ("name", "key", "seen")
+        with pytest.raises(TypeError):
+            kind("a", b"k", [1], False)
+    seen = [[(f.name, f.repr, f.compare, f.kw_only) for f in dataclasses.fields(kind)] for kind in (ours, theirs)]
+    assert seen[0] == seen[1]
+
+
 def test_post_init_runs_and_may_add_to_a_frozen_value():
     @values.dataclass(frozen=True)
     class Square:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from growdisk.api.disks import inspect
@@ -32,6 +31,7 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Backend, Goal, RunOptions
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.qcow2.probe import ImageFormat
+from growdisk.values import dataclass, replace
 from growdisk.workflow.stopping import StopRequest
 
 

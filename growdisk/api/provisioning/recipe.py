@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -11,6 +10,7 @@ from typing import Literal
 from growdisk.planner.goal import Backend, SwapPolicy
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import SizeSpec
+from growdisk.values import dataclass, field
 
 Compression = Literal["zlib", "zstd"]
 

@@ -6,7 +6,6 @@ Names of files count from the recipe's own folder, so that a recipe can be carri
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +15,7 @@ from growdisk.api.provisioning.yaml_fields import Fields, plain_text
 from growdisk.backends.yaml_values import BadFile, Located, read_yaml
 from growdisk.planner.goal import BACKENDS, Backend, SwapPolicy
 from growdisk.qcow2.probe import ImageFormat
+from growdisk.values import dataclass
 
 WORDS = (
     "size", "overlay", "format", "base_format", "compress", "compression", "partition", "swap", "backend",

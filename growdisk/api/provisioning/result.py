@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from growdisk.api.result import StepReport
 from growdisk.errors import GrowdiskError
 from growdisk.planner.layout import Layout
+from growdisk.values import dataclass
 
 ProvisionOutcome = Literal["created", "planned", "failed"]
 

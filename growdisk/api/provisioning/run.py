@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +22,7 @@ from growdisk.api.provisioning.recipe import Output, Recipe
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport
 from growdisk.errors import GrowdiskError, NotCreated, UsageError
 from growdisk.qcow2.named_files import trusting
+from growdisk.values import replace
 from growdisk.workflow.stopping import StopRequest
 
 _NO_FOLDER = frozenset((errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EROFS))

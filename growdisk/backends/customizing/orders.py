@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from growdisk.backends.guest_repair.repair import GuestFiles
+from growdisk.values import dataclass, field
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
 from growdisk.backends.guest_repair.text import change_lines
+from growdisk.values import dataclass
 
 SWAP_FILE = "/swapfile"
 _LINE = re.compile(

@@ -8,7 +8,6 @@ changed from here is reported with the command that does it inside the guest.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol
 
 from growdisk.backends.guest_repair import initrd, places
@@ -19,6 +18,7 @@ from growdisk.backends.guest_repair.resume import resume_none, without_kernel_op
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy, stem_of
 from growdisk.backends.guest_repair.text import decode, encode
 from growdisk.backends.guest_repair.units import silenced
+from growdisk.values import dataclass, replace
 
 _FSTAB, _CRYPTTAB = "/etc/fstab", "/etc/crypttab"
 _GRUB_ENVIRONMENT = "grubenv"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from growdisk.backends.volumes.keyring import Keyring
 from growdisk.backends.volumes.logical import LogicalVolumeView, is_readable
@@ -12,6 +11,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.lvm import VolumeGroupUnreadable
+from growdisk.values import replace
 
 _DEPTH = 4  # LUKS in LVM in LUKS is the most that anybody has
 

@@ -12,7 +12,6 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
 from growdisk.backends.json_values import NotThatValue, decoded
@@ -22,6 +21,7 @@ from growdisk.errors import ToolMissing
 from growdisk.filesystems.luks import IN_TRANSITION
 from growdisk.qcow2.crypto import UnknownCipher, sector_cipher
 from growdisk.units import align_up
+from growdisk.values import dataclass
 
 _SECTOR = 512
 _MAGIC = b"LUKS\xba\xbe"

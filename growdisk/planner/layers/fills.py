@@ -7,7 +7,6 @@ not have been done.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from growdisk.filesystems.content import (
     BtrfsContent,
@@ -18,6 +17,7 @@ from growdisk.filesystems.content import (
     XfsContent,
 )
 from growdisk.filesystems.ext_growth import written_by_growth
+from growdisk.values import dataclass
 
 _SEGMENT = 2 << 20  # of F2FS, each with a block of its own in the summary area
 _BLOCK = 4096

@@ -10,8 +10,6 @@ A new kind: `<kind>.py` with a function (Room) -> Inside, its line in `registry.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 from growdisk.filesystems.content import Content
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
@@ -19,6 +17,7 @@ from growdisk.planner.goal import Goal
 from growdisk.planner.layers.fills import NOTHING, Fills
 from growdisk.steps.place import Place
 from growdisk.steps.registry import DiskStep
+from growdisk.values import dataclass, replace
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from growdisk.errors import KeyNeeded
 from growdisk.filesystems.content import LuksContent
@@ -11,6 +10,7 @@ from growdisk.planner.layers.file_systems import cannot_grow
 from growdisk.planner.layers.inside import Inside, Room
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.units import align_down
+from growdisk.values import replace
 
 _INSIDE = "grow it from inside the guest"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from growdisk.api.planning import plan
@@ -12,6 +11,7 @@ from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.layout import layout_of
 from growdisk.planner.planner import AllDone, Proposal, Proposer
 from growdisk.qcow2.probe import ImageFormat
+from growdisk.values import replace
 
 Foreseen = dict[Path, Facts]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import cast
 
 from growdisk import api
@@ -14,6 +13,7 @@ from growdisk.playbook.outcome import Outcome, described, failure
 from growdisk.playbook.perform import Manner
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import format_size, parse_goal_size
+from growdisk.values import replace
 
 
 def _provision(options: Options, manner: Manner) -> Outcome:
