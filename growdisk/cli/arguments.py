@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.cli.common_options import add_overlays_may_break, group_of
+from growdisk.cli.declared_options import declare, help_of
 from growdisk.cli.layout_options import add_layout_options
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.cli.volume_options import add_others, add_volume_options, keys_of
 from growdisk.errors import BadSize, UsageError, shell_word
-from growdisk.planner.goal import BACKENDS, Goal, RunOptions
+from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.option_table import SHARED
 from growdisk.planner.wishes import chosen_volumes, grown, other_disks, percent, wishes_by_disk
 from growdisk.units import SizeSpec, parse_goal_size
 from growdisk.values import replace
@@ -24,7 +26,7 @@ _MOST_PARTITIONS = 128
 
 def add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", type=Path, nargs="?", metavar="TARGET", help="the image file")
-    parser.add_argument("-f", "--format", choices=("qcow2", "raw"), help="the image's format (default: probed)")
+    declare(parser, "format", "-f")
     add_machine(parser)
     add_inside(parser)
 
@@ -37,31 +39,24 @@ def add_image(parser: argparse.ArgumentParser) -> None:
 def add_goal(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
     parser.add_argument(
-        "size", nargs="?", metavar="SIZE",
-        help="+10G grows by, 40G grows to (b k M G T P E, powers of 1024); left out: fill what lags behind",
-    )  # fmt: skip
+        "size", nargs="?", metavar="SIZE", help=help_of(SHARED["size"], "b k M G T P E are powers of 1024")
+    )
     add_layout_options(parser)
     add_volume_options(parser)
     add_others(parser)
     work = group_of(parser, "how it is done")
-    work.add_argument(
-        "--backend", choices=BACKENDS, default="auto",
-        help="who works on the guest's file systems: this machine's tools (direct) where they can, a kernel that runs "
-        "as a program (uml), or libguestfs",
+    declare(
+        work, "backend",
+        more="direct is this machine's own tools, uml a kernel that runs as a program, guestfs libguestfs's appliance",
     )  # fmt: skip
     back = group_of(parser, "the way back")
-    back.add_argument(
-        "--snapshots", choices=("auto", "internal", "overlay", "none"), default="auto",
-        help="how each step can be undone (default: internal for qcow2 v3, overlay otherwise and for images with many "
-        "tables)",
-    )  # fmt: skip
+    declare(
+        back, "snapshots", more="auto is internal for qcow2 v3, and overlay otherwise and for images with many tables"
+    )
     add_overlays_may_break(back)
-    back.add_argument("--keep-snapshots", action="store_true", help="keep the way back: growdisk rollback, commit")
+    declare(back, "keep_snapshots")
     add_not_in_use(work)
-    work.add_argument(
-        "--preallocation", choices=("off", "metadata", "falloc", "full"), default="off",
-        help="take the new space on the host at once (raw: falloc)",
-    )  # fmt: skip
+    declare(work, "preallocation", more="raw: falloc")
 
 
 def add_not_in_use(parser: argparse._ActionsContainer) -> None:

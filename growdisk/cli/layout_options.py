@@ -6,6 +6,7 @@ import argparse
 import re
 
 from growdisk.cli.common_options import group_of
+from growdisk.cli.declared_options import declare
 
 _PARTITION = re.compile(r"(?:/dev/)?(?:[a-z]+|nvme\d+n\d+p|mmcblk\d+p)?(\d+)")
 
@@ -20,41 +21,18 @@ def partition_number(text: str) -> int:
 
 def add_layout_options(parser: argparse.ArgumentParser) -> None:
     grows, gives_way = group_of(parser, "what grows"), group_of(parser, "what gives way")
-    grows.add_argument(
-        "--partition", default="auto", metavar="auto|N|/dev/sdaN",
-        help="which partition grows (default: the largest that can)",
-    )  # fmt: skip
-    grows.add_argument(
-        "--grow", action="append", default=[], metavar="sdaN=SHARE",
-        help="several partitions, each with a share of the space: 60%%, +5G, 40G, rest",
-    )  # fmt: skip
-    gives_way.add_argument(
-        "--swap", choices=("drop", "move", "file"),
-        help="swap in the way: removed, moved to the end of the disk, or made a file of the guest (default: removed if "
-        "the guest's files can be changed, else moved)",
-    )  # fmt: skip
-    gives_way.add_argument(
-        "--move", type=partition_number, action="append", default=[], metavar="N",
-        help="consent to copy partition N to the end of the disk, with all that is in it",
-    )  # fmt: skip
-    gives_way.add_argument(
-        "--delete", type=partition_number, action="append", default=[], metavar="N",
-        help="consent to lose another partition",
-    )  # fmt: skip
+    declare(grows, "partition", metavar="auto|N|/dev/sdaN")
+    declare(grows, "grow", metavar="sdaN=SHARE")
+    declare(gives_way, "swap")
+    declare(gives_way, "move", type=partition_number, metavar="N", more="with all that is in them")
+    declare(gives_way, "delete", type=partition_number, metavar="N")
     gives_way.add_argument(
         "--no-guest-repair", action="store_true",
         help="leave the guest's own files (fstab, RESUME, boot loader) as they are, whatever they name",
     )  # fmt: skip
     add_sector_size(parser)
-    grows.add_argument(
-        "--to-gpt",
-        action="store_true",
-        help="let an MBR become a GPT, for more than 2 TiB: where nothing starts from the disk",
-    )
+    declare(grows, "to_gpt", more="for more than 2 TiB")
 
 
 def add_sector_size(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--sector-size", type=int, choices=(512, 4096), default=512,
-        help="the disk's logical sectors, as its machine shows them (default: 512)",
-    )  # fmt: skip
+    declare(parser, "sector_size", choices=(512, 4096))

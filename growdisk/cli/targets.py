@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.cli.common_options import group_of
+from growdisk.cli.declared_options import declare
 from growdisk.errors import ImageNotReadable, UsageError
 
 if TYPE_CHECKING:
@@ -19,24 +20,21 @@ _INSIDE = ("online", "ssh", "ssh_config", "agent", "guest_disk", "allow_reboot")
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """Options that name a machine instead of an image."""
     group = group_of(parser, "a machine instead of an image")
-    group.add_argument("-d", "--domain", default="", metavar="NAME", help="a machine of libvirt, running or not")
-    group.add_argument("-c", "--connect", metavar="URI", help="which libvirt (default: its own choice)")
-    group.add_argument("--qmp", type=Path, metavar="SOCKET", help="a running guest by QEMU's monitor (-qmp)")
-    group.add_argument("--disk", default="", metavar="ID", help="which disk of the machine: vda, or QEMU's id")
+    declare(group, "domain", "-d", default="", metavar="NAME")
+    declare(group, "connect", "-c", metavar="URI")
+    declare(group, "qmp", metavar="SOCKET")
+    declare(group, "disk", default="", metavar="ID")
 
 
 def add_inside(parser: argparse.ArgumentParser) -> None:
     """Options on how to work inside a running guest."""
     group = group_of(parser, "inside a running guest")
-    group.add_argument(
-        "--online", choices=("auto", "agent", "ssh", "manual"), default="auto",
-        help="how to work inside a running guest (default: ssh if --ssh is given, else its guest agent)",
-    )  # fmt: skip
-    group.add_argument("--ssh", default="", metavar="USER@HOST", help="how ssh reaches the guest (root or sudo)")
-    group.add_argument("--ssh-config", type=Path, metavar="FILE", help="ssh -F FILE, as of vagrant ssh-config")
-    group.add_argument("--agent", type=Path, metavar="SOCKET", help="the guest agent's socket (default: found)")
-    group.add_argument("--guest-disk", default="", metavar="/dev/sdX", help="the disk as the guest names it")
-    group.add_argument("--allow-reboot", action="store_true", help="the guest may restart once, where it has to")
+    declare(group, "online", also=("manual",))
+    declare(group, "ssh", default="", metavar="USER@HOST")
+    declare(group, "ssh_config", metavar="FILE")
+    declare(group, "agent", metavar="SOCKET")
+    declare(group, "guest_disk", default="", metavar="/dev/sdX")
+    declare(group, "allow_reboot")
 
 
 def target_of(arguments: argparse.Namespace) -> Path | LiveRequest:

@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from growdisk.playbook.specs import TASKS, OptionSpec
+from growdisk.planner.option_table import OptionSpec
+from growdisk.playbook.specs import TASKS
 
 
 def document() -> list[dict[str, object]]:

@@ -6,25 +6,20 @@ import argparse
 from pathlib import Path
 
 from growdisk.cli.common_options import group_of
-from growdisk.cli.images.keys import add_key, read_key
+from growdisk.cli.declared_options import declare
+from growdisk.cli.images.keys import read_key
 
 _KEY_FILE = (
-    "a passphrase of what is encrypted in the guest (all bytes of FILE; a line break at its end may be too many); may "
-    "be given several times: each container takes the one that opens it"
+    "all bytes of FILE count, and a line break at its end may be too many; may be given several times: each container "
+    "takes the one that opens it"
 )
 _SELECTORS = ("key", "file")
 
 
 def add_volume_options(parser: argparse.ArgumentParser) -> None:
     grows = group_of(parser, "what grows")
-    grows.add_argument(
-        "--lv", action="append", default=[], metavar="VG/LV[=SHARE]",
-        help="which logical volume grows, and by what of the free space: 60%%, +5G, 40G, rest (default: the largest, "
-        "by all of it); may be given several times",
-    )  # fmt: skip
-    grows.add_argument(
-        "--lv-share", metavar="60%", help="leave the rest of the volume group's free space free, for snapshots"
-    )
+    declare(grows, "lv", metavar="VG/LV[=SHARE]", more="if left out, the largest by all of it")
+    declare(grows, "lv_share", metavar="60%", more="the rest stays free, for snapshots")
     add_keys(parser)
 
 
@@ -38,7 +33,7 @@ def add_others(parser: argparse.ArgumentParser) -> None:
 
 def add_keys(parser: argparse.ArgumentParser) -> None:
     keys = group_of(parser, "passphrases")
-    add_key(keys, _KEY_FILE)
+    declare(keys, "key_file", metavar="FILE", more=_KEY_FILE)
     keys.add_argument(
         "--key", action="append", default=[], metavar="PASSPHRASE|ID:key:PASSPHRASE|ID:file:FILE",
         help="the same on the command line, where others may see it; the long forms are those of virt-* tools",

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from growdisk.errors import UsageError
-from growdisk.playbook.specs import OptionSpec, OptionType, TaskSpec
+from growdisk.planner.option_table import OptionSpec, OptionType
+from growdisk.playbook.specs import TaskSpec
 from growdisk.units import parse_goal_size
 from growdisk.values import dataclass
 

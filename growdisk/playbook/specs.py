@@ -1,35 +1,34 @@
 """The tasks of playbooks and their options, declared once and as data: for `growdisk run`, its checks and its help, and
-for the modules of the Ansible collection.
-
-Options are named as those of the command line, with underscores. A default of None means: not given.
+for the modules of the Ansible collection. What the command line has too stands in planner/option_table.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
 
-from growdisk.planner.goal import BACKENDS
+from growdisk.planner.option_table import (
+    BACKEND,
+    FORMAT,
+    IMAGE,
+    IMAGE_MAYBE,
+    INSIDE,
+    KEY_FILE,
+    MACHINE,
+    PARTITION,
+    PREALLOCATION,
+    RUN,
+    SECTOR_SIZE,
+    SIZE,
+    SNAPSHOTS,
+    TABLE,
+    VOLUMES,
+    Options,
+    OptionSpec,
+)  # fmt: skip
 from growdisk.values import dataclass
 
-OptionType = Literal["str", "bool", "int", "list", "dict", "path"]
-Default = str | bool | int | None
-
 NAMESPACE = "growdisk.disk"
-
-
-@dataclass(frozen=True)
-class OptionSpec:
-    """`elements` is the type of a list's items. `description` is one sentence."""
-
-    name: str
-    type: OptionType
-    description: str
-    required: bool = False
-    default: Default = None
-    choices: tuple[str, ...] = ()
-    elements: OptionType | None = None
 
 
 @dataclass(frozen=True)
@@ -50,93 +49,8 @@ class TaskSpec:
         return next((option for option in self.options if option.name == name), None)
 
 
-_Options = tuple[OptionSpec, ...]
-
-_IMAGE = OptionSpec("image", "path", "The image file.", required=True)
-_FORMAT = OptionSpec("format", "str", "The image's format; probed if left out.", choices=("qcow2", "raw"))
-_IMAGE_MAYBE = OptionSpec("image", "path", "The image file; a running guest may be named by domain or qmp instead.")
-_MACHINE: _Options = (
-    OptionSpec("domain", "str", "A machine of libvirt, running or not."),
-    OptionSpec("connect", "str", "The URI of libvirt; its own choice if left out."),
-    OptionSpec("disk", "str", "Which disk of the machine: vda, or QEMU's id."),
-    OptionSpec("qmp", "path", "The socket of a running guest's monitor (QEMU's -qmp)."),
-)
-_INSIDE: _Options = (
-    OptionSpec(
-        "online",
-        "str",
-        "How to work inside a running guest; by ssh if that is given, else by its guest agent.",
-        default="auto",
-        choices=("auto", "agent", "ssh"),
-    ),
-    OptionSpec("ssh", "str", "How ssh reaches the guest: user@host, as root or with sudo."),
-    OptionSpec("ssh_config", "path", "A configuration file for ssh, as of vagrant ssh-config."),
-    OptionSpec("agent", "path", "The socket of the guest agent; found if left out."),
-    OptionSpec("guest_disk", "str", "The disk as the guest names it, such as /dev/vda."),
-    OptionSpec(
-        "allow_reboot", "bool", "The guest may restart once, where its disk controller asks for it.", default=False
-    ),
-)
-_SIZE = OptionSpec("size", "str", "+10G grows by, 40G grows to; if left out, every layer that lags behind is filled.")
-_PREALLOCATION = OptionSpec(
-    "preallocation",
-    "str",
-    "Take the new space on the host at once.",
-    default="off",
-    choices=("off", "metadata", "falloc", "full"),
-)
-_PARTITION = OptionSpec(
-    "partition",
-    "str",
-    "Which partition grows: a number, or a name such as /dev/sda1; the largest if left out.",
-    default="auto",
-)
-_SECTOR_SIZE = OptionSpec(
-    "sector_size", "int", "The disk's logical sectors, which no image records: 512 or 4096.", default=512
-)
-_TABLE: _Options = (
-    _PARTITION,
-    OptionSpec(
-        "grow",
-        "list",
-        "Several partitions with a share of the space each: sda1=60%, sda3=+5G, sda3=rest.",
-        elements="str",
-    ),
-    OptionSpec(
-        "swap",
-        "str",
-        "What becomes of swap that stands in the way; by default drop if the guest's files can be changed, else move.",
-        choices=("drop", "move", "file"),
-    ),
-    OptionSpec("move", "list", "Numbers of partitions that may be copied to the end of the disk.", elements="int"),
-    OptionSpec("delete", "list", "Numbers of partitions that may be given up.", elements="int"),
-    OptionSpec("to_gpt", "bool", "An MBR may become a GPT, on a disk that nothing starts from.", default=False),
-    OptionSpec("guest_repair", "bool", "Bring the guest's own files in line with what is gone.", default=True),
-    _SECTOR_SIZE,
-)
-_KEY_FILE = OptionSpec(
-    "key_file", "list", "Files with a passphrase of what is encrypted in the guest.", elements="path"
-)
-_VOLUMES: _Options = (
-    OptionSpec(
-        "lv", "list", "Which logical volumes grow, and by what of the free space: vg/root, vg/home=60%.", elements="str"
-    ),
-    OptionSpec("lv_share", "str", "Grow into this percentage of what is free in the volume group, such as 60%."),
-    _KEY_FILE,
-)
-_BACKEND = OptionSpec("backend", "str", "Who works on the guest's file systems.", default="auto", choices=BACKENDS)
-_SNAPSHOTS = OptionSpec(
-    "snapshots", "str", "How each step can be undone.", default="auto", choices=("auto", "internal", "overlay", "none")
-)
-_RUN: _Options = (
-    _BACKEND,
-    _SNAPSHOTS,
-    OptionSpec(
-        "keep_snapshots", "bool", "Keep the way back: growdisk rollback takes it, commit forgets it.", default=False
-    ),
-)
-_STEP: _Options = (_IMAGE, _FORMAT)
-_STEP_RUN: _Options = (_BACKEND, _SNAPSHOTS)
+_STEP: Options = (IMAGE, FORMAT)
+_STEP_RUN: Options = (BACKEND, SNAPSHOTS)
 _SYSTEM = OptionSpec(
     "system", "str", "The guest's root file system as the appliance names it: /dev/sda1, /dev/vg/root.", required=True
 )
@@ -145,34 +59,34 @@ _TASKS = (
     TaskSpec(
         "expand",
         "Grow image, partition, what lies between, and file system, each step behind a snapshot.",
-        (_IMAGE_MAYBE, _FORMAT, _SIZE, *_TABLE, *_VOLUMES, _PREALLOCATION, *_RUN, *_MACHINE, *_INSIDE),
+        (IMAGE_MAYBE, FORMAT, SIZE, *TABLE, *VOLUMES, PREALLOCATION, *RUN, *MACHINE, *INSIDE),
         running=True,
     ),
     TaskSpec(
         "expand_online",
         "Grow the disk of a guest while it runs; one that is off is grown as it lies.",
-        (_IMAGE_MAYBE, _FORMAT, _SIZE, *_TABLE, *_VOLUMES, _PREALLOCATION, *_RUN, *_MACHINE, *_INSIDE),
+        (IMAGE_MAYBE, FORMAT, SIZE, *TABLE, *VOLUMES, PREALLOCATION, *RUN, *MACHINE, *INSIDE),
         running=True,
     ),
     TaskSpec(
         "resize_image",
         "The first step alone: make the virtual disk larger.",
-        (*_STEP, OptionSpec("size", "str", "+10G grows by, 40G grows to.", required=True), _PREALLOCATION, _SNAPSHOTS),
+        (*_STEP, OptionSpec("size", "str", "+10G grows by, 40G grows to.", required=True), PREALLOCATION, SNAPSHOTS),
     ),
     TaskSpec(
         "rewrite_partitions",
         "The second step alone: give up or move what is in the way, and recreate a partition over all the space.",
-        (*_STEP, *_TABLE, _KEY_FILE, *_STEP_RUN),
+        (*_STEP, *TABLE, KEY_FILE, *_STEP_RUN),
     ),
     TaskSpec(
         "reread_partitions",
         "The third step alone: a kernel must see the table as it was written.",
-        (*_STEP, _SECTOR_SIZE, *_STEP_RUN),
+        (*_STEP, SECTOR_SIZE, *_STEP_RUN),
     ),
     TaskSpec(
         "grow_filesystem",
         "The fourth step alone: grow what stands in a partition until it fills it, also in LUKS and LVM.",
-        (*_STEP, _PARTITION, _SECTOR_SIZE, *_VOLUMES, *_STEP_RUN),
+        (*_STEP, PARTITION, SECTOR_SIZE, *VOLUMES, *_STEP_RUN),
     ),
     TaskSpec(
         "remake_swap",
@@ -193,9 +107,9 @@ _TASKS = (
             _SYSTEM,
             OptionSpec("size", "str", "How large, such as 1G.", required=True),
             OptionSpec("uuid", "str", "The UUID that the swap had."),
-            _PARTITION,
-            _SECTOR_SIZE,
-            _KEY_FILE,
+            PARTITION,
+            SECTOR_SIZE,
+            KEY_FILE,
             *_STEP_RUN,
         ),
     ),
@@ -212,9 +126,9 @@ _TASKS = (
                 "others", "list", "Further file systems in which the guest's files may be as well.", elements="str"
             ),
             OptionSpec("swap", "str", "What became of the first of them.", default="drop", choices=("drop", "file")),
-            _PARTITION,
-            _SECTOR_SIZE,
-            _KEY_FILE,
+            PARTITION,
+            SECTOR_SIZE,
+            KEY_FILE,
             *_STEP_RUN,
         ),
     ),
@@ -222,7 +136,7 @@ _TASKS = (
         "snapshot",
         "Create, apply or delete an internal snapshot of a qcow2 image.",
         (
-            _IMAGE,
+            IMAGE,
             OptionSpec("name", "str", "The snapshot's name.", required=True),
             OptionSpec(
                 "state",
@@ -236,15 +150,15 @@ _TASKS = (
     TaskSpec(
         "rollback",
         "Undo an unfinished or kept run of growdisk, wholly or down to one step.",
-        (_IMAGE, OptionSpec("to", "str", "Only down to and including this step, such as grow-filesystem.")),
+        (IMAGE, OptionSpec("to", "str", "Only down to and including this step, such as grow-filesystem.")),
     ),
-    TaskSpec("commit", "Accept an image as a kept run left it, and forget the run's snapshots.", (_IMAGE,)),
+    TaskSpec("commit", "Accept an image as a kept run left it, and forget the run's snapshots.", (IMAGE,)),
     TaskSpec(
         "convert",
         "Write what a guest sees of an image to a new one, in another format or shape.",
         (
-            _IMAGE,
-            _FORMAT,
+            IMAGE,
+            FORMAT,
             OptionSpec("dest", "path", "The new image; one of this format and size is left as it is.", required=True),
             OptionSpec("to", "str", "The new format; by the name of dest if left out.", choices=("qcow2", "raw")),
             OptionSpec("compress", "bool", "Compress the clusters of a qcow2 image.", default=False),
@@ -260,8 +174,8 @@ _TASKS = (
         "image",
         "Have an image as it should be: there and as large as asked, sound, or without unused clusters.",
         (
-            _IMAGE,
-            _FORMAT,
+            IMAGE,
+            FORMAT,
             OptionSpec(
                 "state",
                 "str",
@@ -273,7 +187,7 @@ _TASKS = (
             OptionSpec("backing", "path", "The backing file of a new image."),
             OptionSpec("backing_format", "str", "Its format.", choices=("qcow2", "raw")),
             OptionSpec("options", "dict", "Options of a new image, named as qemu-img names them."),
-            _PREALLOCATION,
+            PREALLOCATION,
         ),
     ),
     TaskSpec(
@@ -293,14 +207,14 @@ _TASKS = (
     TaskSpec(
         "show",
         "Show what is on a disk: its image, table, partitions, what is in them, what blocks growth.",
-        (_IMAGE_MAYBE, _FORMAT, _SECTOR_SIZE, _KEY_FILE, *_MACHINE, *_INSIDE),
+        (IMAGE_MAYBE, FORMAT, SECTOR_SIZE, KEY_FILE, *MACHINE, *INSIDE),
         writes=False,
         running=True,
     ),
     TaskSpec(
         "facts",
         "Gather what is on a disk as facts, growdisk_disk, for the tasks behind.",
-        (_IMAGE_MAYBE, _FORMAT, _SECTOR_SIZE, _KEY_FILE, *_MACHINE, *_INSIDE),
+        (IMAGE_MAYBE, FORMAT, SECTOR_SIZE, KEY_FILE, *MACHINE, *INSIDE),
         writes=False,
         running=True,
     ),
@@ -308,13 +222,13 @@ _TASKS = (
         "script",
         "Write the scripts that grow the disk from inside its running guest, to be carried over by hand.",
         (
-            _IMAGE_MAYBE,
-            _FORMAT,
+            IMAGE_MAYBE,
+            FORMAT,
             OptionSpec("dest", "path", "A new or empty folder.", required=True),
-            _SIZE,
-            *_TABLE,
-            *_MACHINE,
-            *_INSIDE,
+            SIZE,
+            *TABLE,
+            *MACHINE,
+            *INSIDE,
         ),
         running=True,
     ),
@@ -322,18 +236,18 @@ _TASKS = (
         "assert",
         "Fail unless a disk is as it should be.",
         (
-            _IMAGE,
-            _FORMAT,
+            IMAGE,
+            FORMAT,
             OptionSpec("filled", "bool", "Every layer fills what is around it.", default=False),
             OptionSpec("sound", "bool", "The image has no errors and no leaked clusters.", default=False),
             OptionSpec("size", "str", "The virtual size, such as 13G."),
             OptionSpec("at_least", "str", "The least virtual size."),
             OptionSpec("present", "list", "Numbers of partitions that must be there.", elements="int"),
             OptionSpec("absent", "list", "Numbers of partitions that must not be there.", elements="int"),
-            _PARTITION,
+            PARTITION,
             OptionSpec("filesystem_at_least", "str", "The least size of the file system in the partition."),
-            _SECTOR_SIZE,
-            _KEY_FILE,
+            SECTOR_SIZE,
+            KEY_FILE,
         ),
         writes=False,
     ),
