@@ -107,6 +107,10 @@ class Reached:
 
         return AgentShell(*_agent_channel(self))
 
+    def open_channel(self) -> tuple[AgentCall, Callable[[], None]]:
+        """The agent's channel alone, and what closes it: for a guest that allows no commands. GuestUnreachable."""
+        return _agent_channel(self)
+
     def way(self, device: str) -> Way:
         request = self.request
         by_ssh = _by_ssh(request)

@@ -86,8 +86,7 @@ class Domain:
         return bool(self._domain.isActive())
 
     def disks(self) -> tuple[DomainDisk, ...]:
-        root = ElementTree.fromstring(self._domain.XMLDesc(0))
-        return tuple(_disk(node) for node in root.iterfind("./devices/disk[@device='disk']"))
+        return _disks_of(self._domain)
 
     def execute(self, command: str, **arguments: object) -> object:
         """As Monitor.execute."""
@@ -117,6 +116,34 @@ class Domain:
         self._connection.close()
 
 
+@dataclass(frozen=True)
+class KnownMachine:
+    """A machine as libvirt lists it."""
+
+    name: str
+    running: bool
+    disks: tuple[DomainDisk, ...]
+
+
+def known_machines(uri: str | None) -> tuple[KnownMachine, ...]:
+    """All machines of a libvirt, by name; one that goes meanwhile is left out. LibvirtUnreachable."""
+    libvirt.registerErrorHandler(lambda *_: None, None)  # it prints what it raises
+    found = []
+    try:
+        connection = libvirt.openReadOnly(uri)
+    except libvirt.libvirtError as error:
+        raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
+    try:
+        for domain in connection.listAllDomains():
+            with suppress(libvirt.libvirtError):
+                found.append(KnownMachine(domain.name(), bool(domain.isActive()), _disks_of(domain)))
+    except libvirt.libvirtError as error:
+        raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
+    finally:
+        connection.close()
+    return tuple(sorted(found, key=lambda machine: machine.name))
+
+
 def definitions(uri: str) -> Iterator[str]:
     """The XML of all machines that the libvirt at `uri` knows, running and as defined, and of its active folder pools.
 
@@ -135,6 +162,11 @@ def definitions(uri: str) -> Iterator[str]:
         for pool in connection.listAllStoragePools(_FOLDER_POOLS):
             yield pool.XMLDesc(0)
     connection.close()
+
+
+def _disks_of(domain: libvirt.virDomain) -> tuple[DomainDisk, ...]:
+    root = ElementTree.fromstring(domain.XMLDesc(0))
+    return tuple(_disk(node) for node in root.iterfind("./devices/disk[@device='disk']"))
 
 
 def _disk(node: ElementTree.Element) -> DomainDisk:

@@ -27,6 +27,11 @@ EXAMPLES: dict[str, Examples] = {
         ("growdisk show -d web01", "the disk of a machine of libvirt"),
         ("growdisk show guest.qcow2 --key-file key --json", "what is inside LUKS too, for scripts"),
     ),
+    "growdisk list": (
+        ("growdisk list images/", "the images of a folder, a line each"),
+        ("growdisk list --all-domains --sort fullness", "all machines of libvirt, the fullest first"),
+        ("growdisk list 'images/*.qcow2' -d 'web*' --above 85% --json", "what is fuller than that, for scripts"),
+    ),
     "growdisk status": (
         ("growdisk status guest.qcow2", "unfinished, kept, done, or none"),
         ("growdisk status -d web01", "by the name of the machine"),

@@ -26,18 +26,31 @@ class Content:
         """Which tool grows it here; None: growdisk cannot grow this kind."""
         return None
 
+    @property
+    def fullness(self) -> float | None:
+        """0 to 1, of what users may fill, as df has it; None where the superblock does not say."""
+        if self.used is None or not self.size:
+            return None
+        return min(self.used / max(self.size - self.reserved, 1), 1.0)
+
+    @property
+    def reserved(self) -> int:
+        """Bytes that only root may fill."""
+        return 0
+
 
 @dataclass(frozen=True)
 class ExtContent(Content):
     """ext2, ext3 or ext4. `size` is block_count * block_size, the "filesystem size" of dumpe2fs.
 
-    `cluster_size` is what it gives out at once: more than a block with bigalloc. `external_journal` is the UUID of the
-    device that its journal is on, "" where that is in the file system itself.
+    `reserved_blocks` only root may fill. `cluster_size` is what it gives out at once: more than a block with bigalloc.
+    `external_journal` is the UUID of the device that its journal is on, "" where that is in the file system itself.
     """
 
     block_size: int = 4096
     block_count: int = 0
     free_blocks: int = 0
+    reserved_blocks: int = 0
     clean: bool = True
     has_errors: bool = False
     needs_recovery: bool = False
@@ -57,6 +70,10 @@ class ExtContent(Content):
     @property
     def growable(self) -> str | None:
         return "resize2fs"
+
+    @property
+    def reserved(self) -> int:
+        return self.reserved_blocks * self.block_size
 
     @property
     def has_64bit(self) -> bool:

@@ -26,10 +26,11 @@ _EXT2_INCOMPAT = 0x2 | 0x10  # filetype, meta_bg
 _EXT3_INCOMPAT = _EXT2_INCOMPAT | _INCOMPAT_RECOVER
 _EXT2_RO_COMPAT = 0x1 | 0x2 | 0x4  # sparse_super, large_file, btree_dir
 
-#        blocks, free blocks, log block size, magic, state, features x3, uuid, label, high halves of blocks and free
+#        blocks, those kept for root, free blocks, log block size, magic, state, features x3, uuid, label;
+#        high halves of the first three
 _JOURNAL = struct.Struct("<208x16sI")  # the journal's UUID, and its inode where it is in the file system itself
-_LOW = struct.Struct("<4xI4xI8xI28xHH32xIII16s16s")
-_HIGH = struct.Struct("<I4xI")
+_LOW = struct.Struct("<4xIII8xI28xHH32xIII16s16s")
+_HIGH = struct.Struct("<III")
 _HIGH_AT = 0x150
 _LOG_GROUPS_PER_FLEX_AT = 0x174
 _MOST_LOG_CLUSTER = 20
@@ -41,6 +42,7 @@ _GEOMETRY = struct.Struct("<20xI4xII4xI44xH116xH46xH")
 @dataclass(frozen=True)
 class _Superblock:
     blocks: int
+    reserved: int
     free: int
     log_block_size: int
     magic: int
@@ -64,11 +66,11 @@ def read_ext(head: bytes) -> Content | None:
         return JournalContent(
             "jbd", dashed(block.uuid), text(block.label), (1024 << block.log_block_size) * block.blocks
         )
-    blocks, free = _with_high_halves(block, raw)
+    blocks, reserved, free = _with_high_halves(block, raw)
     size = 1024 << block.log_block_size
     return ExtContent(
         _kind(block), dashed(block.uuid), text(block.label), size * blocks, size * (blocks - free),
-        block_size=size, block_count=blocks, free_blocks=free,
+        block_size=size, block_count=blocks, free_blocks=free, reserved_blocks=reserved,
         clean=bool(block.state & _STATE_CLEAN), has_errors=bool(block.state & _STATE_ERRORS),
         needs_recovery=bool(block.incompat & _INCOMPAT_RECOVER),
         compat=block.compat, incompat=block.incompat, ro_compat=block.ro_compat,
@@ -114,11 +116,11 @@ def _is_sound(block: _Superblock, raw: bytes) -> bool:
     return True
 
 
-def _with_high_halves(block: _Superblock, raw: bytes) -> tuple[int, int]:
+def _with_high_halves(block: _Superblock, raw: bytes) -> tuple[int, int, int]:
     if not block.incompat & _INCOMPAT_64BIT:
-        return block.blocks, block.free
-    blocks_high, free_high = _HIGH.unpack_from(raw, _HIGH_AT)
-    return block.blocks | blocks_high << 32, block.free | free_high << 32
+        return block.blocks, block.reserved, block.free
+    blocks_high, reserved_high, free_high = _HIGH.unpack_from(raw, _HIGH_AT)
+    return block.blocks | blocks_high << 32, block.reserved | reserved_high << 32, block.free | free_high << 32
 
 
 def _kind(block: _Superblock) -> str:

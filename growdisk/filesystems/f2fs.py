@@ -21,7 +21,7 @@ _ZONED, _READ_ONLY = 0x2, 0x4000
 _SUPERBLOCK_OFFSET = 1024
 _MAGIC = 0xF2F52010
 _BLOCK = 4096
-_CHECKPOINT = struct.Struct("<Q124xI")  # version, flags
+_CHECKPOINT = struct.Struct("<QQQ108xI")  # version, blocks for users, those of them that are taken, flags
 _UNMOUNTED = 0x1
 SEGMENT = 512 * _BLOCK
 
@@ -40,14 +40,16 @@ def read_f2fs(head: bytes) -> Content | None:
 
 
 def with_checkpoint(device: BlockDevice, content: F2fsContent) -> F2fsContent:
-    """The same with whether it was unmounted in order: the newer of its two checkpoints says."""
+    """The same with how full it is, and whether it was unmounted in order: the newer of its two checkpoints says."""
     found = [
         _CHECKPOINT.unpack(device.read(at, _CHECKPOINT.size))
         for at in content.checkpoints
         if at + _CHECKPOINT.size <= device.size
     ]
-    _version, flags = max(found, default=(0, _UNMOUNTED))
-    return replace(content, clean=bool(flags & _UNMOUNTED))
+    _version, blocks, taken, flags = max(found, default=(0, 0, 0, _UNMOUNTED))
+    used = (content.size or 0) - (blocks - taken) * _BLOCK if taken <= blocks else -1
+    clean = bool(flags & _UNMOUNTED)
+    return replace(content, clean=clean, used=used if blocks and used >= 0 else None)
 
 
 def grown_f2fs(content: Content, device_size: int) -> int:

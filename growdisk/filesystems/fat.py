@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import struct
 
+from growdisk.block.device import BlockDevice
 from growdisk.filesystems.content import Content, FixedContent
+from growdisk.values import replace
 
 _BOOT_SECTOR = struct.Struct("<11xHBHBHHBH8xI")
 _FAT16_FIELDS = 39  # volume id, label, type
 _FAT32_FIELDS = 67
 _FIELDS = struct.Struct("<I11s8s")
+_SECTORS_PER_FAT32_AT, _FSINFO_AT = 36, 48
+_FSINFO = struct.Struct("<484x4sI")  # of FAT32: a signature, free clusters
+_UNKNOWN = 0xFFFFFFFF
+_LEAST_FAT16, _LEAST_FAT32 = 4085, 65525  # clusters
+_EXFAT_PERCENT_AT, _PERCENT_UNKNOWN = 112, 0xFF
 
 
 def read_fat(head: bytes) -> Content | None:
@@ -38,6 +45,48 @@ def read_exfat(head: bytes) -> Content | None:
         return None
     sectors, serial = int.from_bytes(head[72:80], "little"), int.from_bytes(head[100:104], "little")
     return FixedContent("exfat", f"{serial >> 16:04X}-{serial & 0xFFFF:04X}", size=sectors << head[108])
+
+
+def with_usage(device: BlockDevice, content: FixedContent) -> FixedContent:
+    """The same with how much is taken: FAT12 and FAT16 are counted, FAT32 and exFAT say so themselves, if they know."""
+    head = device.read(0, 512)
+    size = content.size or 0
+    if content.kind == "exfat":
+        percent = head[_EXFAT_PERCENT_AT]
+        return content if percent == _PERCENT_UNKNOWN else replace(content, used=size * min(percent, 100) // 100)
+    free = _free_bytes(device, head)
+    return content if free is None else replace(content, used=max(size - free, 0))
+
+
+def _free_bytes(device: BlockDevice, head: bytes) -> int | None:
+    sector, per_cluster, reserved, fats, root, short_count, _media, short_fat, count = _BOOT_SECTOR.unpack_from(head)
+    fat = short_fat or int.from_bytes(head[_SECTORS_PER_FAT32_AT : _SECTORS_PER_FAT32_AT + 4], "little")
+    data = (short_count or count) - reserved - fats * fat - -(-root * 32 // sector)
+    clusters, cluster_size = data // per_cluster, per_cluster * sector
+    if clusters >= _LEAST_FAT32 or not short_fat:
+        free = _fsinfo(device, int.from_bytes(head[_FSINFO_AT : _FSINFO_AT + 2], "little") * sector)
+        return int(free * cluster_size) if free is not None and free <= clusters else None
+    start, length = reserved * sector, fat * sector
+    if clusters <= 0 or start + length > device.size:
+        return None
+    entries = _entries(device.read(start, length), wide=clusters >= _LEAST_FAT16)
+    return int(entries[2 : clusters + 2].count(0) * cluster_size)
+
+
+def _fsinfo(device: BlockDevice, offset: int) -> int | None:
+    if offset + 512 > device.size:
+        return None
+    found: tuple[bytes, int] = _FSINFO.unpack_from(device.read(offset, 512))
+    signature, free = found
+    return None if signature != b"rrAa" or free == _UNKNOWN else free
+
+
+def _entries(fat: bytes, *, wide: bool) -> list[int]:
+    """Of a FAT16; of a FAT12, where two entries share three bytes."""
+    if wide:
+        return [low | high << 8 for low, high in zip(fat[::2], fat[1::2], strict=False)]
+    threes = zip(fat[::3], fat[1::3], fat[2::3], strict=False)
+    return [entry for a, b, c in threes for entry in (a | (b & 15) << 8, b >> 4 | c << 4)]
 
 
 def _label(raw: bytes) -> str:

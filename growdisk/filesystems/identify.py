@@ -13,13 +13,14 @@ from growdisk.filesystems.content import (
     AmbiguousContent,
     Content,
     F2fsContent,
+    FixedContent,
     ForeignContent,
     NtfsContent,
     PhysicalVolumeContent,
 )
 from growdisk.filesystems.ext import read_ext
 from growdisk.filesystems.f2fs import read_f2fs, with_checkpoint
-from growdisk.filesystems.fat import read_exfat, read_fat
+from growdisk.filesystems.fat import read_exfat, read_fat, with_usage
 from growdisk.filesystems.foreign import Foreign, find_foreign
 from growdisk.filesystems.luks import read_luks
 from growdisk.filesystems.lvm import read_lvm, with_group
@@ -61,4 +62,6 @@ def _completed(device: BlockDevice, content: Content) -> Content:
             return with_group(device, content)
         case F2fsContent():
             return with_checkpoint(device, content)
+        case FixedContent():
+            return with_usage(device, content)
     return content

@@ -16,7 +16,8 @@ from growdisk.values import replace
 
 #  "NTFS", bytes per sector, sectors per cluster, sectors, cluster of the $MFT, size of a record, serial number
 _BOOT_SECTOR = struct.Struct("<3x8sHB26xQQ8xb7xQ")
-_VOLUME_FILE, _ROOT_FOLDER = 3, 5
+_VOLUME_FILE, _ROOT_FOLDER, _BITMAP_FILE = 3, 5, 6
+_MOST_BITMAP = 64 << 20  # bytes that are counted: of a volume of 2 TiB with the usual clusters
 _VOLUME_NAME, _VOLUME_INFORMATION = 0x60, 0x70
 _BACKUP = 512
 _LOG_FILE, _LOG_PAGE = 2, 4096
@@ -47,9 +48,10 @@ def with_state(device: BlockDevice, content: NtfsContent) -> NtfsContent:
         flags = int.from_bytes(volume.resident(_VOLUME_INFORMATION)[10:12], "little")
         hibernated = _hibernated(table)
         unwritten = not _log_is_clean(table)
+        used = _used(table, content)
     except (NtfsDamaged, struct.error, ValueError):
         return replace(content, dirty=True)
-    return replace(content, label=label, dirty=unwritten or bool(flags & _DIRTY), hibernated=hibernated)
+    return replace(content, label=label, dirty=unwritten or bool(flags & _DIRTY), hibernated=hibernated, used=used)
 
 
 def grown_ntfs(content: NtfsContent, device_size: int) -> int:
@@ -61,6 +63,17 @@ def _master_file_table(device: BlockDevice, cluster_size: int) -> MasterFileTabl
     _name, _size, _cluster, _sectors, first, record, _serial = _BOOT_SECTOR.unpack(device.read(0, _BOOT_SECTOR.size))
     record_size = 1 << -record if record < 0 else record * cluster_size
     return MasterFileTable(device, cluster_size, first * cluster_size, record_size)
+
+
+def _used(table: MasterFileTable, content: NtfsContent) -> int | None:
+    """Bytes in clusters that $Bitmap marks as taken. The bits behind the last cluster are set."""
+    clusters = (content.size or 0) // content.cluster_size
+    if clusters // 8 > _MOST_BITMAP:
+        return None
+    length, taken = -(-clusters // 8), 0
+    for part in table.data(table.record(_BITMAP_FILE), length):
+        taken += int.from_bytes(part, "little").bit_count()
+    return min(max(taken - (8 * length - clusters), 0), clusters) * content.cluster_size
 
 
 def _log_is_clean(table: MasterFileTable) -> bool:

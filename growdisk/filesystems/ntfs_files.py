@@ -22,6 +22,7 @@ _END_OF_ATTRIBUTES = 0xFFFFFFFF
 _DATA, _INDEX_ROOT, _INDEX_ALLOCATION = 0x80, 0x90, 0xA0
 _LAST_ENTRY = 0x2
 _MOST_INDEX_BYTES = 16 << 20
+_PART = 1 << 20
 _RECORD_NUMBER = (1 << 48) - 1
 
 
@@ -94,6 +95,17 @@ class MasterFileTable:
             for cluster, _count in attribute.runs():
                 return self._read(cluster * self._cluster_size, length)
         return b""
+
+    def data(self, record: Record, length: int) -> Iterator[bytes]:
+        """The first `length` bytes of a file, in parts."""
+        for attribute in record.of_kind(_DATA):
+            if attribute.resident:
+                yield attribute.value[:length]
+                return
+            for cluster, count in attribute.runs():
+                start, size = cluster * self._cluster_size, min(count * self._cluster_size, length)
+                yield from (self._read(start + at, min(_PART, size - at)) for at in range(0, size, _PART))
+                length -= size
 
     def _place(self, number: int) -> int:
         """Where a record is. The first ones lie together; the table's own runs say where the others are."""

@@ -35,6 +35,7 @@ def test_the_schema_is_one() -> None:
     ("words", "kind"),
     [
         (("show", "IMAGE"), "show"),
+        (("list", "IMAGE", "IMAGE.none"), "list"),
         (("plan", "IMAGE", "+64M"), "result"),
         (("plan", "IMAGE", "+64M", "--swap", "file"), "result"),
         (("status", "IMAGE"), "status"),

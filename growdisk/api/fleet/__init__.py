@@ -1,0 +1,1 @@
+"""Many disks at a glance: which there are, how full, what hinders their growth."""

@@ -1,0 +1,97 @@
+"""Of a disk that was looked at: how full its file systems are, and what room lies idle, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from growdisk.api.fleet.values import FileSystemUse, Hindrance, Stretch
+from growdisk.filesystems.content import BtrfsContent, Content, LuksContent, PhysicalVolumeContent
+from growdisk.partitions.table import Role
+from growdisk.planner.facts import Facts
+from growdisk.planner.layout import Layout
+from growdisk.units import MiB
+
+_LEAST = MiB  # alignment and the end of a table leave less
+
+
+def file_systems(facts: Facts) -> tuple[FileSystemUse, ...]:
+    """All whose superblock says how full they are."""
+    return tuple(
+        use for number, content in sorted(facts.contents.items()) for use in _inside(facts.name_of(number), content)
+    )
+
+
+def main_file_system(facts: Facts, found: tuple[FileSystemUse, ...]) -> FileSystemUse | None:
+    """The one that would grow: of the main partition, the largest in it."""
+    number = facts.main.number if facts.main else 0
+    own = {use.name for use in _inside(facts.name_of(number), facts.contents.get(number))}
+    return max((use for use in found if use.name in own), key=lambda use: use.size, default=None)
+
+
+def _inside(name: str, content: Content | None) -> Iterator[FileSystemUse]:
+    match content:
+        case LuksContent():
+            yield from _inside(name, content.inside)
+        case PhysicalVolumeContent() if content.group is not None:
+            for volume, inside in content.volumes:
+                yield from _inside(f"{content.group.name}/{volume}", inside)
+        case Content(size=int(size), used=int(used)) if size > 0:
+            yield FileSystemUse(name, content.kind, size, used, reserved=content.reserved)
+
+
+def idle_room(facts: Facts) -> int:
+    """Bytes that belong to no file system: unpartitioned, or a layer that does not fill what is around it."""
+    if facts.table is None:
+        return sum(_idle(facts.contents[0], facts.image.virtual_size)) if 0 in facts.contents else 0
+    free = sum(each.length for each in facts.table.free_ranges() if each.length >= _LEAST)
+    parts = (part for part in facts.table.partitions if part.role is not Role.EXTENDED)
+    return free + sum(size for part in parts for size in _idle(facts.contents.get(part.number), part.size))
+
+
+def _idle(content: Content | None, around: int) -> Iterator[int]:
+    match content:
+        case LuksContent():
+            yield from _idle(content.inside, content.size or 0)
+        case PhysicalVolumeContent() if content.group is not None:
+            group, inside = content.group, dict(content.volumes)
+            yield _gap(around, group.end_of_extents)
+            yield max(group.own_volume.pe_count - group.used_extents, 0) * group.extent_size
+            for volume in group.visible:
+                yield from _idle(inside.get(volume.name), group.size_of(volume))
+        case BtrfsContent():
+            yield _gap(around, content.device_size)
+        case Content(size=int(size)) if content.growable:
+            yield _gap(around, size)
+
+
+def _gap(around: int, covered: int) -> int:
+    gap = around - covered
+    return gap if gap >= _LEAST else 0
+
+
+def hindrances(facts: Facts, layout: Layout) -> Iterator[Hindrance]:
+    """What stands behind the main partition, or belongs to somebody else; or that nothing is known that grows."""
+    named = [b for b in layout.blockers if b.kind != "extended partition"] or list(layout.blockers)
+    yield from (Hindrance(each.name, each.kind, each.why, each.options) for each in named)
+    whole = facts.contents.get(0)
+    if facts.main is None and not (whole and whole.growable) and not layout.blockers:
+        yield Hindrance("", "unknown", "nothing that growdisk can grow is recognised on it")
+    main = facts.contents.get(facts.main.number if facts.main else 0)
+    if isinstance(main, LuksContent) and not main.unlocked:
+        name = facts.name_of(facts.main.number if facts.main else 0)
+        yield Hindrance(name, "luks", f"{name} is encrypted", ("--key-file FILE",))
+    elif unfit := getattr(main, "unfit", ""):
+        yield Hindrance(facts.name_of(facts.main.number if facts.main else 0), "unfit", unfit)
+
+
+def stretches(layout: Layout) -> tuple[Stretch, ...]:
+    """The disk from left to right."""
+    parts = [
+        Stretch(
+            part.name, part.start, part.size, part.content.kind if part.content else "",
+            part.content.used if part.content else None,
+        )
+        for part in layout.partitions if part.role != "extended"
+    ]  # fmt: skip
+    free = [Stretch("", each.start, each.size, "free") for each in layout.free]
+    return tuple(sorted((*parts, *free), key=lambda each: each.start))

@@ -1,0 +1,114 @@
+"""What running guests themselves say of their file systems, each within a bounded time: a guest that hangs is a line.
+
+Each is asked in a thread of its own, because most of the time is waiting. A thread that does not come back is left
+behind: it holds nothing but a connection.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Semaphore, Thread
+
+from growdisk.api.fleet.values import DiskEntry, FileSystemUse
+from growdisk.api.live_target import LiveRequest, reach
+from growdisk.backends.guest_fsinfo import FsInfoMissing, GuestFileSystem, file_systems_in_guest
+from growdisk.errors import GrowdiskError
+from growdisk.values import replace
+
+_AT_ONCE = 16
+SECONDS = 15.0
+_ANSWER_SECONDS = 8.0
+_LETTERS = re.compile(r"(?:/dev/)?(?:[sv]d|xvd|hd)([a-z]+)\d*")
+
+Told = tuple[GuestFileSystem, ...]
+
+
+def ask_guests(entries: Sequence[DiskEntry], uri: str | None, seconds: float = SECONDS) -> dict[int, Told | str]:
+    """By the place in `entries`: what the guest said, or why it did not. Those of one machine are asked once."""
+    questions: dict[tuple[str, str], list[int]] = {}
+    for number, entry in enumerate(entries):
+        questions.setdefault((entry.domain, "" if entry.domain else entry.path), []).append(number)
+    answers: SimpleQueue[tuple[tuple[str, str], Told | str]] = SimpleQueue()
+    gate = Semaphore(_AT_ONCE)
+    for domain, path in questions:
+        Thread(target=_ask, args=(domain, path, uri, gate, answers), name="guest", daemon=True).start()
+    heard = _collected(answers, len(questions), seconds * -(-len(questions) // _AT_ONCE))
+    silent = f"its guest did not answer within {seconds:.0f} s"
+    return {number: heard.get(key, silent) for key, numbers in questions.items() for number in numbers}
+
+
+def _collected(
+    answers: SimpleQueue[tuple[tuple[str, str], Told | str]], count: int, seconds: float
+) -> dict[tuple[str, str], Told | str]:
+    heard: dict[tuple[str, str], Told | str] = {}
+    until = time.monotonic() + seconds
+    while len(heard) < count:
+        try:
+            key, told = answers.get(timeout=max(until - time.monotonic(), 0.01))
+        except Empty:
+            break
+        heard[key] = told
+    return heard
+
+
+def _ask(
+    domain: str, path: str, uri: str | None, gate: Semaphore, answers: SimpleQueue[tuple[tuple[str, str], Told | str]]
+) -> None:
+    with gate:
+        answers.put(((domain, path), _told_by(LiveRequest(Path(path) if path else None, domain=domain, uri=uri))))
+
+
+def _told_by(request: LiveRequest) -> Told | str:
+    try:
+        if request.domain:
+            return _by_libvirt(request.domain, request.uri)
+        return _by_monitor(request)
+    except GrowdiskError as error:
+        return f"{error.what}: {error.why}"
+    except FsInfoMissing as error:
+        return f"its agent: {error}"
+    except Exception as error:  # a machine that goes while it is asked
+        return str(error)
+
+
+def _by_libvirt(name: str, uri: str | None) -> Told | str:
+    from growdisk.backends.domains import Domain
+
+    with closing(Domain.find(name, uri)) as domain:
+        return file_systems_in_guest(domain.agent_call, _ANSWER_SECONDS)
+
+
+def _by_monitor(request: LiveRequest) -> Told | str:
+    reached = reach(request)
+    if isinstance(reached, Path):
+        return "another program than QEMU has it open"
+    with closing(reached):
+        call, close = reached.open_channel()
+        try:
+            return file_systems_in_guest(call, _ANSWER_SECONDS)
+        finally:
+            close()
+
+
+def with_guest(entry: DiskEntry, told: Told | str, alone: bool) -> DiskEntry:
+    """The entry with what its guest said. `alone`: the machine has no other disk."""
+    if isinstance(told, str):
+        return replace(entry, note=told)
+    own = [one for one in told if alone or _is_on(one, entry.target)]
+    found = tuple(FileSystemUse(one.mount_point, one.kind, one.size, one.used, "agent") for one in own)
+    if not found:
+        return entry
+    root = next((one for one in found if one.name == "/"), None)
+    return replace(entry, file_systems=found, root=root or max(found, key=lambda one: one.size))
+
+
+def _is_on(one: GuestFileSystem, target: str) -> bool:
+    """By the letter that host and guest count disks with: vdb, sdb."""
+    wanted = _LETTERS.fullmatch(target)
+    letters = {match[1] for disk in one.disks if (match := _LETTERS.fullmatch(disk.device))}
+    return wanted is not None and wanted[1] in letters

@@ -1,0 +1,81 @@
+"""growdisk list: many disks, a line each: how full, how large, what hinders growth."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from growdisk.cli.output import Output
+from growdisk.errors import Refused, UsageError
+
+if TYPE_CHECKING:
+    from growdisk.api.fleet.values import DiskEntry
+
+NAME = "list"
+HELP = "many disks at a glance: a line each, how full they are and what hinders growth"
+_NONE_READ = Refused.exit_code
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="IMAGE|GLOB|DIR",
+        help="images, patterns, folders (default: all machines of libvirt)",
+    )
+    parser.add_argument(
+        "-d", "--domain", action="append", default=[], metavar="NAME", help="a machine of libvirt, or a pattern (web*)"
+    )
+    parser.add_argument("--all-domains", action="store_true", help="all machines of libvirt")
+    parser.add_argument("-c", "--connect", metavar="URI", help="which libvirt (default: its own choice)")
+    parser.add_argument(
+        "--sort",
+        choices=("name", "fullness", "size"),
+        help="the fullest, the largest first (default: as they are named)",
+    )
+    parser.add_argument(
+        "--above", type=percent_of, metavar="N%", help="only disks with a file system that is fuller than that"
+    )
+
+
+def percent_of(text: str) -> float:
+    """`85%` or `85` as 0.85."""
+    number = text.strip().removesuffix("%").strip()
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a percentage: write 85%, from 0% to 100%")
+    return value / 100
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    from growdisk.api.fleet.listing import Wanted, list_disks
+    from growdisk.cli.fleet_table import document, rows
+
+    wanted = Wanted(
+        tuple(arguments.paths), tuple(arguments.domain),
+        arguments.all_domains or not (arguments.paths or arguments.domain), arguments.connect,
+    )  # fmt: skip
+    with output.working("looking at the disks"):
+        found = list_disks(wanted)
+    chosen = ordered(found, arguments.sort, arguments.above)
+    output.document({"disks": [document(entry) for entry in chosen]})
+    output.lines(rows(chosen, output.width))
+    if not found and arguments.paths:
+        raise UsageError("no image was found there", "name images, folders that hold some, or -d NAME")
+    return _NONE_READ if found and all(entry.error for entry in found) else 0
+
+
+def ordered(entries: list[DiskEntry], sort: str | None, above: float | None) -> list[DiskEntry]:
+    """Those that are fuller than `above`, and those of which that cannot be known for an error."""
+    chosen = [entry for entry in entries if above is None or entry.error or entry.fullness > above]
+    match sort:
+        case "name":
+            return sorted(chosen, key=lambda entry: entry.name)
+        case "fullness":
+            return sorted(chosen, key=lambda entry: -entry.fullness)
+        case "size":
+            return sorted(chosen, key=lambda entry: -(entry.virtual_size or 0))
+    return chosen
