@@ -258,7 +258,9 @@ def _with_mounts(root: Mount, top: Mounted, seen: Sequence[Seen], trees: Mapping
         place = entry.mount_point.rstrip("/")
         if not place.startswith(_MOUNTED) or entry.is_swap():
             continue
-        one = next((one for one in seen if one.node in trees and _is_named(one, entry, stems)), None)
+        readable = [one for one in seen if one.node in trees]
+        one = next((one for one in readable if _is_named(one, entry, stems)), None)
+        one = one or next((one for one in readable if _may_be_boot(one, entry, trees[one.node])), None)
         if one is None:
             if place.startswith(_BOOT_PLACES) and entry.plain_source.startswith(_DEVICES):
                 strange.append(f"{place} ({entry.plain_source})")
@@ -272,6 +274,16 @@ def _with_mounts(root: Mount, top: Mounted, seen: Sequence[Seen], trees: Mapping
 
 def _is_named(one: Seen, entry: Entry, stems: tuple[str, ...]) -> bool:
     return replace(one.names, stems=stems).is_named_by(entry.plain_source)
+
+
+def _may_be_boot(one: Seen, entry: Entry, tree: FileTree) -> bool:
+    """by-id/…-part1 of some disk: of this one, if what boots is in its partition 1."""
+    if not entry.mount_point.startswith(_BOOT_PLACES) or not one.names.may_be_named_by(entry.plain_source):
+        return False
+    try:
+        return _boots(GuestPaths(_top(tree)))
+    except (Unknown, OSError):
+        return False
 
 
 def _inner(tree: FileTree, entry: Entry) -> Mounted | None:

@@ -1,75 +1,136 @@
 """Searches a guest's homes for whatever still names what is gone: the other road by which its repair is verified.
 
-It knows nothing of what a file means: every text file below /etc, /boot and the EFI system partition is read for the
-bytes of a UUID, a label, a device's name, and every file's own name as well. Comments do not count.
+It knows nothing of what a file means: every text file below /etc, /boot, the EFI system partition and other places of
+settings is read for the bytes of a UUID, a label, a device's name, and every file's own name as well; initrds and
+unified kernel images are unpacked. Comments do not count, nor does what the block before an initrd speaks for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from growdisk.backends.guest_look import Home
 from growdisk.backends.guest_paths import GuestPaths, Place
 from growdisk.backends.guest_repair import initrd, places
-from growdisk.backends.guest_repair.unified import is_program
+from growdisk.backends.guest_repair.initrd_content import contents_of
+from growdisk.backends.guest_repair.initrd_verdict import REMEDIES
+from growdisk.backends.guest_repair.swap_identity import SwapIdentity
+from growdisk.backends.guest_repair.text import is_said
+from growdisk.backends.guest_repair.unified import NO_RESUME, Unified, is_program
 from growdisk.filesystems.file_tree import Unknown
 
 _LARGEST = 1 << 20  # larger files are no settings
+_LARGEST_INITRD = 1 << 29
 _MOST_FILES, _DEEPEST = 20_000, 8
-_COMMENTS = (b"#", b";", b"//")
+_BLOCKS = "zzz-growdisk-"
+_OBEYS_NORESUME = ("conf/", "etc/cmdline.d/", "etc/cmdline", "etc/conf.d/")
 
 
-def mentions(home: Home, needles: Sequence[bytes]) -> list[str]:
-    """The paths of files that contain one of `needles` outside of comments, or have one in their name.
+class Unsearched(ValueError):
+    """The text says why, of a file that could not be searched."""
 
-    Initrds and unified kernel images are not among them: who changes those looks inside.
-    """
-    found: list[str] = []
+
+@dataclass(frozen=True)
+class Found:
+    """`named` are the files that contain one of the needles outside of comments, or have one in their name, each with
+    what in it does so and what helps, or ""; `unsearched` are others, each with why."""
+
+    named: dict[str, str]
+    unsearched: dict[str, str]
+
+
+def search(home: Home, parts: Sequence[SwapIdentity], needles: Sequence[bytes]) -> Found:
+    found = Found({}, {})
     tops = places.SEARCHED if home.rooted else ("",)
     for number, (path, place) in enumerate(_files(home.paths, tops)):
         if number >= _MOST_FILES:
+            found.unsearched["the rest"] = f"there are more than {_MOST_FILES} files"
             break
-        if _names(path, place, needles):
-            found.append(path)
-    return list(dict.fromkeys(found))
+        try:
+            if (said := _said_in(path, place, parts, tuple(needles))) is not None:
+                found.named[path] = said
+        except (Unknown, Unsearched) as reason:
+            found.unsearched[path] = str(reason)
+    return found
 
 
 def _files(paths: GuestPaths, tops: Sequence[str]) -> Iterator[tuple[str, Place]]:
+    """Each once, whatever links lead to it: by its own place first."""
+    seen: set[tuple[int, int]] = set()
+    links: list[tuple[str, Place]] = []
     tops = [top for pattern in tops for top in (paths.folders(pattern) if "*" in pattern else [pattern])]
     for top in tops:
-        yield from _below(paths, top, _DEEPEST)
+        for path, place in _below(paths, top, _DEEPEST, seen):
+            if place.inode.is_link and (target := _target(paths, path)):
+                links.append((path, target))
+            else:
+                seen.add(_key(place))
+                yield path, place
+    yield from ((path, place) for path, place in links if _key(place) not in seen)
 
 
-def _below(paths: GuestPaths, folder: str, depth: int) -> Iterator[tuple[str, Place]]:
+def _key(place: Place) -> tuple[int, int]:
+    return id(place.tree), place.inode.number
+
+
+def _target(paths: GuestPaths, path: str) -> Place | None:
+    """The file that a link leads to."""
+    try:
+        place = paths.find(path)
+    except Unknown:
+        return None
+    return place if place is not None and place.inode.is_file else None
+
+
+def _below(paths: GuestPaths, folder: str, depth: int, seen: set[tuple[int, int]]) -> Iterator[tuple[str, Place]]:
     place = paths.find(folder or "/")
-    if place is None or not place.inode.is_directory:
+    if place is None or not place.inode.is_directory or _key(place) in seen:
         return
+    seen.add(_key(place))
     for name, number in paths.entries(place).items():
         path = f"{folder}/{name}"
         inode = place.tree.inode(number)
         if not inode.is_directory:
             yield path, Place(place.tree, inode)
         elif depth and path not in places.SEARCHED:  # each is searched by itself
-            yield from _below(paths, path, depth - 1)
+            yield from _below(paths, path, depth - 1, seen)
 
 
-def _names(path: str, place: Place, needles: Sequence[bytes]) -> bool:
+def _said_in(path: str, place: Place, parts: Sequence[SwapIdentity], needles: tuple[bytes, ...]) -> str | None:
+    """None if it names nothing of what is gone."""
     name = path.rpartition("/")[2].replace("\\x2d", "-").encode("utf-8", "surrogateescape")
     if any(needle.rpartition(b"/")[2] in name for needle in needles if len(needle) > 10 and b"=" not in needle):
-        return True
-    if place.inode.is_link or not 0 < place.inode.size <= _LARGEST:
-        return False
+        return None if place.inode.is_file and not place.inode.size else ""  # an empty unit is masked
+    if place.inode.is_link or not 0 < place.inode.size <= _LARGEST_INITRD:
+        return None
+    head = place.tree.read(place.inode, initrd.HEAD)
+    if initrd.is_initrd(head):
+        forgets = all(initrd.forgets(head, part) for part in parts)
+        return _said_in_initrd(place.tree.read(place.inode), needles, forgets=forgets)
+    if is_program(head):
+        return _said_in_program(place.tree.read(place.inode), needles)
+    if place.inode.size > _LARGEST:
+        return None
+    return "" if is_said(place.tree.read(place.inode), needles) else None
+
+
+def _said_in_initrd(content: bytes, needles: tuple[bytes, ...], *, forgets: bool) -> str | None:
+    """`forgets`: a block of ours speaks for what the boot itself would wait for by RESUME or resume=."""
+    contents = contents_of(content)
+    if contents.unread:
+        raise Unsearched(contents.unread)
+    spoken_for = _OBEYS_NORESUME if forgets else ()
+    left = [name for name in contents.naming(needles) if _BLOCKS not in name and not name.startswith(spoken_for)]
+    return f"{left[0]} in it: run {REMEDIES[contents.maker]}" if left else None
+
+
+def _said_in_program(content: bytes, needles: tuple[bytes, ...]) -> str | None:
     try:
-        content = place.tree.read(place.inode)
-    except Unknown:
-        return False
-    if initrd.is_initrd(content) or is_program(content) or not any(needle in content for needle in needles):
-        return False
-    lines = content.split(b"\n")
-    return any(_is_said(line, needle) for line in lines for needle in needles)
-
-
-def _is_said(line: bytes, needle: bytes) -> bool:
-    at = line.find(needle)
-    after = line[at + len(needle) : at + len(needle) + 1]
-    return at >= 0 and not after.isdigit() and not line.lstrip().startswith(_COMMENTS)
+        image = Unified(content)
+    except ValueError:
+        return None
+    line = image.command_line
+    if is_said(line.encode("utf-8", "surrogateescape"), needles):
+        return "its command line"
+    return _said_in_initrd(image.initrd, needles, forgets=NO_RESUME in line.split()) if image.initrd else None

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from growdisk.backends.direct_guest import DirectGuest
 from growdisk.backends.guest_look import Home, Look
-from growdisk.backends.guest_repair.repair import Change, GuestFiles, has_plain_initrds, known_in, repair_guest
+from growdisk.backends.guest_repair.files import Change, GuestFiles
+from growdisk.backends.guest_repair.repair import has_plain_initrds, known_in, repair_guest
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
 from growdisk.filesystems.file_tree import Unknown
 from growdisk.values import dataclass, field

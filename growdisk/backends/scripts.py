@@ -99,7 +99,7 @@ def _places() -> dict[str, str]:
     lists = {
         **places.NAMES, "settings": places.SETTINGS, "initrds": places.INITRDS,
         "loader_files": (*places.LOADER_FILES, *places.GRUB_ENVIRONMENTS),
-        "boots": places.BOOTS, "systems": ("/", *places.SYSTEMS[1:]), "searched": ("/etc", *places.BOOTS),
+        "boots": places.BOOTS, "systems": ("/", *places.SYSTEMS[1:]), "searched": places.SEARCHED_RUNNING,
         "other_makers": OTHER_MAKERS, "initramfs_tools": INITRAMFS_TOOLS,
     }  # fmt: skip
     return {name: " ".join(patterns) for name, patterns in lists.items()}

@@ -8,9 +8,10 @@ from typing import ClassVar
 
 from growdisk.backends.backend import Backend
 from growdisk.backends.guest_look import Look
-from growdisk.backends.guest_repair.repair import Change, GuestFiles, left_to_repair, repair_guest
+from growdisk.backends.guest_repair.files import Change, GuestFiles
+from growdisk.backends.guest_repair.repair import left_to_repair, repair_guest
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
-from growdisk.backends.guest_search import mentions
+from growdisk.backends.guest_search import search
 from growdisk.backends.home_repair import HomeRepair, needles_of, repairs_of
 from growdisk.errors import ToolFailed
 from growdisk.steps.context import RunContext
@@ -62,11 +63,16 @@ class RepairGuest:
         return Evidence(_told([change for repair in repairs for change in repair.changes], left))
 
     def _left(self, look: Look, repairs: list[HomeRepair]) -> list[str]:
-        """What still names it, and is not known to: found by a search for bytes."""
+        """What still names it, and is not known to, and what could not be searched: in words."""
         known = {change.path for repair in repairs for change in repair.changes if not change.mended}
         parts = [part for part, _ in self.fates()]
-        needles = {home: needles_of(home, parts) for home in look.homes}
-        return [path for home in look.homes for path in mentions(home, needles[home]) if path not in known]
+        found = [search(home, parts, needles_of(home, parts)) for home in look.homes]
+        named, unsearched = (
+            [f"{path} ({said})" if said else path for one in each for path, said in one.items() if path not in known]
+            for each in ([one.named for one in found], [one.unsearched for one in found])
+        )
+        words = [f"still named in {', '.join(named)}: not changed, since growdisk does not know what it is for"]
+        return [*(words if named else ()), *(f"could not be searched: {one}" for one in unsearched)]
 
     def _repair_unread(self, backend: Backend) -> Evidence:
         """In file systems that only a kernel reads."""
@@ -125,12 +131,11 @@ def _has_guest(backend: Backend, device: str) -> bool | None:
 
 def _told(changes: list[Change], left: list[str]) -> str:
     mended = ", ".join(dict.fromkeys(change.path for change in changes if change.mended))
-    words = [mended or "nothing in the guest names it"]
-    words += [f"{change.path}: {change.what}" for change in changes if not change.mended]
-    if left:
-        words.append(f"still named in {', '.join(left)}: not changed, since growdisk does not know what it is for")
-        words[0] = mended or "nothing was changed"
-    return "; ".join(words)
+    named = [f"{change.path}: {change.what}" for change in changes if not change.mended]
+    words = [mended or ("nothing was changed" if named else "nothing in the guest names it"), *named]
+    if left and not changes:
+        words[0] = "nothing was changed"
+    return "; ".join([*words, *left])
 
 
 def _told_unread(changes: list[Change], unread: list[str], *, found: bool) -> str:

@@ -3,203 +3,123 @@
     entries    systemd-boot; a loader entry on the EFI partition has resume=, the initrd beside it has RESUME
     uki        systemd-boot; a unified kernel image with resume= in its command line and RESUME in its initrd
     dracut     systemd-boot; an initrd of dracut without systemd that has resume= within itself
+    hostonly   systemd-boot; an initrd of dracut with systemd, made for this host, that has resume= within itself
+    grub       GRUB; grub.cfg and /etc/default/grub have resume=
     subvolume  as entries, but the root is btrfs in the subvolume @rootfs
+    fedora     GRUB, /boot of its own (ext4); btrfs with subvolumes root and home, its default one is the top level
+    suse       GRUB; btrfs whose default subvolume is @/.snapshots/1/snapshot, with a read-only snapshot beside it
+    bootpart   GRUB, /boot of its own; all of fstab by PARTUUID
+    xfs        as entries, XFS
+    unit       as entries; swap by PARTLABEL in a unit of systemd, wanted by a link
+    auto       as entries; no file names the swap: systemd finds it by GPT's types
+    random     as entries; swap with a random key, made at each start by crypttab
+    trixie     as entries; Debian 13, ext4 with orphan_file and metadata_csum_seed
+    bullseye   as entries; Debian 11, ext4 without metadata_csum
 
-GPT: sda1 EFI system, sda2 root, sda3 swap. One system tree serves them all.
+GPT: sda1 EFI system, sda2 root, sda3 swap; with a /boot of its own: sda1, sda2 /boot, sda3 root, sda4 swap.
+family_trees.py has the systems, family_disks.py makes the disks.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 import tarfile
-import tempfile
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
-from growdisk.units import ByteRange, GiB, MiB
-from tests.guests.appliance import bench, device
-from tests.guests.cache import cached, recipe_hash
-from tests.guests.classic import KERNEL_OPTIONS, SUITE, _own_files
-from tests.guests.content import odd_files, text, write_tar
-from tests.guests.ext4 import make_ext4
-from tests.guests.swap import make_swap
-from tests.guests.tools import run
+from tests.guests.content import Entry, directory, text
 
-DISK_SIZE = 2 * GiB
 ROOT_UUID = "6c3f7a52-41d8-4b0e-9d35-0f2b8c7e5a01"
 SWAP_UUID = "6c3f7a52-41d8-4b0e-9d35-0f2b8c7e5a02"
+BOOT_UUID = "6c3f7a52-41d8-4b0e-9d35-0f2b8c7e5a03"
 ESP_ID = "6C3F7A52"
-NAMES = ("entries", "uki", "dracut", "subvolume")
+# Of the partitions, in small letters as udev has them.
+ROOT_PART, SWAP_PART, BOOT_PART = (f"0d15c0de-41d8-4b0e-9d35-0f2b8c7e5a0{n}" for n in (1, 2, 3))
+SWAP_NAME = "old-swap"
 
-_ESP = ByteRange(MiB, 161 * MiB)
-_ROOT = ByteRange(161 * MiB, DISK_SIZE - 129 * MiB)
-_SWAP = ByteRange(DISK_SIZE - 129 * MiB, DISK_SIZE - MiB)
-_PACKAGES = (
-    "linux-image-cloud-amd64", "systemd-sysv", "udev", "e2fsprogs", "btrfs-progs", "initramfs-tools", "kmod", "zstd",
-    "python3-minimal", "libpython3-stdlib", "systemd-boot-efi", "systemd-boot", "dracut-core",
-)  # fmt: skip
-# What an initrd is for is told beforehand: initramfs-tools reads RESUME, dracut its own option.
-_INITRDS = f"""
-set -eu
-release=$(basename /boot/vmlinuz-*); release=${{release#vmlinuz-}}
-dracut --quiet --force --no-hostonly --no-early-microcode \\
-    --omit 'systemd systemd-initrd dracut-systemd plymouth network' --add-drivers 'virtio_scsi sd_mod ext4' \\
-    --kernel-cmdline 'resume=UUID={SWAP_UUID}' /boot/dracut.img "$release"
-rm -rf /usr/share/doc /usr/share/man /usr/share/locale /var/lib/apt/lists /var/cache/apt
+_SWAP_UNIT = "etc/systemd/system/dev-disk-by\\x2dpartlabel-old\\x2dswap.swap"
+_SUSE = """\
+btrfs subvolume create @; btrfs subvolume create @/home; btrfs subvolume create @/.snapshots
+mkdir @/.snapshots/1 @/.snapshots/2
+btrfs subvolume snapshot . @/.snapshots/1/snapshot; rm -rf @/.snapshots/1/snapshot/@
+mkdir -p @/.snapshots/1/snapshot/.snapshots
+btrfs subvolume snapshot -r @/.snapshots/1/snapshot @/.snapshots/2/snapshot
+btrfs subvolume set-default @/.snapshots/1/snapshot; keep=@
 """
-_STUB = "./usr/lib/systemd/boot/efi/linuxx64.efi.stub"
-_LOADER = "./usr/lib/systemd/boot/efi/systemd-bootx64.efi"
 
 
-def family_guests() -> Path:
-    """The folder with NAME.qcow2 of each, read-only; built when needed (4 minutes)."""
-    sources = [Path(__file__).with_name(f"{n}.py") for n in ("families", "classic", "content", "ext4", "appliance")]
-    inside = Path(__file__).parent / "inside"
-    return cached(f"families-{recipe_hash([*sources, *inside.iterdir()])[:20]}", _build)
+@dataclass(frozen=True)
+class Family:
+    """`fstab` are its lines without the EFI partition's; `script` runs at the top of a btrfs and sets `keep`, what
+    stays there; `options` are the kernel's."""
+
+    fstab: str
+    suite: str = "bookworm"
+    loader: str = "entries"  # entries, uki, dracut, hostonly or grub
+    root: str = "ext4"
+    features: str = ""
+    script: str = ""
+    options: str = f"root=UUID={ROOT_UUID} ro resume=UUID={SWAP_UUID}"
+    boot: bool = False
+    random_swap: bool = False
+    files: tuple[Entry, ...] = ()
 
 
-def _build(folder: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="growdisk-families-", dir="/var/tmp") as scratch:
-        work = Path(scratch)
-        tree = _debootstrap(work)
-        disks = {name: _disk(work, tree, name) for name in NAMES}
-        _make_subvolume(disks["subvolume"])
-        for name, disk in disks.items():
-            image = folder / f"{name}.qcow2"
-            run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", disk, image)
-            image.chmod(0o444)
+_EXT4 = f"UUID={ROOT_UUID} / ext4 errors=remount-ro 0 1\n"
+_SWAP = f"UUID={SWAP_UUID} none swap sw 0 0\n"
+_PLAIN = f"root=UUID={ROOT_UUID} ro"
+_DEFAULTS = text("etc/default/grub", f'GRUB_CMDLINE_LINUX_DEFAULT="quiet resume=UUID={SWAP_UUID}"\n')
 
 
-def _debootstrap(work: Path) -> Path:
-    own = write_tar(work / "own.tar", _own_files("no key\n"))
-    (work / "initrds.sh").write_text(_INITRDS)
-    conf = "$1/etc/initramfs-tools/conf.d"
-    run(
-        "mmdebstrap", "--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io", f"--include={','.join(_PACKAGES)}",
-        f'--essential-hook=mkdir -p "{conf}" && echo RESUME=UUID={SWAP_UUID} >"{conf}/resume"',
-        f"--customize-hook=tar-in {own} /",
-        '--customize-hook=chroot "$1" systemctl --quiet enable boot-report.service serial-getty@ttyS0.service',
-        f"--customize-hook=copy-in {work / 'initrds.sh'} /tmp", '--customize-hook=chroot "$1" sh /tmp/initrds.sh',
-        SUITE, work / "tree.tar",
-    )  # fmt: skip
-    return work / "tree.tar"
+def _btrfs(name: str) -> str:
+    return f"btrfs subvolume snapshot . {name}; keep={name}\n"
 
 
-def _disk(work: Path, tree: Path, name: str) -> Path:
-    disk = work / f"{name}.raw"
-    with disk.open("wb") as file:
-        file.truncate(DISK_SIZE)
-    parts = ((_ESP, "U"), (_ROOT, "L"), (_SWAP, "S"))
-    lines = [f"start={p.start // 512}, size={p.length // 512}, type={kind}" for p, kind in parts]
-    run("sfdisk", "-q", "--no-reread", "--no-tell-kernel", disk, stdin="label: gpt\n" + "\n".join(lines) + "\n")
-    make_swap(disk, _SWAP, uuid=SWAP_UUID)
-    root = "btrfs subvol=@rootfs" if name == "subvolume" else "ext4 errors=remount-ro"
-    fstab = (
-        f"UUID={ROOT_UUID} / {root} 0 {0 if name == 'subvolume' else 1}\nUUID={SWAP_UUID} none swap sw 0 0\n"
-        f"UUID={ESP_ID[:4]}-{ESP_ID[4:]} /boot/efi vfat umask=0077 0 2\n"
-    )
-    own = write_tar(work / f"{name}.tar", [text("etc/fstab", fstab), *odd_files(crowd=20)])
-    (_btrfs if name == "subvolume" else _ext4)(disk, [tree, own])
-    _fill_esp(work, disk, tree, name)
-    return disk
-
-
-def _ext4(disk: Path, tars: list[Path]) -> None:
-    make_ext4(disk, _ROOT, tars, uuid=ROOT_UUID)
-
-
-def _btrfs(disk: Path, tars: list[Path]) -> None:
-    """All of it at the top level; _make_subvolume() does the rest."""
-    alone = disk.with_suffix(".btrfs")
-    with alone.open("wb") as file:
-        file.truncate(_ROOT.length)
-    script = 'set -e; r=$1; i=$2; u=$3; shift 3; for t; do tar -xf "$t" -C "$r" --numeric-owner -p; done\n'
-    script += 'find "$r" -type b -o -type c | xargs -r rm -f\nexec mkfs.btrfs -q -U "$u" --rootdir "$r" "$i"'
-    with tempfile.TemporaryDirectory(prefix="growdisk-root-", dir=disk.parent) as root:
-        run("fakeroot", "sh", "-c", script, "make-btrfs", root, alone, ROOT_UUID, *tars)
-    run("dd", f"if={alone}", f"of={disk}", "bs=1M", f"seek={_ROOT.start // MiB}", "conv=notrunc,sparse", "status=none")
-    alone.unlink()
-
-
-def _make_subvolume(disk: Path) -> None:
-    with bench([disk]) as appliance:
-        appliance.run(
-            f"mkdir -p /tmp/m; mount {device(disk, 2)} /tmp/m; cd /tmp/m; btrfs subvolume snapshot . @rootfs\n"
-            "find . -mindepth 1 -maxdepth 1 ! -name @rootfs -exec rm -rf {} +\ncd /; umount /tmp/m; sync"
-        )
-
-
-# --- the EFI system partition -------------------------------------------------------------------
-
-
-def _fill_esp(work: Path, disk: Path, tree: Path, name: str) -> None:
-    esp, place = work / "esp", work / "files"
-    with esp.open("wb") as file:
-        file.truncate(_ESP.length)
-    run("mkfs.fat", "-F", "32", "-i", ESP_ID, esp)
-    files = {"EFI/BOOT/BOOTX64.EFI": _member(tree, _LOADER), "loader/loader.conf": b"timeout 0\n"}
-    files |= _unified(work, tree) if name == "uki" else _entries(tree, name)
-    for folder in ("EFI", "EFI/BOOT", "EFI/Linux", "loader", "loader/entries", "debian"):
-        run("mmd", "-i", esp, f"::/{folder}")
-    for path, content in files.items():
-        place.write_bytes(content)
-        run("mcopy", "-i", esp, place, f"::/{path}")
-    run("dd", f"if={esp}", f"of={disk}", "bs=1M", "seek=1", "conv=notrunc,sparse", "status=none")
-
-
-def _entries(tree: Path, name: str) -> dict[str, bytes]:
-    """dracut's initrd has resume= within itself; nothing else in this guest names it."""
-    kernel, initrd = _kernel(tree), "dracut.img" if name == "dracut" else _name(tree, "./boot/initrd.img-")
-    options = _options(name) + ("" if name == "dracut" else f" resume=UUID={SWAP_UUID}")
-    entry = f"title Debian\nlinux /debian/linux\ninitrd /debian/initrd.img\noptions {options}\n"
-    return {
-        "loader/entries/debian.conf": entry.encode(), "debian/linux": kernel,
-        "debian/initrd.img": _member(tree, f"./boot/{initrd.removeprefix('./boot/')}"),
-    }  # fmt: skip
-
-
-def _unified(work: Path, tree: Path) -> dict[str, bytes]:
-    """As the manual page of systemd-stub has it made."""
-    parts = {
-        ".osrel": (b"ID=debian\nVERSION_ID=12\nPRETTY_NAME=Debian\n", 0x20000),
-        ".cmdline": (f"{_options('uki')} resume=UUID={SWAP_UUID}".encode(), 0x30000),
-        ".linux": (_kernel(tree), 0x2000000), ".initrd": (_member(tree, _name(tree, "./boot/initrd.img-")), 0x4000000),
-    }  # fmt: skip
-    words: list[str | Path] = []
-    for name, (content, place) in parts.items():
-        (work / name[1:]).write_bytes(content)
-        words += ["--add-section", f"{name}={work / name[1:]}", "--change-section-vma", f"{name}={place:#x}"]
-    (work / "stub").write_bytes(_member(tree, _STUB))
-    run("objcopy", *words, work / "stub", work / "unified.efi")
-    return {"EFI/Linux/debian.efi": (work / "unified.efi").read_bytes()}
-
-
-def _options(name: str) -> str:
-    flags = " rootflags=subvol=@rootfs" if name == "subvolume" else ""
-    return f"root=UUID={ROOT_UUID} ro{flags} {KERNEL_OPTIONS}"
-
-
-def _kernel(tree: Path) -> bytes:
-    return _member(tree, _name(tree, "./boot/vmlinuz-"))
-
-
-def _name(tree: Path, start: str) -> str:
-    with tarfile.open(tree) as tar:
-        return next(name for name in tar.getnames() if name.startswith(start))
-
-
-def _member(tree: Path, name: str) -> bytes:
-    with tarfile.open(tree) as tar:
-        file = tar.extractfile(name)
-        assert file is not None, name
-        return file.read()
-
-
-def main() -> None:
-    """`python -m tests.guests.families`: build the guests if need be, print where they are."""
-    argparse.ArgumentParser(description=main.__doc__).parse_args()
-    sys.stdout.write(f"{family_guests()}\n")
-
-
-if __name__ == "__main__":
-    main()
+FAMILIES: Mapping[str, Family] = MappingProxyType({
+    "entries": Family(_EXT4 + _SWAP),
+    "uki": Family(_EXT4 + _SWAP, loader="uki"),
+    "dracut": Family(_EXT4 + _SWAP, loader="dracut", options=_PLAIN),
+    "hostonly": Family(_EXT4 + _SWAP, loader="hostonly", options=_PLAIN),
+    "grub": Family(_EXT4 + _SWAP, loader="grub", files=(_DEFAULTS,)),
+    "subvolume": Family(
+        f"UUID={ROOT_UUID} / btrfs subvol=@rootfs 0 0\n{_SWAP}", root="btrfs", script=_btrfs("@rootfs"),
+        options=f"{_PLAIN} rootflags=subvol=@rootfs resume=UUID={SWAP_UUID}",
+    ),
+    "fedora": Family(
+        f"UUID={ROOT_UUID} / btrfs subvol=root 0 0\nUUID={BOOT_UUID} /boot ext4 defaults 1 2\n"
+        f"UUID={ROOT_UUID} /home btrfs subvol=home 0 0\n{_SWAP}",
+        root="btrfs", loader="grub", boot=True, files=(_DEFAULTS,),
+        script='btrfs subvolume create home; btrfs subvolume snapshot . root; rmdir root/home/* root/home '
+        '|| true; mkdir -p root/home; keep="root home"\n',
+        options=f"{_PLAIN} rootflags=subvol=root resume=UUID={SWAP_UUID}",
+    ),
+    "suse": Family(
+        f"UUID={ROOT_UUID} / btrfs defaults 0 0\nUUID={ROOT_UUID} /home btrfs subvol=/@/home 0 0\n"
+        f"UUID={ROOT_UUID} /.snapshots btrfs subvol=/@/.snapshots 0 0\n{_SWAP}",
+        root="btrfs", loader="grub", script=_SUSE, files=(_DEFAULTS,),
+    ),
+    "bootpart": Family(
+        f"PARTUUID={ROOT_PART} / ext4 defaults 0 1\nPARTUUID={BOOT_PART} /boot ext4 defaults 0 2\n"
+        f"PARTUUID={SWAP_PART} none swap sw 0 0\n",
+        loader="grub", boot=True, options=f"root=PARTUUID={ROOT_PART} ro resume=PARTUUID={SWAP_PART}",
+    ),
+    "xfs": Family(f"UUID={ROOT_UUID} / xfs defaults 0 0\n{_SWAP}", root="xfs"),
+    "unit": Family(
+        _EXT4, options=f"{_PLAIN} resume=PARTLABEL={SWAP_NAME}",
+        files=(
+            text(_SWAP_UNIT, f"[Unit]\nDescription=Swap\n[Swap]\nWhat=/dev/disk/by-partlabel/{SWAP_NAME}\n"),
+            directory("etc/systemd/system/swap.target.wants"),
+            Entry(
+                f"etc/systemd/system/swap.target.wants/{_SWAP_UNIT.rpartition('/')[2]}", kind=tarfile.SYMTYPE,
+                mode=0o777, link=f"../{_SWAP_UNIT.rpartition('/')[2]}",
+            ),
+        ),
+    ),
+    "auto": Family(_EXT4),
+    "random": Family(
+        f"{_EXT4}/dev/mapper/cryptswap none swap sw 0 0\n", random_swap=True, options=f"{_PLAIN} noresume",
+        files=(text("etc/crypttab", f"cryptswap PARTUUID={SWAP_PART} /dev/urandom swap,cipher=aes-xts-plain64\n"),),
+    ),
+    "trixie": Family(_EXT4 + _SWAP, suite="trixie", features="orphan_file,metadata_csum_seed"),
+    "bullseye": Family(_EXT4 + _SWAP, suite="bullseye", features="^metadata_csum,^orphan_file"),
+})  # fmt: skip

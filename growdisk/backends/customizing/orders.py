@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from growdisk.backends.guest_repair.repair import GuestFiles
+from growdisk.backends.guest_repair.files import GuestFiles
 from growdisk.values import dataclass, field
 
 

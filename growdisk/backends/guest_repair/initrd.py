@@ -58,6 +58,11 @@ def is_initrd(head: bytes) -> bool:
     return head.startswith(_INITRD_MAGICS)
 
 
+def is_archive(head: bytes) -> bool:
+    """Whether it begins as a cpio archive that the kernel unpacks."""
+    return head.startswith((b"070701", b"070702"))
+
+
 def forgets(head: bytes, swap: SwapIdentity) -> bool:
     """Whether the initrd that begins with `head` has been given the block for `swap`."""
     return not {_file_name(swap), _dracut_name(swap)}.isdisjoint(leading_names(head))

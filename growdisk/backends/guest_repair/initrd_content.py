@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
+from growdisk.backends.guest_repair.text import is_said
 from growdisk.filesystems.unpacking import Unpackable, unpacked
 
 _HEADER, _MAGICS, _TRAILER = 110, (b"070701", b"070702"), "TRAILER!!!"
@@ -44,7 +45,7 @@ class Contents(NamedTuple):
         return [
             member.name for member in self.members
             if member.name not in _OF_THE_TOOL
-            and any(needle in member.content or needle in member.name.encode() for needle in needles)
+            and (is_said(member.content, needles) or any(needle in member.name.encode() for needle in needles))
         ]  # fmt: skip
 
 

@@ -10,10 +10,10 @@ from growdisk.backends.guest_repair.swap_identity import SwapIdentity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from growdisk.backends.guest_repair.repair import GuestFiles
+    from growdisk.backends.guest_repair.files import GuestFiles
 
 _DRACUT = ("/usr/lib/dracut", "/usr/bin/dracut", "/usr/sbin/dracut")
-_REMEDIES = {
+REMEDIES = {
     Maker.DRACUT: "dracut -f --regenerate-all", Maker.MKINITCPIO: "mkinitcpio -P",
     Maker.INITRAMFS_TOOLS: "update-initramfs -u -k all", Maker.UNKNOWN: "the tool that made it",
 }  # fmt: skip
@@ -34,7 +34,7 @@ def verdict_of(contents: Contents, swap: SwapIdentity, files: GuestFiles) -> Ver
     maker = contents.maker
     if contents.unread:
         maker = Maker.DRACUT if any(map(files.exists, _DRACUT)) else maker
-        return Verdict(f"made by {maker.value}, and not readable here ({contents.unread}): run {_REMEDIES[maker]}")
+        return Verdict(f"made by {maker.value}, and not readable here ({contents.unread}): run {REMEDIES[maker]}")
     naming = contents.naming(swap.needles())
     if not naming:
         return None
@@ -43,4 +43,4 @@ def verdict_of(contents: Contents, swap: SwapIdentity, files: GuestFiles) -> Ver
     if maker is Maker.DRACUT and all(name.startswith(_COMMAND_LINES) for name in naming):
         return Verdict("made by dracut: noresume put before its resume=", initrd.noresume_block(swap))
     first = next((name for name in naming if name.startswith(OPENED)), naming[0])
-    return Verdict(f"made by {maker.value}, and {first} in it names the partition: run {_REMEDIES[maker]}")
+    return Verdict(f"made by {maker.value}, and {first} in it names the partition: run {REMEDIES[maker]}")

@@ -47,12 +47,18 @@ LOADER_FILES = (
     "boot.cmd", "limine.conf", "limine.cfg", "limine/limine.conf", "limine/limine.cfg",
 )  # fmt: skip
 GRUB_ENVIRONMENTS = ("grub/grubenv", "grub2/grubenv", "EFI/*/grubenv")
-_NAMES_OF_INITRDS = ("initrd*", "initramfs*", "booster*", "*.img")
+_NAMES_OF_INITRDS = ("*initrd*", "*initramfs*", "booster*", "*.img")
 INITRDS = tuple(f"{folder}{name}" for folder in ("", "*/", "*/*/", "EFI/*/*/") for name in _NAMES_OF_INITRDS)
 _UNIFIED_KERNELS = ("EFI/Linux/*.efi", "EFI/*/*.efi", "EFI/Linux/*.efi.extra.d/*.efi", "loader/addons/*.efi", "*.efi")
 
 # What is searched, at the end, for whatever else names what is gone: folders with all that is in them.
-SEARCHED = (*_below(SYSTEMS, ("etc",)), *BOOTS)
+_SEARCHED_IN_SYSTEM = (
+    "etc", "usr/local/lib/systemd", "usr/lib/systemd", "lib/systemd", "usr/share/initramfs-tools",
+    "usr/lib/dracut/dracut.conf.d", "usr/lib/kernel", "usr/local/etc", "usr/local/sbin", "usr/local/bin",
+)  # fmt: skip
+SEARCHED = (*_below(SYSTEMS, _SEARCHED_IN_SYSTEM), *BOOTS)
+# The first two by name: they may be links, which grep follows on its command line alone.
+SEARCHED_RUNNING = ("/etc/fstab", "/etc/crypttab", *_below([""], _SEARCHED_IN_SYSTEM), *BOOTS)
 
 
 def _tops(*, rooted: bool) -> tuple[str, ...]:

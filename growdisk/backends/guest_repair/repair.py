@@ -8,12 +8,14 @@ changed from here is reported with the command that does it inside the guest.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
-from growdisk.backends.guest_repair import initrd, places
+from growdisk.backends.guest_repair import places
 from growdisk.backends.guest_repair.crypttab import nodes_made_of, without_container
+from growdisk.backends.guest_repair.doubts import doubtful
 from growdisk.backends.guest_repair.dracut import without_devices
+from growdisk.backends.guest_repair.files import Change, GuestFiles, found
 from growdisk.backends.guest_repair.fstab import SWAP_FILE, parse_fstab, with_swap_file, without_swap
+from growdisk.backends.guest_repair.initrd_repair import change_initrds, change_unified
 from growdisk.backends.guest_repair.resume import resume_none, without_kernel_options
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy, stem_of
 from growdisk.backends.guest_repair.text import decode, encode
@@ -28,36 +30,6 @@ OTHER_MAKERS = (
     "/usr/bin/booster", "/usr/sbin/mkinitfs", "/sbin/mkinitfs", "/usr/bin/mkosi-initrd",
 )  # fmt: skip
 _ROOTS = ("/", "/boot")
-
-
-class GuestFiles(Protocol):
-    """A guest's files by their paths in the guest. Writing keeps a file's inode, owner, mode and attributes."""
-
-    def read(self, path: str) -> bytes: ...
-    def read_start(self, path: str, length: int) -> bytes:
-        """At most the first `length` bytes."""
-        ...
-
-    def write(self, path: str, content: bytes) -> None: ...
-    def prepend(self, path: str, block: bytes) -> None:
-        """Put `block` before the file's content."""
-        ...
-
-    def exists(self, path: str) -> bool: ...
-    def glob(self, pattern: str) -> list[str]:
-        """Regular files that match (a pattern without wildcards matches itself), symbolic links left out."""
-        ...
-
-
-@dataclass(frozen=True)
-class Change:
-    """`mended` False: it still names the partition, and `what` says what to do about it; `waits`: the next boot would
-    wait for it, or might."""
-
-    path: str
-    what: str
-    mended: bool = True
-    waits: bool = False
 
 
 def repair_guest(
@@ -107,8 +79,8 @@ def _changes(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy, plain_in
     loaders = places.command_lines(rooted=rooted)
     yield from _edit(files, swap, loaders, lambda text: without_kernel_options(text, swap), "resume= removed")
     if swap.is_swap or swap.mapped or not plain_initrds:
-        yield from _change_initrds(files, swap, rooted=rooted, plain=plain_initrds)
-    yield from _change_unified(files, swap, rooted=rooted)
+        yield from change_initrds(files, swap, rooted=rooted, plain=plain_initrds)
+    yield from change_unified(files, swap, rooted=rooted)
     if rooted:  # Last: it tells the names of what was opened.
         yield from _edit(
             files, swap, places.CRYPTTABS, lambda text: without_container(text, swap), "line made a comment"
@@ -118,7 +90,7 @@ def _changes(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy, plain_in
 def _change_settings(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> Iterator[Change]:
     line = "swap line made a comment" if swap.is_swap else "line made a comment"
     where = f"swap is {SWAP_FILE}" if policy is SwapPolicy.FILE else line
-    doubts = list(_doubtful(files, swap))
+    doubts = list(doubtful(files, swap))
     yield from _edit(files, swap, places.FSTABS, lambda text: without_swap(text, swap, policy), where)
     if policy is SwapPolicy.FILE:
         yield from _name_swap_file(files, where)
@@ -142,17 +114,6 @@ def _has_any(content: bytes, hints: Sequence[bytes]) -> bool:
     return any(hint in lowered for hint in hints)
 
 
-def _doubtful(files: GuestFiles, swap: SwapIdentity) -> Iterator[Change]:
-    """Lines that name this partition of some disk. If another one surely names it, they are of another disk."""
-    for path in _found(files, places.FSTABS):
-        entries = list(parse_fstab(decode(files.read(path))))
-        sure = any(swap.is_named_by(entry.source) for entry in entries)
-        for entry in entries:
-            if swap.may_be_named_by(entry.source) and (entry.is_swap() or not swap.is_swap):
-                what = f"names {entry.plain_source}, which is left: it may be of another disk"
-                yield Change(path, what, mended=False, waits=not sure)
-
-
 def known_in(files: GuestFiles, swap: SwapIdentity) -> SwapIdentity:
     """The same with the names that crypttab gives to what is in it, and those of the disk that root's line has."""
     found = [node for path in files.glob(_CRYPTTAB) for node in nodes_made_of(decode(files.read(path)), swap)]
@@ -164,16 +125,12 @@ def known_in(files: GuestFiles, swap: SwapIdentity) -> SwapIdentity:
     )  # fmt: skip
 
 
-def _found(files: GuestFiles, patterns: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(path for pattern in patterns for path in files.glob(pattern)))
-
-
 def _edit(
     files: GuestFiles, swap: SwapIdentity, patterns: Sequence[str], change: Callable[[str], str], what: str
 ) -> Iterator[Change]:  # fmt: skip
     """What names nothing of the partition is not gone through line by line, and a program is left alone."""
     hints = swap.hints()
-    for path in _found(files, patterns):
+    for path in found(files, patterns):
         old = files.read(path)
         if b"\0" in old[:4096] or not _has_any(old, hints):
             continue
@@ -182,49 +139,3 @@ def _edit(
             # GRUB's environment block has a fixed size, filled up with '#'.
             files.write(path, new.ljust(len(old), b"#") if path.endswith(_GRUB_ENVIRONMENT) else new)
             yield Change(path, what)
-
-
-def _change_initrds(files: GuestFiles, swap: SwapIdentity, *, rooted: bool, plain: bool) -> Iterator[Change]:
-    for path in _found(files, places.initrds(rooted=rooted)):
-        head = files.read_start(path, initrd.HEAD)
-        if not initrd.is_initrd(head) or initrd.forgets(head, swap):
-            continue
-        if plain and not (swap.mapped and _opens_containers(files, path, swap)):
-            files.prepend(path, initrd.forgetting_block(swap))
-            yield Change(path, "stale RESUME inside cleared")
-        else:
-            yield from _change_unpacked(files, path, swap)
-
-
-def _opens_containers(files: GuestFiles, path: str, swap: SwapIdentity) -> bool:
-    """Whether what is encrypted in the partition is opened by the initrd already, which no RESUME tells."""
-    from growdisk.backends.guest_repair.initrd_content import contents_of
-    from growdisk.backends.guest_repair.initrd_verdict import OPENED
-
-    return any(name.startswith(OPENED) for name in contents_of(files.read(path)).naming(swap.needles()))
-
-
-def _change_unpacked(files: GuestFiles, path: str, swap: SwapIdentity) -> Iterator[Change]:
-    """One that only its content tells who made it."""
-    from growdisk.backends.guest_repair.initrd_content import contents_of
-    from growdisk.backends.guest_repair.initrd_verdict import verdict_of
-
-    verdict = verdict_of(contents_of(files.read(path)), swap, files)
-    if verdict is None:
-        return
-    if verdict.block:
-        files.prepend(path, verdict.block)
-    yield Change(path, verdict.what, mended=bool(verdict.block), waits=not verdict.block)
-
-
-def _change_unified(files: GuestFiles, swap: SwapIdentity, *, rooted: bool) -> Iterator[Change]:
-    for path in _found(files, places.unified_kernels(rooted=rooted)):
-        from growdisk.backends.guest_repair.unified_verdict import changed_unified
-
-        content = files.read(path)
-        changed = changed_unified(content, swap, files)
-        if changed is None:
-            continue
-        if changed.content:
-            files.write(path, changed.content)
-        yield Change(path, changed.what, mended=bool(changed.content), waits=not changed.content)

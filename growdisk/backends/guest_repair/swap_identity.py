@@ -15,6 +15,7 @@ from enum import Enum
 from growdisk.values import dataclass, field
 
 _FIRST_DISKS = ("sda", "vda", "xvda", "hda", "nvme0n1p", "mmcblk0p")
+_GRUBS_DISK = "hd0"
 _NAMED_DIRECTORIES = {
     "by-uuid": "UUID", "by-label": "LABEL", "by-partuuid": "PARTUUID", "by-partlabel": "PARTLABEL",
 }  # fmt: skip
@@ -82,6 +83,7 @@ class SwapIdentity:
         """What to search for, to find every file that may name it, and few others."""
         names = {f"/dev/{disk}{self.number}" for disk in _FIRST_DISKS} | set(self.mapped)
         names |= {f"{stem}-part{self.number}" for stem in self.stems}
+        names |= {f"{_GRUBS_DISK},{label}{self.number}" for label in ("msdos", "gpt")}
         for directory, tag in _NAMED_DIRECTORIES.items():
             if value := self._tags()[tag]:
                 distinct = tag in _HEX_TAGS and len(value) >= _DISTINCT

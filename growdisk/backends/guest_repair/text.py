@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+_COMMENTS = (b"#", b";", b"//")
 
 
 def decode(content: bytes) -> str:
@@ -16,3 +18,15 @@ def encode(text: str) -> bytes:
 def change_lines(text: str, change: Callable[[str], str]) -> str:
     """Every line, without its newline, through `change`. A missing last newline stays missing."""
     return "\n".join(change(line) for line in text.split("\n"))
+
+
+def is_said(content: bytes, needles: Sequence[bytes]) -> bool:
+    """Whether one of `needles` is in it outside of comments. /dev/sda5 is not in /dev/sda55."""
+    here = [needle for needle in needles if needle in content]
+    return any(_is_in(line, needle) for line in (content.split(b"\n") if here else ()) for needle in here)
+
+
+def _is_in(line: bytes, needle: bytes) -> bool:
+    if needle not in line or line.lstrip().startswith(_COMMENTS):
+        return False
+    return any(not after[:1].isdigit() for after in line.split(needle)[1:])

@@ -11,7 +11,7 @@ from growdisk.backends.guest_repair.unified import NO_RESUME, Unified
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from growdisk.backends.guest_repair.repair import GuestFiles
+    from growdisk.backends.guest_repair.files import GuestFiles
 
 _REBUILD = "rebuild it in the guest (kernel-install add-all, or the tool that made it)"
 

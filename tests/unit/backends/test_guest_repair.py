@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from growdisk.backends.guest_repair.files import Change
 from growdisk.backends.guest_repair.fstab import without_swap
-from growdisk.backends.guest_repair.repair import Change, left_to_repair, repair_guest
+from growdisk.backends.guest_repair.repair import left_to_repair, repair_guest
 from growdisk.backends.guest_repair.resume import resume_none, without_resume_option
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
 

@@ -1,0 +1,124 @@
+"""The search by which a repair is verified reads bytes: also those within initrds, however they are packed."""
+
+from __future__ import annotations
+
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from growdisk.backends.guest_look import look_at
+from growdisk.backends.guest_repair.initrd import forgetting_block, noresume_block
+from growdisk.backends.guest_repair.swap_identity import SwapIdentity
+from growdisk.backends.guest_search import Found, search
+from growdisk.backends.home_repair import needles_of
+from growdisk.block.raw import RawFile
+from growdisk.units import MiB
+from tests.unit.backends.test_other_families import unified
+
+UUID = "9d1f0a7b-3c52-4e86-b7aa-15d0c3f2e481"
+SWAP = SwapIdentity(number=4, uuid=UUID, label="spare", partuuid="7f00aa11-04")
+UNIT = "dev-disk-by\\x2duuid-" + UUID.replace("-", "\\x2d") + ".swap"
+RESUME = {"conf/conf.d/resume": f"RESUME=UUID={UUID}\n", "scripts/functions": "", "init": "#!/bin/sh\n"}
+PACKERS = {"gzip": "gzip -9", "zstd": "zstd -q -19", "xz": "xz --check=crc32", "lz4": "lz4 -l -q", "plain": "cat"}
+
+
+def packed(folder: Path, files: dict[str, str], packer: str = "gzip") -> bytes:
+    """As the kernel unpacks it, made by cpio and the packer."""
+    place = folder / "packing"
+    for name, content in files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(content)
+    command = f"find . -type f | sort | cpio --quiet -o -H newc | {PACKERS[packer]}"
+    made = subprocess.run(["sh", "-c", command], cwd=place, stdout=subprocess.PIPE, check=True).stdout
+    subprocess.run(["rm", "-r", place], check=True)
+    return made
+
+
+def searched(folder: Path, files: dict[str, bytes | str], links: dict[str, str] | None = None) -> Found:
+    """Of a guest on an ext4 without a table."""
+    root, image = folder / "root", folder / "guest.raw"
+    for path, content in {"/etc/fstab": "LABEL=r / ext4 defaults 0 1\n", "/usr/x": ""}.items() | files.items():
+        place = root / path.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        place.write_bytes(content.encode() if isinstance(content, str) else content)
+    for path, target in (links or {}).items():
+        (root / path.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+        (root / path.lstrip("/")).symlink_to(target)
+    with image.open("wb") as file:
+        file.truncate(16 * MiB)
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", root, image], check=True)
+    with closing(RawFile.open(image)) as disk:
+        (home,) = look_at(disk, image).homes
+        return search(home, [SWAP], needles_of(home, [SWAP]))
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+def test_what_an_initrd_names_is_found_however_it_is_packed(tmp_path: Path, packer: str) -> None:
+    found = searched(tmp_path, {"/boot/initrd.img-6": packed(tmp_path, RESUME, packer)})
+    assert found.named == {"/boot/initrd.img-6": "conf/conf.d/resume in it: run update-initramfs -u -k all"}
+    assert found.unsearched == {}
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+def test_what_the_block_before_an_initrd_speaks_for_is_mended(tmp_path: Path, packer: str) -> None:
+    initrd = forgetting_block(SWAP) + packed(tmp_path, RESUME, packer)
+    assert searched(tmp_path, {"/boot/initrd.img-6": initrd}) == Found({}, {})
+
+
+def test_the_block_speaks_for_no_more_than_it_does(tmp_path: Path) -> None:
+    inside = RESUME | {"cryptroot/crypttab": f"s UUID={UUID} none luks\n"}
+    found = searched(tmp_path, {"/boot/initrd.img-6": forgetting_block(SWAP) + packed(tmp_path, inside)})
+    assert found.named["/boot/initrd.img-6"].startswith("cryptroot/crypttab in it")
+    hook = {"lib/dracut/hooks/emergency/x.sh": f"[ -e /dev/disk/by-uuid/{UUID} ]\n", "lib/dracut/modules.txt": ""}
+    found = searched(tmp_path, {"/boot/initramfs-6.img": noresume_block(SWAP) + packed(tmp_path, hook)})
+    assert "dracut -f" in found.named["/boot/initramfs-6.img"]
+
+
+def test_an_initrd_that_cannot_be_unpacked_is_not_said_to_be_right(tmp_path: Path) -> None:
+    found = searched(tmp_path, {"/boot/initrd.img-6": packed(tmp_path, RESUME)[:90], "/boot/initrd.lzo": b"\x89LZO\0"})
+    assert found.named == {}
+    assert set(found.unsearched) == {"/boot/initrd.img-6", "/boot/initrd.lzo"}
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("/etc/rc.local", f"swapon -U {UUID}\n"), ("/usr/local/sbin/sleep.sh", "swapon /dev/vda4 && hibernate\n"),
+        ("/boot/boot.scr", f"\x27\x05\x19\x56 resume=UUID={UUID}"),
+        ("/boot/grub/device.map", "(hd0) x\nset root=(hd0,gpt4)"),
+        ("/usr/lib/systemd/system/x.service", "[Service]\nExecStart=/sbin/swapon LABEL=spare\n"),
+        ("/etc/systemd/zram-generator.conf", "[zram0]\nwriteback-device=/dev/disk/by-partuuid/7f00aa11-04\n"),
+        (f"/etc/systemd/system/{UNIT}.d/x.conf", f"# x\nA={UUID}\n"),
+    ],
+)  # fmt: skip
+def test_a_file_of_unknown_meaning_is_found_by_its_bytes(tmp_path: Path, path: str, content: str) -> None:
+    assert searched(tmp_path, {path: content}) == Found({path: ""}, {})
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("/etc/fstab", f"# removed by growdisk: UUID={UUID} none swap sw 0 0\n"), ("/etc/x", "/dev/sda45 /dev/sdb4\n"),
+        (f"/etc/systemd/system/{UNIT}", ""),
+        ("/boot/grub/grub.cfg", "set root='hd0,gpt42'\n"),
+    ],
+)  # fmt: skip
+def test_comments_longer_numbers_and_masked_units_are_not_found(tmp_path: Path, path: str, content: str) -> None:
+    assert searched(tmp_path, {path: content}) == Found({}, {})
+
+
+def test_a_link_is_followed_and_each_file_found_once(tmp_path: Path) -> None:
+    files: dict[str, bytes | str] = {"/nix/store/1-etc/crypttab": f"s UUID={UUID} none\n", "/etc/a": f"{UUID}\n"}
+    links = {"/etc/crypttab": "/nix/store/1-etc/crypttab", "/etc/b": "a", "/etc/c": "nowhere", "/etc/d": "d"}
+    assert searched(tmp_path, files, links).named == {"/etc/a": "", "/etc/crypttab": ""}
+
+
+def test_a_unified_kernel_is_searched_in_its_command_line_and_its_initrd(tmp_path: Path) -> None:
+    found = searched(
+        tmp_path,
+        {"/boot/efi/EFI/Linux/a.efi": unified(f"root=x resume=UUID={UUID}"), "/boot/efi/EFI/Linux/b.efi": unified("x")},
+    )
+    assert found.named == {"/boot/efi/EFI/Linux/a.efi": "its command line"}

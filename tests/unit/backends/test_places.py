@@ -1,0 +1,147 @@
+"""Each place where a guest may name a partition: what stands there before and after, and what is left and said."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from growdisk.backends.guest_repair import places
+from growdisk.backends.guest_repair.files import Change
+from growdisk.backends.guest_repair.repair import repair_guest
+from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
+from growdisk.backends.scripts import _places
+from tests.unit.backends.test_guest_repair import Files
+
+UUID, PARTUUID = "e0d6a1f3-8b7c-4a55-9f21-7c3b2a1d0e9f", "4b5c6d7e-07"
+SWAP = SwapIdentity(number=7, uuid=UUID, label="old", partuuid=PARTUUID, partlabel="Swap space")
+OPTIONS, CLEAN = f"root=LABEL=r resume=UUID={UUID} quiet", "root=LABEL=r quiet"
+FSTAB = "LABEL=r / ext4 defaults 0 1\n"
+GONE = "# removed by growdisk: "
+SWAP_UNIT = f"[Swap]\nWhat=/dev/disk/by-partuuid/{PARTUUID}\n"
+DEPLOYED = "/ostree/deploy/fedora/deploy/0123.0/etc"
+IN_THE_STORE = "it is a link and stays"
+
+_MENDED = [
+    ("/etc/fstab", f"{FSTAB}PARTUUID={PARTUUID} none swap sw", f"{FSTAB}{GONE}PARTUUID={PARTUUID} none swap sw"),
+    ("/etc/fstab", f"{FSTAB}PARTLABEL=Swap\\040space swap swap", f"{FSTAB}{GONE}PARTLABEL=Swap\\040space swap swap"),
+    (f"{DEPLOYED}/fstab", f"LABEL=old none swap sw 0 0\n{FSTAB}", f"{GONE}LABEL=old none swap sw 0 0\n{FSTAB}"),
+    ("/etc/crypttab", f"s PARTUUID={PARTUUID} /dev/urandom swap\nr LABEL=r none\n",
+     f"{GONE}s PARTUUID={PARTUUID} /dev/urandom swap\nr LABEL=r none\n"),
+    ("/etc/crypttab.initramfs", "s /dev/vda7 /dev/urandom swap", f"{GONE}s /dev/vda7 /dev/urandom swap"),
+    ("/etc/systemd/system/dev-vda7.swap", SWAP_UNIT, ""),
+    ("/usr/lib/systemd/system/dev-vda7.swap", SWAP_UNIT, ""),
+    ("/usr/local/lib/systemd/system/dev-vda7.swap", SWAP_UNIT, ""),
+    ("/etc/initramfs-tools/initramfs.conf", f"A=b\nRESUME=PARTUUID={PARTUUID}\n", "A=b\nRESUME=none\n"),
+    ("/etc/initramfs-tools/conf.d/hibernate", f"RESUME=/dev/disk/by-uuid/{UUID}\n", "RESUME=none\n"),
+    ("/etc/dracut.conf", f'kernel_cmdline+=" {OPTIONS} "', f'kernel_cmdline+=" {CLEAN} "'),
+    ("/etc/dracut.conf.d/r.conf", f'add_device+=" /dev/disk/by-partuuid/{PARTUUID} "', 'add_device+=""'),
+    ("/etc/default/grub", f'GRUB_CMDLINE_LINUX="{OPTIONS}"\n', f'GRUB_CMDLINE_LINUX="{CLEAN}"\n'),
+    ("/etc/default/grub.d/50-cloud.cfg", f"GRUB_CMDLINE_LINUX='resume=UUID={UUID}'\n", "GRUB_CMDLINE_LINUX=''\n"),
+]  # fmt: skip
+_MENDED += [
+    (path, OPTIONS, CLEAN)
+    for path in (
+        "/etc/grub.d/40_custom", "/etc/kernel/cmdline", "/usr/lib/kernel/cmdline", "/etc/kernel/cmdline.d/r.conf",
+        "/etc/cmdline.d/resume.conf", "/etc/default/u-boot", "/etc/default/extlinux", "/etc/update-extlinux.conf",
+        "/etc/zipl.conf", "/etc/lilo.conf", "/etc/default/kexec", "/etc/sysconfig/bootloader", "/etc/extlinux.conf",
+        "/boot/grub/grub.cfg", "/boot/grub/custom.cfg", "/boot/grub2/grub.cfg", "/boot/grub2/user.cfg",
+        "/boot/grub/menu.lst", "/boot/efi/EFI/redhat/grub.cfg", "/efi/EFI/fedora/grub.cfg",
+        "/boot/loader/entries/1-2.conf", "/boot/loader.1/entries/ostree-1.conf", "/boot/efi/loader/entries/a.conf",
+        "/efi/loader/entries/a.conf", "/boot/extlinux.conf", "/boot/extlinux/linux.cfg", "/boot/extlinux/extlinux.conf",
+        "/boot/syslinux/syslinux.cfg", "/boot/efi/EFI/syslinux/syslinux.cfg", "/boot/isolinux/isolinux.cfg",
+        "/boot/refind_linux.conf", "/boot/efi/EFI/refind/refind.conf", "/boot/firmware/cmdline.txt",
+        "/boot/armbianEnv.txt", "/boot/limine.conf",
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "before", "after"), _MENDED, ids=[path for path, *_ in _MENDED])
+def test_a_place_that_names_the_swap_no_longer_does(path: str, before: str, after: str) -> None:
+    files = Files(**{"/etc/hostname": "guest\n", path: before, f"/srv{path}": before})
+    changes = repair_guest(files, SWAP, SwapPolicy.DROP)
+    assert files.contents[path].decode() == after
+    assert [(change.path, change.mended) for change in changes] == [(path, True)]
+    assert files.contents[f"/srv{path}"].decode() == before
+
+
+@pytest.mark.parametrize("folder", ["/boot/grub", "/boot/grub2", "/boot/efi/EFI/rocky"])
+def test_an_environment_block_of_grub_keeps_its_size(folder: str) -> None:
+    block = f"# GRUB Environment Block\nkernelopts={OPTIONS}\n".ljust(1024, "#")
+    files = Files(**{"/etc/hostname": "guest\n", f"{folder}/grubenv": block})
+    repair_guest(files, SWAP, SwapPolicy.DROP)
+    after = files.contents[f"{folder}/grubenv"].decode()
+    assert len(after) == 1024
+    assert after.rstrip("#") == f"# GRUB Environment Block\nkernelopts={CLEAN}\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("/etc/crypttab", "s /dev/disk/by-id/ata-SOME_DISK_123-part7 /dev/urandom swap\n"),
+        ("/etc/systemd/system/x.swap", "[Swap]\nWhat=/dev/disk/by-path/pci-0000:00:1f.2-ata-1-part7\n"),
+        ("/etc/initramfs-tools/conf.d/resume", "RESUME=/dev/disk/by-id/wwn-0x5000c500-part7\n"),
+        ("/etc/default/grub", 'GRUB_CMDLINE_LINUX="resume=/dev/disk/by-id/ata-SOME_DISK_123-part7"\n'),
+        ("/boot/loader/entries/a.conf", "options resume=/dev/disk/by-id/ata-SOME_DISK_123-part7\n"),
+        ("/etc/dracut.conf.d/r.conf", 'add_device+=" /dev/disk/by-id/ata-SOME_DISK_123-part7 "\n'),
+    ],
+)
+def test_the_same_partition_of_some_disk_is_left_and_said(path: str, content: str) -> None:
+    files = Files(**{"/etc/fstab": FSTAB, path: content})
+    (change,) = repair_guest(files, SWAP, SwapPolicy.DROP)
+    assert (change.path, change.mended, change.waits) == (path, False, True)
+    assert "-part7" in change.what
+    assert files.writes == []
+
+
+def test_partitions_of_other_numbers_and_comments_are_no_doubt() -> None:
+    line = "# /dev/disk/by-id/ata-X-part7\ns /dev/disk/by-id/ata-X-part77 none\nt /dev/disk/by-id/ata-X-part1 none\n"
+    assert repair_guest(Files(**{"/etc/fstab": FSTAB, "/etc/crypttab": line}), SWAP, SwapPolicy.DROP) == ()
+
+
+def test_the_same_partition_of_roots_own_disk_is_mended() -> None:
+    fstab = "/dev/disk/by-id/ata-MINE-part1 / ext4 defaults 0 1\n"
+    files = Files(**{"/etc/fstab": fstab, "/etc/crypttab": "s /dev/disk/by-id/ata-MINE-part7 /dev/urandom swap"})
+    repair_guest(files, SWAP, SwapPolicy.DROP)
+    assert files.contents["/etc/crypttab"].decode().startswith(GONE)
+
+
+class Linked(Files):
+    """/etc/fstab and /etc/crypttab are links into a store, as NixOS has them."""
+
+    def glob(self, pattern: str) -> list[str]:
+        return [path for path in super().glob(pattern) if path not in ("/etc/fstab", "/etc/crypttab")]
+
+
+def test_an_fstab_that_is_a_link_is_named_and_not_changed() -> None:
+    files = Linked(**{"/etc/fstab": f"{FSTAB}UUID={UUID} none swap sw 0 0\n", "/etc/crypttab": "s LABEL=old none\n"})
+    changes = repair_guest(files, SWAP, SwapPolicy.DROP)
+    assert {(change.path, change.mended, change.waits) for change in changes} == {
+        ("/etc/fstab", False, True), ("/etc/crypttab", False, True),
+    }  # fmt: skip
+    assert all(IN_THE_STORE in change.what for change in changes)
+    assert files.writes == []
+    assert repair_guest(Linked(**{"/etc/fstab": FSTAB}), SWAP, SwapPolicy.DROP) == ()
+
+
+@pytest.mark.parametrize("path", ["/boot/firmware/kernel8.img", "/boot/vmlinux.img"])
+def test_a_packed_kernel_is_not_taken_for_an_initrd(path: str) -> None:
+    kernel = gzip.compress(b"\0" * 56 + b"ARMd" + bytes(4000))
+    files = Files(**{"/etc/fstab": FSTAB, "/usr/sbin/update-initramfs": "", path: kernel})
+    assert repair_guest(files, SWAP, SwapPolicy.DROP) == ()
+    assert files.contents[path] == kernel
+
+
+@pytest.mark.parametrize("path", ["/boot/kernels/0a1b-initrd-linux-6.6-initrd", "/efi/EFI/nixos/0a1b-initrd.efi"])
+def test_an_initrd_is_known_by_any_name_that_says_so(path: str) -> None:
+    inside = b"070701" + b"0" * 88 + b"%08X" % 11 + b"0" * 8 + b"TRAILER!!!\0"
+    files = Files(**{"/etc/fstab": FSTAB, "/usr/sbin/update-initramfs": "", path: inside})
+    assert repair_guest(files, SWAP, SwapPolicy.DROP) == (Change(path, "stale RESUME inside cleared"),)
+
+
+def test_a_running_guest_looks_at_the_same_places() -> None:
+    running = _places()
+    assert running["settings"].split() == list(places.SETTINGS)
+    assert running["loader_files"].split() == [*places.LOADER_FILES, *places.GRUB_ENVIRONMENTS]
+    assert running["initrds"].split() == list(places.INITRDS)
+    assert {"/etc/fstab", "/etc", *places.BOOTS} <= set(running["searched"].split())
