@@ -174,4 +174,6 @@ def _archive(scripts: Mapping[str, str]) -> bytes:
             data = script.encode("utf-8", "surrogateescape")
             member.size, member.mode = len(data), 0o755
             tar.addfile(member, io.BytesIO(data))
-    return lzma.compress(plain.getvalue(), check=lzma.CHECK_CRC32, preset=6 | lzma.PRESET_EXTREME)
+    # Text is aligned to nothing (pb), and a letter tells much of the next (lc).
+    for_text = {"id": lzma.FILTER_LZMA2, "preset": 6 | lzma.PRESET_EXTREME, "lc": 4, "lp": 0, "pb": 0}
+    return lzma.compress(plain.getvalue(), check=lzma.CHECK_CRC32, filters=[for_text])

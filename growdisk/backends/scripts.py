@@ -137,6 +137,9 @@ def _listings(plan: GuestPlan) -> dict[str, str]:
 # --- the names of a swap ------------------------------------------------------------------------
 
 
+_TOLD = (b"/dev/", b"hd0,m", b"hd0,g")  # the guest's own name is looked for; GRUB's is nobody's there
+
+
 def _gone_names(plan: GuestPlan) -> Iterator[_GoneNames]:
     """What goes has one entry a number, whatever lies in it."""
     swaps = [_identity(swap) for swap in plan.swaps if swap.fate in ("drop", "file")]
@@ -144,7 +147,7 @@ def _gone_names(plan: GuestPlan) -> Iterator[_GoneNames]:
     needles: dict[int, list[str]] = {}
     for part in (*swaps, *plan.gone):
         names.setdefault(part.number, []).extend((*_names(part), *part.mapped))
-        found = [needle.decode("utf-8", "surrogateescape") for needle in part.needles() if needle[:5] != b"/dev/"]
+        found = [needle.decode("utf-8", "surrogateescape") for needle in part.needles() if needle[:5] not in _TOLD]
         found = [needle for needle in found if needle == needle.lower() or needle.lower() not in found]
         needles.setdefault(part.number, []).extend(found)
     for number, known in names.items():

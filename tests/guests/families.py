@@ -89,8 +89,8 @@ FAMILIES: Mapping[str, Family] = MappingProxyType({
         f"UUID={ROOT_UUID} / btrfs subvol=root 0 0\nUUID={BOOT_UUID} /boot ext4 defaults 1 2\n"
         f"UUID={ROOT_UUID} /home btrfs subvol=home 0 0\n{_SWAP}",
         root="btrfs", loader="grub", boot=True, files=(_DEFAULTS,),
-        script='btrfs subvolume create home; btrfs subvolume snapshot . root; rmdir root/home/* root/home '
-        '|| true; mkdir -p root/home; keep="root home"\n',
+        script='btrfs subvolume snapshot . root; btrfs subvolume create new; mv home root-home; mv new home; '
+        'mkdir -p root/home; keep="root home"\n',
         options=f"{_PLAIN} rootflags=subvol=root resume=UUID={SWAP_UUID}",
     ),
     "suse": Family(

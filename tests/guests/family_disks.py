@@ -119,8 +119,10 @@ class _Guest:
         )
 
     def _boot_folder(self) -> tuple[str, str]:
-        """As GRUB finds it: in its file system, or the default subvolume."""
-        return ("", BOOT_UUID) if self.family.boot else ("/boot", ROOT_UUID)
+        """As GRUB finds it: in its file system, on btrfs from the top level on."""
+        if self.family.boot:
+            return "", BOOT_UUID
+        return ("/@/.snapshots/1/snapshot/boot" if "@/.snapshots" in self.family.script else "/boot"), ROOT_UUID
 
     def _named(self, start: str) -> str:
         with tarfile.open(self.tree.tar) as tar:

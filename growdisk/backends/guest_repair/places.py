@@ -58,7 +58,7 @@ _SEARCHED_IN_SYSTEM = (
 )  # fmt: skip
 SEARCHED = (*_below(SYSTEMS, _SEARCHED_IN_SYSTEM), *BOOTS)
 # The first two by name: they may be links, which grep follows on its command line alone.
-SEARCHED_RUNNING = ("/etc/fstab", "/etc/crypttab", *_below([""], _SEARCHED_IN_SYSTEM), *BOOTS)
+SEARCHED_RUNNING = ("/etc/fstab", "/etc/crypttab", "/etc", "/usr/local", "/usr/lib/systemd", *BOOTS)
 
 
 def _tops(*, rooted: bool) -> tuple[str, ...]:
