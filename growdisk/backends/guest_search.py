@@ -8,7 +8,6 @@ unified kernel images are unpacked. Comments do not count, nor does what the blo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from growdisk.backends.guest_look import Home
 from growdisk.backends.guest_paths import GuestPaths, Place
@@ -19,6 +18,7 @@ from growdisk.backends.guest_repair.swap_identity import SwapIdentity
 from growdisk.backends.guest_repair.text import is_said
 from growdisk.backends.guest_repair.unified import NO_RESUME, Unified, is_program
 from growdisk.filesystems.file_tree import Unknown
+from growdisk.values import dataclass
 
 _LARGEST = 1 << 20  # larger files are no settings
 _LARGEST_INITRD = 1 << 29

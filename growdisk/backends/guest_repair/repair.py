@@ -20,7 +20,7 @@ from growdisk.backends.guest_repair.resume import resume_none, without_kernel_op
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy, stem_of
 from growdisk.backends.guest_repair.text import decode, encode
 from growdisk.backends.guest_repair.units import silenced
-from growdisk.values import dataclass, replace
+from growdisk.values import replace
 
 _FSTAB, _CRYPTTAB = "/etc/fstab", "/etc/crypttab"
 _GRUB_ENVIRONMENT = "grubenv"
