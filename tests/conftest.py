@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 
+from growdisk.units import MiB
 from growdisk.workflow.places import STATE_DIR
 from tests.e2e.boot import BootReport, boot
 from tests.guests.classic import Guest, classic_guest
+from tests.guests.layouts import Layout
 from tests.guests.small import SmallDisk, make_disk
 from tests.guests.tools import run
 
 DiskMaker = Callable[..., Path]
+Copier = Callable[..., Path]
 _UNTOUCHED_BOOT, _LIBVIRTD = "untouched boot", "libvirtd"
 # Fixtures that take half a minute and more, or that a machine has one of: what needs the same one shares a process.
 _TOGETHER = {
@@ -58,14 +61,62 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     return Together(config, log)
 
 
+@pytest.fixture(scope="session")
+def disk_store(tmp_path_factory: pytest.TempPathFactory) -> DiskMaker:
+    """disk_store(SmallDisk(...)): such a disk, made once in this session; for reading only."""
+    folder, made = tmp_path_factory.mktemp("store"), dict[SmallDisk, Path]()
+
+    def stored(disk: SmallDisk) -> Path:
+        if disk not in made:
+            made[disk] = make_disk(folder / f"{len(made)}.{disk.image_format}", disk)
+        return made[disk]
+
+    return stored
+
+
 @pytest.fixture
-def small_disk(tmp_path: Path) -> DiskMaker:
+def small_disk(tmp_path: Path, disk_store: DiskMaker) -> DiskMaker:
     """small_disk("name.qcow2", SmallDisk(...)): a quick disk in this test's folder."""
 
     def make(name: str = "guest.qcow2", disk: SmallDisk | None = None) -> Path:
-        return make_disk(tmp_path / name, disk)
+        wanted, target = disk or SmallDisk(), tmp_path / name
+        if wanted.backed or wanted.extra_files:  # an overlay names its base; large contents are not kept
+            return make_disk(target, wanted)
+        return copy_sparse(disk_store(wanted), target)
 
     return make
+
+
+def copy_sparse(source: Path, target: Path) -> Path:
+    """A copy with the same holes."""
+    assert not target.exists(), target
+    run("cp", "--sparse=auto", source, target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def shared_disks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with guest.qcow2 and guest.raw (classic), cloud.qcow2 (GPT): for reading only."""
+    folder = tmp_path_factory.mktemp("disks")
+    make_disk(folder / "guest.qcow2", SmallDisk(size=128 * MiB, swap_size=16 * MiB))
+    make_disk(folder / "guest.raw", SmallDisk(size=128 * MiB, swap_size=16 * MiB, image_format="raw"))
+    make_disk(folder / "cloud.qcow2", SmallDisk(Layout.GPT_CLOUD, 128 * MiB))
+    return folder
+
+
+@pytest.fixture
+def classic(shared_disks: Path) -> Path:
+    return shared_disks / "guest.qcow2"
+
+
+@pytest.fixture
+def copied(shared_disks: Path, tmp_path: Path) -> Copier:
+    """copied("guest.raw"): a disk of this test's own."""
+
+    def copy(name: str, as_name: str | None = None) -> Path:
+        return copy_sparse(shared_disks / name, tmp_path / (as_name or name))
+
+    return copy
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -18,6 +19,7 @@ from growdisk.cli.main import main
 
 GROWDISK = Path(sys.executable).with_name("growdisk")
 GUESTFS = ("--backend", "guestfs")
+_BLOCK = 64 << 10
 NO_APPLIANCE = {"LIBGUESTFS_PATH": "/nonexistent"}  # with --backend guestfs, reread-partitions fails at once
 
 
@@ -57,9 +59,32 @@ def environment(changes: dict[str, str] | None = None) -> dict[str, str]:
     return {key: value for key, value in (plain | compiled | {"LC_ALL": "C.UTF-8"} | (changes or {})).items() if value}
 
 
-def fingerprint(image: Path) -> tuple[str, int]:
+def fingerprint(image: Path) -> tuple[str, int, int]:
     """What must not change when a command is refused: the bytes and the time of the last change."""
-    return hashlib.sha256(image.read_bytes()).hexdigest(), image.stat().st_mtime_ns
+    state = image.stat()
+    return _hash_of_data(image), state.st_size, state.st_mtime_ns
+
+
+def _hash_of_data(image: Path) -> str:
+    """Of every block that is not zeros, and of its place. Holes are skipped: a raw image is mostly holes."""
+    digest = hashlib.sha256()
+    with image.open("rb", buffering=0) as file:
+        place = 0
+        while (data := _next_data(file.fileno(), place)) is not None:
+            place = data - data % _BLOCK
+            block = os.pread(file.fileno(), _BLOCK, place)
+            if block.strip(b"\0"):
+                digest.update(b"%d:" % place + block)
+            place += _BLOCK
+    return digest.hexdigest()
+
+
+def _next_data(descriptor: int, offset: int) -> int | None:
+    try:
+        return os.lseek(descriptor, offset, os.SEEK_DATA)
+    except OSError as no_more:
+        assert no_more.errno == errno.ENXIO
+        return None
 
 
 def run_folder(image: Path) -> Path:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Copier
 from tests.unit.cli.command import GROWDISK, GUESTFS, NO_APPLIANCE, environment, growdisk
-from tests.unit.cli.conftest import Copier
 
 COLOUR = "\x1b["
 

@@ -11,8 +11,8 @@ from growdisk.api.provisioning.recipe_file import load_recipe
 from growdisk.backends.yaml_values import BadFile
 from growdisk.errors import UsageError
 from growdisk.units import GiB
+from tests.conftest import Copier
 from tests.unit.cli.command import fingerprint, in_process
-from tests.unit.cli.conftest import Copier
 
 RECIPE = """\
 size: 1G

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from growdisk.units import GiB, MiB
+from tests.conftest import Copier
 from tests.guests.layouts import Layout
 from tests.guests.small import SmallDisk, make_disk
 from tests.guests.tools import run
 from tests.unit.cli.command import GROWDISK, Answer, environment, fingerprint, growdisk, in_process, run_folder
-from tests.unit.cli.conftest import Copier
 
 _INCOMPATIBLE_FEATURES = 72  # byte offset in a qcow2 v3 header
 
@@ -60,8 +60,12 @@ def qemu_with(image: Path, image_format: str) -> Iterator[int]:
         drive,
     ]
     with subprocess.Popen([*command, "-monitor", "stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
         assert process.stdout is not None
-        process.stdout.readline()  # the monitor's greeting: the drive is open
+        process.stdin.write(b"info status\n")
+        process.stdin.flush()
+        # The monitor greets before the drive is open, and answers after it.
+        assert any(b"VM status" in line for line in process.stdout)
         yield process.pid
         process.kill()
 

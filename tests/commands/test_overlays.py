@@ -10,10 +10,10 @@ import pytest
 
 from growdisk.api.overlays import overlays_on
 from growdisk.qcow2.image import Qcow2Image
+from tests.conftest import Copier
 from tests.guests.tools import run
 from tests.oracle.qemu import qemu_img
 from tests.unit.cli.command import Answer, fingerprint, in_process
-from tests.unit.cli.conftest import Copier
 from tests.unit.cli.runs import run_on
 
 WRITING = {

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from growdisk.qcow2.image import Qcow2Image
+from tests.conftest import Copier
 from tests.oracle.qemu import qemu_check, qemu_img
 from tests.unit.cli.command import Answer, fingerprint, in_process, run_folder
-from tests.unit.cli.conftest import Copier
 from tests.unit.cli.runs import run_on, waiting_in
 
 WRITING = {

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import DiskMaker
 from tests.unit.cli.command import in_process
 
-SCHEMA = json.loads((Path(__file__).parents[3] / "growdisk/schema/growdisk-1.schema.json").read_text())
+SCHEMA = json.loads((Path(__file__).parents[2] / "growdisk/schema/growdisk-1.schema.json").read_text())
 
 
 def assert_valid(document: Any, kind: str) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Copier
 from tests.oracle.qemu import qemu_img
 from tests.unit.cli.command import fingerprint, in_process
-from tests.unit.cli.conftest import Copier
 
 WRITING = (
     ("image", "write", "IMAGE", "0", "FILE"),

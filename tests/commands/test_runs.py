@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Copier
 from tests.oracle.qemu import qemu_check, qemu_img
 from tests.unit.cli.command import GUESTFS, NO_APPLIANCE, Answer, fingerprint, growdisk, in_process, run_folder
-from tests.unit.cli.conftest import Copier
 from tests.unit.cli.runs import run_on
 
 IMAGES = ("guest.qcow2", "guest.raw")
