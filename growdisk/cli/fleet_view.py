@@ -126,7 +126,8 @@ class FleetView:
 def _task_line(task: TaskReport) -> str:
     item = f" ({printable(task.item)})" if task.item is not None else ""
     first = (task.message.splitlines() or [""])[0]
-    return f"{printable(task.task)}{item}: {task.state}: {printable(first)}"
+    said = first.startswith(("would be done: ", f"{task.state}: "))  # the state, in the task's own words
+    return f"{printable(task.task)}{item}: {'' if said else f'{task.state}: '}{printable(first)}"
 
 
 def _planned(result: Mapping[str, object]) -> Iterator[str]:

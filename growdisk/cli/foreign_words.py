@@ -85,7 +85,7 @@ OPTIONS: dict[str, dict[str, str]] = {
         "--salvage": "qemu-img convert --salvage does that",
         "--target-image-opts": "name the file itself",
     },
-    "image create": {"-u": "growdisk opens the backing file; qemu-img create -u does not"},
+    "image create": {"-u": "leave it out: growdisk opens the backing file to see that it is there"},
     "image commit": {
         "-d": "leave it out: growdisk always empties the overlay after its data are in the backing file",
         "-b": "growdisk commits into the overlay's own backing file; commit once for each layer",
@@ -127,6 +127,7 @@ _DROPPED = {
     "image commit": ("-p", "--progress"),
     "image check": ("-p", "--progress"),
 }
+_OTHER_FORMATS = frozenset(("vmdk", "vdi", "vhdx", "vpc", "vhd", "qed", "qcow", "parallels", "luks", "dmg", "bochs"))
 _FORMATS = {"json": ["--json"], "human": []}
 
 
@@ -226,6 +227,17 @@ def unknown_option(prog: str, word: str, known: Iterable[str]) -> UsageError:
     if not hint:
         hint = f"did you mean {near[0]}? {prog} --help" if near else f"{prog} --help lists its options"
     return UsageError(f"{prog} has no option {option}", hint)
+
+
+def unknown_value(prog: str, option: Sequence[str], word: str, choices: Iterable[object]) -> UsageError:
+    """`word` is not one of the `choices` of an option of `prog`, or of a word of its own (no option)."""
+    known = [str(choice) for choice in choices]
+    near = difflib.get_close_matches(word, known, 1, 0.6)
+    if word in _OTHER_FORMATS and "qcow2" in known:
+        hint = f"growdisk knows qcow2 and raw; qemu-img convert reads and writes {word}"
+    else:
+        hint = f"did you mean {near[0]}? {prog} --help" if near else f"one of: {', '.join(known)}; {prog} --help"
+    return UsageError(f"{'/'.join(option) or 'it'} cannot be '{word}'", hint)
 
 
 def extra_words(prog: str, words: Sequence[str], size: str | None) -> UsageError:

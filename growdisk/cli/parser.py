@@ -65,6 +65,10 @@ class Parser(argparse.ArgumentParser):
             from growdisk.cli.foreign_words import unknown_command
 
             raise unknown_command(self.prog, str(value), action.choices)
+        if action.choices is not None and value not in action.choices:
+            from growdisk.cli.foreign_words import unknown_value
+
+            raise unknown_value(self.prog, action.option_strings, str(value), action.choices)
         super()._check_value(action, value)
 
     def error(self, message: str) -> NoReturn:

@@ -90,7 +90,7 @@ def before_and_after(result: Result, width: int) -> Iterator[str]:
         share = layout.image.virtual_size / largest
         columns = max(round(width * share), min(_READABLE, width))
         enlarged = columns / (width * share) if share else 1.0
-        remark = f" (not to scale: drawn {enlarged:.0f} times as wide)" if enlarged > 1.5 else ""
+        remark = f" (not to scale: the bar is drawn {enlarged:.0f} times as wide)" if enlarged > 1.5 else ""
         yield f"{word}: {format_size(layout.image.virtual_size)}{remark}"
         yield from _drawn(layout, columns, width)
 

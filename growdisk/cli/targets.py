@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,7 @@ def target_of(arguments: argparse.Namespace) -> Path | LiveRequest:
     return _request(arguments, path)
 
 
-_URL = re.compile(r"(https?|ftp|s3):/")
+_URL = re.compile(r"(https?|ftp|s3):/+")
 _MACHINE_NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 
 
@@ -61,7 +62,8 @@ def _refuse_no_image(path: Path) -> None:
     """What people write where an image should stand: an address, or the name of a machine."""
     if _URL.match(str(path)):
         reason = "it is an address, and growdisk works on files of this host"
-        raise ImageNotReadable(path, reason, "download it first (curl -O or wget), then name the file")
+        address = _URL.sub(r"\1://", str(path), count=1)  # a Path has eaten a slash
+        raise ImageNotReadable(path, reason, f"download it first: curl -LO {shlex.quote(address)}; then name the file")
     if _MACHINE_NAME.fullmatch(str(path)) and not path.exists():
         reason = "there is no such file"
         raise ImageNotReadable(path, reason, f"check the path; if it is a machine of libvirt: -d {path}")

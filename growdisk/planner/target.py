@@ -95,6 +95,10 @@ def _unfit(facts: Facts, part: Partition) -> CannotGrow:
 
 def _nothing(facts: Facts) -> str:
     if facts.table is None:
+        if facts.kind_of(0) == "iso9660":
+            return (
+                "it is an image of a CD or DVD (ISO 9660), which never grows; name the disk that was installed from it"
+            )
         found = 0 in facts.contents
         return f"it has no partition table: the whole disk is {_words(facts, 0)}" if found else "nothing is recognised"
     kinds = sorted({_words(facts, p.number) for p in facts.table.partitions if p.role is not Role.EXTENDED})

@@ -23,7 +23,7 @@ from tests.unit.cli.command import in_process
         (("--grow", "sda1=10"), "cannot read the size '10'"),
         (("--grow", "sda1=-1G"), "never shrinks"),
         (("--move", "two"), "'two' is not a partition"),
-        (("--sector-size", "1024"), "invalid choice"),
+        (("--sector-size", "1024"), "--sector-size cannot be '1024'"),
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(classic: Path, words: tuple[str, ...], what: str) -> None:
