@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+from growdisk.api.by_rule import known_to_host, refuse_to_fill_host
 from growdisk.api.companions import refuse_spoiling
 from growdisk.api.ending import error_of, how_far_back, outcome
 from growdisk.api.live_session import GuestNotRunning, LiveSession, Looked, context_of, lock_run, look, thaw
@@ -44,14 +45,14 @@ class GuestIsOff(Refused):
 
 
 @contextmanager
-def looked_at(request: LiveRequest, stop: StopRequest) -> Iterator[Looked | Path]:
-    """The running guest, looked at; or the path of its image, where it is off."""
+def looked_at(request: LiveRequest, stop: StopRequest, *, fullness: bool = False) -> Iterator[Looked | Path]:
+    """The running guest, looked at; or the path of its image, where it is off. `fullness`: with what its df says."""
     reached = reach(request)
     if isinstance(reached, Path):
         yield reached
         return
     with closing(reached):
-        looked = look(reached, request.path or reached.path, stop)
+        looked = look(reached, request.path or reached.path, stop, fullness=fullness)
         try:
             yield looked
         finally:
@@ -63,7 +64,7 @@ def plan_live(looked: Looked, goal: Goal, options: RunOptions) -> Result:
     directory = RunDirectory.beside(looked.reached.path)
     refuse_if_unfinished(directory)
     _refuse_companions(looked, options)
-    proposal = propose(looked.facts, goal)
+    proposal = propose(looked.facts, known_to_host(goal, looked.reached.path))
     if isinstance(proposal, AllDone):
         return _nothing(looked, proposal)
     refuse_spoiling(looked.reached.path, options)
@@ -81,7 +82,7 @@ def expand_live(
     directory = RunDirectory.beside(looked.reached.path)
     refuse_if_unfinished(directory)
     _refuse_companions(looked, options)
-    proposal = propose(looked.facts, goal)
+    proposal = propose(looked.facts, known_to_host(goal, looked.reached.path))
     if isinstance(proposal, AllDone):
         return _nothing(looked, proposal)
     plan = _planned(looked, proposal, goal, options)
@@ -204,6 +205,8 @@ def _layout_now(session: LiveSession, state: RunState) -> Layout:
 
 def _planned(looked: Looked, proposal: Proposal, goal: Goal, options: RunOptions) -> Plan:
     """Refused, too, where the guest itself says that it cannot do its part."""
+    old, new = looked.facts.image.virtual_size, proposal.after.image.virtual_size
+    refuse_to_fill_host(looked.reached.path, goal, old, new)
     way = looked.reached.way(looked.device)
     plan = make_live_plan(looked.facts, proposal, goal, options, looked.surroundings(), way)
     context_of(plan, looked.reached, looked.inside, looked.reached.path, options.keys).check()

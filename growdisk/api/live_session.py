@@ -75,7 +75,7 @@ class Looked:
         )  # fmt: skip
 
 
-def look(reached: Reached, path: Path, stop: StopRequest) -> Looked:
+def look(reached: Reached, path: Path, stop: StopRequest, *, fullness: bool = False) -> Looked:
     """Refused where the guest stands still, QEMU is busy with its disk, or there is no way inside."""
     machine, disk = reached.machine, reached.disk
     status = machine.status()
@@ -86,15 +86,15 @@ def look(reached: Reached, path: Path, stop: StopRequest) -> Looked:
     inside = Inside(reached.open_shell, stop)
     try:
         seen = find_in_guest(inside.shell, disk.names[0], disk.size, disk.serial, reached.request.guest_disk)
-        facts = _facts(inside.shell, seen.device, _image_facts(reached, path))
+        facts = _facts(inside.shell, seen.device, _image_facts(reached, path), fullness=fullness)
     except BaseException:
         inside.forget()
         raise
     return Looked(reached, inside, facts, seen.device)
 
 
-def _facts(shell: GuestShell, device: str, image: ImageFacts) -> Facts:
-    disk, volumes = look_at(shell, device), volumes_of(shell)
+def _facts(shell: GuestShell, device: str, image: ImageFacts, *, fullness: bool) -> Facts:
+    disk, volumes = look_at(shell, device), volumes_of(shell, fullness=fullness)
     return inspect_device(
         disk, image, look=lambda window, start: look_in_guest(window, partition_device(disk, start), volumes),
         thorough=False,

@@ -25,7 +25,7 @@ def inspect_online(request: LiveRequest, image_format: ImageFormat | None = None
 def plan_online(
     request: LiveRequest, goal: Goal, options: RunOptions, image_format: ImageFormat | None = None
 ) -> Result:
-    with looked_at(request, StopRequest()) as found:
+    with looked_at(request, StopRequest(), fullness=goal.rule is not None) as found:
         if isinstance(found, Path):
             return plan(found, goal, options, image_format)
         return plan_live(found, goal, options)
@@ -37,7 +37,7 @@ def expand_online(
 ) -> Result:  # fmt: skip
     """Grow the guest while it runs; the offline way, where it is off."""
     stop = stop or StopRequest()
-    with looked_at(request, stop) as found:
+    with looked_at(request, stop, fullness=goal.rule is not None) as found:
         if isinstance(found, Path):
             return expand(found, goal, options, image_format, observer, stop)
         return expand_live(found, goal, options, observer or Silent(), stop)

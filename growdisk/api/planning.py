@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+from growdisk.api.by_rule import known_to_host, refuse_to_fill_host
 from growdisk.api.companions import found_formats, plan_beside, refuse_spoiling
 from growdisk.api.disks import opened
 from growdisk.api.guard import carried_by, refuse_carried
@@ -30,7 +31,7 @@ def plan(
     path: Path, goal: Goal, options: RunOptions, image_format: ImageFormat | None = None, proposer: Proposer = propose
 ) -> Result:
     """What `expand` would do, and what the disk would look like afterwards."""
-    directory = RunDirectory.beside(path)
+    directory, goal = RunDirectory.beside(path), known_to_host(goal, path)
     refuse_unfit_host(path, options)
     with ExitStack() as stack:
         device = stack.enter_context(opened(path, image_format or probe_to_write(path), options.keys))
@@ -49,6 +50,7 @@ def plan(
         if isinstance(proposal, AllDone):
             layout = layout_of(facts)
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)
+        refuse_to_fill_host(path, goal, facts.image.virtual_size, proposal.after.image.virtual_size)
         refuse_spoiling(path, options)
         neighbours = Neighbours([(device, path), *others], goal.sector_size)
         opinion = heard(facts, goal, proposal, device, keyring, neighbours)

@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from growdisk.api.by_rule import known_to_host, refuse_to_fill_host
 from growdisk.api.companions import found_formats, plan_beside, refuse_spoiling
 from growdisk.api.disks import inspect
 from growdisk.api.ending import error_of, how_far_back, outcome
@@ -74,7 +75,7 @@ def expand(
 ) -> Result:  # fmt: skip
     """Grow image, partition and file system, or what else `proposer` proposes. Raises refusals; everything later is in
     the Result."""
-    directory = RunDirectory.beside(path)
+    directory, goal = RunDirectory.beside(path), known_to_host(goal, path)
     others = found_formats(path, options.others)
     chosen = image_format or probe_to_write(path)
     refuse_unfit_host(path, options)
@@ -92,6 +93,7 @@ def expand(
         if isinstance(proposal, AllDone):
             layout = layout_of(facts)
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)
+        refuse_to_fill_host(path, goal, facts.image.virtual_size, proposal.after.image.virtual_size)
         refuse_spoiling(path, options)
         neighbours = Neighbours([(disk, path), *named], goal.sector_size)
         opinion = heard(facts, goal, proposal, disk, keyring, neighbours)

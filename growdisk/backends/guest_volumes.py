@@ -27,14 +27,14 @@ for entry in /sys/block/dm-*; do
     echo "$(cat "$entry/size") ${entry##*/} $(cat "$entry/dm/uuid")"
 done
 """
-# Blocks of 1 KiB, by whatever place the file system is mounted at.
-_MOUNTED_SIZE = r"""
+# Blocks of 1 KiB: all, and those that users may still fill; by whatever place the file system is mounted at.
+_MOUNTED = r"""
 number=$(cat /sys/class/block/{name}/dev) || exit 0
 place=$(awk -v number="$number" '$3 == number {{ print $5; exit }}' /proc/self/mountinfo |
     sed 's/\\\([0-7][0-7][0-7]\)/\\0\1/g')
 place=$(printf '%bx' "$place")
 [ "$place" != x ] || exit 0
-df -Pk "${{place%x}}" | awk 'END {{ printf "%.0f\n", $2 }}'
+df -Pk "${{place%x}}" | awk 'END {{ printf "%.0f %.0f\n", $2, $4 }}'
 """
 
 
@@ -50,8 +50,9 @@ class MappedDevice:
 class GuestVolumes:
     """All that is mapped in the guest now."""
 
-    def __init__(self, shell: GuestShell, mapped: Sequence[MappedDevice]) -> None:
-        self._shell, self._mapped = shell, mapped
+    def __init__(self, shell: GuestShell, mapped: Sequence[MappedDevice], *, fullness: bool = False) -> None:
+        """`fullness`: a mounted file system is asked how full it is; its superblock is brought up to date later."""
+        self._shell, self._mapped, self.fullness = shell, mapped, fullness
 
     def opened(self, luks_uuid: str) -> GuestDisk | None:
         """The content of an encrypted container that is open."""
@@ -62,11 +63,14 @@ class GuestVolumes:
         """A logical volume that is active."""
         return self._by_uuid("LVM-" + (group_uuid + volume_uuid).replace("-", ""))
 
-    def mounted_size(self, device: str) -> int | None:
-        """What df says of the file system on `device`; None where it is not mounted."""
-        words = _MOUNTED_SIZE.format(name=shlex.quote(device.removeprefix("/dev/")))
-        said = self._shell.run(words, _SECONDS).stdout.strip()
-        return 1024 * int(said) if said.isdigit() else None
+    def mounted(self, device: str) -> tuple[int, int] | None:
+        """What df says of the file system on `device`, its bytes and those that are free; None if not mounted."""
+        words = _MOUNTED.format(name=shlex.quote(device.removeprefix("/dev/")))
+        said = self._shell.run(words, _SECONDS).stdout.split()
+        if len(said) != 2 or not all(word.isdigit() for word in said):
+            return None
+        size, free = (1024 * int(word) for word in said)
+        return size, free
 
     def _by_uuid(self, start: str) -> GuestDisk | None:
         found = next((m for m in self._mapped if m.uuid.startswith(start)), None)
@@ -78,7 +82,7 @@ def partition_device(disk: GuestDisk, start: int) -> str:
     return next((part.device for part in disk.partitions if part.start == start and part.size > 1024), disk.device)
 
 
-def volumes_of(shell: GuestShell) -> GuestVolumes:
+def volumes_of(shell: GuestShell, *, fullness: bool = False) -> GuestVolumes:
     rows = [line.split() for line in shell.run(_LIST, _SECONDS).stdout.decode(errors="replace").splitlines()]
     return GuestVolumes(
         shell,
@@ -87,6 +91,7 @@ def volumes_of(shell: GuestShell) -> GuestVolumes:
             for row in rows
             if len(row) == 3 and row[0].isascii() and row[0].isdecimal() and row[1].replace("-", "").isalnum()
         ],
+        fullness=fullness,
     )
 
 
@@ -99,8 +104,15 @@ def look_in_guest(device: BlockDevice, name: str, volumes: GuestVolumes, depth: 
         case PhysicalVolumeContent() if depth < _DEPTH:
             return _with_volumes(content, volumes, depth)
         case XfsContent():
-            return _as_mounted(device, name, content, volumes)
-    return content
+            content = _as_mounted(device, name, content, volumes)
+    return _as_full(name, content, volumes) if volumes.fullness else content
+
+
+def _as_full(name: str, content: Content | None, volumes: GuestVolumes) -> Content | None:
+    """With what the guest's own df has as free."""
+    if content is None or not content.size or content.used is None or (told := volumes.mounted(name)) is None:
+        return content
+    return replace(content, used=min(max(content.size - content.reserved - told[1], 0), content.size))
 
 
 def _with_payload(device: BlockDevice, content: LuksContent, volumes: GuestVolumes, depth: int) -> Content:
@@ -135,9 +147,10 @@ def _with_volumes(content: PhysicalVolumeContent, volumes: GuestVolumes, depth: 
 
 def _as_mounted(device: BlockDevice, name: str, content: XfsContent, volumes: GuestVolumes) -> XfsContent:
     """df leaves out the log, which stands in the superblock."""
-    told = volumes.mounted_size(name)
-    if told is None:
+    mounted = volumes.mounted(name)
+    if mounted is None:
         return content
+    told, _free = mounted
     head = device.read(0, 512)
     log_start, log_blocks = int.from_bytes(head[48:56], "big"), int.from_bytes(head[96:100], "big")
     size = told + (log_blocks * content.block_size if log_start else 0)

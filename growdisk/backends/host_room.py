@@ -15,7 +15,7 @@ from pathlib import Path
 from growdisk.backends.command import run
 from growdisk.backends.json_values import NotThatValue, decoded
 from growdisk.errors import GrowdiskError
-from growdisk.values import dataclass
+from growdisk.values import dataclass, replace
 
 _COLUMNS = "lv_kernel_major,lv_kernel_minor,vg_name,lv_name,pool_lv,lv_size,data_percent,metadata_percent"
 _METADATA_FULL = 95.0
@@ -24,12 +24,14 @@ _SECONDS = 20.0
 
 @dataclass(frozen=True)
 class HostRoom:
-    """Bytes. `where`: "on /srv", "in the thin pool vg0/pool". `device_size` is that of an image that is a device."""
+    """Bytes. `where`: "on /srv", "in the thin pool vg0/pool". `device_size` is that of an image that is a device;
+    `promised` what all volumes of the thin pool have together, where the image is one of them."""
 
     free: int
     total: int
     where: str
     device_size: int | None = None
+    promised: int | None = None
 
     @property
     def nearly_full(self) -> bool:
@@ -66,10 +68,10 @@ def room_for(path: Path) -> HostRoom:
     pool = _thin_pool_of(number)
     if is_device:
         size = _sysfs_size(number)
-        return HostRoom(*((pool.free, pool.total, pool.where) if pool else (size, size, f"on {path}")), size)
+        return replace(pool, device_size=size) if pool else HostRoom(size, size, f"on {path}", size)
     space = os.statvfs(path)
     own = HostRoom(space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize, f"on {path.parent}")
-    return pool if pool is not None and pool.free < own.free else own
+    return replace(pool, promised=None) if pool is not None and pool.free < own.free else own
 
 
 def thin_pool_in(report: bytes, major: int, minor: int) -> HostRoom | None:
@@ -85,7 +87,9 @@ def thin_pool_in(report: bytes, major: int, minor: int) -> HostRoom | None:
         raise NotThatValue(str(error)) from error
     if metadata >= _METADATA_FULL:  # then it takes nothing new, whatever it has free
         taken = max(taken, metadata)
-    return HostRoom(int(size * (100 - taken) / 100), size, f"in the thin pool {pools[0].vg_name}/{pools[0].lv_name}")
+    where = f"in the thin pool {pools[0].vg_name}/{pools[0].lv_name}"
+    promised = sum(int(v.lv_size) for v in volumes if (v.vg_name, v.pool_lv) == (pools[0].vg_name, pools[0].lv_name))
+    return HostRoom(int(size * (100 - taken) / 100), size, where, promised=promised)
 
 
 def _thin_pool_of(number: int) -> HostRoom | None:

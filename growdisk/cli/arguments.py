@@ -14,6 +14,7 @@ from growdisk.cli.volume_options import add_others, add_volume_options, keys_of
 from growdisk.errors import BadSize, UsageError, shell_word
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.option_table import SHARED
+from growdisk.planner.rule_words import rule_of
 from growdisk.planner.wishes import chosen_volumes, grown, other_disks, percent, wishes_by_disk
 from growdisk.units import SizeSpec, parse_goal_size
 from growdisk.values import replace
@@ -41,6 +42,14 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "size", nargs="?", metavar="SIZE", help=help_of(SHARED["size"], "b k M G T P E are powers of 1024")
     )
+    rule = group_of(parser, "only if it is needed")
+    for name, metavar in (
+        ("when_used", "N%"),
+        ("max_size", "SIZE"),
+        ("min_interval", "TIME"),
+        ("keep_host_free", "N%"),
+    ):
+        declare(rule, name, metavar=metavar)
     add_layout_options(parser)
     add_volume_options(parser)
     add_others(parser)
@@ -75,6 +84,7 @@ def goal_of(arguments: argparse.Namespace) -> Goal:
         move=_numbers(arguments.move), grow=grown(wishes), sector_size=arguments.sector_size,
         to_gpt=arguments.to_gpt, lv=chosen_volumes(arguments.lv), lv_share=percent(arguments.lv_share),
         repair=not arguments.no_guest_repair,
+        rule=rule_of(arguments.when_used, arguments.max_size, arguments.min_interval, arguments.keep_host_free),
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ EXAMPLES: dict[str, Examples] = {
         ("growdisk expand guest.qcow2 40G --swap move", "grow to 40 GiB and keep the swap partition"),
         ("growdisk expand guest.qcow2 +10G --lv vg0/home --key-file key", "a volume in LVM in LUKS"),
         ("growdisk expand -d web01 +10G", "a running guest of libvirt"),
+        ("growdisk expand -d web01 +10G --when-used 85% --max-size 200G", "only if it is fuller than that"),
     ),
     "growdisk plan": (
         ("growdisk plan guest.qcow2 +10G", "the disk before and after, and the steps"),

@@ -23,6 +23,20 @@ class Grow:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """`when_used` and `keep_host_free` are shares, 0 to 1; `max_size` is in bytes, `min_interval` in seconds.
+
+    `since_growth`: seconds since the disk last grew, which the host knows; None where it knows of no growth.
+    """
+
+    when_used: float | None = None
+    max_size: int | None = None
+    min_interval: float | None = None
+    keep_host_free: float | None = None
+    since_growth: float | None = None
+
+
+@dataclass(frozen=True)
 class Goal:
     """`size` None: the image stays, and each layer that lags behind is filled.
 
@@ -30,7 +44,8 @@ class Goal:
     `grow` names several partitions, or one and its share; `partition` names one that takes all. `delete` and `move` are
     consents, by number. `sector_size` is the disk's logical one, which an image does not record. `lv` names logical
     volumes and their shares of the free extents (default: the largest takes all); `lv_share` is the percentage that
-    those without a share get together. `repair` False: the guest's own files are left as they are.
+    those without a share get together. `repair` False: the guest's own files are left as they are. `rule`: it
+    grows only where that wants it.
     """
 
     size: SizeSpec | None = None
@@ -45,6 +60,7 @@ class Goal:
     lv: tuple[Grow, ...] = ()
     lv_share: float | None = None
     repair: bool = True
+    rule: Rule | None = None
 
 
 Backend = Literal["auto", "guestfs", "uml", "direct"]

@@ -6,13 +6,13 @@ run converges whatever was done before. Only when every layer is as wanted is th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
-from growdisk.backends.home_repair import GuestSeen
 from growdisk.filesystems.content import Content
 from growdisk.partitions.growth import BlockerPolicy, Grown, NothingToDo, SwapPolicy, plan_growth
 from growdisk.partitions.shares import Share, plan_shares
 from growdisk.partitions.table import WINDOWS_RECOVERY, Partition, PartitionTable, Role
+from growdisk.planner.by_rule import proposed_by_rule
 from growdisk.planner.conversion import NOTE, offer, wanted_table
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, DeviceCannotGrow, WouldShrink
@@ -24,10 +24,13 @@ from growdisk.planner.foreign import (
     refuse_hidden_main,
 )
 from growdisk.planner.goal import Goal
-from growdisk.planner.layers.fills import NOTHING, Fills, together
+from growdisk.planner.layers.fills import together
 from growdisk.planner.layers.inside import Inside, Room
 from growdisk.planner.layers.registry import grow_inside
 from growdisk.planner.moves import moves_of, notes_on
+from growdisk.planner.proposal import AllDone as AllDone
+from growdisk.planner.proposal import Proposal as Proposal
+from growdisk.planner.proposal import Proposer as Proposer
 from growdisk.planner.refusals import refuse_hibernated, refuse_unwritable, refuse_wrong_consent
 from growdisk.planner.swap_fates import repair_notes, swap_steps
 from growdisk.planner.target import choose_shares, is_whole_disk, refuse_table_options
@@ -38,36 +41,15 @@ from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import MiB, align_down, align_up, format_size
-from growdisk.values import dataclass, field, replace
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """What would be done: the steps, the facts as they will be, and what is given up for it.
-
-    `guest` is where the guest's files were found, if something in them has to change.
-    """
-
-    steps: tuple[DiskStep, ...]
-    after: Facts
-    given_up: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    guest: GuestSeen | None = field(default=None, repr=False, compare=False)
-    fills: Fills = NOTHING
-
-
-@dataclass(frozen=True)
-class AllDone:
-    """Every layer is as wanted."""
-
-    reason: str
-
-
-Proposer = Callable[[Facts, Goal], Proposal | AllDone]
+from growdisk.values import replace
 
 
 def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
     """Raises Refused errors, which name the image."""
+    return proposed_by_rule(goal.rule, facts, goal, _propose) if goal.rule else _propose(facts, goal)
+
+
+def _propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
     refuse_unwritable(facts)
     refuse_hibernated(facts)
     refuse_foreign_disk(facts)

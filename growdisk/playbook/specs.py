@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from growdisk.planner.option_table import (
     BACKEND,
+    BY_RULE,
     FORMAT,
     IMAGE,
     IMAGE_MAYBE,
@@ -59,13 +60,13 @@ _TASKS = (
     TaskSpec(
         "expand",
         "Grow image, partition, what lies between, and file system, each step behind a snapshot.",
-        (IMAGE_MAYBE, FORMAT, SIZE, *TABLE, *VOLUMES, PREALLOCATION, *RUN, *MACHINE, *INSIDE),
+        (IMAGE_MAYBE, FORMAT, SIZE, *BY_RULE, *TABLE, *VOLUMES, PREALLOCATION, *RUN, *MACHINE, *INSIDE),
         running=True,
     ),
     TaskSpec(
         "expand_online",
         "Grow the disk of a guest while it runs; one that is off is grown as it lies.",
-        (IMAGE_MAYBE, FORMAT, SIZE, *TABLE, *VOLUMES, PREALLOCATION, *RUN, *MACHINE, *INSIDE),
+        (IMAGE_MAYBE, FORMAT, SIZE, *BY_RULE, *TABLE, *VOLUMES, PREALLOCATION, *RUN, *MACHINE, *INSIDE),
         running=True,
     ),
     TaskSpec(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from growdisk.api.fleet.values import FileSystemUse, Hindrance, Stretch
 from growdisk.filesystems.content import BtrfsContent, Content, LuksContent, PhysicalVolumeContent
 from growdisk.partitions.table import Role
+from growdisk.planner.by_rule import leaves, leaves_of
 from growdisk.planner.facts import Facts
 from growdisk.planner.layout import Layout
 from growdisk.units import MiB
@@ -16,27 +17,20 @@ _LEAST = MiB  # alignment and the end of a table leave less
 
 def file_systems(facts: Facts) -> tuple[FileSystemUse, ...]:
     """All whose superblock says how full they are."""
-    return tuple(
-        use for number, content in sorted(facts.contents.items()) for use in _inside(facts.name_of(number), content)
-    )
+    return tuple(use for name, content in leaves(facts).items() if (use := _use(name, content)))
 
 
 def main_file_system(facts: Facts, found: tuple[FileSystemUse, ...]) -> FileSystemUse | None:
     """The one that would grow: of the main partition, the largest in it."""
     number = facts.main.number if facts.main else 0
-    own = {use.name for use in _inside(facts.name_of(number), facts.contents.get(number))}
+    own = {name for name, _ in leaves_of(facts, number)}
     return max((use for use in found if use.name in own), key=lambda use: use.size, default=None)
 
 
-def _inside(name: str, content: Content | None) -> Iterator[FileSystemUse]:
-    match content:
-        case LuksContent():
-            yield from _inside(name, content.inside)
-        case PhysicalVolumeContent() if content.group is not None:
-            for volume, inside in content.volumes:
-                yield from _inside(f"{content.group.name}/{volume}", inside)
-        case Content(size=int(size), used=int(used)) if size > 0:
-            yield FileSystemUse(name, content.kind, size, used, reserved=content.reserved)
+def _use(name: str, content: Content) -> FileSystemUse | None:
+    if content.used is None or not content.size:
+        return None
+    return FileSystemUse(name, content.kind, content.size, content.used, reserved=content.reserved)
 
 
 def idle_room(facts: Facts) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from growdisk.errors import UsageError
 from growdisk.given_file import read_given
 from growdisk.planner.goal import Backend, Goal, Preallocation, RunOptions, SwapPolicy
+from growdisk.planner.rule_words import rule_of
 from growdisk.planner.wishes import chosen_volumes, grown, percent
 from growdisk.playbook.options import Options
 from growdisk.units import parse_goal_size
@@ -51,6 +52,7 @@ def goal_of(options: Options) -> Goal:
         grow=grown(options.texts("grow")), sector_size=sector_size_of(options),
         to_gpt=options.flag("to_gpt"), repair=options.text("guest_repair") != "False",
         lv=chosen_volumes(options.texts("lv")), lv_share=percent(options.text("lv_share")),
+        rule=rule_of(*(options.text(name) for name in ("when_used", "max_size", "min_interval", "keep_host_free"))),
     )  # fmt: skip
 
 

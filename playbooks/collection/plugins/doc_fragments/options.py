@@ -161,6 +161,27 @@ options:
     type: str
 """
 
+    RULE = r"""
+options:
+  when_used:
+    description:
+      - Grow only if the file system that would grow is fuller than that, such as 85%.
+      - Of a running guest its own C(df) is asked. Where it is not so full, nothing is changed.
+    type: str
+  max_size:
+    description:
+      - Never let the disk become larger than that, such as 200G.
+    type: str
+  min_interval:
+    description:
+      - "Grow only if it last grew that long ago: 90s, 15m, 1h, 2d."
+    type: str
+  keep_host_free:
+    description:
+      - Refuse if less than this percentage of the host's room were left once the new space is filled, such as 10%.
+    type: str
+"""
+
     PREALLOCATION = r"""
 options:
   preallocation:

@@ -20,6 +20,7 @@ requirements:
 extends_documentation_fragment:
   - growdisk.disk.options.machine
   - growdisk.disk.options.size
+  - growdisk.disk.options.rule
   - growdisk.disk.options.table
   - growdisk.disk.options.volumes
   - growdisk.disk.options.keys
@@ -54,6 +55,14 @@ EXAMPLES = r"""
     size: "{{ size }}"
     keep_snapshots: true
   register: grown
+
+- name: Twenty GiB more where it is fuller than 85%, up to 200 GiB, and only if the host keeps a tenth free
+  growdisk.disk.expand:
+    domain: web01
+    size: +20G
+    when_used: 85%
+    max_size: 200G
+    keep_host_free: 10%
 
 - name: Fill what lags behind, and nothing else
   growdisk.disk.expand:

@@ -18,6 +18,7 @@ requirements:
 extends_documentation_fragment:
   - growdisk.disk.options.machine
   - growdisk.disk.options.size
+  - growdisk.disk.options.rule
   - growdisk.disk.options.table
   - growdisk.disk.options.volumes
   - growdisk.disk.options.keys

@@ -1,0 +1,123 @@
+"""Growing by rule: only where the file system that would grow is fuller than that, and never beyond a largest size.
+
+Pure, but for what the host says: when the disk last grew, and what room there is, are handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from growdisk.errors import Refused
+from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
+from growdisk.planner.facts import Facts
+from growdisk.planner.goal import Goal, Rule
+from growdisk.planner.proposal import AllDone
+from growdisk.planner.target import choose_shares
+from growdisk.units import SizeSpec, format_size
+from growdisk.values import dataclass, replace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from growdisk.planner.proposal import Proposal, Proposer
+
+_TIMES = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+@dataclass(eq=False)
+class FullnessUnknown(Refused):
+    WHAT: ClassVar[str] = "cannot know how full {path} is"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "leave out --when-used to grow it all the same"
+    path: Path
+    reason: str
+
+
+def proposed_by_rule(rule: Rule, facts: Facts, goal: Goal, propose: Proposer) -> Proposal | AllDone:
+    """What `propose` proposes, if the rule wants it to be done. FullnessUnknown, and what `propose` raises.
+
+    What stands against growth matters only to a disk that is to grow.
+    """
+    goal, idle = _within_bounds(rule, facts, goal)
+    if idle:
+        return AllDone(idle)
+    try:
+        proposal = propose(facts, goal)
+    except Refused as error:
+        if (reason := _not_full(rule, facts, _wanted(facts, goal, error))) is not None:
+            return AllDone(reason)
+        raise
+    if isinstance(proposal, AllDone):
+        return proposal
+    reason = _not_full(rule, facts, _growing(facts, proposal) or leaves(facts))
+    return proposal if reason is None else AllDone(reason)
+
+
+def _within_bounds(rule: Rule, facts: Facts, goal: Goal) -> tuple[Goal, str]:
+    """The goal, no larger than the largest size; and why there is nothing to do."""
+    current = facts.image.virtual_size
+    if rule.min_interval is not None and rule.since_growth is not None and rule.since_growth < rule.min_interval:
+        return goal, f"it grew {_time(rule.since_growth)} ago, and is left alone for {_time(rule.min_interval)}"
+    if rule.max_size is None or goal.size is None:
+        return goal, ""
+    if current >= rule.max_size:
+        return goal, f"it has its largest size already, {format_size(current)} of {format_size(rule.max_size)}"
+    wanted = min(goal.size.resolve(current), rule.max_size)
+    return replace(goal, size=SizeSpec(wanted, relative=False)), ""
+
+
+def _not_full(rule: Rule, facts: Facts, growing: dict[str, Content]) -> str | None:
+    """Why the rule leaves it as it is; None where it has to grow. FullnessUnknown."""
+    if rule.when_used is None:
+        return None
+    known = {name: content.fullness for name, content in growing.items() if content.fullness is not None}
+    if not known:
+        kinds = ", ".join(f"{content.kind} in {name}" for name, content in growing.items()) or "nothing recognised"
+        raise FullnessUnknown(facts.image.path, reason=f"no superblock tells it ({kinds})")
+    name = max(known, key=lambda each: known[each])
+    if known[name] > rule.when_used:
+        return None
+    return f"{name} is {100 * known[name]:.0f} % full, and grows above {100 * rule.when_used:g} %"
+
+
+def _growing(facts: Facts, proposal: Proposal) -> dict[str, Content]:
+    before, after = leaves(facts), leaves(proposal.after)
+    return {name: was for name, was in before.items() if name in after and (after[name].size or 0) > (was.size or 0)}
+
+
+def _wanted(facts: Facts, goal: Goal, error: Refused) -> dict[str, Content]:
+    """What would have grown, had it not been refused with `error`."""
+    if facts.table is None:
+        return leaves(facts)
+    try:
+        _table, shares = choose_shares(facts, goal)
+    except Refused:
+        raise error from None
+    return {name: inner for number in shares for name, inner in leaves_of(facts, number)}
+
+
+def leaves(facts: Facts) -> dict[str, Content]:
+    """What stands innermost, by name: sda1, vg0/root."""
+    return dict(each for number in sorted(facts.contents) for each in leaves_of(facts, number))
+
+
+def leaves_of(facts: Facts, number: int) -> Iterator[tuple[str, Content]]:
+    """The same of one partition."""
+    yield from _in(facts.name_of(number), facts.contents.get(number))
+
+
+def _in(name: str, content: Content | None) -> Iterator[tuple[str, Content]]:
+    match content:
+        case LuksContent() if content.inside is not None:
+            yield from _in(name, content.inside)
+        case PhysicalVolumeContent() if content.group is not None:
+            for volume, inside in content.volumes:
+                yield from _in(f"{content.group.name}/{volume}", inside)
+        case Content():
+            yield name, content
+
+
+def _time(seconds: float) -> str:
+    letter, unit = next((each for each in _TIMES if seconds >= each[1]), _TIMES[-1])
+    return f"{seconds / unit:.3g} {letter}"

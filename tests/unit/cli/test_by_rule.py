@@ -1,0 +1,60 @@
+"""expand --when-used on real disks: grown only where it is needed, in the plan as in the run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from growdisk.units import GiB, MiB
+from tests.conftest import DiskMaker
+from tests.unit.cli.command import Answer, fingerprint, in_process
+
+
+@pytest.fixture
+def image(small_disk: DiskMaker) -> Path:
+    return small_disk()
+
+
+def expand(image: Path, *words: str, verb: str = "expand") -> Answer:
+    return in_process(verb, image, "+100M", "--when-used", *words, "--json")
+
+
+def test_nothing_to_do_is_nothing_done(image: Path) -> None:
+    before = fingerprint(image)
+    answer = expand(image, "50%")
+    assert (answer.code, answer.json()["result"]) == (0, "nochange")
+    assert "full, and grows above 50 %" in answer.json()["reason"]
+    assert fingerprint(image) == before
+    assert expand(image, "50%", verb="plan").json()["result"] == "nochange"
+
+
+def test_it_grows_step_by_step_up_to_its_largest_size_and_no_further(image: Path) -> None:
+    sizes = [expand(image, "3%", "--max-size", "450M").json()["after"]["image"]["virtual_size"] for _ in range(4)]
+    assert sizes == [356 * MiB, 450 * MiB, 450 * MiB, 450 * MiB]
+
+
+def test_it_does_not_grow_twice_within_its_interval(image: Path) -> None:
+    assert expand(image, "3%", "--min-interval", "1h").json()["result"] == "changed"
+    answer = expand(image, "3%", "--min-interval", "1h")
+    assert (answer.code, answer.json()["result"]) == (0, "nochange")
+    assert "ago, and is left alone for 1 h" in answer.json()["reason"]
+
+
+def test_a_host_that_would_fill_up_is_a_refusal(image: Path) -> None:
+    before = fingerprint(image)
+    answer = expand(image, "3%", "--keep-host-free", "99.9%")
+    assert answer.code == 3
+    assert answer.json()["error"]["id"] == "host-would-fill"
+    assert fingerprint(image) == before
+
+
+def test_more_than_the_host_has_is_refused_by_rule_alone(small_disk: DiskMaker) -> None:
+    """A sparse image may promise more than the host has, if somebody says so; a rule does not."""
+    image = small_disk()
+    space = os.statvfs(image)
+    more = f"+{space.f_bavail * space.f_frsize // GiB + 1}G"
+    if in_process("plan", image, more, "--json").code != 0:
+        pytest.skip("the host has more room than the small disk's file system can ever have")
+    assert in_process("plan", image, more, "--when-used", "3%", "--json").json()["error"]["id"] == "host-would-fill"
