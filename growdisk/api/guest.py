@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from growdisk.backends.guest_look import Look, look_at
@@ -12,6 +12,7 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.giving_up import proposed_with_guest
 from growdisk.planner.goal import Goal
 from growdisk.planner.planner import AllDone, Proposal, Proposer
+from growdisk.planner.random_swap import with_random_swap
 
 
 def with_guest(
@@ -20,7 +21,17 @@ def with_guest(
 ) -> Proposal | AllDone:  # fmt: skip
     """See proposed_with_guest(). `others` are the guest's further disks."""
 
-    def look() -> Look:
-        return look_at(device, facts.image.path, goal.sector_size, keyring, others)
+    return proposed_with_guest(proposer, facts, goal, _look(facts, goal, device, keyring, others))
 
-    return proposed_with_guest(proposer, facts, goal, look)
+
+def as_guest_says(
+    facts: Facts, goal: Goal, device: BlockDevice, keyring: Keyring, others: Sequence[tuple[BlockDevice, Path]] = ()
+) -> Facts:
+    """With what the guest's own files say of partitions that nothing on the disk tells of."""
+    return with_random_swap(facts, _look(facts, goal, device, keyring, others))
+
+
+def _look(
+    facts: Facts, goal: Goal, device: BlockDevice, keyring: Keyring, others: Sequence[tuple[BlockDevice, Path]]
+) -> Callable[[], Look]:
+    return lambda: look_at(device, facts.image.path, goal.sector_size, keyring, others)

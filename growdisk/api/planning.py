@@ -9,7 +9,7 @@ from growdisk.api.by_rule import known_to_host, refuse_to_fill_host
 from growdisk.api.companions import found_formats, plan_beside, refuse_spoiling
 from growdisk.api.disks import opened
 from growdisk.api.guard import carried_by, refuse_carried
-from growdisk.api.guest import with_guest
+from growdisk.api.guest import as_guest_says, with_guest
 from growdisk.api.host import facts_of_host, fit_to_host, refuse_unfit_host
 from growdisk.api.host_space import parts_of, refuse_without_room
 from growdisk.api.result import Result, planned_steps
@@ -42,6 +42,7 @@ def plan(
         keyring = Keyring(options.keys)
         image = facts_of_host(image_facts(device, path), path, goal)
         facts = inspect_device(device, image, goal.sector_size, keyring, others=others)
+        facts = as_guest_says(facts, goal, device, keyring, others)
         refuse_if_unfinished(directory)
         for each, place in ((device, path), *others):
             refuse_carried(place, carried_by(each))

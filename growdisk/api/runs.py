@@ -14,7 +14,7 @@ from growdisk.api.companions import found_formats, plan_beside, refuse_spoiling
 from growdisk.api.disks import inspect
 from growdisk.api.ending import error_of, how_far_back, outcome
 from growdisk.api.guard import carried_at, carried_by, refuse_carried, refuse_overlays
-from growdisk.api.guest import with_guest
+from growdisk.api.guest import as_guest_says, with_guest
 from growdisk.api.host import facts_of_host, fit_to_host, refuse_unfit_host
 from growdisk.api.host_space import SET_ASIDE, HostTooFull, parts_of, refuse_without_room
 from growdisk.api.images.host import free_room
@@ -88,6 +88,7 @@ def expand(
         named = [(companion.active, companion.path) for companion in disk.companions]
         image = facts_of_host(image_facts(disk.active, path), path, goal)
         facts = inspect_device(disk, image, goal.sector_size, keyring, others=named)
+        facts = as_guest_says(facts, goal, disk, keyring, named)
         beside = plan_beside(facts, named, options, goal.sector_size, keyring)
         proposal = together(with_guest(proposer, facts, goal, disk, keyring, named), facts, beside)
         if isinstance(proposal, AllDone):

@@ -91,10 +91,14 @@ class JournalContent(Content):
 
 @dataclass(frozen=True)
 class SwapContent(Content):
-    """Swap space. `hibernated` holds the signature of a suspended system ("S1SUSPEND", ...), "" when there is none."""
+    """Swap space. `hibernated` holds the signature of a suspended system ("S1SUSPEND", ...), "" when there is none.
+
+    `random_key`: encrypted with another key at each start; nothing on the disk tells.
+    """
 
     page_size: int = 4096
     hibernated: str = ""
+    random_key: bool = False
 
 
 @dataclass(frozen=True)

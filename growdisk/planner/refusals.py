@@ -12,6 +12,7 @@ from growdisk.planner.failures import (
     CannotGrow,
     CannotMove,
     Hibernated,
+    OptionUnsupported,
     PartitionNotFound,
     SwapFileTooLarge,
 )
@@ -69,6 +70,17 @@ def refuse_cut_off(facts: Facts, target: Partition, content: ExtContent) -> None
             facts.image.path, target.number, reason=f"its file system is larger than it: {missing} are missing",
             hint="was the partition or the image cut off? Grow to at least the old size, or restore a backup",
         )  # fmt: skip
+
+
+def refuse_file_for_random_key(facts: Facts, swaps: Iterable[Partition]) -> None:
+    for part in swaps:
+        content = facts.contents[part.number]
+        if isinstance(content, SwapContent) and content.random_key:
+            raise OptionUnsupported(
+                facts.image.path, option="--swap file",
+                reason=f"{facts.name_of(part.number)} is encrypted with a random key, and a file would not be",
+                hint="move it, with its names kept: --swap move; or give it up: --swap drop",
+            )  # fmt: skip
 
 
 def refuse_large_swap_file(facts: Facts, size: int, free: int) -> None:

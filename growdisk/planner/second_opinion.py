@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 
 from growdisk.backends.blkid import Verdict
-from growdisk.filesystems.content import Content, PhysicalVolumeContent
+from growdisk.filesystems.content import Content, PhysicalVolumeContent, SwapContent
 from growdisk.filesystems.signatures import MAGICS, Owner
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import BelongsToOthers
@@ -59,7 +59,8 @@ def _objection(facts: Facts, part: Part, verdict: Verdict) -> str:
         return f"blkid finds {' and '.join(verdict.candidates)} at once on {part.name}"
     if part.fate is Fate.GIVEN_UP:
         return _belonging(part, verdict)
-    own = part.own.kind if part.own else ""
+    random = isinstance(part.own, SwapContent) and part.own.random_key
+    own = part.own.kind if part.own and not random else ""
     if verdict.kind == own:
         return ""
     found = verdict.kind or "nothing that it knows"

@@ -19,7 +19,7 @@ from growdisk.partitions.table import Partition, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.inside import Inside
-from growdisk.planner.refusals import refuse_large_swap_file
+from growdisk.planner.refusals import refuse_file_for_random_key, refuse_large_swap_file
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap, SwapSpace
 from growdisk.steps.repair_guest import RepairGuest
@@ -34,12 +34,13 @@ def swap_steps(facts: Facts, goal: Goal, growth: Grown, inside: Inside) -> Itera
     moved = tuple(
         SwapSpace(part.number, part.start, part.size, content.uuid, content.label)
         for part in growth.moved
-        if isinstance(content := facts.contents.get(part.number), SwapContent)
+        if isinstance(content := facts.contents.get(part.number), SwapContent) and not content.random_key
     )
     if moved:
         yield RemakeSwap(moved)
     swaps = [p for p in growth.removed if p.number in facts.swaps]
     if swaps and inside.system and goal.swap == "file":
+        refuse_file_for_random_key(facts, swaps)
         size = sum(p.size for p in swaps)
         refuse_large_swap_file(facts, size, inside.free)
         yield MakeSwapFile(inside.system, size, facts.contents[swaps[0].number].uuid)

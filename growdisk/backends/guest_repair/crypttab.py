@@ -14,6 +14,8 @@ from growdisk.backends.guest_repair.swap_identity import SwapIdentity
 from growdisk.backends.guest_repair.text import change_lines
 
 _LINE = re.compile(r"[ \t]*(?P<name>[^#\s]\S*)[ \t]+(?P<source>\S+)")
+_FIELDS = re.compile(r"[ \t]*[^#\s]\S*[ \t]+(?P<source>\S+)[ \t]+(?P<key>\S+)[ \t]+(?P<options>\S+)")
+_RANDOM = frozenset({"/dev/urandom", "/dev/random", "/dev/hwrng"})
 _REMOVED = "# removed by growdisk: "
 
 
@@ -22,6 +24,13 @@ def nodes_made_of(text: str, gone: SwapIdentity) -> Iterator[str]:
     for line in text.split("\n"):
         if (match := _LINE.match(line)) and gone.is_named_by(match["source"]):
             yield f"/dev/mapper/{match['name']}"
+
+
+def is_random_swap(text: str, part: SwapIdentity) -> bool:
+    """Whether it makes swap of `part` at each start, with a key that nobody knows."""
+    lines = (match for line in text.split("\n") if (match := _FIELDS.match(line)))
+    own = [match for match in lines if part.is_named_by(match["source"])]
+    return bool(own) and all(m["key"] in _RANDOM and "swap" in m["options"].split(",") for m in own)
 
 
 def without_container(text: str, gone: SwapIdentity) -> str:
