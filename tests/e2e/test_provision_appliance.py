@@ -13,9 +13,9 @@ from growdisk.api.provisioning.recipe import FileInto, KeysFor, PasswordFor
 from growdisk.backends.customizing.failures import CommandFailed
 from growdisk.units import GiB, SizeSpec
 from tests.e2e.test_provision_guest import EVERYTHING, KEY, Inside
-from tests.guests.appliance import bench
+from tests.guests.appliance import Bench, bench, device
 from tests.guests.classic import Guest
-from tests.guests.layered import layered_guests
+from tests.guests.layered import KEYS, layered_guests
 from tests.guests.manifest import differences, file_manifest
 
 OPEN = "lvm vgchange -qq -ay guest-vg >/dev/null; mkdir -p /tmp/m; mount /dev/guest-vg/root /tmp/m; "
@@ -96,3 +96,26 @@ def test_a_root_in_a_logical_volume_is_found(tmp_path: Path) -> None:
     with bench([out], read_only=True) as appliance:
         said = appliance.run(f"{OPEN}cat /tmp/m/etc/hostname; {CLOSE}")
     assert said.strip() == "web" and "grow-lv" in [step.name for step in output.steps]
+
+
+def test_a_root_in_an_encrypted_container_is_found_with_its_key(tmp_path: Path) -> None:
+    base, out, closed = (tmp_path / f"{name}.raw" for name in ("base", "web", "closed"))
+    shutil.copy(layered_guests() / "luks1.raw", base)
+    base.chmod(0o644)
+    with bench([base]) as appliance:
+        appliance.run(f"{_opened(appliance, base)}mkdir -p /tmp/m/etc; echo {PASSWD} >/tmp/m/etc/passwd; {_CLOSED}")
+    wishes = {"overlay": False, "size": SizeSpec(GiB, relative=False), "hostname": "web"}
+    output = made(base, out, keys=(KEYS["luks1"].rstrip(b"\n"),), **wishes)
+    assert output.error is None and "grow-luks" in [step.name for step in output.steps]
+    with bench([out], read_only=True) as appliance:
+        assert appliance.run(f"{_opened(appliance, out)}cat /tmp/m/etc/hostname; {_CLOSED}").strip() == "web"
+    assert made(base, closed, **wishes).error is not None and not closed.exists()
+
+
+_CLOSED = "umount /tmp/m; cryptsetup close opened"
+
+
+def _opened(appliance: Bench, image: Path) -> str:
+    key = appliance.give(KEYS["luks1"].rstrip(b"\n"))
+    mount = "mkdir -p /tmp/m; mount /dev/mapper/opened /tmp/m; "
+    return f"cryptsetup open --key-file {key} {device(image, 1)} opened; {mount}"

@@ -14,7 +14,7 @@
     auto       as entries; no file names the swap: systemd finds it by GPT's types
     random     as entries; swap with a random key, made at each start by crypttab
     trixie     as entries; Debian 13, ext4 with orphan_file and metadata_csum_seed
-    bullseye   as entries; Debian 11, ext4 without metadata_csum
+    plainext   as entries; ext4 without metadata_csum, as older releases made it
 
 GPT: sda1 EFI system, sda2 root, sda3 swap; with a /boot of its own: sda1, sda2 /boot, sda3 root, sda4 swap.
 family_trees.py has the systems, family_disks.py makes the disks.
@@ -121,5 +121,5 @@ FAMILIES: Mapping[str, Family] = MappingProxyType({
         files=(text("etc/crypttab", f"cryptswap PARTUUID={SWAP_PART} /dev/urandom swap,cipher=aes-xts-plain64\n"),),
     ),
     "trixie": Family(_EXT4 + _SWAP, suite="trixie", features="orphan_file,metadata_csum_seed"),
-    "bullseye": Family(_EXT4 + _SWAP, suite="bullseye", features="^metadata_csum,^orphan_file"),
+    "plainext": Family(_EXT4 + _SWAP, features="^metadata_csum"),
 })  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -10,13 +10,19 @@ from growdisk.backends.backend import Backend, Kind
 from growdisk.backends.customizing.customize import customize
 from growdisk.backends.customizing.failures import CannotCustomize
 from growdisk.backends.customizing.orders import Orders
+from growdisk.backends.guest_look import Mount, look_at
+from growdisk.backends.volumes.keyring import Keyring
 from growdisk.errors import ToolFailed
+from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
 from growdisk.filesystems.ext_tree import Unknown
+from growdisk.filesystems.volume_group import VolumeGroup
+from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
 from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.steps.context import Hands
 from growdisk.steps.disk import Disk
+from growdisk.steps.place import Place
 from growdisk.workflow.stopping import StopRequest
 
 _ROOTS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs")
@@ -36,12 +42,14 @@ def customize_guest(
     """What was done, a line each. Raises what stands against it; the image is then not to be used."""
     with closing(Disk.open(path, image_format, key=keys)) as disk:
         disk.activate(disk.base(writable=True))
-        facts = inspect_device(disk, image_facts(disk.active, path))
-        hands = Hands(disk, stop, kind=kind)
+        keyring = Keyring(keys)
+        facts = inspect_device(disk, image_facts(disk.active, path), keyring=keyring)
+        mounts = _mounts(disk, path, keyring)
+        hands = Hands(disk, stop, keyring=keyring, places=_to_open(facts, mounts), kind=kind)
         try:
-            with hands.backend("changing the guest") as backend:
-                root = _root(backend, facts, direct=kind == "direct")
-                with backend.mounted_guest(root) as guest:
+            with hands.backend("changing the guest", inside=True) as backend:
+                root = mounts[0].node if mounts else _root(backend, facts, direct=kind == "direct")
+                with backend.mounted_guest(root, mounts) as guest:
                     lines = tuple(customize(guest, orders))
             hands.close()
         except BaseException:
@@ -57,7 +65,8 @@ def why_not_direct(facts: Facts, orders: Orders) -> str:
 
     if orders.commands:
         return "commands in the guest need a kernel"
-    if not any(content.kind in _EXT for content in facts.contents.values()):
+    main = facts.main
+    if main is None or facts.kind_of(main.number) not in _EXT:
         return "the guest has no ext file system right in a partition"
     return str(obstacle() or "")
 
@@ -67,6 +76,34 @@ def kernel_kind() -> Kind:
     from growdisk.backends.uml_machine import obstacle
 
     return "guestfs" if obstacle() else "uml"
+
+
+def _mounts(disk: Disk, path: Path, keyring: Keyring) -> tuple[Mount, ...]:
+    """Of the system on the largest file system that has users; empty if none can be read here."""
+    try:
+        homes = [home for home in look_at(disk, path, keyring=keyring).systems if home.paths.find(_MARK)]
+    except Unknown:
+        return ()
+    return max(homes, key=lambda home: home.paths.root.tree.device.size).mounts if homes else ()
+
+
+def _to_open(facts: Facts, mounts: Sequence[Mount]) -> list[Place]:
+    """The containers and volumes that they are in."""
+    nodes = {mount.node for mount in mounts}
+    parts = facts.table.partitions if facts.table else (Partition(0, 0, facts.image.virtual_size),)
+    around = ((Place(part.number, part.start, part.size), facts.contents.get(part.number)) for part in parts)
+    return [place for outer, content in around for place in _places(outer, content) if place.device in nodes]
+
+
+def _places(place: Place, content: Content | None) -> Iterator[Place]:
+    match content:
+        case LuksContent(uuid=uuid, inside=inside):
+            yield place.within_luks(uuid)
+            yield from _places(place.within_luks(uuid), inside)
+        case PhysicalVolumeContent(group=VolumeGroup(name=group), volumes=volumes):
+            for name, inner in volumes:
+                yield place.within_volume(group, name)
+                yield from _places(place.within_volume(group, name), inner)
 
 
 def _root(backend: Backend, facts: Facts, *, direct: bool) -> str:
@@ -80,7 +117,7 @@ def _root(backend: Backend, facts: Facts, *, direct: bool) -> str:
             continue
     if direct:  # there are logical volumes, and file systems that only a kernel reads
         raise ToolFailed("looking for the guest's root", 1, "no ext file system right in a partition has users")
-    hint = "growdisk show draws what is in it; what is encrypted cannot be changed"
+    hint = "growdisk show draws what is in it; what is encrypted needs its passphrase: --key-file"
     raise CannotCustomize("find the root file system", f"no file system in the image has {_MARK}", hint)
 
 
