@@ -5,18 +5,23 @@
     │█████████████▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒│░░░░░░░░░░░│
     └────────────────────────────────────┴───────────┘
 
+Logical volumes and opened containers are drawn inside their partition, with their names: │root ██▒▒▒▒│home █▒▒▒▒▒│.
+
 Readable without colour: what is used is █, what a file system has free is ▒, what has no fill level is ░, what belongs
 to nobody is blank. Every string is plain text; the pen colours it, or puts ASCII in the place of these characters.
 """
 
 from __future__ import annotations
 
+from growdisk.cli.listing import kind_in_words, printable
 from growdisk.cli.pen import OPAQUE, UNUSED, USED
-from growdisk.planner.layout import FreeLayout, Layout, PartitionLayout
+from growdisk.planner.layout import ContentLayout, FreeLayout, Layout, PartitionLayout, VolumeLayout
 from growdisk.units import format_size
 from growdisk.values import dataclass
 
 FREE = " "
+_VISIBLE = 20  # what is free of a partition with volumes is drawn if it is more than this part of it
+_LEAST_FILL = 3
 _LEAST_PARTITION = 6  # room for "sda128"; a disk of many partitions makes do with one column each
 
 
@@ -29,6 +34,7 @@ class _Cell:
     least: int
     used: float | None
     blank: str
+    inner: tuple[_Cell, ...] = ()
 
 
 def bar(layout: Layout, width: int) -> list[str]:
@@ -52,20 +58,47 @@ def bar(layout: Layout, width: int) -> list[str]:
 def _cells(layout: Layout) -> list[_Cell]:
     """The disk from left to right; an extended partition is only drawn through the logical ones in it."""
     drawn = [part for part in layout.partitions if part.role != "extended"]
-    stretches = [(part.start, _cell(part)) for part in drawn]
+    stretches = [(part.start, _cell(part, _volumes_in(layout, part))) for part in drawn]
     stretches += [(free.start, _free_cell(free)) for free in layout.free]
     return [cell for _, cell in sorted(stretches, key=lambda item: item[0])] or [
         _Cell(("nothing recognised", "nothing", ""), layout.image.virtual_size, 1, None, FREE)
     ]
 
 
-def _cell(part: PartitionLayout) -> _Cell:
-    content = part.content
-    has_level = content is not None and content.used is not None and part.size > 0
-    used = min(1.0, (content.used or 0) / part.size) if has_level and content else None
-    name, kind = part.name, content.kind if content else "?"
+def _cell(part: PartitionLayout, inner: tuple[_Cell, ...]) -> _Cell:
+    name, kind = part.name, kind_in_words(part.content.kind) if part.content else "?"
     captions = (f"{name} {kind} {format_size(part.size)}", f"{name} {kind}", name, "")
-    return _Cell(captions, part.size, _LEAST_PARTITION, used, OPAQUE)
+    return _Cell(captions, part.size, _LEAST_PARTITION, _level(part.content, part.size), OPAQUE, inner)
+
+
+def _level(content: ContentLayout | None, size: int) -> float | None:
+    if content is None or content.used is None or size <= 0:
+        return None
+    return min(1.0, content.used / size)
+
+
+def _volumes_in(layout: Layout, part: PartitionLayout) -> tuple[_Cell, ...]:
+    """What lies in a partition, through its containers, and what its volumes leave free."""
+    volumes = _innermost(layout, part.name)
+    free = part.size - sum(volume.size for volume in volumes)
+    cells = [_volume_cell(volume) for volume in volumes]
+    if volumes and free > part.size // _VISIBLE:
+        cells.append(_Cell(("",), free, 1, None, FREE))
+    return tuple(cells)
+
+
+def _innermost(layout: Layout, holder: str) -> list[VolumeLayout]:
+    found = []
+    for volume in layout.volumes:
+        if volume.holder == holder:
+            found += _innermost(layout, volume.name) or [volume]
+    return found
+
+
+def _volume_cell(volume: VolumeLayout) -> _Cell:
+    name = printable(volume.name.rpartition("/")[2])
+    captions = (f"{name} ", "") if " in " not in name else ("",)  # "LUKS in sda5": the caption above says so
+    return _Cell(captions, volume.size, 1, _level(volume.content, volume.size), OPAQUE)
 
 
 def _free_cell(free: FreeLayout) -> _Cell:
@@ -77,6 +110,20 @@ def _caption(cell: _Cell, width: int) -> str:
 
 
 def _body(cell: _Cell, width: int) -> str:
+    """How full it is; of a partition with volumes, each of them with its name, if there is room for them."""
+    room = width - len(cell.inner) + 1
+    if not cell.inner or room < len(cell.inner):
+        return _fill(cell, width)
+    return "│".join(_named(inner, w) for inner, w in zip(cell.inner, _widths(list(cell.inner), room), strict=True))
+
+
+def _named(cell: _Cell, width: int) -> str:
+    """The name, and how full it is in what is left of the width."""
+    name = next((caption for caption in cell.captions if len(caption) + _LEAST_FILL <= width), "")
+    return name + _fill(cell, width - len(name))
+
+
+def _fill(cell: _Cell, width: int) -> str:
     """A file system that holds anything shows it, and one that is not full shows that."""
     if cell.used is None:
         return cell.blank * width

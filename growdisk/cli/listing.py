@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.errors import shell_word
-from growdisk.planner.layout import BlockerLayout, ContentLayout, Layout, PartitionLayout
+from growdisk.planner.layout import BlockerLayout, ContentLayout, Layout, PartitionLayout, VolumeLayout
 from growdisk.units import format_size
 
 if TYPE_CHECKING:
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 _HEADER = ("name", "start", "size", "role", "type", "holds")
 _RIGHT = (1, 2)
+_ROLE = 3  # every partition of a GPT is a primary one
 _EXPENDABLE = (4, 3, 1)  # columns that go first where the terminal is narrow
 _TABLES = (("mbr", "MBR"), ("gpt", "GPT"))
+_KINDS = (("crypto_LUKS", "LUKS (encrypted)"), ("LVM2_member", "LVM"))
+_WITHOUT_FILES = ("BIOS", "MSR")  # the type says all
 _GPT_TYPES = (
     ("C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "ESP"),
     ("21686148-6449-6E6F-744E-656564454649", "BIOS"),
@@ -59,20 +62,26 @@ def table(layout: Layout, width: int) -> list[str]:
     if not rows:
         return []
     cells = [_HEADER, *(row for _, row in sorted(rows, key=lambda row: row[0]))]
-    columns = list(range(len(_HEADER)))
+    columns = [column for column in range(len(_HEADER)) if column != _ROLE or layout.table.type != "gpt"]
     for expendable in _EXPENDABLE:
-        if _total(cells, columns) > width:
+        if expendable in columns and _total(cells, columns) > width:
             columns.remove(expendable)
     return [shortened(line, width) for line in _aligned(cells, columns)]
 
 
 def volumes(layout: Layout, width: int) -> list[str]:
     """A line for each opened container and each logical volume."""
-    words = [
-        f"  {printable(v.name)}, {v.kind}, {format_size(v.size)}, in {printable(v.holder)}: {_content(v.content)}"
-        for v in layout.volumes
-    ]
+    words = [f"  {_volume(volume)}: {_content(volume.content)}" for volume in layout.volumes]
     return [shortened(line, width) for line in (["inside:", *words] if words else [])]
+
+
+def _volume(volume: VolumeLayout) -> str:
+    """The name of a container says already where it lies; a linear volume is the usual one."""
+    name, size = printable(volume.name), format_size(volume.size)
+    if volume.kind == "luks":
+        return f"{name}, {size}"
+    kind = "" if volume.kind == "linear" else f"{volume.kind}, "
+    return f"{name}, {kind}{size}, in {printable(volume.holder)}"
 
 
 def blockers(found: tuple[BlockerLayout, ...], width: int) -> list[str]:
@@ -127,7 +136,12 @@ def wrapped(text: str, width: int, indent: str) -> list[str]:
 def _partition_row(part: PartitionLayout, *, in_the_way: bool) -> tuple[str, ...]:
     name = f"{part.name} *" if part.bootable else part.name
     kind = dict(_GPT_TYPES).get(part.type, part.type[:8])
-    return name, format_size(part.start), format_size(part.size), part.role, kind, _holds(part, in_the_way=in_the_way)
+    holds = (
+        ""
+        if kind in _WITHOUT_FILES and part.content is None and not in_the_way
+        else _holds(part, in_the_way=in_the_way)
+    )
+    return name, format_size(part.start), format_size(part.size), part.role, kind, holds
 
 
 def _holds(part: PartitionLayout, *, in_the_way: bool) -> str:
@@ -143,7 +157,12 @@ def _content(content: ContentLayout | None) -> str:
         return "nothing recognised"
     fill = "" if content.used is None or not content.size else f", {_percent(content.used, content.size)} full"
     label = f' "{printable(content.label)}"' if content.label else ""
-    return f"{content.kind}{fill}{label}"
+    return f"{kind_in_words(content.kind)}{fill}{label}"
+
+
+def kind_in_words(kind: str) -> str:
+    """As people call it; blkid's names stay in JSON."""
+    return dict(_KINDS).get(kind, kind)
 
 
 def _percent(used: int, size: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from growdisk.cli.drawing import OPAQUE, UNUSED, USED, bar
-from growdisk.cli.listing import blockers, headline, table
+from growdisk.cli.listing import blockers, headline, table, volumes
 from growdisk.planner.layout import (
     BlockerLayout,
     ContentLayout,
@@ -16,6 +16,7 @@ from growdisk.planner.layout import (
     Layout,
     PartitionLayout,
     TableLayout,
+    VolumeLayout,
 )
 from growdisk.units import GiB, MiB
 
@@ -126,3 +127,76 @@ def test_what_is_in_the_way_is_marked_in_the_table() -> None:
     found = (BlockerLayout(2, "sda2", "extended partition", GiB), BlockerLayout(5, "sda5", "swap", GiB))
     marked = [line for line in table(replace(DISK, blockers=found), 100) if "<-" in line]
     assert marked == ["  sda5    3.0 GiB  1.0 GiB  logical   82    swap <- in the way"]
+
+
+# --- LVM and LUKS -------------------------------------------------------------------------------
+
+PV = PartitionLayout(
+    1,
+    "sda1",
+    MiB,
+    8 * GiB - MiB,
+    "primary",
+    "8e",
+    bootable=False,
+    content=ContentLayout("LVM2_member", "p", "", 0, None),
+)
+VOLUMES = (
+    VolumeLayout("vg0/root", "sda1", "linear", 2 * GiB, ContentLayout("ext4", "r", "", 2 * GiB, GiB)),
+    VolumeLayout("vg0/home", "sda1", "linear", 4 * GiB, ContentLayout("xfs", "h", "", 4 * GiB, 0)),
+)
+GROUP = replace(DISK, partitions=(PV,), free=(), volumes=VOLUMES)
+LOCKED = replace(PV, content=ContentLayout("crypto_LUKS", "l", "", 0, None))
+OPENED = (
+    VolumeLayout("LUKS in sda1", "sda1", "luks", 8 * GiB - 17 * MiB, ContentLayout("LVM2_member", "p", "", 0, None)),
+    *(replace(volume, holder="LUKS in sda1") for volume in VOLUMES),
+)
+
+
+@pytest.mark.parametrize("disk", [GROUP, replace(GROUP, partitions=(LOCKED,), volumes=OPENED)])
+def test_volumes_are_drawn_in_their_partition_and_what_the_group_has_free_is_blank(disk: Layout) -> None:
+    root, home, free = bar(disk, 80)[2].strip("│").split("│")
+    assert (root[:6], home[:6], free.strip()) == ("root █", "home ▒", "")
+    assert abs(2 * len(root) - len(home)) <= 3
+    assert abs(len(root) - len(free)) <= 3
+
+
+@pytest.mark.parametrize("width", range(8, 121))
+def test_a_bar_with_volumes_has_the_asked_width_too(width: int) -> None:
+    assert {len(line) for line in bar(GROUP, width)} == {width}
+
+
+def test_a_container_with_a_file_system_shows_how_full_that_is() -> None:
+    inner = VolumeLayout("LUKS in sda1", "sda1", "luks", 8 * GiB, ContentLayout("ext4", "e", "", 8 * GiB, 4 * GiB))
+    body = bar(replace(GROUP, partitions=(LOCKED,), volumes=(inner,)), 80)[2].strip("│")
+    assert body == USED * 39 + UNUSED * 39
+
+
+def test_more_volumes_than_columns_are_not_drawn() -> None:
+    many = tuple(replace(VOLUMES[0], name=f"vg0/{n}", size=MiB) for n in range(99))
+    assert bar(replace(GROUP, volumes=many), 80)[2] == "│" + OPAQUE * 78 + "│"
+
+
+def test_lvm_and_luks_have_their_names_in_words() -> None:
+    disk = replace(GROUP, partitions=(LOCKED,), volumes=OPENED)
+    assert [line for line in (*table(disk, 80), *volumes(disk, 80)) if "VG" not in line][1:] == [
+        "  sda1  1.0 MiB  8.0 GiB  primary  8e    LUKS (encrypted)",
+        "inside:",
+        "  LUKS in sda1, 8.0 GiB: LVM",
+        "  vg0/root, 2.0 GiB, in LUKS in sda1: ext4, 50 % full",
+        "  vg0/home, 4.0 GiB, in LUKS in sda1: xfs, 0 % full",
+    ]
+
+
+def test_partitions_of_a_gpt_have_no_role() -> None:
+    boot = "21686148-6449-6E6F-744E-656564454649"
+    disk = replace(
+        DISK,
+        table=TableLayout("gpt", "G"),
+        partitions=(replace(ROOT, bootable=False), replace(SWAP, type=boot, content=None)),
+    )
+    assert table(disk, 80)[:3] == [
+        "  name    start     size  type  holds",
+        '  sda1  1.0 MiB  3.0 GiB  83    ext4, 33 % full "root"',
+        "  sda5  3.0 GiB  1.0 GiB  BIOS",
+    ]

@@ -178,7 +178,7 @@ def test_swap_behind_the_root_on_gpt(tmp_path: Path, swap: SwapPolicy) -> None:
 
 
 def test_a_gpt_that_claims_a_smaller_disk_than_it_is_on(tmp_path: Path) -> None:
-    disk = make_disk(tmp_path / "disk.img", GiB, "label: gpt\nlast-lba: 409600\nsize=100M\n")
+    disk = make_disk(tmp_path / "disk.img", 256 * MiB, "label: gpt\nlast-lba: 409600\nsize=100M\n")
     new = plan(disk, 1, SwapPolicy.DROP, {})
     rewritten(disk, new)
     assert sfdisk_table(disk) == new
