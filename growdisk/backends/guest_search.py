@@ -18,11 +18,13 @@ from growdisk.backends.guest_repair.swap_identity import SwapIdentity
 from growdisk.backends.guest_repair.text import is_said
 from growdisk.backends.guest_repair.unified import NO_RESUME, Unified, is_program
 from growdisk.filesystems.file_tree import Unknown
+from growdisk.filesystems.unpacking import Unpackable, unpacked
 from growdisk.values import dataclass
 
 _LARGEST = 1 << 20  # larger files are no settings
 _LARGEST_INITRD = 1 << 29
 _MOST_FILES, _DEEPEST = 20_000, 8
+_ALTERNATIVES = "/etc/alternatives/"  # links to programs and manual pages
 _BLOCKS = "zzz-growdisk-"
 _OBEYS_NORESUME = ("conf/", "etc/cmdline.d/", "etc/cmdline", "etc/conf.d/")
 
@@ -62,7 +64,7 @@ def _files(paths: GuestPaths, tops: Sequence[str]) -> Iterator[tuple[str, Place]
     tops = [top for pattern in tops for top in (paths.folders(pattern) if "*" in pattern else [pattern])]
     for top in tops:
         for path, place in _below(paths, top, _DEEPEST, seen):
-            if place.inode.is_link and (target := _target(paths, path)):
+            if place.inode.is_link and _ALTERNATIVES not in path and (target := _target(paths, path)):
                 links.append((path, target))
             else:
                 seen.add(_key(place))
@@ -106,13 +108,29 @@ def _said_in(path: str, place: Place, parts: Sequence[SwapIdentity], needles: tu
         return None
     head = place.tree.read(place.inode, initrd.HEAD)
     if initrd.is_initrd(head):
-        forgets = all(initrd.forgets(head, part) for part in parts)
-        return _said_in_initrd(place.tree.read(place.inode), needles, forgets=forgets)
+        content = place.tree.read(place.inode)
+        if (text := _packed_text(content, named=_is_named_initrd(path))) is not None:
+            return "" if is_said(text, needles) else None
+        return _said_in_initrd(content, needles, forgets=all(initrd.forgets(head, part) for part in parts))
     if is_program(head):
         return _said_in_program(place.tree.read(place.inode), needles)
     if place.inode.size > _LARGEST:
         return None
     return "" if is_said(place.tree.read(place.inode), needles) else None
+
+
+def _packed_text(content: bytes, *, named: bool) -> bytes | None:
+    """What is packed in a file that is no initrd: a manual page, a kernel. None if it is one, or is `named` so."""
+    try:
+        if named or initrd.is_archive(content) or initrd.is_archive(unpacked(content, initrd.HEAD)):
+            return None
+        return unpacked(content, _LARGEST)
+    except Unpackable:
+        return b""
+
+
+def _is_named_initrd(path: str) -> bool:
+    return "initr" in path.rpartition("/")[2]
 
 
 def _said_in_initrd(content: bytes, needles: tuple[bytes, ...], *, forgets: bool) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 from contextlib import closing
 from pathlib import Path
@@ -108,6 +109,15 @@ def test_a_file_of_unknown_meaning_is_found_by_its_bytes(tmp_path: Path, path: s
 )  # fmt: skip
 def test_comments_longer_numbers_and_masked_units_are_not_found(tmp_path: Path, path: str, content: str) -> None:
     assert searched(tmp_path, {path: content}) == Found({}, {})
+
+
+def test_what_is_packed_and_no_initrd_is_searched_as_text(tmp_path: Path) -> None:
+    kernel = b"\0" * 56 + b"ARMd" + bytes(4000)
+    page, note = b".TH which 1\n" * 50, f"old swap: {UUID}\n".encode()
+    files: dict[str, bytes | str] = {"/boot/kernel8.img": gzip.compress(kernel), "/etc/b.gz": gzip.compress(note)}
+    links = {"/etc/alternatives/which.1.gz": "/usr/share/which.1.gz", "/etc/page": "/usr/share/which.1.gz"}
+    files["/usr/share/which.1.gz"] = gzip.compress(page)
+    assert searched(tmp_path, files, links) == Found({"/etc/b.gz": ""}, {})
 
 
 def test_a_link_is_followed_and_each_file_found_once(tmp_path: Path) -> None:
