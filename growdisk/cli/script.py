@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new or empty folder")
     add_layout_options(parser)
     add_volume_options(parser)
-    parser.set_defaults(preallocation="off")
+    # The scripts do it whenever somebody runs them: no rule says when.
+    parser.set_defaults(preallocation="off", when_used=None, max_size=None, min_interval=None, keep_host_free=None)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
