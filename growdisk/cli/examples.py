@@ -33,6 +33,11 @@ EXAMPLES: dict[str, Examples] = {
         ("growdisk list --all-domains --sort fullness", "all machines of libvirt, the fullest first"),
         ("growdisk list 'images/*.qcow2' -d 'web*' --above 85% --json", "what is fuller than that, for scripts"),
     ),
+    "growdisk watch": (
+        ("growdisk watch rules.yml --dry-run", "what the rules would do now"),
+        ("growdisk watch rules.yml", "one round: who is too full grows"),
+        ("growdisk watch rules.yml --metrics growdisk.prom", "with metrics for Prometheus' textfile collector"),
+    ),
     "growdisk status": (
         ("growdisk status guest.qcow2", "unfinished, kept, done, or none"),
         ("growdisk status -d web01", "by the name of the machine"),

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 VERBS = (
-    "expand", "plan", "show", "list", "status", "resume", "rollback", "commit", "script", "run", "provision", "image",
-    "collection", "doctor", "completion",
+    "expand", "plan", "show", "list", "watch", "status", "resume", "rollback", "commit", "script", "run", "provision",
+    "image", "collection", "doctor", "completion",
 )  # fmt: skip
 # Words of other tools; foreign_words.py is loaded only if one of them is there.
 _FOREIGN = frozenset((

@@ -24,7 +24,9 @@ def assert_valid(document: Any, kind: str) -> None:
 
 @pytest.fixture
 def image(small_disk: DiskMaker) -> Path:
-    return small_disk()
+    image = small_disk()
+    image.with_name(f"{image.name}.rules").write_text(f"rules: [{{images: {image}, when_used: 1%}}]")
+    return image
 
 
 def test_the_schema_is_one() -> None:
@@ -36,6 +38,7 @@ def test_the_schema_is_one() -> None:
     [
         (("show", "IMAGE"), "show"),
         (("list", "IMAGE", "IMAGE.none"), "list"),
+        (("watch", "IMAGE.rules", "-n"), "watch"),
         (("plan", "IMAGE", "+64M"), "result"),
         (("plan", "IMAGE", "+64M", "--swap", "file"), "result"),
         (("status", "IMAGE"), "status"),

@@ -1,0 +1,1 @@
+"""One round over many disks by rules: who is too full grows."""

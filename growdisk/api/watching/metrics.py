@@ -1,0 +1,85 @@
+"""A round as metrics for the textfile collector of Prometheus' node exporter (its text format, version 0.0.4)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from growdisk.api.watching.deeds import Deed
+from growdisk.api.watching.round import Round
+from growdisk.durable import replace_file
+from growdisk.errors import Refused
+from growdisk.values import dataclass
+
+_READABLE = 0o644  # the collector is another user
+Sample = tuple[dict[str, str], float]
+
+
+@dataclass(eq=False)
+class MetricsNotWritten(Refused):
+    WHAT: ClassVar[str] = "cannot write the metrics to {path}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "name a file in a folder that is there and can be written; the round itself is done"
+    path: Path
+    reason: str
+
+
+def write_metrics(path: Path, ended: Round) -> None:
+    """The whole file at once: a reader never sees a part. MetricsNotWritten."""
+    try:
+        replace_file(path, as_text(ended, time.time()).encode("utf-8", "replace"), _READABLE)
+    except OSError as error:
+        raise MetricsNotWritten(path, reason=error.strerror or str(error)) from error
+
+
+def as_text(ended: Round, now: float) -> str:
+    return "".join(line for name, text, samples in _families(ended, now) for line in _lines(name, text, samples))
+
+
+def _families(ended: Round, now: float) -> Iterator[tuple[str, str, list[Sample]]]:
+    deeds = ended.deeds
+    yield (
+        "growdisk_filesystem_fullness_ratio", "How full a file system is, of what users may fill.",
+        [({**_disk(d), "filesystem": fs.name}, fs.fullness) for d in deeds for fs in d.entry.file_systems],
+    )  # fmt: skip
+    yield "growdisk_disk_size_bytes", "Size of the virtual disk.", _sizes(deeds)
+    yield (
+        "growdisk_disk_host_bytes", "What the image takes on the host.",
+        [(_disk(d), float(d.entry.actual_size)) for d in deeds if d.entry.actual_size is not None],
+    )  # fmt: skip
+    known = [d for d in deeds if d.entry.virtual_size is not None]
+    idle = "Room of the disk that belongs to no file system."
+    yield "growdisk_disk_idle_bytes", idle, [(_disk(d), float(d.entry.idle)) for d in known]
+    yield (
+        "growdisk_disk_last_result", "How the disk came out of the last round, in its label.",
+        [({**_disk(d), "result": d.result.replace(" ", "_")}, 1.0) for d in deeds],
+    )  # fmt: skip
+    code = "0 all is well, 3 refused, 4 failed and restored, 5 needs a person."
+    yield "growdisk_disk_last_code", code, [(_disk(d), float(d.code)) for d in deeds]
+    yield "growdisk_watch_last_code", "The worst of the last round.", [({}, float(ended.code))]
+    yield "growdisk_watch_last_duration_seconds", "How long the last round took.", [({}, round(ended.seconds, 3))]
+    yield "growdisk_watch_last_timestamp_seconds", "When the last round ended.", [({}, round(now, 3))]
+
+
+def _sizes(deeds: Iterable[Deed]) -> list[Sample]:
+    sizes = ((d, d.new_size if d.result == "grown" else d.entry.virtual_size) for d in deeds)
+    return [(_disk(d), float(size)) for d, size in sizes if size is not None]
+
+
+def _disk(deed: Deed) -> dict[str, str]:
+    return {"disk": deed.entry.name}
+
+
+def _lines(name: str, text: str, samples: list[Sample]) -> Iterator[str]:
+    if samples:
+        yield f"# HELP {name} {text}\n# TYPE {name} gauge\n"
+    for labels, value in {tuple(sorted(labels.items())): value for labels, value in samples}.items():
+        inside = ",".join(f'{key}="{_escaped(word)}"' for key, word in labels)
+        yield f"{name}{{{inside}}} {value!r}\n" if inside else f"{name} {value!r}\n"
+
+
+def _escaped(word: str) -> str:
+    word = word.encode("utf-8", "backslashreplace").decode()
+    return word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,164 @@
+"""The rules file: which disks, when they grow, by what, and how far. Errors name file, line and column.
+
+rules:
+  - domains: "web*"
+    when_used: 85%
+    step: 20%
+    max_size: 200G
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from datetime import time
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TypeVar
+
+from growdisk.api.fleet.values import DiskEntry
+from growdisk.api.provisioning.yaml_fields import Fields, plain_text, words_of
+from growdisk.backends.yaml_values import BadFile, Located, read_yaml
+from growdisk.errors import GrowdiskError, UsageError
+from growdisk.planner.rule_words import largest_size, seconds_of, share
+from growdisk.units import MiB, align_up, parse_goal_size
+from growdisk.values import dataclass
+
+_FILE_WORDS = ("connect", "rules")
+_RULE_WORDS = (
+    "domains", "images", "when_used", "step", "max_size", "min_interval", "keep_host_free", "swap", "snapshots",
+    "quiet_hours", "timeout",
+)  # fmt: skip
+_STEP, _WHEN, _INTERVAL, _KEEP, _TIMEOUT = "20%", "85%", "10m", "10%", "15m"
+_HOURS = re.compile(r"([01]?\d|2[0-3]):([0-5]\d) ?- ?([01]?\d|2[0-3]):([0-5]\d)")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class WatchRule:
+    """As it was written, and checked. `domains`, `images`: patterns. `timeout`: seconds for one guest."""
+
+    domains: tuple[str, ...]
+    images: tuple[str, ...]
+    when_used: str
+    step: str
+    max_size: str
+    min_interval: str
+    keep_host_free: str
+    swap: str | None
+    snapshots: str
+    quiet: tuple[time, time] | None
+    timeout: float
+
+    def is_for(self, entry: DiskEntry) -> bool:
+        if entry.domain:
+            return any(fnmatchcase(entry.domain, pattern) for pattern in self.domains)
+        return any(_matches(entry.path, pattern) for pattern in self.images)
+
+    @property
+    def threshold(self) -> float:
+        return share("when_used", self.when_used) or 0.0
+
+    def is_quiet(self, now: time) -> bool:
+        """Whether nothing may begin now; the hours may go over midnight."""
+        if self.quiet is None:
+            return False
+        first, last = self.quiet
+        return first <= now < last if first <= last else now >= first or now < last
+
+    def size_for(self, current: int) -> str:
+        """The SIZE of `growdisk expand` for a disk of that many bytes."""
+        if self.step.endswith("%"):
+            more = align_up(int(current * (share("step", self.step) or 0.0)) or MiB, MiB)
+            return f"+{more // MiB}M"
+        return f"+{self.step.lstrip('+')}"
+
+
+@dataclass(frozen=True)
+class Rules:
+    rules: tuple[WatchRule, ...]
+    connect: str | None = None
+
+    def rule_for(self, entry: DiskEntry) -> WatchRule | None:
+        """The first that is for it."""
+        return next((rule for rule in self.rules if rule.is_for(entry)), None)
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """A file, a pattern, or the folder that it lies in."""
+    path = os.path.abspath(path)  # noqa: PTH100
+    return path == pattern or fnmatchcase(path, pattern) or os.path.dirname(path) == pattern.rstrip("/")  # noqa: PTH120
+
+
+def load_rules(path: Path) -> Rules:
+    """BadFile."""
+    document = read_yaml(path)
+    if document is None:
+        raise BadFile("it has no rules", place=str(path), hint="write rules: and a list")
+    words = words_of(document, _FILE_WORDS, "a rules file")
+    fields = Fields(document, _FILE_WORDS, "a rules file", path.parent)
+    if "rules" not in words:
+        raise BadFile("it has no rules", place=document.place, hint="write rules: and a list")
+    rules = tuple(_rule(item, path.absolute().parent) for item in fields.items("rules"))
+    if not rules:
+        raise BadFile("the list of rules is empty", place=words["rules"].place, hint="write at least one")
+    return Rules(rules, fields.text("connect") or None)
+
+
+def _rule(node: Located, folder: Path) -> WatchRule:
+    fields = Fields(node, _RULE_WORDS, "a rule", folder)
+    domains, images = _texts(fields, "domains"), _texts(fields, "images")
+    if not (domains or images):
+        raise BadFile("a rule needs domains or images", place=node.place, hint='write domains: "web*"')
+    return WatchRule(
+        domains, tuple(os.path.normpath(folder / os.path.expanduser(each)) for each in images),  # noqa: PTH111
+        _checked(fields, "when_used", _WHEN, lambda text: share("when_used", text)),
+        _checked(fields, "step", _STEP, _step), _checked(fields, "max_size", "", largest_size),
+        _checked(fields, "min_interval", _INTERVAL, seconds_of),
+        _checked(fields, "keep_host_free", _KEEP, lambda text: share("keep_host_free", text)),
+        fields.choice("swap", ("drop", "move", "file")),
+        fields.choice("snapshots", ("auto", "internal", "overlay", "none")) or "auto",
+        _quiet(fields), seconds_of(_checked(fields, "timeout", _TIMEOUT, seconds_of)) or 0.0,
+    )  # fmt: skip
+
+
+def _texts(fields: Fields, word: str) -> tuple[str, ...]:
+    """One pattern, or a list of some."""
+    node = fields.node(word)
+    if node is None:
+        return ()
+    return tuple(map(plain_text, node.items())) if node.is_list else (fields.text(word),)
+
+
+def _checked(fields: Fields, word: str, default: str, check: Callable[[str], T]) -> str:
+    """The text, which `check` can read."""
+    text = fields.text(word, default)
+    try:
+        check(text)
+    except GrowdiskError as error:
+        node = fields.node(word)
+        raise BadFile(f"{word}: {error.what}", place=node.place if node else "", hint=error.what_to_do) from error
+    return text
+
+
+def _step(text: str) -> None:
+    if text.endswith("%"):
+        if not share("step", text):
+            raise UsageError("a step of nothing", hint="write step: 20%")
+    elif parse_goal_size(text).bytes <= 0:
+        raise UsageError("a step of nothing", hint="write step: 10G")
+
+
+def _quiet(fields: Fields) -> tuple[time, time] | None:
+    text = fields.text("quiet_hours")
+    if not text:
+        return None
+    match = _HOURS.fullmatch(text.strip())
+    if match is None:
+        node = fields.node("quiet_hours")
+        raise BadFile(
+            f"quiet_hours cannot be '{text}'", place=node.place if node else "", hint='write quiet_hours: "22:00-06:00"'
+        )
+    first, last = time(int(match[1]), int(match[2])), time(int(match[3]), int(match[4]))
+    return first, last

@@ -1,0 +1,69 @@
+"""growdisk watch: one round by rules, for a timer."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from growdisk.cli.output import Output
+
+if TYPE_CHECKING:
+    from growdisk.api.watching.deeds import Deed
+    from growdisk.api.watching.round import Round
+
+NAME = "watch"
+HELP = "grow, by rules, the disks that are nearly full: one round, for a timer"
+_SILENT = ("nothing",)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("rules", type=Path, metavar="RULES.yml", help="which disks, when they grow, by what, how far")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="say what would be done, and do nothing")
+    parser.add_argument("-c", "--connect", metavar="URI", help="which libvirt (default: what the rules say)")
+    parser.add_argument(
+        "--metrics", type=Path, metavar="FILE", help="write metrics for Prometheus' textfile collector (NAME.prom)"
+    )
+    parser.add_argument("-j", "--jobs", type=int, default=4, metavar="N", help="so many guests at once (default: 4)")
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    from growdisk.api.watching.metrics import write_metrics
+    from growdisk.api.watching.round import watch_once
+    from growdisk.api.watching.rules import load_rules
+    from growdisk.cli.listing import printable
+
+    def tell(deed: Deed) -> None:
+        if deed.result not in _SILENT or arguments.verbose:
+            output.lines([printable(f"{deed.entry.name}: {deed.result}: {deed.detail}")])
+
+    rules = load_rules(arguments.rules)
+    ended = watch_once(rules, arguments.connect, tell, dry_run=arguments.dry_run, jobs=arguments.jobs)
+    output.lines([_summary(ended)])
+    if arguments.metrics and not arguments.dry_run:
+        write_metrics(arguments.metrics, ended)
+    output.document(_document(ended))
+    return ended.code
+
+
+def _summary(ended: Round) -> str:
+    results = [deed.result for deed in ended.deeds]
+    counts = ", ".join(f"{results.count(word)} {word}" for word in dict.fromkeys(results))
+    return f"{len(results)} disk{'' if len(results) == 1 else 's'} in {ended.seconds:.1f} s: {counts or 'none'}"
+
+
+def _document(ended: Round) -> dict[str, object]:
+    return {
+        "code": ended.code, "dry_run": ended.dry_run, "seconds": round(ended.seconds, 3),
+        "disks": [_deed(deed) for deed in ended.deeds],
+    }  # fmt: skip
+
+
+def _deed(deed: Deed) -> dict[str, object]:
+    entry = deed.entry
+    return {
+        "name": entry.name, "path": entry.path or None, "domain": entry.domain or None,
+        "fullness": round(100 * entry.fullness, 1) if entry.fullest else None, "size": entry.virtual_size,
+        "result": deed.result, "code": deed.code, "detail": deed.detail, "seconds": round(deed.seconds, 3),
+        "new_size": deed.new_size,
+    }  # fmt: skip
