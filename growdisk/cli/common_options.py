@@ -22,7 +22,7 @@ def add_overlays_may_break(parser: argparse._ActionsContainer) -> None:
 
 
 def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
-    """The same options before and after the command; only the top parser sets their defaults."""
+    """The same options before and after the command, after its own; only the top parser sets their defaults."""
     default = False if top else argparse.SUPPRESS
     parser = group_of(whole, "options" if top else "output")
     parser.add_argument("-v", "--verbose", action="store_true", default=default, help="say more on stderr")
@@ -37,7 +37,8 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
     )  # fmt: skip
     absent = None if top else argparse.SUPPRESS
     parser.add_argument("--events-fd", type=int, default=absent, metavar="N", help="the same, to file descriptor N")
-    parser.add_argument("--log", type=Path, default=absent, metavar="FILE", help="append a line on who did what when")
+    log = ("--log",) if "-o" in whole._option_string_actions else ("-o", "--log")  # -o is the verb's own
+    parser.add_argument(*log, type=Path, default=absent, metavar="FILE", help="append a line on who did what when")
     parser.add_argument("--syslog", action="store_true", default=default, help="the same line to syslog and journald")
     parser.add_argument(
         "--state-dir", type=Path, default=None if top else argparse.SUPPRESS, metavar="DIR",

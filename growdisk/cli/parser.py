@@ -161,7 +161,7 @@ def parser_for(words: Sequence[str]) -> Parser:
     add_common(parser, top=True)
     _take_defaults(parser)
     verbs = parser.add_subparsers(
-        title="commands", prog=parser.prog, metavar="COMMAND", required=True, parser_class=Parser
+        title="commands", description="", prog=parser.prog, metavar="COMMAND", required=True, parser_class=Parser
     )
     for verb in _verbs(words):
         sub = verbs.add_parser(verb.NAME, help=verb.HELP, description=f"{verb.HELP}.", allow_abbrev=False)

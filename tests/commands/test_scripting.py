@@ -84,15 +84,23 @@ def test_a_descriptor_that_is_not_open_is_a_usage_error(image: Path) -> None:
 # --- the log ----------------------------------------------------------------------------------------
 
 
-def test_the_log_gets_a_line_for_each_command(image: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["-o", "--log"])
+def test_the_log_gets_a_line_for_each_command(image: Path, tmp_path: Path, option: str) -> None:
     log = tmp_path / "log"
-    assert in_process("plan", image, "+64M", "--log", log, "--key", "secret").code == 0
-    assert in_process("plan", image, "+64M", "--log", log, "--partition", "9").code == 3
+    assert in_process("plan", image, "+64M", option, log, "--key", "secret").code == 0
+    assert in_process(option, log, "plan", image, "+64M", "--partition", "9").code == 3
     first, second = log.read_text().splitlines()
     assert f"plan {image} +64M" in first
     assert ": exit 0, " in first
     assert ": exit 3, " in second
     assert "secret" not in first
+
+
+def test_the_options_that_verbs_call_o_stay_theirs(image: Path, tmp_path: Path) -> None:
+    assert in_process("image", "create", tmp_path / "new.qcow2", "1G", "-o", "cluster_size=4k").code == 0
+    assert in_process("script", image, "+64M", "-o", tmp_path / "scripts").code == 0
+    assert in_process("image", "info", tmp_path / "new.qcow2", "--json").json()["cluster-size"] == 4096
+    assert (tmp_path / "scripts").is_dir()
 
 
 def test_a_log_that_cannot_be_written_is_said(image: Path, tmp_path: Path) -> None:
