@@ -24,7 +24,7 @@ from growdisk.workflow.states import Status
 from growdisk.workflow.stopping import StopRequest
 from tests.crash.dying import run_dying
 from tests.crash.full_host import MiB, fill, free_room, make_room, run_until_full, small_file_system
-from tests.crash.test_run_crash import KINDS, World, assert_same_disk, judge, make_world
+from tests.crash.run_worlds import KINDS, World, assert_same_disk, judge, make_world
 
 DONE, REFUSED, RESTORED = 0, 3, 4
 RECORD = 160 << 10  # what the record of a run that is over may take: a folder, a plan, a journal

@@ -17,7 +17,7 @@ from growdisk.api.images.snapshots import create_snapshot
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.units import SizeSpec
 from tests.crash.dying import run_dying
-from tests.crash.test_verb_crash import IN_PLACE, NEW, Deed, check_is_sound, judge, plain, seen
+from tests.crash.verb_worlds import IN_PLACE, NEW, Deed, check_is_sound, judge, plain, seen
 from tests.crash.worlds import KiB
 
 LIMITS = (0.0, 0.3, 0.7, 1.0, 1.1, 1.4)  # of the longest file

@@ -6,191 +6,17 @@ is not needed to try engine, journal, snapshot stores and qcow2 engine together.
 
 from __future__ import annotations
 
-import json
-import shutil
 import subprocess
 from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
-from growdisk.api.runs import Silent
-from growdisk.api.session import Session
-from growdisk.backends.volumes.keyring import Keyring
-from growdisk.partitions.growth import BlockerPolicy, Grown, plan_growth
-from growdisk.partitions.sectors import read_table
-from growdisk.planner.goal import SnapshotMode
-from growdisk.planner.inspect import image_facts, inspect_device
-from growdisk.planner.layout import layout_of
-from growdisk.planner.plan import Companion, Plan
-from growdisk.steps.context import RunContext
-from growdisk.steps.disk import Disk, Format
-from growdisk.steps.on_disk import OnDisk
-from growdisk.steps.resize_image import ResizeImage
-from growdisk.steps.rewrite_partitions import RewritePartitions
-from growdisk.units import MiB
-from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.states import Status
-from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
-from growdisk.workflow.stopping import StopRequest
 from tests.crash.dying import run_dying
-from tests.guests.small import SmallDisk, make_disk
+from tests.crash.run_worlds import COMPANIONS, KINDS, World, assert_same_disk, judge, make_world
 
-OLD_SIZE, NEW_SIZE, OTHER_SIZE = 64 * MiB, 96 * MiB, 8 * MiB
-
-
-@dataclass(frozen=True)
-class Scribble:
-    """Writes over old content and into the grown area as resize2fs would, and to the guest's other disk as LVM does."""
-
-    name: ClassVar[str] = "grow-filesystem"
-    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
-    places: ClassVar[tuple[int, ...]] = (2 * MiB + 4096, 20 * MiB, 80 * MiB, NEW_SIZE - 70000)
-    elsewhere: ClassVar[tuple[int, ...]] = (4096, 5 * MiB)
-
-    def describe(self) -> str:
-        return "scribble"
-
-    def check(self, context: RunContext) -> Check:
-        wanted = [(context.disk, place) for place in self.places]
-        wanted += [(disk, place) for disk in context.disk.companions for place in self.elsewhere]
-        done = all(disk.read(place, 4) == b"grow" for disk, place in wanted)
-        return AlreadyDone("scribbled") if done else Ready()
-
-    def apply(self, context: RunContext) -> Evidence:
-        for place in self.places:
-            context.disk.write(place, b"grow" * 17500)
-        context.disk.write_zeros(30 * MiB, 300000)
-        context.disk.flush()
-        for disk in context.disk.companions:
-            for place in self.elsewhere:
-                disk.write(place, b"grow" * 1000)
-            disk.flush()
-        return Evidence("scribbled")
-
-    def verify(self, context: RunContext, evidence: Evidence) -> None:
-        assert isinstance(self.check(context), AlreadyDone)
-
-
-@dataclass(frozen=True)
-class World:
-    """An image in a folder of its own, and what it must be in the end; perhaps with another disk of its guest."""
-
-    folder: Path
-    image: Path
-    mode: SnapshotMode
-    keep: bool
-    pristine: Path
-    beside: tuple[Companion, ...] = ()
-
-    @property
-    def images(self) -> list[Path]:
-        return [self.image, *(Path(companion.path) for companion in self.beside)]
-
-    def pristine_of(self, image: Path) -> Path:
-        return self.pristine.with_name(f"pristine-{image.name}")
-
-    def reset(self) -> None:
-        shutil.rmtree(self.folder)
-        self.folder.mkdir()
-        for image in self.images:
-            subprocess.run(["cp", "--sparse=always", self.pristine_of(image), image], check=True)
-
-    @property
-    def directory(self) -> RunDirectory:
-        return RunDirectory(self.image)
-
-    def begin(self) -> None:
-        with closing(self._open()) as disk:
-            facts = inspect_device(disk, image_facts(disk.active, self.image))
-            plan = self._plan(disk)
-            assert facts.table is not None
-            session = Session.begin(self.image, plan, disk, self.directory, Silent(), StopRequest(), Keyring())
-            session.engine.advance()
-            session.directory.make_room()
-
-    def go_on(self) -> None:
-        self._reopened(lambda session: session.engine.advance())
-
-    def go_back(self) -> None:
-        self._reopened(lambda session: session.engine.go_back())
-
-    def commit(self) -> None:
-        self._reopened(lambda session: session.engine.commit())
-
-    def state(self):
-        return self.directory.state()
-
-    def _reopened(self, action) -> None:
-        with closing(self._open()) as disk:
-            session = Session.reopen(
-                self.image, self._plan(disk), disk, self.directory, Silent(), StopRequest(), Keyring()
-            )
-            action(session)
-            session.directory.make_room()
-
-    def _open(self) -> Disk:
-        first, *others = ((image, format_of(image)) for image in self.images)
-        return Disk.open(*first, others)
-
-    def _plan(self, disk: Disk) -> Plan:
-        """The same in every process; made from the pristine image."""
-        with closing(Disk.open(self.pristine, disk.format)) as pristine:
-            table = read_table(pristine, self.image)
-            layout = layout_of(inspect_device(pristine, image_facts(pristine.active, self.pristine)))
-        assert table is not None
-        growth = plan_growth(table, 1, NEW_SIZE, BlockerPolicy(kinds={5: "swap"}))
-        assert isinstance(growth, Grown)
-        steps = (
-            ResizeImage(OLD_SIZE, NEW_SIZE),
-            RewritePartitions(table.with_disk_size(NEW_SIZE), growth.table),
-            Scribble(),
-            *(OnDisk(ResizeImage(OTHER_SIZE, OTHER_SIZE + 4 * MiB), number) for number, _ in enumerate(self.beside, 1)),
-        )
-        return Plan(
-            "20260101-000000-test", "guestfs", self.mode, self.keep, layout, layout, steps, (), companions=self.beside
-        )  # fmt: skip
-
-
-def format_of(image: Path) -> Format:
-    return "raw" if image.suffix == ".raw" else "qcow2"
-
-
-KINDS = {
-    "internal": ("guest.qcow2", SmallDisk(size=OLD_SIZE, swap_size=8 * MiB, boot_code=False), "internal"),
-    "overlay over raw": (
-        "guest.raw",
-        SmallDisk(size=OLD_SIZE, swap_size=8 * MiB, boot_code=False, image_format="raw"),
-        "overlay",
-    ),
-    "overlay over v2": (
-        "guest.qcow2",
-        SmallDisk(size=OLD_SIZE, swap_size=8 * MiB, boot_code=False, qcow2_options="compat=0.10"),
-        "overlay",
-    ),
-}
-COMPANIONS: dict[str, tuple[str, SnapshotMode]] = {
-    "internal, beside raw": ("other.raw", "overlay"),
-    "overlay over raw, beside qcow2": ("other.qcow2", "internal"),
-}
 ALL_KINDS = (*KINDS, *COMPANIONS)
-
-
-def make_world(tmp_path: Path, kind: str, *, keep: bool = False) -> World:
-    name, disk, mode = KINDS[kind.partition(",")[0]]
-    pristine = make_disk(tmp_path / f"pristine-{name}", disk)
-    folder = tmp_path / "run"
-    folder.mkdir()
-    beside: tuple[Companion, ...] = ()
-    if kind in COMPANIONS:
-        other, other_mode = COMPANIONS[kind]
-        made = tmp_path / f"pristine-{other}"
-        subprocess.run(["qemu-img", "create", "-q", "-f", format_of(made), made, str(OTHER_SIZE)], check=True)
-        beside = (Companion(str(folder / other), format_of(Path(other)), other_mode),)
-    return World(folder, folder / name, mode, keep, pristine, beside)
 
 
 def grown_copy(world: World, tmp_path: Path) -> Callable[[Path], Path]:
@@ -200,31 +26,6 @@ def grown_copy(world: World, tmp_path: Path) -> Callable[[Path], Path]:
     for image in world.images:
         subprocess.run(["cp", "--sparse=always", image, tmp_path / f"grown-{image.name}"], check=True)
     return lambda image: tmp_path / f"grown-{image.name}"
-
-
-def assert_same_disk(one: Path, other: Path) -> None:
-    """The same guest-visible bytes, and as many of them."""
-    compare = subprocess.run(["qemu-img", "compare", one, other], capture_output=True, text=True)
-    assert compare.returncode == 0, compare.stdout
-    assert virtual_size(one) == virtual_size(other)
-
-
-def virtual_size(image: Path) -> int:
-    info = subprocess.run(["qemu-img", "info", "--output=json", image], capture_output=True, text=True, check=True)
-    return int(json.loads(info.stdout)["virtual-size"])
-
-
-def judge(world: World, expected: Callable[[Path], Path]) -> None:
-    for image in world.images:
-        assert_same_disk(image, expected(image))
-        if image.suffix != ".raw":
-            check = subprocess.run(["qemu-img", "check", image], capture_output=True, text=True)
-            assert check.returncode == 0, check.stdout
-            listed = subprocess.run(["qemu-img", "snapshot", "-l", image], capture_output=True, text=True)
-            assert "growdisk" not in listed.stdout
-        folder = RunDirectory(image).path
-        left = {path.name for path in folder.iterdir()} if folder.exists() else set()
-        assert left <= {"plan.json", "journal.jsonl", "plan.json.new", "part-of.json", "part-of.json.new"}
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)

@@ -12,105 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.images.checking import check_image
-from growdisk.api.images.compacting import compact_image
-from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
-from growdisk.api.images.creating import create_qcow2, create_raw
-from growdisk.api.images.guest_bytes import write_bytes
-from growdisk.api.images.layers import commit_overlay, rebase_overlay, rebase_unsafe
-from growdisk.api.images.resizing import resize_image
-from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
-from growdisk.qcow2.create import create
-from growdisk.qcow2.create_options import CreateOptions
-from growdisk.qcow2.image import Qcow2Image
-from growdisk.units import SizeSpec
 from tests.crash.host import HostState, recorded
-from tests.crash.worlds import KiB, pattern
+from tests.crash.verb_worlds import IN_PLACE, NEW, Deed, check_is_sound, judge, plain, seen
 from tests.oracle.qemu import qemu_check
 
-KEY = b"correct horse"
-SIZE = 512 * KiB
 STATES = 16
-Deed = Callable[[Path], object]
-
-
-def quiet(_done: int, _total: int) -> None:
-    pass
 
 
 # --- worlds -----------------------------------------------------------------------------------------
 
 
-def write_patch(path: Path) -> None:
-    write_bytes(path, 40 * KiB + 512, path.with_name("patch"), key=KEY)
-
-
-def make_image(path: Path, options: CreateOptions | None = None, *, key: bytes | None = None) -> None:
-    path.with_name("patch").write_bytes(pattern(7, 90 * KiB))
-    create(path, SIZE, options or CreateOptions(4 * KiB), key=key, key_seconds=0.001)
-    fill(path, 1, key)
-
-
-def fill(path: Path, seed: int, key: bytes | None = None) -> None:
-    with Qcow2Image.open(path, writable=True, key=key) as image:
-        image.write(seed * 20 * KiB, pattern(seed, 100 * KiB))
-        image.write(300 * KiB, pattern(seed + 1, 30 * KiB))
-
-
-def plain(directory: Path) -> None:
-    make_image(directory / "image.qcow2")
-    create_snapshot(directory / "image.qcow2", "one")
-    fill(directory / "image.qcow2", 3)
-
-
-def layers(directory: Path) -> None:
-    make_image(directory / "base.qcow2")
-    create(
-        directory / "image.qcow2", SIZE, CreateOptions(4 * KiB), backing=Path("base.qcow2"), backing_format="qcow2"
-    )  # fmt: skip
-    fill(directory / "image.qcow2", 4)
-    with Qcow2Image.open(directory / "image.qcow2", writable=True) as image:
-        image.write_zeros(0, 30 * KiB)
-
-
-def over_raw(directory: Path) -> None:
-    (directory / "base.raw").write_bytes(pattern(9, 400 * KiB))
-    (directory / "other.raw").write_bytes(pattern(9, 100 * KiB) + pattern(8, 200 * KiB))
-    create(directory / "image.qcow2", SIZE, CreateOptions(4 * KiB), backing=Path("base.raw"), backing_format="raw")
-    fill(directory / "image.qcow2", 4)
-
-
-def encrypted(directory: Path) -> None:
-    make_image(directory / "image.qcow2", key=KEY)
-    create_snapshot(directory / "image.qcow2", "one")
-    fill(directory / "image.qcow2", 3, KEY)
-
-
-def with_data_file(directory: Path) -> None:
-    options = CreateOptions(4 * KiB, data_file=str(directory / "data.raw"))
-    make_image(directory / "image.qcow2", options)
-
-
 # --- one file or several: old or new ----------------------------------------------------------------
 
-IN_PLACE: list[tuple[str, Callable[[Path], None], Deed]] = [
-    ("commit", layers, lambda path: commit_overlay(path, quiet)),
-    ("commit-raw", over_raw, lambda path: commit_overlay(path, quiet)),
-    ("rebase", over_raw, lambda path: rebase_overlay(path, "other.raw", "raw", quiet)),
-    ("rebase-none", layers, lambda path: rebase_overlay(path, None, None, quiet)),
-    ("rebase-unsafe", over_raw, lambda path: rebase_unsafe(path, "other.raw", "raw")),
-    ("compact", plain, compact_image),
-    ("write", plain, write_patch),
-    ("write-encrypted", encrypted, write_patch),
-    ("snapshot-encrypted", encrypted, lambda path: create_snapshot(path, "two")),
-    ("apply-encrypted", encrypted, lambda path: apply_snapshot(path, "one")),
-    ("delete-encrypted", encrypted, lambda path: delete_snapshot(path, "one")),
-    ("grow-encrypted", encrypted, lambda path: resize_image(path, SizeSpec(1024 * KiB, relative=False))),
-    ("write-data-file", with_data_file, write_patch),
-    ("grow-data-file", with_data_file, lambda path: resize_image(path, SizeSpec(1024 * KiB, relative=False))),
-    ("shrink-data-file", with_data_file,
-     lambda path: resize_image(path, SizeSpec(256 * KiB, relative=False), shrink=True)),
-]  # fmt: skip
 #: The guest must not notice anything.
 UNSEEN = ("commit", "commit-raw", "rebase", "rebase-none", "compact", "snapshot-encrypted", "delete-encrypted")
 
@@ -139,30 +52,6 @@ def test_a_crash_leaves_the_old_guest_or_the_new_one(
     qemu_agrees(random.Random(name).choice(states), work)
 
 
-def judge(work: Path, before: bytes, after: bytes) -> None:
-    now = seen(work / "image.qcow2")
-    assert len(now) in (len(before), len(after))
-    for start in range(0, len(now), 512):
-        sector = slice(start, start + 512)
-        assert now[sector] in (before[sector], after[sector]), f"sector at {start:#x}"
-    for image in work.glob("*.qcow2"):
-        assert check_is_sound(image)
-
-
-def seen(path: Path) -> bytes:
-    """As the next writer opens it, who repairs what is marked as dirty."""
-    with Qcow2Image.open(path, writable=True, key=KEY) as image:
-        return image.read(0, image.size)
-
-
-def check_is_sound(path: Path) -> bool:
-    report = check_image(path)
-    assert report is not None
-    errors = [line for line in report.problems if not line.startswith("leaked") and line != "..."]
-    assert not errors, (path.name, errors[:3])
-    return True
-
-
 def qemu_agrees(state: HostState, work: Path) -> None:
     """Before any repair by us: sound for QEMU too, or marked for its repair."""
     state.save(work)
@@ -174,21 +63,6 @@ def qemu_agrees(state: HostState, work: Path) -> None:
 
 
 # --- a new file: whole or not there -----------------------------------------------------------------
-
-NEW: list[tuple[str, Deed]] = [
-    ("convert-raw", lambda path: convert_image(Source(path), path.with_name("new"), RawTarget(), quiet)),
-    ("convert-qcow2", lambda path: convert_image(
-        Source(path), path.with_name("new"), Qcow2Target(CreateOptions(4 * KiB)), quiet)),
-    ("convert-compressed", lambda path: convert_image(
-        Source(path), path.with_name("new"), Qcow2Target(CreateOptions(4 * KiB), compress=True), quiet)),
-    ("convert-snapshot", lambda path: convert_image(
-        Source(path, snapshot="one"), path.with_name("new"), Qcow2Target(CreateOptions(4 * KiB)), quiet)),
-    ("create", lambda path: create_qcow2(path.with_name("new"), SIZE, CreateOptions(4 * KiB))),
-    ("create-metadata", lambda path: create_qcow2(
-        path.with_name("new"), SIZE, CreateOptions(4 * KiB, preallocation="metadata"))),
-    ("create-overlay", lambda path: create_qcow2(path.with_name("new"), None, CreateOptions(), "image.qcow2", "qcow2")),
-    ("create-raw-full", lambda path: create_raw(path.with_name("new"), SIZE, "full")),
-]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "deed"), NEW, ids=[name for name, _ in NEW])

@@ -10,9 +10,9 @@ import pytest
 
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
+from tests.e2e.dying import Death, die
 from tests.e2e.judges import Before, assert_grown, assert_unchanged, sfdisk, virtual_size
 from tests.e2e.process import Answer, Host, need, wait_for
-from tests.e2e.test_kill import Death, die
 from tests.guests.layouts import Layout
 from tests.guests.manifest import as_raw
 from tests.guests.small import SmallDisk

@@ -22,8 +22,8 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import ImageInUse
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
+from tests.e2e.ordinary_user import _DROP, _NOBODY
 from tests.e2e.process import Host, await_true
-from tests.e2e.test_ordinary_user import _DROP, _NOBODY
 from tests.guests.layouts import Layout
 from tests.guests.loops import loop, mounted
 from tests.guests.small import SmallDisk

@@ -6,10 +6,7 @@ the appliance each late death costs a launch, so those are few.
 
 from __future__ import annotations
 
-import random
 import shutil
-import time
-from dataclasses import dataclass
 from itertools import cycle, product
 from pathlib import Path
 
@@ -19,26 +16,15 @@ from growdisk.units import MiB
 from growdisk.workflow.places import record_folder
 from growdisk.workflow.run_directory import RunDirectory
 from tests.conftest import DiskMaker
+from tests.e2e.dying import Death, die
 from tests.e2e.judges import Before, assert_grown, assert_unchanged
-from tests.e2e.process import Host, journal, wait_for
+from tests.e2e.process import Host
 from tests.guests.small import SmallDisk
 
 pytestmark = pytest.mark.appliance
 
 IMAGES = ("guest.qcow2", "guest.raw")  # internal snapshots, overlays
 _STEPS_TAKE = 0.015
-
-
-@dataclass(frozen=True)
-class Death:
-    """Up to `within` seconds after the journal has `event` of `step`."""
-
-    event: str
-    step: str | None
-    within: float
-
-    def __str__(self) -> str:
-        return f"{self.event}-{self.step or 'run'}-{self.within}"
 
 
 # Before the first tool is at work a run is a matter of milliseconds: these deaths cost next to nothing.
@@ -81,15 +67,6 @@ def make_guest(small_disk: DiskMaker, name: str) -> tuple[Path, Before]:
     kind = name.partition(".")[2]
     image = small_disk(name, SmallDisk(size=128 * MiB, swap_size=16 * MiB, image_format=kind))
     return image, Before.of(image, kind)
-
-
-def die(host: Host, image: Path, death: Death, *words: str | Path) -> None:
-    known = len(journal(image)) if words[0] == "resume" else 0
-    command = host.start(*words)
-    wait_for(command, image, death.event, death.step, known=known)
-    time.sleep(random.uniform(0, death.within))
-    command.kill()
-    host.assert_quiet()
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from growdisk.backends.uml_machine import obstacle
+from tests.e2e.dying import Death, die
 from tests.e2e.judges import assert_sound
 from tests.e2e.process import Host
-from tests.e2e.test_kill import Death, die
 from tests.guests.appliance import bench, device
 from tests.guests.layered import KEYS, layered_guests
 from tests.guests.tools import run

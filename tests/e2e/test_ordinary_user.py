@@ -17,12 +17,10 @@ import pytest
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
 from tests.e2e.judges import Before, assert_grown, assert_unchanged
+from tests.e2e.ordinary_user import _DROP, _NOBODY
 from tests.e2e.process import Host, await_true, wait_for
 from tests.guests.small import SmallDisk
 from tests.guests.tools import run
-
-_NOBODY = 65534
-_DROP = ("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from growdisk.api.provisioning.failures import ProvisioningFailed
 from growdisk.api.provisioning.recipe import FileInto, KeysFor, PasswordFor
 from growdisk.backends.customizing.failures import CommandFailed
 from growdisk.units import GiB, SizeSpec
-from tests.e2e.test_provision_guest import EVERYTHING, KEY, Inside
+from tests.e2e.provisioned import EVERYTHING, KEY, Inside
 from tests.guests.appliance import Bench, bench, device
 from tests.guests.classic import Guest
 from tests.guests.layered import KEYS, layered_guests

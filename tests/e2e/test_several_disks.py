@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from growdisk.backends.uml_machine import obstacle
+from tests.e2e.dying import Death, die
 from tests.e2e.judges import assert_sound
 from tests.e2e.process import Host
-from tests.e2e.test_kill import Death, die
 from tests.guests.appliance import bench
 from tests.guests.spanning import spanning_guests
 from tests.guests.tools import run

@@ -11,10 +11,8 @@ import pytest
 from growdisk.api.images.checking import check_image
 from growdisk.errors import GrowdiskError
 from growdisk.qcow2.create import create
-from tests.fuzz.test_mutants import in_limited_child, memory_directory
+from tests.fuzz.limited import in_limited_child
 from tests.fuzz.verbs import time_limit
-
-__all__ = ["memory_directory"]
 
 
 @pytest.mark.parametrize("entries", (20_000, 150_000))

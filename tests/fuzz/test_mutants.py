@@ -5,38 +5,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import resource
-import shutil
-import sys
-import tempfile
-import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
+from tests.fuzz.limited import COUNT, ORDER, SLOW, in_limited_child
 from tests.fuzz.mutants import Mutant, mutants, uncounted
 from tests.fuzz.seeds import RECIPES, Seed, make_seed
 from tests.fuzz.verbs import Bench
-
-MEMORY = 400 << 20  # what a verb may take, whatever an image says
-SLOW = {"luks": 8, "luks-data-file": 8}  # a file of 2 MiB, and a passphrase to be tried at each opening
-
-COUNT = int(os.environ.get("MUTANTS", "120"))
-ORDER = int(os.environ.get("MUTANTS_FROM", "0"))
-
-
-@pytest.fixture
-def memory_directory(tmp_path: Path) -> Iterator[Path]:
-    """Where files cost no disk time, and may have holes of any length."""
-    if not os.access("/dev/shm", os.W_OK):
-        yield tmp_path
-        return
-    directory = Path(tempfile.mkdtemp(prefix="growdisk-", dir="/dev/shm"))
-    yield directory
-    shutil.rmtree(directory)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -64,22 +41,3 @@ def all_faults(name: str, directory: Path, choose: Callable[[Seed], Iterable[Mut
         return found
 
     return in_limited_child(try_all, directory / "answer")
-
-
-def in_limited_child(deed: Callable[[], list[str]], answer: Path) -> list[str]:
-    """What `deed` returns, in a process that can take MEMORY bytes more than it has."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        try:
-            has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-            resource.setrlimit(resource.RLIMIT_AS, (has + MEMORY, resource.RLIM_INFINITY))
-            answer.write_text(json.dumps(deed()))
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    found: list[str] = json.loads(answer.read_text())
-    return found

@@ -9,14 +9,12 @@ import pytest
 from growdisk.api.images.checking import Repair, check_image
 from growdisk.errors import GrowdiskError
 from growdisk.qcow2.image import Qcow2Image
+from tests.fuzz.limited import COUNT, ORDER, SLOW
 from tests.fuzz.mutants import Mutant, mutants
 from tests.fuzz.seeds import RECIPES, Seed, make_seed
-from tests.fuzz.test_mutants import COUNT, ORDER, SLOW, memory_directory
 from tests.fuzz.verbs import MAX_GUEST
 
 _PIECE = 4096
-
-__all__ = ["memory_directory"]
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -14,7 +14,7 @@ from growdisk.backends.guest_plan import DRIVER, GuestLayer, Phase
 from growdisk.backends.scripts import render
 from growdisk.partitions.table import Partition
 from tests.guests.tools import run
-from tests.unit.backends.test_scripts import LAYERS, guest_plans, planned
+from tests.unit.backends.script_plans import LAYERS, guest_plans, planned
 
 
 def assert_clean(scripts: Mapping[str, str], folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.backends.test_scripts import locking
+from tests.unit.backends.script_plans import locking
 
 
 @pytest.mark.parametrize("shell", [["dash"], ["busybox", "sh"]], ids=lambda shell: shell[0])

@@ -16,7 +16,7 @@ from tests.guests.ext4 import make_ext4
 from tests.guests.manifest import as_raw, differences
 from tests.guests.swap import make_swap
 from tests.layouts.disks import SECTOR, Layout, Seen, files_at, look, make, uuid_of
-from tests.unit.partitions import test_large_sectors as large
+from tests.unit.partitions import large_disks as large
 
 pytestmark = pytest.mark.appliance
 __all__ = ["host"]

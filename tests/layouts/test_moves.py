@@ -26,7 +26,7 @@ from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.states import Status
 from growdisk.workflow.stopping import StopRequest
 from tests.crash.dying import run_dying
-from tests.crash.test_run_crash import assert_same_disk
+from tests.crash.run_worlds import assert_same_disk
 from tests.guests.tools import run
 from tests.layouts.disks import Layout, look, make
 from tests.unit.cli.command import GUESTFS, NO_APPLIANCE, growdisk, in_process

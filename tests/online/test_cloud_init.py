@@ -17,9 +17,9 @@ from tests.e2e.process import Host
 from tests.guests.classic import DISK_SIZE, SWAP_SIZE
 from tests.guests.full import full_guest
 from tests.guests.tools import run
+from tests.online.grown import NEW_SIZE
 from tests.online.inside import sizes, swaps
 from tests.online.machine import LiveGuest, started
-from tests.online.test_live_expand import NEW_SIZE
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(2400)]
 

@@ -12,10 +12,10 @@ from growdisk.units import GiB, MiB
 from tests.e2e.process import Host, wait_for
 from tests.guests.content import text, write_tar
 from tests.online.cut_line import line_to
+from tests.online.grown import NEW_SIZE, OLD_ROOT, STEPS, assert_as_before, assert_boots_clean, assert_grown
 from tests.online.inside import assert_nothing_lost, boot_id, sizes, start_writer, swaps
 from tests.online.machine import LiveGuest, ssh_config, started, wake_copy
 from tests.online.more_disks import attach
-from tests.online.test_live_expand import NEW_SIZE, OLD_ROOT, STEPS, assert_as_before, assert_boots_clean, assert_grown
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(2400)]
 

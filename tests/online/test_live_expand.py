@@ -10,18 +10,13 @@ import pytest
 
 from growdisk.units import GiB, MiB
 from growdisk.workflow.places import record_folder
-from tests.e2e.boot import BootReport, boot
-from tests.e2e.process import Answer, Host, wait_for
-from tests.guests.classic import DISK_SIZE, SWAP_SIZE, TABLE
-from tests.online.inside import assert_nothing_lost, boot_id, sizes, start_writer, swaps
+from tests.e2e.process import Host, wait_for
+from tests.guests.classic import DISK_SIZE
+from tests.online.grown import NEW_SIZE, OLD_ROOT, STEPS, assert_as_before, assert_boots_clean, assert_grown
+from tests.online.inside import assert_nothing_lost, boot_id, sizes, start_writer
 from tests.online.machine import BOOTED, LiveGuest
 
 pytestmark = [pytest.mark.boot, pytest.mark.timeout(1800)]
-
-NEW_SIZE = DISK_SIZE + 10 * GiB
-_LEAKS = 3  # of qemu-img check
-OLD_ROOT = TABLE.parts[0].place.length
-STEPS = ["resize-image", "rewrite-partitions", "reread-partitions", "grow-filesystem", "repair-guest"]
 
 
 def test_the_running_guest_grows_without_a_restart_and_boots_clean_afterwards(
@@ -104,40 +99,6 @@ def test_a_guest_whose_power_was_cut_is_taken_back_while_it_is_off(scsi_guest: L
     assert _qemu_img(guest.image)["virtual-size"] == DISK_SIZE
     assert [s["name"] for s in _qemu_img(guest.image)["snapshots"]] == [BOOTED]
     subprocess.run(["qemu-img", "check", "-q", guest.image], check=True)
-
-
-def assert_grown(answer: Answer, guest: LiveGuest) -> None:
-    assert (answer.code, answer.result) == (0, "changed"), answer
-    assert [step["name"] for step in answer.document["steps"]] == STEPS
-    seen = sizes(guest)
-    assert (seen["sda"], seen["sda1"]) == (NEW_SIZE, NEW_SIZE - MiB)
-    assert seen["/"] > NEW_SIZE - GiB
-    assert swaps(guest) == []
-    with guest.monitor() as machine:
-        assert machine.disks()[0].snapshots == (BOOTED,)
-
-
-def assert_as_before(guest: LiveGuest) -> None:
-    seen = sizes(guest)
-    assert (seen["sda"], seen["sda1"]) == (DISK_SIZE, OLD_ROOT)
-    assert seen["/"] < OLD_ROOT
-    assert swaps(guest) == ["/dev/sda5"]
-    with guest.monitor() as machine:
-        assert machine.disks()[0].snapshots == (BOOTED,)
-        assert machine.status() == "running"
-
-
-def assert_boots_clean(guest: LiveGuest, kind: str = "qcow2", *, leaks: bool = False) -> BootReport:
-    """Shut down and started anew, by a clock that a busy host does not hurry. `leaks`: a QEMU that was killed leaves
-    clusters that nobody uses."""
-    guest.power_off(600)
-    report = boot(guest.image, kind)
-    assert (report.failed_units, report.waits) == ((), ())
-    assert NEW_SIZE - SWAP_SIZE - 4 * MiB <= report.disks["sda1"] < NEW_SIZE
-    if kind == "qcow2":
-        checked = subprocess.run(["qemu-img", "check", "-q", guest.image])
-        assert checked.returncode in ((0, _LEAKS) if leaks else (0,)), checked
-    return report
 
 
 def _qemu_img(image: Path) -> dict:

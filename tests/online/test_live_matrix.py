@@ -14,9 +14,9 @@ from growdisk.workflow.places import record_folder
 from tests.e2e.process import Answer, Host, wait_for
 from tests.guests.classic import DISK_SIZE, SWAP_SIZE
 from tests.guests.tools import run
+from tests.online.grown import NEW_SIZE, assert_as_before, assert_boots_clean
 from tests.online.inside import assert_nothing_lost, boot_id, sizes, start_writer, swaps
 from tests.online.machine import LiveGuest, ssh_config, started, wake_copy
-from tests.online.test_live_expand import NEW_SIZE, assert_as_before, assert_boots_clean
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(2400)]
 

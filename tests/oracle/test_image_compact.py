@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from growdisk.block.raw import RawFile
-from growdisk.cli.main import main
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
+from tests.oracle.layered import seen
 from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
-from tests.oracle.test_image_layers import info, seen
+from tests.oracle.verbs import image, info
 
 MiB = 1 << 20
 GEOMETRIES = (
@@ -26,10 +26,6 @@ GEOMETRIES = (
     "cluster_size=2M", "compression_type=zstd,cluster_size=16k",
     "extended_l2=on", "extended_l2=on,cluster_size=16k,refcount_bits=32",
 )  # fmt: skip
-
-
-def image(*words: str | Path) -> int:
-    return main(["image", *map(str, words)])
 
 
 def worn(path: Path, options: str) -> Path:

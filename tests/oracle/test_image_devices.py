@@ -10,15 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.cli.main import main
 from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
+from tests.oracle.verbs import image
 
 MiB = 1 << 20
 NewDevice = Callable[[int], Path]
-
-
-def image(*words: str | Path) -> int:
-    return main(["image", *map(str, words)])
 
 
 @pytest.fixture

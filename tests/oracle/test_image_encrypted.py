@@ -9,14 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.cli.main import main
 from tests.oracle.qemu import qemu_img
+from tests.oracle.verbs import image
 
 MiB = 1 << 20
-
-
-def image(*words: str | Path) -> int:
-    return main(["image", *map(str, words)])
 
 
 def decrypted(path: Path, key: Path) -> bytes:

@@ -13,8 +13,8 @@ from growdisk.errors import KeyNeeded
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
+from tests.oracle.encrypted import KEY, MIB, SECRET, their_bytes, their_check, their_io
 from tests.oracle.qemu import qemu_img
-from tests.oracle.test_qcow2_encryption import KEY, MIB, SECRET, their_bytes, their_check, their_io
 
 
 def made(path: Path, by: str, options: str = "") -> None:

@@ -8,15 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.cli.main import main
+from tests.oracle.layered import seen
 from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
-from tests.oracle.test_image_layers import seen
+from tests.oracle.verbs import image
 
 MiB = 1 << 20
-
-
-def image(*words: str | Path) -> int:
-    return main(["image", *map(str, words)])
 
 
 def lived(path: Path, options: str) -> Path:

@@ -9,17 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.cli.main import main
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
+from tests.oracle.verbs import image
 
 MiB = 1 << 20
 ONE, OTHER = b"open sesame", b"close sesame"
-
-
-def image(*words: str | Path) -> int:
-    return main(["image", *map(str, words)])
 
 
 def locked(

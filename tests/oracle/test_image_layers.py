@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,34 +10,11 @@ import pytest
 
 from growdisk.api.images import layers
 from growdisk.block.raw import RawFile
-from growdisk.cli.main import main
+from tests.oracle.layered import seen
 from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
+from tests.oracle.verbs import image, info, make
 
 MiB = 1 << 20
-
-
-def image(*words: str | Path) -> int:
-    return main(["image", *map(str, words)])
-
-
-def info(path: Path) -> dict[str, object]:
-    answer: dict[str, object] = json.loads(qemu_img("info", "--output=json", path))
-    return answer
-
-
-def seen(path: Path) -> str:
-    """A digest of what the guest sees."""
-    copy = path.with_name("seen.raw")
-    qemu_img("convert", "-O", "raw", path, copy)
-    digest = hashlib.sha256(copy.read_bytes()).hexdigest()
-    copy.unlink()
-    return digest
-
-
-def make(path: Path, *deeds: str, size: str = "8M", options: str = "compat=1.1") -> Path:
-    qemu_img("create", "-q", "-f", "qcow2", "-o", options, path, size)
-    qemu_io(path, *deeds)
-    return path
 
 
 def overlay_on(base: Path, path: Path, *deeds: str, size: str | None = None, options: str = "compat=1.1") -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.oracle.qemu import qemu_img
-from tests.oracle.test_image_verbs import image, info
+from tests.oracle.verbs import image, info
 
 NAMES = ("n" * 255, "ü" * 127, "two words 'and' \"quotes\"", "line\nbreak", os.fsdecode(b"\xff\xfe"), "json:{}.qcow2",
          "-rf.qcow2", "a,b=c", "%s$(x)")  # fmt: skip

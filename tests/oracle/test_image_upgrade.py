@@ -7,15 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.cli.main import main
 from growdisk.qcow2.image import Qcow2Image
 from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
+from tests.oracle.verbs import image
 
 MiB = 1 << 20
-
-
-def image(*words: str | Path) -> int:
-    return main(["image", *map(str, words)])
 
 
 def old_image(path: Path, *, snapshots: int = 2, options: str = "", backing: str | None = None) -> Path:

@@ -13,15 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.cli.main import main
 from growdisk.qcow2.image import Qcow2Image
 from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
+from tests.oracle.verbs import image
 
 KiB, MiB = 1 << 10, 1 << 20
-
-
-def image(*words: str | Path) -> int:
-    return main(["image", *map(str, words)])
 
 
 def bitmaps(path: Path) -> list[dict[str, object]]:

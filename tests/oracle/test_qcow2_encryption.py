@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,9 @@ from growdisk.errors import GrowdiskError, ImageUnsupported, WrongKey
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
+from tests.oracle.encrypted import KEY, MIB, SECRET, their_bytes, their_check, their_io
 from tests.oracle.qemu import qemu_img
 
-MIB = 1 << 20
-KEY = b"correct horse"
-SECRET = ("--object", f"secret,id=s,data={KEY.decode()}")
 OURS = ["", "cluster_size=512", "cluster_size=2M,refcount_bits=8", "compat=0.10", "preallocation=metadata"]
 THEIRS = [
     "",
@@ -25,24 +22,6 @@ THEIRS = [
     "cluster_size=4k,encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv,encrypt.ivgen-hash-alg=sha256",
     "encrypt.cipher-alg=aes-256,encrypt.cipher-mode=cbc,encrypt.ivgen-alg=plain64,encrypt.hash-alg=sha512",
 ]
-
-
-def their_io(path: Path, *commands: str, form: str = "luks") -> None:
-    words = [word for command in commands for word in ("-c", command)]
-    options = f"driver=qcow2,file.filename={path},encrypt.format={form},encrypt.key-secret=s"
-    done = subprocess.run(["qemu-io", *SECRET, "--image-opts", options, *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "failed" not in done.stdout
-
-
-def their_check(path: Path) -> None:
-    qemu_img("check", *SECRET, "--image-opts", f"driver=qcow2,file.filename={path},encrypt.key-secret=s")
-
-
-def their_bytes(path: Path, form: str = "luks") -> bytes:
-    options = f"driver=qcow2,file.filename={path},encrypt.format={form},encrypt.key-secret=s"
-    qemu_img("convert", *SECRET, "--image-opts", options, "-O", "raw", path.with_suffix(".raw"))
-    return path.with_suffix(".raw").read_bytes()
 
 
 def exercise(path: Path) -> None:

@@ -14,7 +14,7 @@ from growdisk.errors import ImageDamaged, ImageUnsupported, Refused
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
-from tests.oracle.test_qcow2_reads_qemu import guest_bytes, qemu, qemu_io, read_all
+from tests.oracle.guest_view import guest_bytes, qemu, qemu_io, read_all
 
 MIB = 1 << 20
 MATRIX = [

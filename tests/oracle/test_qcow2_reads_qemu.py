@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from growdisk.block.device import ExtentKind
 from growdisk.qcow2.image import Qcow2Image
+from tests.oracle.guest_view import guest_bytes, qemu, qemu_io, read_all
 
 MATRIX = [
     "compat=0.10",
@@ -23,28 +23,6 @@ MATRIX = [
     "compression_type=zstd,cluster_size=4096,refcount_bits=4",
     "preallocation=metadata",
 ]
-
-
-def qemu(*command: str | Path) -> str:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    return done.stdout
-
-
-def qemu_io(path: Path, *commands: str) -> None:
-    arguments = [part for command in commands for part in ("-c", command)]
-    out = qemu("qemu-io", "-f", "qcow2", *arguments, path)
-    assert "failed" not in out, out
-
-
-def guest_bytes(path: Path, scratch: Path) -> bytes:
-    qemu("qemu-img", "convert", "-O", "raw", path, scratch / "converted.raw")
-    return (scratch / "converted.raw").read_bytes()
-
-
-def read_all(path: Path) -> bytes:
-    with Qcow2Image.open(path) as image:
-        return image.read(0, image.size)
 
 
 @pytest.mark.parametrize("options", MATRIX)

@@ -9,20 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.cli.main import main
 from tests.oracle.qemu import qemu_img, qemu_io
+from tests.oracle.verbs import image, make
 
 MIB = 1 << 20
-
-
-def image(*words: str | Path) -> int:
-    return main(["image", *map(str, words)])
-
-
-def make(path: Path, *deeds: str, size: str = "8M", options: str = "compat=1.1") -> Path:
-    qemu_img("create", "-q", "-f", "qcow2", "-o", options, path, size)
-    qemu_io(path, *deeds)
-    return path
 
 
 def patch(path: Path, offset: int, value: int, width: int = 8) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from dataclasses import replace
 
 import pytest
@@ -12,53 +11,12 @@ from growdisk.backends.guest_repair.fstab import without_swap
 from growdisk.backends.guest_repair.repair import left_to_repair, repair_guest
 from growdisk.backends.guest_repair.resume import resume_none, without_resume_option
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
+from tests.unit.backends.memory_files import INSTALLER_FSTAB, UUID, Files, guest
 
-UUID = "3f9a2c1e-5b7d-4c88-9a10-0c2d4e6f8a1b"
 SWAP = SwapIdentity(
     number=5, uuid=UUID, label="my swap", partuuid="1a2b3c4d-05", partlabel="swap",
     stems=("by-path/pci-0000:00:07.0-scsi-0:0:0:0", "by-id/ata-QEMU_HARDDISK_QM00001"),
 )  # fmt: skip
-
-INSTALLER_FSTAB = f"""\
-# /etc/fstab: static file system information.
-#
-# <file system> <mount point>   <type>  <options>       <dump>  <pass>
-# / was on /dev/sda1 during installation
-UUID=11111111-2222-3333-4444-555555555555 /               ext4    errors=remount-ro 0       1
-# swap was on /dev/sda5 during installation
-UUID={UUID} none            swap    sw              0       0
-/dev/sr0        /media/cdrom0   udf,iso9660 user,noauto     0       0
-"""
-
-
-class Files:
-    """A guest's files in memory."""
-
-    def __init__(self, **contents: str | bytes) -> None:
-        self.contents = {
-            path: content.encode() if isinstance(content, str) else content for path, content in contents.items()
-        }
-        self.writes: list[str] = []
-
-    def read(self, path: str) -> bytes:
-        return self.contents[path]
-
-    def read_start(self, path: str, length: int) -> bytes:
-        return self.contents[path][:length]
-
-    def write(self, path: str, content: bytes) -> None:
-        assert path in self.contents
-        self.contents[path] = content
-        self.writes.append(path)
-
-    def prepend(self, path: str, block: bytes) -> None:
-        self.write(path, block + self.contents[path])
-
-    def exists(self, path: str) -> bool:
-        return any(known == path or known.startswith(path + "/") for known in self.contents)
-
-    def glob(self, pattern: str) -> list[str]:
-        return sorted(path for path in self.contents if fnmatch.fnmatch(path, pattern))
 
 
 @pytest.mark.parametrize(
@@ -156,21 +114,6 @@ def test_resume_becomes_none_only_where_it_names_the_swap(before: str, after: st
 )  # fmt: skip
 def test_the_kernel_is_no_longer_told_to_resume_from_the_swap(before: str, after: str) -> None:
     assert without_resume_option(before, SWAP) == after
-
-
-def guest() -> Files:
-    return Files(
-        **{
-            "/etc/fstab": INSTALLER_FSTAB.encode() + b"# caf\xe9 in latin-1\n",
-            "/etc/initramfs-tools/initramfs.conf": "MODULES=most\n",
-            "/etc/initramfs-tools/conf.d/resume": f"RESUME=UUID={UUID}\n",
-            "/etc/default/grub": f'GRUB_CMDLINE_LINUX="resume=UUID={UUID}"\n',
-            "/boot/grub/grub.cfg": f"linux /boot/vmlinuz-6.1 root=UUID=1 ro resume=UUID={UUID} quiet\n",
-            "/boot/grub2/grubenv": b"# GRUB\nkernelopts=ro resume=/dev/sda5 quiet\n".ljust(1024, b"#"),
-            "/boot/initrd.img-6.1": b"\x1f\x8b compressed",
-            "/boot/initrd.img-6.1.bak": b"not an initrd",
-        }
-    )
 
 
 def test_a_repaired_guest_names_its_old_swap_nowhere() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from growdisk.backends.guest_repair.initrd import forgets, is_initrd
 from growdisk.backends.guest_repair.repair import repair_guest
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
-from tests.unit.backends.test_guest_repair import Files
+from tests.unit.backends.memory_files import Files
 
 UUID = "0b6d1c5e-7f2a-4c3b-8d9e-1a2b3c4d5e6f"
 SWAP = SwapIdentity(number=3, uuid=UUID)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from _pytest.mark.structures import ParameterSet
 
-from growdisk.backends.guest_plan import GuestLayer, GuestPlan, GuestSwap, Phase
+from growdisk.backends.guest_plan import GuestPlan, GuestSwap, Phase
 from growdisk.backends.guest_repair.crypttab import without_container
 from growdisk.backends.guest_repair.fstab import without_swap
 from growdisk.backends.guest_repair.initrd import forgetting_block
@@ -20,38 +17,21 @@ from growdisk.backends.guest_repair.resume import resume_none, without_resume_op
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
 from growdisk.backends.scripts import render, shell_value
 from growdisk.block.raw import RawFile
-from growdisk.errors import Refused
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_growth import descriptor_blocks_missing
 from growdisk.filesystems.identify import identify
-from growdisk.planner.guest_plan import guest_plan
-from growdisk.planner.planner import Proposal, propose
 from growdisk.units import MiB
-from tests.golden.situations import read
 from tests.guests.tools import run
+from tests.unit.backends.script_plans import LAYERS, guest_plans, locking, part_of, planned
 
-PLANS = Path(__file__).parents[2] / "golden" / "plans"
 SHELLS = (["dash"], ["busybox", "sh"], ["bash", "--posix"])
 HOSTILE = "$(touch pwned)`touch pwned`';touch pwned;'\"|touch pwned\n touch pwned #*"
 SWAP = GuestSwap(5, 1 << 26, "3a7dd4b2-6e5b-4d4e-9a53-0d4a58a1c0de", "my swap", "1d5c0de5-05", "", "drop")
 IDENTITY = SwapIdentity(5, SWAP.uuid, SWAP.label, SWAP.partuuid, None)
 
 
-def planned(name: str) -> GuestPlan:
-    situation = read(PLANS / f"{name}.json")
-    proposal = propose(situation.facts, situation.asked.goal())
-    assert isinstance(proposal, Proposal), proposal
-    return guest_plan("run-1", situation.facts, proposal.steps)
-
-
 def with_swap(swap: GuestSwap) -> GuestPlan:
     return replace(planned("classic-drop"), swaps=(swap,))
-
-
-def part_of(script: str, start: str, end: str) -> str:
-    """The lines of a script from one heading to another."""
-    assert start in script and end in script
-    return start + script.partition(start)[2].partition(end)[0]
 
 
 def in_shell(shell: list[str], text: str, stdin: str = "", cwd: Path | None = None) -> str:
@@ -68,23 +48,6 @@ def editors(plan: GuestPlan) -> str:
     names = part_of(script, "# -- By what names", "# -- Swap that was moved")
     lines = part_of(script, "fstab_line() {", "# -- initrds")
     return f"set -eu\npart_device() {{ echo /dev/sda$1; }}\nfile_named=\n{names}\n{lines}\n"
-
-
-def guest_plans() -> Iterator[ParameterSet]:
-    """Every layout and swap policy that a running guest can be grown with; most are for the long matrix."""
-    for file in sorted(PLANS.glob("*.json")):
-        try:
-            planned(file.stem)
-        except (Refused, AssertionError):
-            continue
-        quick = file.stem in ("two-swaps-file", "classic-move", "gpt-swap-behind-drop", "no-swap")
-        yield pytest.param(file.stem, marks=() if quick else pytest.mark.slow)
-
-
-LAYERS = (
-    GuestLayer("luks", "0f" * 16, "LUKS in sda5", 1 << 30), GuestLayer("pv", "", "vg0", extents=255),
-    GuestLayer("lv", "aB3" * 21, "vg0/root", 1 << 29, 128),
-)  # fmt: skip
 
 
 def test_the_matrix_of_scripts_is_a_large_one() -> None:
@@ -288,14 +251,3 @@ def test_what_is_still_at_work_is_waited_for_when_asked_to(shell: list[str], has
     assert patient.returncode == 0, patient
     held.communicate()
     assert [path.name for path in (tmp_path / "run").iterdir()] == (["growdisk.flock"] if has_flock else [])
-
-
-def locking(folder: Path, *, has_flock: bool) -> str:
-    """How each script begins, with its files below `folder`."""
-    if os.geteuid() != 0:
-        pytest.skip("the scripts want root")
-    base = part_of(render(planned("classic-drop"))[Phase.INSPECT.file_name], "set -eu", "# -- The disk")
-    for place in ("/var/log", "/var/lib", "/run"):
-        base = base.replace(f"{place}/growdisk", f"{folder}{place}/growdisk")
-        (folder / place[1:]).mkdir(parents=True)
-    return base if has_flock else base.replace("have flock", "have no-such-program")

@@ -10,7 +10,7 @@ import pytest
 
 from growdisk.cli.main import main
 from growdisk.qcow2.create_options import CreateOptions
-from tests.unit.cli.test_start_up import HEAVY, cpu_seconds, loaded_by
+from tests.unit.cli.loading import HEAVY, cpu_seconds, loaded_by
 
 PLANNING = ("growdisk.planner.layout", "growdisk.planner.goal", "growdisk.qcow2.image", "growdisk.qcow2.writer")
 

@@ -2,37 +2,11 @@
 
 from __future__ import annotations
 
-import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.command import GROWDISK, environment
-
-HEAVY = ("msgspec", "rich", "parted", "_ped", "guestfs", "jinja2", "asyncio", "yaml", "socket", "logging")
-LOADED = (
-    "import sys; from growdisk.cli.main import main; code = main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
-)
-
-
-def loaded_by(*words: str | Path) -> set[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", LOADED, *words], capture_output=True, text=True, check=True, env=environment()
-    )
-    return set(done.stderr.split())
-
-
-def cpu_seconds(*words: str | Path) -> float:
-    """The least of a few runs: user time, compiled code ready."""
-    env = environment()
-    times = []
-    for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-        subprocess.run([GROWDISK, *words], check=True, env=env, stdout=subprocess.DEVNULL)
-        times.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before)
-    return min(times)
+from tests.unit.cli.loading import HEAVY, cpu_seconds, loaded_by
 
 
 def test_show_loads_nothing_heavy(classic: Path) -> None:

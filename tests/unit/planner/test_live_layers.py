@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from growdisk.backends.guest_plan import GuestLayer
 from growdisk.errors import KeyNeeded
-from growdisk.filesystems.content import Content, ExtContent, LuksContent, PhysicalVolumeContent
+from growdisk.filesystems.content import LuksContent, PhysicalVolumeContent
 from growdisk.filesystems.volume_group import LogicalVolume, PhysicalVolume, Segment, VolumeGroup
-from growdisk.partitions.table import Partition, PartitionTable
-from growdisk.planner.facts import Facts, ImageFacts
+from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.guest_plan import guest_plan
@@ -21,16 +19,12 @@ from growdisk.planner.plan import Plan, decode_plan, encode_plan
 from growdisk.planner.planner import Proposal, propose
 from growdisk.steps.live_grow import LIVE_LAYERS
 from growdisk.units import GiB, MiB, parse_size
-from tests.unit.planner.test_live_plan import AROUND, WAY
+from tests.unit.planner.live_facts import AROUND, WAY
+from tests.unit.planner.volume_facts import EXT, EXTENT, facts
 
-EXTENT = 4 * MiB
 _WRITABLE = ("READ", "WRITE", "VISIBLE")
 GROUP_UUID, ROOT_UUID, OTHER_UUID = "GROUP1-abcd-0000", "ROOT01-abcd-0000", "OTHER1-abcd-0000"
 LUKS_UUID = "0f0f0f0f-0000-4000-8000-000000000001"
-EXT = ExtContent(
-    "ext4", "5e1f0c1d-0000-4000-8000-00000000a001", "", 2 * GiB, GiB, block_count=2 * GiB // 4096, compat=0x10,
-    ro_compat=1, reserved_gdt_blocks=255, inode_blocks_per_group=512, descriptor_size=64,
-)  # fmt: skip
 
 
 def group(extents: int) -> VolumeGroup:
@@ -42,11 +36,6 @@ def group(extents: int) -> VolumeGroup:
 def volumes(size: int) -> PhysicalVolumeContent:
     extents = (size - MiB) // EXTENT
     return PhysicalVolumeContent("LVM2_member", "PV", size=size, group=group(extents), volumes=(("root", EXT),))
-
-
-def facts(content: Content) -> Facts:
-    table = PartitionTable("mbr", "0x5ca1ab1e", 512, 3 * GiB, (Partition(1, MiB, 3 * GiB, type_code="8e"),))
-    return Facts(ImageFacts(Path("guest.qcow2"), "qcow2", 3 * GiB, GiB, version=3), table, {1: content})
 
 
 def planned(seen: Facts) -> Plan:

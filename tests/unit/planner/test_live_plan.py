@@ -9,7 +9,7 @@ import pytest
 
 from growdisk.api.disks import inspect
 from growdisk.backends.host_room import HostRoom
-from growdisk.backends.online import Arrival, Bus, LiveDisk
+from growdisk.backends.online import Arrival, Bus
 from growdisk.filesystems.content import Content, F2fsContent, NtfsContent, XfsContent
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.failures import CannotGrow, OptionUnsupported
@@ -20,13 +20,10 @@ from growdisk.planner.planner import Proposal, propose
 from growdisk.planner.way import Way
 from growdisk.units import GiB, MiB, parse_size
 from tests.guests.small import SmallDisk, make_disk
+from tests.unit.planner.live_facts import AROUND, DISK, WAY
 
-VIRTIO = Bus("virtio-blk", Arrival.AT_ONCE)
 IDE = Bus("IDE or SATA", Arrival.RESTART)
 NVME = Bus("NVMe", Arrival.NEVER)
-DISK = LiveDisk("/machine/x", ("disk",), "node", "guest.qcow2", "qcow2", 128 * MiB, MiB, False, VIRTIO, "", (), 3, 16)
-AROUND = Surroundings(DISK, (DISK,), memory=GiB, host=HostRoom(100 * GiB, 200 * GiB, "on /srv"), managed=False)
-WAY = Way("/run/q", "", "", "/machine/x", "agent", "", "", "", "/dev/sda", allow_reboot=False)
 
 
 def planned(

@@ -13,7 +13,7 @@ from growdisk.planner.goal import Goal
 from growdisk.planner.planner import Proposal, propose
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.units import GiB, MiB, parse_size
-from tests.unit.planner.test_live_layers import EXT, EXTENT, facts
+from tests.unit.planner.volume_facts import EXT, EXTENT, facts
 
 _ALL = ("READ", "WRITE", "VISIBLE")
 _EXTENTS = 700

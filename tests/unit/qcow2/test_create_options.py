@@ -11,7 +11,7 @@ from growdisk.errors import ImageUnsupported, UsageError
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
-from tests.unit.qcow2.test_image import FullDisk
+from tests.unit.qcow2.full_disk import FullDisk
 
 MIB = 1 << 20
 

@@ -15,7 +15,7 @@ from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.entries import COMPRESSED, CompressedRange
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.parallel_compress import compress_clusters
-from tests.unit.qcow2.test_image import FullDisk
+from tests.unit.qcow2.full_disk import FullDisk
 
 MIB = 1 << 20
 CLUSTER = 65536
