@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
+from tests.e2e.guest_reading import read
 from tests.e2e.process import Host
 from tests.guests.content import directory, text
 from tests.guests.layouts import Layout
-from tests.guests.manifest import as_raw, file_manifest, partition_start
+from tests.guests.manifest import as_raw, file_manifest
 from tests.guests.small import SWAP_UUID, SmallDisk
 from tests.guests.tools import run
 
@@ -25,11 +24,6 @@ FILES = (
     directory("etc/dracut.conf.d"), text("etc/dracut.conf.d/swap.conf", f'add_device+=" UUID={SWAP_UUID} "\n'),
 )  # fmt: skip
 BACKENDS = ["direct", pytest.param("guestfs", marks=pytest.mark.appliance)]
-
-
-def read(image: Path, path: str) -> str:
-    with as_raw(image, "qcow2") as raw:
-        return run("debugfs", "-R", f"cat {path}", f"{raw}?offset={partition_start(raw, 1)}")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -8,9 +8,9 @@ import pytest
 
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
+from tests.e2e.guest_reading import read
 from tests.e2e.judges import assert_sound, sfdisk
 from tests.e2e.process import Host
-from tests.e2e.test_guest_repair import read
 from tests.guests.content import Entry, text
 from tests.guests.layouts import Layout
 from tests.guests.manifest import as_raw

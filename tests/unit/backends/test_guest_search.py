@@ -16,7 +16,7 @@ from growdisk.backends.guest_search import Found, search
 from growdisk.backends.home_repair import needles_of
 from growdisk.block.raw import RawFile
 from growdisk.units import MiB
-from tests.unit.backends.test_other_families import unified
+from tests.unit.backends.unified_images import unified
 
 UUID = "9d1f0a7b-3c52-4e86-b7aa-15d0c3f2e481"
 SWAP = SwapIdentity(number=4, uuid=UUID, label="spare", partuuid="7f00aa11-04")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import struct
 import subprocess
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from growdisk.backends.guest_repair.initrd import forgets, is_initrd
 from growdisk.backends.guest_repair.repair import repair_guest
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
 from tests.unit.backends.memory_files import Files
+from tests.unit.backends.unified_images import unified
 
 UUID = "0b6d1c5e-7f2a-4c3b-8d9e-1a2b3c4d5e6f"
 SWAP = SwapIdentity(number=3, uuid=UUID)
@@ -27,16 +27,6 @@ def archive(folder: Path, files: dict[str, str]) -> bytes:
         ["cpio", "--quiet", "-o", "-H", "newc"], input=names.encode(), cwd=folder, stdout=subprocess.PIPE, check=True
     )
     return gzip.compress(made.stdout)
-
-
-def unified(command_line: str, *, signed: bool = False) -> bytes:
-    """A program of EFI with one section, .cmdline, of 512 bytes."""
-    optional = struct.pack("<H106xI", 0x20B, 16) + bytes(36) + struct.pack("<I", 8 * signed) + bytes(88)
-    text = command_line.encode()
-    section = struct.pack("<8sIIII16x", b".cmdline", len(text), 0x3000, 512, 1024)
-    head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 64) + b"PE\0\0"
-    head += struct.pack("<HH12xH2x", 0x8664, 1, len(optional)) + optional + section
-    return head.ljust(1024, b"\0") + text.ljust(512, b"\0")
 
 
 def test_the_command_line_of_a_unified_kernel_no_longer_names_the_swap() -> None:

@@ -11,7 +11,7 @@ from growdisk.backends.guest_repair.files import Change
 from growdisk.backends.guest_repair.repair import repair_guest
 from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
 from growdisk.backends.scripts import _places
-from tests.unit.backends.test_guest_repair import Files
+from tests.unit.backends.memory_files import Files
 
 UUID, PARTUUID = "e0d6a1f3-8b7c-4a55-9f21-7c3b2a1d0e9f", "4b5c6d7e-07"
 SWAP = SwapIdentity(number=7, uuid=UUID, label="old", partuuid=PARTUUID, partlabel="Swap space")
