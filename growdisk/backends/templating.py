@@ -42,6 +42,14 @@ def shell_environment(finalize: Callable[[object], str], *, comments: bool = Tru
     )  # fmt: skip
 
 
+def html_environment(package: str) -> jinja2.Environment:
+    """For templates/*.html.j2 of a package: every value is escaped, and a name that is not known is an error."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader(package), undefined=jinja2.StrictUndefined, autoescape=True, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+
+
 class TooLarge(ValueError):
     """An expression would make more than anybody needs."""
 

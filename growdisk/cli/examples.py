@@ -31,6 +31,7 @@ EXAMPLES: dict[str, Examples] = {
     "growdisk list": (
         ("growdisk list images/", "the images of a folder, a line each"),
         ("growdisk list --all-domains --sort fullness", "all machines of libvirt, the fullest first"),
+        ("growdisk list images/ --html disks.html", "one page for a browser"),
         ("growdisk list 'images/*.qcow2' -d 'web*' --above 85% --json", "what is fuller than that, for scripts"),
     ),
     "growdisk watch": (

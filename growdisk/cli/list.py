@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.cli.output import Output
@@ -36,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--above", type=percent_of, metavar="N%", help="only disks with a file system that is fuller than that"
     )
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write one page for a browser, with disks drawn to scale"
+    )
 
 
 def percent_of(text: str) -> float:
@@ -60,12 +64,28 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     )  # fmt: skip
     with output.working("looking at the disks"):
         found = list_disks(wanted)
-    chosen = ordered(found, arguments.sort, arguments.above)
-    output.document({"disks": [document(entry) for entry in chosen]})
-    output.lines(rows(chosen, output.width))
     if not found and arguments.paths:
         raise UsageError("no image was found there", "name images, folders that hold some, or -d NAME")
+    chosen = ordered(found, arguments.sort, arguments.above)
+    if arguments.html:
+        _write_page(arguments.html, chosen)
+    output.document({"disks": [document(entry) for entry in chosen]})
+    output.lines(rows(chosen, output.width))
     return _NONE_READ if found and all(entry.error for entry in found) else 0
+
+
+def _write_page(path: Path, entries: list[DiskEntry]) -> None:
+    from datetime import datetime
+
+    from growdisk.cli.fleet_page import page
+    from growdisk.durable import replace_file
+
+    text = page(entries, datetime.now().astimezone())
+    try:
+        replace_file(path, text.encode("utf-8", "replace"), 0o644)
+    except OSError as error:
+        reason, hint = error.strerror or str(error), "name a file in a folder that is there and can be written"
+        raise UsageError(f"cannot write {path}: {reason}", hint) from error
 
 
 def ordered(entries: list[DiskEntry], sort: str | None, above: float | None) -> list[DiskEntry]:

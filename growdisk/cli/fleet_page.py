@@ -1,0 +1,149 @@
+"""The list of disks as one page of HTML that needs nothing else: no network, and a few lines of script to sort.
+
+All names in it come from strangers: the template escapes every value, and the page's own policy allows no other source.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from growdisk import __version__
+from growdisk.api.fleet.values import DiskEntry, FileSystemUse, Stretch
+from growdisk.backends.templating import html_environment
+from growdisk.cli.fleet_table import remarks
+from growdisk.cli.listing import printable
+from growdisk.units import format_size
+from growdisk.values import dataclass
+
+_TIGHT, _FULL = 0.8, 0.9
+_LEAST_WIDTH = 4.0  # percent of the page that the smallest disk has
+_SIGNS = {"calm": "●", "tight": "▲", "full": "■"}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """`share`: of the disk, for flex; `used` in percent of the part, 0 where there is no level."""
+
+    look: str
+    share: float
+    title: str
+    used: float = 0.0
+    grade: str = "calm"
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    kind: str
+    level: str
+    size: str
+
+
+@dataclass(frozen=True)
+class _Disk:
+    name: str
+    order: float
+    size: int
+    idle: int
+    level: str
+    grade: str
+    sign: str
+    facts: str
+    width: float
+    described: str
+    parts: tuple[_Part, ...]
+    remarks: tuple[str, ...]
+    next: str
+    file_systems: tuple[_Row, ...]
+    error: bool
+
+
+def page(entries: Sequence[DiskEntry], now: datetime) -> str:
+    """The whole page, as text."""
+    largest = max((entry.virtual_size or 0 for entry in entries), default=0) or 1
+    disks = [_disk(entry, largest) for entry in sorted(entries, key=lambda entry: -entry.fullness)]
+    full = sum(entry.fullness > _FULL for entry in entries)
+    unread = sum(entry.error is not None for entry in entries)
+    summary = f"{full} above 90 %, {unread} unreadable."
+    template = html_environment("growdisk.cli").get_template("list.html.j2")
+    made = f"{now:%Y-%m-%d %H:%M %Z}".strip()
+    return template.render(disks=disks, made=made, version=__version__, summary=summary)
+
+
+def _disk(entry: DiskEntry, largest: int) -> _Disk:
+    size = entry.virtual_size or 0
+    grade = _grade(entry.fullness)
+    return _Disk(
+        printable(entry.name), round(entry.fullness, 4), size, entry.idle,
+        _level(entry.fullest) if entry.fullest else "", grade, _SIGNS[grade], ", ".join(_facts(entry)),
+        round(max(100 * size / largest, _LEAST_WIDTH), 2), _described(entry), tuple(_parts(entry)),
+        tuple(printable(remark) for remark in remarks(entry)), printable(_next(entry)),
+        tuple(_row(use) for use in entry.file_systems),
+        entry.error is not None,
+    )  # fmt: skip
+
+
+def _row(use: FileSystemUse) -> _Row:
+    return _Row(printable(use.name), printable(use.kind), f"{int(100 * use.fullness)} %", format_size(use.size))
+
+
+def _level(use: FileSystemUse) -> str:
+    return printable(f"{use.name} {int(100 * use.fullness)} % full")
+
+
+def _grade(fullness: float) -> str:
+    return "full" if fullness > _FULL else "tight" if fullness > _TIGHT else "calm"
+
+
+def _facts(entry: DiskEntry) -> Iterator[str]:
+    yield entry.state if entry.error is None else "unreadable"
+    if entry.virtual_size is not None:
+        yield entry.format
+        yield {"mbr": "MBR", "gpt": "GPT"}.get(entry.table or "", "no partition table")
+        yield f"{format_size(entry.virtual_size)} ({format_size(entry.actual_size or 0)} on the host)"
+
+
+def _parts(entry: DiskEntry) -> Iterator[_Part]:
+    for stretch in entry.stretches:
+        use = _use_of(entry, stretch)
+        title = printable(
+            f"{stretch.name or 'idle'} {stretch.kind if stretch.name else ''} {format_size(stretch.size)}"
+        )
+        share = round(stretch.size / (entry.virtual_size or 1), 5)
+        if use is not None:
+            level = f"{title}, {int(100 * use.fullness)} % full"
+            yield _Part("", share, level, round(100 * use.fullness, 1), _grade(use.fullness))
+        else:
+            yield _Part("opaque" if stretch.name else "idle", share, title)
+
+
+def _use_of(entry: DiskEntry, stretch: Stretch) -> FileSystemUse | None:
+    """How full a partition is: what its guest says, where that names the only file system of the size."""
+    if not stretch.name:
+        return None
+    own = [use for use in entry.file_systems if use.name == stretch.name]
+    alike = [use for use in entry.file_systems if use.kind == stretch.kind and use.source == "agent"]
+    best = min(alike, key=lambda use: abs(use.size - stretch.size), default=None)
+    if own or (best is not None and best.size > stretch.size // 2):
+        return own[0] if own else best
+    return None if stretch.used is None else FileSystemUse(stretch.name, stretch.kind, stretch.size, stretch.used)
+
+
+def _described(entry: DiskEntry) -> str:
+    """The drawing in words, for those who do not see it."""
+    return "; ".join(part.title for part in _parts(entry))
+
+
+def _next(entry: DiskEntry) -> str:
+    """What to do about it; "" where nothing has to be done."""
+    target = f"-d {shlex.quote(entry.domain)}" if entry.domain else shlex.quote(entry.path)
+    if entry.error is not None:
+        return f"growdisk image check {target}" if entry.path and Path(entry.path).exists() else ""
+    if entry.run in ("unfinished", "kept"):
+        return f"growdisk {'resume' if entry.run == 'unfinished' else 'commit'} {target}"
+    if entry.fullness <= _TIGHT:
+        return ""
+    return f"growdisk plan {target}" if entry.idle > (entry.virtual_size or 0) // 10 else f"growdisk plan {target} +10G"
