@@ -16,6 +16,7 @@ from growdisk.values import dataclass, replace
 if TYPE_CHECKING:
     from growdisk.backends.agent import AgentShell
     from growdisk.backends.agent_values import AgentCall
+    from growdisk.backends.domains import DomainDisk
 
 _AGENT_CHANNEL = "org.qemu.guest_agent.0"
 
@@ -59,7 +60,7 @@ class DiskNotSaid(Refused):
 @dataclass(eq=False)
 class NoFileHere(Refused):
     WHAT: ClassVar[str] = "the disk of {machine} is not a file on this host"
-    WHY: ClassVar[str] = "QEMU says it is {file}"
+    WHY: ClassVar[str] = "it is {file}"
     DO: ClassVar[str] = "grow it with the tools of its storage, then run growdisk inside or on a local copy"
     machine: str
     file: str
@@ -171,7 +172,7 @@ def _by_domain(request: LiveRequest) -> Reached | Path:
     disks = {disk.target: disk for disk in domain.disks()}
     if not domain.running:
         domain.close()
-        return _file_of_domain(request, {target: disk.file for target, disk in disks.items()})
+        return _file_of_domain(request, disks)
     machine = Machine(domain, f"machine {domain.name}")
     try:
         wanted = disks[request.disk].alias if request.disk in disks else request.disk
@@ -184,17 +185,17 @@ def _by_domain(request: LiveRequest) -> Reached | Path:
         raise
 
 
-def _file_of_domain(request: LiveRequest, files: dict[str, str]) -> Path:
-    present = ", ".join(f"{target} ({file})" for target, file in files.items()) or "none"
+def _file_of_domain(request: LiveRequest, disks: dict[str, DomainDisk]) -> Path:
+    present = ", ".join(f"{target} ({disk.file or disk.elsewhere})" for target, disk in disks.items()) or "none"
     name = f"machine {request.domain}"
-    chosen = [files[request.disk]] if request.disk in files else list(files.values())
-    if request.disk and request.disk not in files:
+    chosen = [disks[request.disk]] if request.disk in disks else list(disks.values())
+    if request.disk and request.disk not in disks:
         raise DiskUnknown(name, wanted=request.disk, present=present)
     if len(chosen) != 1:
         raise DiskNotSaid(name, present=present)
-    if not chosen[0]:
-        raise NoFileHere(name, file="not a file")
-    return Path(chosen[0])
+    if not chosen[0].file:
+        raise NoFileHere(name, file=chosen[0].elsewhere or "not a file")
+    return Path(chosen[0].file)
 
 
 def _by_monitor(request: LiveRequest, socket: Path) -> Reached:

@@ -50,11 +50,15 @@ class DomainUnknown(Refused):
 
 @dataclass(frozen=True)
 class DomainDisk:
-    """A disk as the machine's definition has it: target "vda", image file, and its name in QEMU while it runs."""
+    """A disk as the machine's definition has it: target "vda", image file, and its name in QEMU while it runs.
+
+    `elsewhere`: what it is if it is no file here, in words.
+    """
 
     target: str
     file: str
     alias: str
+    elsewhere: str = ""
 
 
 class Domain:
@@ -86,7 +90,7 @@ class Domain:
         return bool(self._domain.isActive())
 
     def disks(self) -> tuple[DomainDisk, ...]:
-        return _disks_of(self._domain)
+        return _disks_of(self._connection, self._domain)
 
     def execute(self, command: str, **arguments: object) -> object:
         """As Monitor.execute."""
@@ -136,7 +140,7 @@ def known_machines(uri: str | None) -> tuple[KnownMachine, ...]:
     try:
         for domain in connection.listAllDomains():
             with suppress(libvirt.libvirtError):
-                found.append(KnownMachine(domain.name(), bool(domain.isActive()), _disks_of(domain)))
+                found.append(KnownMachine(domain.name(), bool(domain.isActive()), _disks_of(connection, domain)))
     except libvirt.libvirtError as error:
         raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
     finally:
@@ -156,16 +160,53 @@ def definitions(uri: str) -> Iterator[str]:
         return
     with suppress(libvirt.libvirtError):
         for domain in connection.listAllDomains():
-            yield domain.XMLDesc(0)
+            yield _definition(connection, domain)
             if domain.isActive() and domain.isPersistent():
-                yield domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+                yield _definition(connection, domain, libvirt.VIR_DOMAIN_XML_INACTIVE)
         for pool in connection.listAllStoragePools(_FOLDER_POOLS):
             yield pool.XMLDesc(0)
     connection.close()
 
 
-def _disks_of(domain: libvirt.virDomain) -> tuple[DomainDisk, ...]:
-    root = ElementTree.fromstring(domain.XMLDesc(0))
+def volume_path(pool: str, volume: str, uri: str | None) -> Path | None:
+    """Where a volume of an active pool lies; None if libvirt knows none of that name, or has it on no file here.
+
+    LibvirtUnreachable.
+    """
+    libvirt.registerErrorHandler(lambda *_: None, None)  # it prints what it raises
+    try:
+        connection = libvirt.openReadOnly(uri)
+    except libvirt.libvirtError as error:
+        raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
+    try:
+        path = _volume_path(connection, pool, volume)
+    finally:
+        connection.close()
+    return Path(path) if path else None
+
+
+def _volume_path(connection: libvirt.virConnect, pool: str, volume: str) -> str:
+    """ "" where there is none: pools of the network (RBD) name their volumes by something that is no path."""
+    with suppress(libvirt.libvirtError):
+        path: str = connection.storagePoolLookupByName(pool).storageVolLookupByName(volume).path()
+        return path if path.startswith("/") else ""
+    return ""
+
+
+def _definition(connection: libvirt.virConnect, domain: libvirt.virDomain, flags: int = 0) -> str:
+    """The machine's XML; a disk that is a volume of a pool has the file of it as well."""
+    text: str = domain.XMLDesc(flags)
+    if "type='volume'" not in text:
+        return text
+    root = ElementTree.fromstring(text)
+    for source in root.iterfind("./devices/disk[@type='volume']/source"):
+        if path := _volume_path(connection, source.get("pool", ""), source.get("volume", "")):
+            source.set("file", path)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _disks_of(connection: libvirt.virConnect, domain: libvirt.virDomain) -> tuple[DomainDisk, ...]:
+    root = ElementTree.fromstring(_definition(connection, domain))
     return tuple(_disk(node) for node in root.iterfind("./devices/disk[@device='disk']"))
 
 
@@ -174,8 +215,15 @@ def _disk(node: ElementTree.Element) -> DomainDisk:
     file = "" if source is None else source.get("file") or source.get("dev") or ""
     return DomainDisk(
         "" if target is None else target.get("dev", ""), str(Path(file)) if file else "",
-        "" if alias is None else alias.get("name", ""),
+        "" if alias is None else alias.get("name", ""), "" if file or source is None else _elsewhere(source),
     )  # fmt: skip
+
+
+def _elsewhere(source: ElementTree.Element) -> str:
+    """What a disk is that has no file here."""
+    if pool := source.get("pool"):
+        return f"the volume {source.get('volume')} of the pool {pool}, which is not active or has no files here"
+    return ":".join(filter(None, (source.get("protocol"), source.get("name"))))
 
 
 def _words(error: libvirt.libvirtError) -> str:

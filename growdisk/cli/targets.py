@@ -48,6 +48,8 @@ def target_of(arguments: argparse.Namespace) -> Path | LiveRequest:
         raise UsageError("no disk is named", hint="name an image, or a machine with -d NAME or --qmp SOCKET")
     if arguments.domain and arguments.qmp:
         raise UsageError("-d and --qmp exclude each other", hint="libvirt keeps the monitor of its machines to itself")
+    if path is not None and not named:
+        path = _volume_of_pool(path, arguments.connect) or path
     if path is not None and not named and not online:
         _refuse_no_image(path)
         return path
@@ -55,6 +57,8 @@ def target_of(arguments: argparse.Namespace) -> Path | LiveRequest:
 
 
 _URL = re.compile(r"(https?|ftp|s3):/+")
+_SERVED = re.compile(r"(nbd(?:\+\w+)?|rbd|iscsi|iser|ssh|sftp|gluster(?:\+\w+)?|nfs):/*")
+_POOL_VOLUME = re.compile(r"[\w+:@-][\w.+:@-]*/[\w+:@-][\w.+:@ -]*")
 _MACHINE_NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 
 
@@ -64,9 +68,37 @@ def _refuse_no_image(path: Path) -> None:
         reason = "it is an address, and growdisk works on files of this host"
         address = _URL.sub(r"\1://", str(path), count=1)  # a Path has eaten a slash
         raise ImageNotReadable(path, reason, f"download it first: curl -LO {shlex.quote(address)}; then name the file")
+    if (served := _SERVED.match(str(path))) and not path.exists():
+        reason = f"growdisk does not work on disks behind {served[1]}: it could not know who else uses them"
+        raise ImageNotReadable(path, reason, _ATTACH.get(served[1], _AT_SERVER))
+    if _POOL_VOLUME.fullmatch(str(path)) and not path.exists() and not path.parent.exists():
+        reason = "there is no such file, and libvirt knows no such volume of an active pool"
+        raise ImageNotReadable(path, reason, "check the name: virsh pool-list, virsh vol-list POOL; or name the file")
     if _MACHINE_NAME.fullmatch(str(path)) and not path.exists():
         reason = "there is no such file"
         raise ImageNotReadable(path, reason, f"check the path; if it is a machine of libvirt: -d {path}")
+
+
+_AT_SERVER = "run growdisk where the disk lies, on its file or device"
+_ATTACH = {
+    "rbd": "map it on this host (rbd map POOL/IMAGE), and name the device: growdisk expand /dev/rbd/POOL/IMAGE",
+    "iscsi": "log in to it on this host (iscsiadm --login), and name the device in /dev/disk/by-path",
+}
+
+
+def _volume_of_pool(path: Path, uri: str | None) -> Path | None:
+    """The file of `pool/volume`, as libvirt has it; None where that is a path, or libvirt knows no such volume."""
+    if not _POOL_VOLUME.fullmatch(str(path)) or path.exists() or path.parent.exists():
+        return None
+    from growdisk.errors import Refused
+
+    pool, volume = path.parts
+    try:
+        from growdisk.backends.domains import volume_path
+
+        return volume_path(pool, volume, uri)
+    except (Refused, ImportError):  # no libvirt here: then it was a file
+        return None
 
 
 def image_of(arguments: argparse.Namespace) -> Path:
