@@ -109,7 +109,9 @@ class MountedGuest:
             raise ToolFailed(f"making {path}", 1, "there is such a file in the guest already")
         self._shell.run("install", "-m", f"{_SWAP_MODE:o}", "/dev/null", inside)
         # btrfs swaps to no file that is copied on write, or compressed: told while it is empty. Others do not know it.
-        self._shell.run("chattr", "+C", inside, accept=tuple(range(256)))
+        # What its folder hands down (c) stands against C, so that it goes first.
+        for flag in ("-c", "+C"):
+            self._shell.run("chattr", flag, inside, accept=tuple(range(256)))
         status, _ = self._shell.run("fallocate", "-l", str(size), inside, accept=tuple(range(256)))
         if status != 0:  # ext3 and its like cannot reserve: write it
             self._shell.run("dd", "if=/dev/zero", f"of={inside}", "bs=1M", f"count={size}", "iflag=count_bytes")

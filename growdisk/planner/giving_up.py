@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from growdisk.backends.guest_look import Look
 from growdisk.backends.home_repair import GuestSeen, HomeRepair
+from growdisk.filesystems.btrfs_tree import BtrfsTree
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, OptionUnsupported
 from growdisk.planner.goal import Goal
@@ -30,6 +31,7 @@ def proposed_with_guest(proposer: Proposer, facts: Facts, goal: Goal, look: Call
     seen = look()
     proposal = _at_home(proposal, seen)
     _refuse_homeless_swap_file(facts, proposal, seen)
+    proposal = replace(proposal, notes=(*proposal.notes, *_notes_on_swap_file(proposal, seen)))
     repair = next((step for step in proposal.steps if isinstance(step, RepairGuest)), None)
     if repair is None:
         return replace(proposal, guest=GuestSeen(seen))
@@ -82,6 +84,16 @@ def _at_home(proposal: Proposal, seen: Look) -> Proposal:
         return step
 
     return replace(proposal, steps=tuple(map(found, proposal.steps)))
+
+
+def _notes_on_swap_file(proposal: Proposal, seen: Look) -> Iterator[str]:
+    nodes = {step.system for step in proposal.steps if isinstance(step, MakeSwapFile)}
+    for home in seen.systems:
+        if home.root.node in nodes and isinstance(home.paths.root.tree, BtrfsTree):
+            yield (
+                "btrfs makes no snapshot of the root's subvolume while a swap file in it is on (snapper, timeshift): "
+                "--swap move keeps a partition instead"
+            )
 
 
 def _refuse_homeless_swap_file(facts: Facts, proposal: Proposal, seen: Look) -> None:
