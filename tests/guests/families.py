@@ -89,7 +89,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType({
         f"UUID={ROOT_UUID} / btrfs subvol=root 0 0\nUUID={BOOT_UUID} /boot ext4 defaults 1 2\n"
         f"UUID={ROOT_UUID} /home btrfs subvol=home 0 0\n{_SWAP}",
         root="btrfs", loader="grub", boot=True, files=(_DEFAULTS,),
-        script='btrfs subvolume snapshot . root; btrfs subvolume create new; mv home root-home; mv new home; '
+        # Where there is a folder of the name, a snapshot would go into it.
+        script='btrfs subvolume snapshot . new; mv root old-root; mv new root; '
+        'mv home old-home; btrfs subvolume create home; '
         'mkdir -p root/home; keep="root home"\n',
         options=f"{_PLAIN} rootflags=subvol=root resume=UUID={SWAP_UUID}",
     ),
