@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
+    from growdisk.api.watching.documents import round_document
     from growdisk.api.watching.metrics import write_metrics
     from growdisk.api.watching.round import watch_once
     from growdisk.api.watching.rules import load_rules
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     output.lines([_summary(ended)])
     if arguments.metrics and not arguments.dry_run:
         write_metrics(arguments.metrics, ended)
-    output.document(_document(ended))
+    output.document(round_document(ended))
     return ended.code
 
 
@@ -50,20 +51,3 @@ def _summary(ended: Round) -> str:
     results = [deed.result for deed in ended.deeds]
     counts = ", ".join(f"{results.count(word)} {word}" for word in dict.fromkeys(results))
     return f"{len(results)} disk{'' if len(results) == 1 else 's'} in {ended.seconds:.1f} s: {counts or 'none'}"
-
-
-def _document(ended: Round) -> dict[str, object]:
-    return {
-        "code": ended.code, "dry_run": ended.dry_run, "seconds": round(ended.seconds, 3),
-        "disks": [_deed(deed) for deed in ended.deeds],
-    }  # fmt: skip
-
-
-def _deed(deed: Deed) -> dict[str, object]:
-    entry = deed.entry
-    return {
-        "name": entry.name, "path": entry.path or None, "domain": entry.domain or None,
-        "fullness": round(100 * entry.fullness, 1) if entry.fullest else None, "size": entry.virtual_size,
-        "result": deed.result, "code": deed.code, "detail": deed.detail, "seconds": round(deed.seconds, 3),
-        "new_size": deed.new_size,
-    }  # fmt: skip

@@ -31,6 +31,7 @@ _FILES: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("snapshot", "rollback", "commit", "convert", "image"), "images"),
         **dict.fromkeys(("show", "facts", "script", "assert"), "looking"),
         "provision": "provisioning",
+        "watch": "watching",
     }
 )
 

@@ -252,6 +252,16 @@ _TASKS = (
         ),
         writes=False,
     ),
+    TaskSpec(
+        "watch",
+        "One round by rules: the disks of this host that are nearly full grow.",
+        (
+            OptionSpec("rules", "path", "The rules file, on the host that is watched.", required=True),
+            OptionSpec("connect", "str", "The URI of libvirt; what the rules say if left out."),
+            OptionSpec("metrics", "path", "Where metrics for Prometheus' textfile collector are written."),
+        ),
+        running=True,
+    ),
 )
 
 TASKS: Mapping[str, TaskSpec] = MappingProxyType({task.name: task for task in _TASKS})

@@ -26,7 +26,7 @@ from tests.playbooks.conftest import ROOT, SHIPPED, Ended, Place
 
 PLAYBOOKS = (
     "classic-hand-recipe", "convert-raw-to-qcow2-and-grow", "expand-data-disk", "expand-lvm", "expand-root",
-    "move-swap-to-file", "online-expand", "provision-from-base",
+    "move-swap-to-file", "online-expand", "provision-from-base", "watch",
 )  # fmt: skip
 
 
@@ -40,6 +40,20 @@ def test_each_job_has_its_playbook_and_each_says_when_to_use_it() -> None:
         lines = (SHIPPED / f"{name}.yml").read_text().splitlines()
         assert lines[1].startswith("# When to use it: "), name
         assert any("growdisk run" in line for line in lines) and any("ansible-playbook" in line for line in lines), name
+
+
+def test_a_round_by_rules_grows_what_is_full_and_a_second_one_nothing(place: Place) -> None:
+    image = place.disk()
+    rules = image.with_name("rules.yml")
+    rules.write_text(f"rules: [{{images: {image}, when_used: 3%, step: 300M, max_size: 300M, keep_host_free: 0%}}]")
+    words = ("-e", "target=localhost", "-e", f"rules={rules}")
+    planned = play(place, "watch", *words, "--check")
+    assert (planned.code, planned.json()["result"]) == (0, "changed"), planned
+    assert virtual_size(image) < 300 * MiB
+    ended = play(place, "watch", *words)
+    assert (ended.code, ended.json()["result"], virtual_size(image)) == (0, "changed", 300 * MiB), ended
+    again = play(place, "watch", *words)
+    assert (again.code, again.json()["result"]) == (0, "nochange"), again
 
 
 @pytest.mark.parametrize("name", ["classic-hand-recipe", "expand-root"])
