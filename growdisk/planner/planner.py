@@ -31,7 +31,12 @@ from growdisk.planner.moves import moves_of, notes_on
 from growdisk.planner.proposal import AllDone as AllDone
 from growdisk.planner.proposal import Proposal as Proposal
 from growdisk.planner.proposal import Proposer as Proposer
-from growdisk.planner.refusals import refuse_hibernated, refuse_unwritable, refuse_wrong_consent
+from growdisk.planner.refusals import (
+    refuse_hibernated,
+    refuse_unwritable,
+    refuse_volumes_without_lvm,
+    refuse_wrong_consent,
+)
 from growdisk.planner.swap_fates import repair_notes, swap_steps
 from growdisk.planner.target import choose_shares, is_whole_disk, refuse_table_options
 from growdisk.steps.grow_device import GrowDevice
@@ -53,6 +58,7 @@ def _propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
     refuse_unwritable(facts)
     refuse_hibernated(facts)
     refuse_foreign_disk(facts)
+    refuse_volumes_without_lvm(facts, goal)
     if is_whole_disk(facts):
         return _propose_whole(facts, goal)
     refuse_hidden_main(facts, goal)

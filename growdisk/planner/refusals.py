@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from growdisk.errors import ImageDamaged, ImageUnsupported
-from growdisk.filesystems.content import ExtContent, SwapContent
+from growdisk.filesystems.content import ExtContent, LuksContent, PhysicalVolumeContent, SwapContent
 from growdisk.partitions.table import BIOS_BOOT, Partition, PartitionTable
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import (
@@ -30,6 +30,13 @@ def refuse_unwritable(facts: Facts) -> None:
         reason = "it is encrypted in the legacy AES form, which growdisk reads and never writes"
         hint = "growdisk image convert --encrypt luks makes a copy that it can grow; it has not been changed"
         raise ImageUnsupported(facts.image.path, reason=reason, hint=hint)
+
+
+def refuse_volumes_without_lvm(facts: Facts, goal: Goal) -> None:
+    """--lv names something that is not there; a closed container may have it."""
+    if goal.lv and not any(isinstance(c, PhysicalVolumeContent | LuksContent) for c in facts.contents.values()):
+        hint = "leave it out; growdisk show draws what is there"
+        raise OptionUnsupported(facts.image.path, option="--lv", reason="there is no LVM on this disk", hint=hint)
 
 
 def refuse_hibernated(facts: Facts) -> None:

@@ -56,10 +56,14 @@ class RunStandsInTheWay(Refused):
 class NoSuchRun(Refused):
     WHAT: ClassVar[str] = "there is nothing to {verb} for {image}"
     WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "growdisk status {image} says how it stands"
+    DO: ClassVar[str] = "growdisk status {image} says how it stands{next_time}"
     image: Path
     verb: str
     reason: str = "no run of growdisk is recorded beside it"
+
+    @property
+    def next_time(self) -> str:
+        return "; next time: growdisk expand --keep-snapshots" if self.verb == "roll back" else ""
 
 
 @dataclass(eq=False)

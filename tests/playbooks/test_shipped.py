@@ -68,6 +68,16 @@ def test_a_classic_disk_is_grown_and_a_second_run_changes_nothing(place: Place, 
     assert (again.code, again.json()["result"]) == (0, "nochange"), again
 
 
+def test_without_a_size_the_unused_space_is_filled_once(place: Place) -> None:
+    image = place.disk()
+    before = Before.of(image)
+    run("qemu-img", "resize", "-q", image, "256M")
+    assert play(place, "expand-root", "-e", "target=guest.qcow2").json()["result"] == "changed"
+    assert_grown(image, before)
+    assert play(place, "expand-root", "-e", "target=guest.qcow2").json()["result"] == "nochange"
+    assert virtual_size(image) == 256 * MiB
+
+
 def test_the_hand_recipe_does_what_expand_does(place: Place) -> None:
     by_hand, at_once = place.disk("hand.qcow2"), place.disk("once.qcow2")
     assert play(place, "classic-hand-recipe", "-e", "target=hand.qcow2", "-e", "size=+64M").code == 0

@@ -66,3 +66,9 @@ def test_show_names_what_is_in_the_way_and_the_options(classic: Path) -> None:
     blockers = in_process("show", classic, "--json").json()["blockers"]
     assert [blocker["options"] for blocker in blockers] == [[], ["--swap drop", "--swap move", "--swap file"]]
     assert blockers[1]["why"] == "sda5, swap, 16.0 MiB, stands between sda1 and the end of the disk"
+
+
+@pytest.mark.parametrize("size", [(), ("+64M",)])
+def test_a_volume_of_a_disk_without_lvm_is_refused(classic: Path, size: tuple[str, ...]) -> None:
+    answer = in_process("plan", classic, *size, "--lv", "vg0/root")
+    assert (answer.code, "there is no LVM on this disk" in answer.err) == (3, True)
