@@ -21,16 +21,18 @@ from growdisk.qcow2.repair import repair
 from growdisk.steps.disk import Disk
 
 
-def commit_carried(path: Path, keys: tuple[bytes, ...] = ()) -> Result:
+def commit_carried(path: Path, keys: tuple[bytes, ...] = (), *, not_in_use: bool = False) -> Result:
     """Keep the image as it is, and remove the snapshots of all runs and their mark."""
 
     def accept(image: Qcow2Image, carried: CarriedRun) -> None:
         _forget(image, [each.name for each in carried.snapshots])
 
-    return _ended(path, "commit", "changed", accept, keys)
+    return _ended(path, "commit", "changed", accept, keys, not_in_use=not_in_use)
 
 
-def rollback_carried(path: Path, keys: tuple[bytes, ...] = (), *, overlays_may_break: bool = False) -> Result:
+def rollback_carried(
+    path: Path, keys: tuple[bytes, ...] = (), *, overlays_may_break: bool = False, not_in_use: bool = False
+) -> Result:  # fmt: skip
     """Go back to before the latest run, and remove what the image carries of it."""
 
     def back(image: Qcow2Image, carried: CarriedRun) -> None:
@@ -42,13 +44,14 @@ def rollback_carried(path: Path, keys: tuple[bytes, ...] = (), *, overlays_may_b
         image.apply_snapshot(carried.first.name)
         _forget(image, [each.name for each in carried.snapshots if each.run == carried.run])
 
-    return _ended(path, "roll back", "restored", back, keys)
+    return _ended(path, "roll back", "restored", back, keys, not_in_use=not_in_use)
 
 
 def _ended(
-    path: Path, verb: str, outcome: Outcome, action: Callable[[Qcow2Image, CarriedRun], None], keys: tuple[bytes, ...]
-) -> Result:
-    with closing(Disk.open(path.resolve(), probe_to_write(path), key=keys)) as disk:
+    path: Path, verb: str, outcome: Outcome, action: Callable[[Qcow2Image, CarriedRun], None],
+    keys: tuple[bytes, ...], *, not_in_use: bool,
+) -> Result:  # fmt: skip
+    with closing(Disk.open(path.resolve(), probe_to_write(path), not_in_use=not_in_use, key=keys)) as disk:
         carried = carried_by(disk.active)
         if carried is None or is_recorded(path, carried):
             reason = "its run is recorded beside it" if carried else "it carries no run of growdisk"

@@ -53,10 +53,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Allowed:
-    """What goes with going on: passphrases of what is encrypted, and consent to spoil what lies on the image."""
+    """What goes with going on: passphrases of what is encrypted, consent to spoil what lies on the image, and the
+    user's word that nobody uses it whom growdisk cannot see."""
 
     keys: tuple[bytes, ...] = field(default=(), repr=False)
     overlays_may_break: bool = False
+    not_in_use: bool = False
 
 
 class Silent:
@@ -127,11 +129,11 @@ def _not_begun(path: Path, directory: RunDirectory, error: OSError, room: int) -
 
 def resume(
     image: str | PathLike[str], observer: Observer | None = None, stop: StopRequest | None = None,
-    keys: tuple[bytes, ...] = (), *, overlays_may_break: bool = False,
+    keys: tuple[bytes, ...] = (), *, overlays_may_break: bool = False, not_in_use: bool = False,
 ) -> Result:  # fmt: skip
     """Go on with an unfinished run, in the direction it was going. A finished or kept one is left as it is.
 
-    `keys` are the passphrases of what is encrypted inside.
+    `keys` are the passphrases of what is encrypted inside. `not_in_use` is as in RunOptions.
     """
     path = Path(image)
     refuse_carried(path, carried_at(path))
@@ -142,13 +144,14 @@ def resume(
         result = _nothing_to_resume(directory.image, directory, state, keys)
         directory.put_away()
         return result
-    allowed = Allowed(keys, overlays_may_break)
+    allowed = Allowed(keys, overlays_may_break, not_in_use)
     return _with_session(path, "resume", observer, stop, lambda session: session.engine.advance, allowed)
 
 
 def rollback(
     image: str | PathLike[str], to: str | None = None, observer: Observer | None = None,
     stop: StopRequest | None = None, keys: tuple[bytes, ...] = (), *, overlays_may_break: bool = False,
+    not_in_use: bool = False,
 ) -> Result:  # fmt: skip
     """Undo a run, newest step first, down to and including the step `to` (all of them if None)."""
     path = Path(image)
@@ -160,7 +163,7 @@ def rollback(
         refuse_unknown_step(path, [step.name for step in session.plan.steps], to)
         return lambda: session.engine.go_back(to)
 
-    allowed = Allowed(keys, overlays_may_break)
+    allowed = Allowed(keys, overlays_may_break, not_in_use)
     return _with_session(path, "roll back", observer, stop, back, allowed, undoable=True)
 
 
@@ -171,7 +174,10 @@ def refuse_unknown_step(path: Path, steps: Sequence[str], to: str | None) -> Non
         raise NoSuchRun(path, verb="roll back", reason=reason)
 
 
-def commit(image: str | PathLike[str], observer: Observer | None = None, keys: tuple[bytes, ...] = ()) -> Result:
+def commit(
+    image: str | PathLike[str], observer: Observer | None = None, keys: tuple[bytes, ...] = (), *,
+    not_in_use: bool = False,
+) -> Result:  # fmt: skip
     """Accept the image as it is, and forget the run's snapshots. What lies on the image sees what it saw."""
     path = Path(image)
 
@@ -182,7 +188,7 @@ def commit(image: str | PathLike[str], observer: Observer | None = None, keys: t
             raise NoSuchRun(path, verb="commit", reason=f"step {half_done[0]} is half done: resume or roll back first")
         return session.engine.commit
 
-    allowed = Allowed(keys, overlays_may_break=True)
+    allowed = Allowed(keys, overlays_may_break=True, not_in_use=not_in_use)
     return _with_session(path, "commit", observer, None, accept, allowed, undoable=True)
 
 
@@ -202,7 +208,9 @@ def _with_session(
         return result
     others = [(Path(companion.path), _format(companion.format)) for companion in plan.companions]
     with trusting_references():  # what the images name was followed with the user's consent when the run began
-        disk = Disk.open(directory.image, _format(plan.before.image.format), others, key=allowed.keys)
+        disk = Disk.open(
+            directory.image, _format(plan.before.image.format), others, not_in_use=allowed.not_in_use, key=allowed.keys
+        )
     with closing(disk):
         _refuse_without_run(path, verb, directory.state(), undoable=undoable)  # now that nobody else can end it
         for each in (disk, *disk.companions):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from growdisk.cli.arguments import add_image
+from growdisk.cli.arguments import add_image, add_not_in_use
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
 from growdisk.cli.targets import image_of
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--force", action="store_true",
         help="a run whose folder is lost: keep the image, and remove the snapshots that it carries",
     )  # fmt: skip
+    add_not_in_use(parser)
     add_keys(parser)
 
 
@@ -32,10 +33,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.cli.report import tell_commit
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
-    image = image_of(arguments)
+    image, not_in_use = image_of(arguments), arguments.not_in_use
 
     def accept(keys: tuple[bytes, ...]) -> Result:
-        return api.commit_carried(image, keys) if arguments.force else api.commit(image, steps, keys)
+        if arguments.force:
+            return api.commit_carried(image, keys, not_in_use=not_in_use)
+        return api.commit(image, steps, keys, not_in_use=not_in_use)
 
     # Short, and not stopped half-way: a signal waits until it is done.
     with SignalsStop(StopRequest()), output.steps() as steps:

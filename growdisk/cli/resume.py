@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from growdisk.cli.arguments import add_image
+from growdisk.cli.arguments import add_image, add_not_in_use
 from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
@@ -18,6 +18,7 @@ HELP = "go on with an unfinished run"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser)
     add_overlays_may_break(parser)
+    add_not_in_use(parser)
     add_keys(parser)
 
 
@@ -28,10 +29,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     image = image_of(arguments)
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
-        may_break = arguments.overlays_may_break
+        may_break, not_in_use = arguments.overlays_may_break, arguments.not_in_use
         result = unlocking(
             arguments,
-            lambda keys: api.resume(image, steps, stop, keys, overlays_may_break=may_break),
+            lambda keys: api.resume(image, steps, stop, keys, overlays_may_break=may_break, not_in_use=not_in_use),
             keys_of(arguments),
         )
     return tell(result, output, image=image)

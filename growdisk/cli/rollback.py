@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from growdisk.cli.arguments import add_image
+from growdisk.cli.arguments import add_image, add_not_in_use
 from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a run whose folder is lost: go back to before it by the snapshots that the image carries",
     )  # fmt: skip
     add_overlays_may_break(parser)
+    add_not_in_use(parser)
     add_keys(parser)
 
 
@@ -38,12 +39,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     if arguments.force and arguments.to:
         raise UsageError("--force goes all the way back", hint="leave --to out")
-    image, may_break = image_of(arguments), arguments.overlays_may_break
+    image, may_break, not_in_use = image_of(arguments), arguments.overlays_may_break, arguments.not_in_use
 
     def go_back(keys: tuple[bytes, ...]) -> Result:
         if arguments.force:
-            return api.rollback_carried(image, keys, overlays_may_break=may_break)
-        return api.rollback(image, arguments.to, steps, stop, keys, overlays_may_break=may_break)
+            return api.rollback_carried(image, keys, overlays_may_break=may_break, not_in_use=not_in_use)
+        to = arguments.to
+        return api.rollback(image, to, steps, stop, keys, overlays_may_break=may_break, not_in_use=not_in_use)
 
     # Going back is short and is not stopped half-way: a signal waits until it is done.
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:

@@ -207,6 +207,12 @@ def test_an_ordinary_user_is_told_what_cannot_be_seen(host: Host, device: Path) 
         trusting = host.growdisk("plan", device, "--not-in-use")
         assert trusting.result == "planned", trusting
         assert "processes of other users" in str(trusting.document["notes"]), trusting
+        for verb, result in (("rollback", "restored"), ("commit", "changed")):
+            kept = host.growdisk("expand", device, "--not-in-use", "--keep-snapshots")
+            assert (kept.code, kept.result) == (0, "changed"), kept
+            unsure = host.growdisk(verb, device)
+            assert (unsure.code, "--not-in-use" in str(unsure.error["do"])) == (3, True), unsure
+            assert host.growdisk(verb, device, "--not-in-use").result == result
     finally:
         os.chown(device, status.st_uid, status.st_gid)
 
