@@ -48,7 +48,18 @@ def fit_to_host(plan: Plan, path: Path, directory: RunDirectory, options: RunOpt
             _refuse_fixed_size(plan, path, step)
     if path.is_block_device():
         refuse_unsafe_place(path, directory, plan)
+        plan = _with_room_notes(plan, path)
     return with_doubts(plan, path, options)
+
+
+def _with_room_notes(plan: Plan, path: Path) -> Plan:
+    """A qcow2 image fills as its guest does: what the device will lack then."""
+    image = plan.after.image
+    if image.format != "qcow2":
+        return plan
+    from growdisk.api.device_room import notes_on_room
+
+    return replace(plan, notes=(*plan.notes, *notes_on_room(path, image.virtual_size)))
 
 
 def _refuse_fixed_size(plan: Plan, path: Path, step: OnDisk | ResizeImage) -> None:

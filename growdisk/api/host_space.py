@@ -21,6 +21,7 @@ from growdisk.planner.layers.fills import NOTHING
 from growdisk.planner.plan import Plan
 from growdisk.planner.planner import Proposal
 from growdisk.planner.several import Beside
+from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import format_size
@@ -101,9 +102,10 @@ def refuse_without_room(path: Path, parts: list[Part]) -> int:
     places: dict[int, Path] = {}
     for number, part in enumerate(parts):
         image = part.facts.image.path.resolve()
-        if image.is_block_device():
-            continue
         growing = _growing(part)
+        if image.is_block_device():
+            _refuse_full_device(part, growing)
+            continue
         _refuse_length(part.facts.image.path, image, growing)
         device = image.stat().st_dev
         places.setdefault(device, image.parent)
@@ -112,6 +114,13 @@ def refuse_without_room(path: Path, parts: list[Part]) -> int:
         if (free := free_room(places[device])) < size:
             raise HostTooFull(path, places[device], size, free)
     return sum(wanted.values()) - SET_ASIDE if wanted else 0
+
+
+def _refuse_full_device(part: Part, growing: GrowingImage) -> None:
+    if growing.cluster_size and isinstance(part.device, Qcow2Image) and part.snapshots != "overlay":
+        from growdisk.api.device_room import refuse_full_device
+
+        refuse_full_device(part.facts.image.path, part.device, growing.cluster_size, needed(growing))
 
 
 def _growing(part: Part) -> GrowingImage:

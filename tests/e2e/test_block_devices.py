@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from tests.guests.layouts import Layout
 from tests.guests.loops import loop, mounted
 from tests.guests.small import SmallDisk
 from tests.guests.tools import run
+from tests.unit.cli.command import fingerprint
 
 OLD, NEW = 128 * MiB, 192 * MiB
 
@@ -143,6 +146,35 @@ def test_what_cannot_grow_is_refused_in_the_plan(host: Host, image: Path, before
     with loop(image, "--read-only") as fixed:
         assert "read-only" in str(host.growdisk("plan", fixed).error["why"])
     assert_unchanged(image, before)
+
+
+def test_an_image_in_a_device_without_room_behind_it_is_told_how_much_is_missing(
+    host: Host, image: Path, before: Before, tmp_path: Path
+) -> None:
+    """As oVirt has its disks: qcow2 in a volume that is just large enough."""
+    packed, tight = tmp_path / "packed.qcow2", tmp_path / "tight"
+    run("qemu-img", "convert", "-O", "qcow2", image, packed)
+    length = json.loads(run("qemu-img", "check", "--output=json", packed))["image-end-offset"]
+    tight.write_bytes(packed.read_bytes())
+    os.truncate(tight, length + 128 * 1024)
+    with loop(tight) as device:
+        untouched = fingerprint(tight)
+        for verb in ("plan", "expand"):
+            refused = host.growdisk(verb, device, "+64G")
+            assert (refused.code, "of it are not in use" in str(refused.error["why"])) == (3, True), refused
+        assert fingerprint(tight) == untouched
+        told = re.search(r"truncate --size (\+\d+M) (\S+); losetup --set-capacity (\S+?)\)", str(refused.error["do"]))
+        assert told is not None and (told[2], told[3]) == (str(tight), str(device)), refused
+        run("truncate", "--size", told[1], tight)
+        run("losetup", "--set-capacity", device)
+        plan = host.growdisk("plan", device, "+64G")
+        assert "before the guest has filled its disk" in str(plan.document["notes"]), plan
+        os.truncate(tight, 256 * MiB)
+        run("losetup", "--set-capacity", device)
+        answer = host.growdisk("expand", device, "+64M")
+        assert (answer.code, answer.result) == (0, "changed"), answer
+        run("qemu-img", "convert", "-f", "qcow2", "-O", "raw", device, tmp_path / "read.raw")
+    assert_grown(tmp_path / "read.raw", before)
 
 
 def test_nothing_of_a_finished_run_stays_beside_an_image_file(host: Host, image: Path, before: Before) -> None:

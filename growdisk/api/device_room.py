@@ -1,0 +1,61 @@
+"""A qcow2 image on a block device has only the room that the device has behind it, as oVirt keeps its disks in LVs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from growdisk.backends.storage.growing import device_size
+from growdisk.backends.storage.look import look_at_storage
+from growdisk.errors import ImageError, shell_word
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.units import MiB, align_up, format_size
+from growdisk.values import dataclass
+
+_TABLES = 4096  # bytes of data, of clusters of 64 KiB, for each byte of the tables that map and count them
+
+
+@dataclass(eq=False)
+class NoRoomOnDevice(ImageError):
+    """`missing` is in bytes, whole MiB."""
+
+    WHAT: ClassVar[str] = "{path} cannot grow so far: its device has no room for that"
+    WHY: ClassVar[str] = "the run takes at least {wanted} of the device, and {free} of it are not in use"
+    DO: ClassVar[str] = "make the device {more} larger first ({how}), then run the same command again"
+    wanted: str
+    free: str
+    missing: int
+    how: str
+
+    @property
+    def more(self) -> str:
+        return format_size(self.missing)
+
+
+def refuse_full_device(path: Path, image: Qcow2Image, cluster_size: int, needed: int) -> None:
+    """NoRoomOnDevice, if less than `needed` bytes of the device at `path` are free."""
+    clusters = device_size(path) // cluster_size
+    free = (clusters - image.used_clusters(clusters)) * cluster_size
+    if free < needed:
+        missing = align_up(needed - free, MiB)
+        raise NoRoomOnDevice(path, format_size(needed), format_size(free), missing, how=_how(path, missing))
+
+
+def notes_on_room(path: Path, virtual_size: int) -> Iterator[str]:
+    """What the device lacks for a guest that fills its disk of `virtual_size` bytes."""
+    missing = align_up(virtual_size + virtual_size // _TABLES - device_size(path), MiB)
+    if missing > 0:
+        yield (
+            f"the device has {format_size(device_size(path))}: before the guest has filled its disk, make it "
+            f"about {format_size(missing)} larger ({_how(path, missing)})"
+        )
+
+
+def _how(path: Path, missing: int) -> str:
+    storage = look_at_storage(path)
+    if storage.kind == "lvm":
+        return f"lvextend --size +{missing // MiB}m {storage.name}"
+    if storage.kind == "loop":
+        return f"truncate --size +{missing // MiB}M {shell_word(Path(storage.name))}; losetup --set-capacity {path}"
+    return storage.hint or "with the tools of its storage"
