@@ -1,8 +1,8 @@
 """python -m benchmarks [NAME...] [REPEATS]: measures, keeps the raw numbers, and writes docs/benchmarks.md from them.
 
-NAME: expand, fleet, flat, layouts, engine, everyday, start_up (all of them without one); `page` writes the figures
-again from what was kept. `engine:WORD`, `everyday:WORD` and `layouts:WORD` measure what has WORD in its name, and keep
-the other rows.
+NAME: expand, fleet, flat, layouts, engine, everyday, start_up, listing (all of them without one); `page` writes the
+figures again from what was kept. `engine:WORD`, `everyday:WORD` and `layouts:WORD` measure what has WORD in its name,
+and keep the other rows.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from benchmarks import plot
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent.parent / "docs/benchmarks.md"
-NAMES = ("expand", "fleet", "flat", "layouts", "engine", "everyday", "start_up")
+NAMES = ("expand", "fleet", "flat", "layouts", "engine", "everyday", "start_up", "listing")
 BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
 PICTURE = "expand.svg"
 

@@ -56,7 +56,9 @@ def deal_with(entry: DiskEntry, rule: WatchRule, uri: str | None, *, dry_run: bo
         return Deed(entry, "busy", detail="a run is going on")
     if entry.run == "unfinished":
         return Deed(entry, "busy", detail="an unfinished run would be resumed") if dry_run else _resumed(entry, rule)
-    if 0 <= entry.fullness <= rule.threshold:
+    # Of a guest that says nothing only old superblocks are known: whoever is to grow it asks again, and tells.
+    silent = entry.state == "running" and bool(entry.note)
+    if 0 <= entry.fullness <= rule.threshold and not silent:
         return Deed(entry, "nothing", detail=_fullness(entry))
     if rule.is_quiet(datetime.now().astimezone().time()):
         return Deed(entry, "quiet", detail=f"{_fullness(entry)}; nothing begins in the quiet hours")
