@@ -52,7 +52,7 @@ rmdir -- "$3" && rm -rf -- "$4"
 exit $status
 """
 _PATIENCE = 20.0
-_PREFIX, _FOLDER, _ALIVE = "growdisk-", "disk", "alive"
+_PREFIX, _FOLDER, _ALIVE, _BORN = "growdisk-", "disk", "alive", "born"
 
 
 @contextmanager
@@ -74,13 +74,22 @@ def mounted(devices: Mapping[str, BlockDevice], *, cached: bool = True) -> Itera
         try:
             folder = FuseFolder(devices, _kernels_end(ours, keeper), cached=cached)
             try:
-                with (scratch / _ALIVE).open("w") as alive:
-                    fcntl.flock(alive, fcntl.LOCK_EX)
+                with _sign_of_life(scratch):
                     yield place, folder
             finally:
                 folder.close()
         finally:
             keeper.communicate("done\n" if keeper.returncode is None else None, timeout=_PATIENCE)
+
+
+@contextmanager
+def _sign_of_life(scratch: Path) -> Iterator[None]:
+    """It gets its name when it is locked: between its making and its lock another growdisk would sweep us away."""
+    born = scratch / _BORN
+    with born.open("w") as alive:
+        fcntl.flock(alive, fcntl.LOCK_EX)
+        born.rename(scratch / _ALIVE)
+        yield
 
 
 def _sweep(tool: str) -> None:

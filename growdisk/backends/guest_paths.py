@@ -45,6 +45,7 @@ class GuestPaths:
         self.root, self.mounts, self._still = root, dict(mounts or {}), still
         self._listed: dict[tuple[int, int], dict[str, int]] = {}
         self._known: dict[tuple[str, bool], Place | None] = {}
+        self._places: dict[tuple[int, int], Place] = {}
 
     def mount(self, place: str, mounted: Mounted) -> None:
         self.mounts[place] = mounted
@@ -122,7 +123,15 @@ class GuestPaths:
         number = entries.get(name)
         if number is None and isinstance(here.tree, FatTree):
             number = next((n for other, n in entries.items() if other.lower() == name.lower()), None)
-        return None if number is None else Place(here.tree, here.tree.inode(number))
+        return None if number is None else self.place(here.tree, number)
+
+    def place(self, tree: FileTree, number: int) -> Place:
+        """Inode `number` of one of its trees."""
+        if (found := self._places.get((id(tree), number))) is None:
+            found = Place(tree, tree.inode(number))
+            if self._still:
+                self._places[id(tree), number] = found
+        return found
 
     def _is_file(self, path: str) -> bool:
         place = self.find(path, follow=False)

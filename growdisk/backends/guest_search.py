@@ -92,9 +92,9 @@ def _below(paths: GuestPaths, folder: str, depth: int, seen: set[tuple[int, int]
     seen.add(_key(place))
     for name, number in paths.entries(place).items():
         path = f"{folder}/{name}"
-        inode = place.tree.inode(number)
-        if not inode.is_directory:
-            yield path, Place(place.tree, inode)
+        here = paths.place(place.tree, number)
+        if not here.inode.is_directory:
+            yield path, here
         elif depth and path not in places.SEARCHED:  # each is searched by itself
             yield from _below(paths, path, depth - 1, seen)
 
@@ -106,17 +106,17 @@ def _said_in(path: str, place: Place, parts: Sequence[SwapIdentity], needles: tu
         return None if place.inode.is_file and not place.inode.size else ""  # an empty unit is masked
     if place.inode.is_link or not 0 < place.inode.size <= _LARGEST_INITRD:
         return None
-    head = place.tree.read(place.inode, initrd.HEAD)
+    is_small = place.inode.size <= _LARGEST
+    start = place.tree.read(place.inode) if is_small else place.tree.read(place.inode, initrd.HEAD)
+    head = start[: initrd.HEAD]
     if initrd.is_initrd(head):
-        content = place.tree.read(place.inode)
+        content = start if is_small else place.tree.read(place.inode)
         if (text := _packed_text(content, named=_is_named_initrd(path))) is not None:
             return "" if is_said(text, needles) else None
         return _said_in_initrd(content, needles, forgets=all(initrd.forgets(head, part) for part in parts))
     if is_program(head):
         return _said_in_program(place.tree.read(place.inode), needles)
-    if place.inode.size > _LARGEST:
-        return None
-    return "" if is_said(place.tree.read(place.inode), needles) else None
+    return "" if is_small and is_said(start, needles) else None
 
 
 def _packed_text(content: bytes, *, named: bool) -> bytes | None:

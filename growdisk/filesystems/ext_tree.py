@@ -88,6 +88,7 @@ class ExtTree:
             raise Unknown("it is no ext file system")
         first, per_group, inodes, inode_size = _SUPER.unpack_from(head, SUPERBLOCK_OFFSET)
         self.device, self.content, self.block_size = device, content, content.block_size
+        self._inode_tables: dict[int, int] = {}
         self._first, self._inode_size = first, inode_size or 128
         self._inodes_per_group, self._blocks = inodes, min(content.block_count, device.size // content.block_size)
         self._first_meta_block = int.from_bytes(head[SUPERBLOCK_OFFSET + 0x104 :][:4], "little")
@@ -98,17 +99,23 @@ class ExtTree:
         group, index = divmod(number - 1, self._inodes_per_group)
         if number < 1 or group >= self._groups:
             raise Unknown(f"there is no inode {number}")
-        size = self.content.descriptor_size
-        descriptor = self._read_at(self._descriptor_at(group, size), size)
-        table = int.from_bytes(descriptor[8:12], "little")
-        if size >= 64:
-            table |= int.from_bytes(descriptor[0x28:0x2C], "little") << 32
-        place = table * self.block_size + index * self._inode_size
+        place = self._inode_table(group) + index * self._inode_size
         raw = self._read_at(place, 128)
         mode, low, flags, pointers, high = _INODE.unpack_from(raw)
         high = 0 if stat.S_ISDIR(mode) and high >> 30 else high
         whole = self._read_at(place, self._inode_size) if flags & _INLINE else b""
         return Inode(number, mode, low | high << 32, flags, pointers, pointers + _inline_rest(whole) if whole else b"")
+
+    def _inode_table(self, group: int) -> int:
+        """The byte that it starts at: nobody moves it while the file system is looked into."""
+        if (place := self._inode_tables.get(group)) is None:
+            size = self.content.descriptor_size
+            descriptor = self._read_at(self._descriptor_at(group, size), size)
+            table = int.from_bytes(descriptor[8:12], "little")
+            if size >= 64:
+                table |= int.from_bytes(descriptor[0x28:0x2C], "little") << 32
+            place = self._inode_tables[group] = table * self.block_size
+        return place
 
     def _own(self, node: Node) -> Inode:
         return node if isinstance(node, Inode) else self.inode(node.number)

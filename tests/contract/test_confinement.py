@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
@@ -10,8 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -44,6 +46,24 @@ def shown(tmp_path: Path) -> Iterator[Path]:
     with mounted({"disk": device}) as (place, _):
         yield place / "disk"
     device.close()
+
+
+def test_what_is_just_being_mounted_is_not_unmounted_by_another_growdisk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = fcntl.flock
+
+    def another_comes_first(file: IO[str], operation: int) -> None:
+        if not operation & fcntl.LOCK_NB:  # those are others' folders
+            monkeypatch.setattr(fcntl, "flock", lock)
+            with closing(RawFile.create(tmp_path / "other.raw", MiB)) as other, mounted({"disk": other}):
+                pass
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", another_comes_first)
+    with closing(RawFile.create(tmp_path / "disk.raw", MiB)) as device, mounted({"disk": device}) as (place, _):
+        assert (place / "disk").stat().st_size == MiB
+        assert (place.parent / "alive").exists()
 
 
 @pytest.mark.parametrize(

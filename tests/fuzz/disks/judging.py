@@ -110,6 +110,12 @@ def free_to_change(
     return ranges
 
 
+def journal(seen: Seen, number: int) -> tuple[int, int]:
+    """An external one: whoever mounts its file system, or checks it, writes in it."""
+    part = seen.parts[number]
+    return part["start"] * SECTOR, (part["start"] + part["size"]) * SECTOR
+
+
 def _boot_records(seen: Seen) -> Iterator[tuple[int, int]]:
     """Of the logical partitions: each in the gap before its own."""
     if seen.table["label"] == "dos":

@@ -135,6 +135,7 @@ class _Trial:
         yield from judging.changed_entries(before, after, grow, gone, moved)
         size = self._before_raw.stat().st_size
         free = judging.free_to_change(before, after, grow, gone, moved, size)
+        free += [judging.journal(before, slot.number) for slot in self._recipe.slots if slot.holds.kind == "jbd"]
         yield from judging.other_bytes(self._before_raw, raw, free, size)
         with kernel_on(raw) as kernel:
             yield from self._judge_contents(kernel, gone, grow | moved | {0})
