@@ -98,6 +98,18 @@ class Reader:
             return True
         return run.kind is L2Kind.UNALLOCATED and (self.backing is None or run.start >= self.backing.size)
 
+    def not_known_as_zero(self, run: GuestRun) -> Iterator[tuple[int, int]]:
+        """The stretches of a run that may hold something: all of it, or what the layers below have there."""
+        if self.reads_as_zero(run):
+            return
+        if run.kind is not L2Kind.UNALLOCATED or self.backing is None:
+            yield run.start, run.end
+            return
+        end = min(run.end, self.backing.size)
+        for extent in self.backing.extents(run.start, end - run.start):
+            if extent.kind is ExtentKind.DATA:
+                yield extent.start, extent.end
+
     def forget(self, entry: int) -> None:
         """New compressed data have been written to where this L2 entry points."""
         self._clusters.pop(entry, None)

@@ -210,8 +210,6 @@ class Writer:
         if start >= end:
             return
         for run in list(self._mapping.runs(start, end)):
-            if self._reader.reads_as_zero(run):
-                continue
-            for position in range(run.start, run.end, _ZERO_CHUNK):
-                length = min(_ZERO_CHUNK, run.end - position)
-                self.write(position, memoryview(bytes(length)))
+            for first, last in list(self._reader.not_known_as_zero(run)):
+                for position in range(first, last, _ZERO_CHUNK):
+                    self.write(position, memoryview(bytes(min(_ZERO_CHUNK, last - position))))

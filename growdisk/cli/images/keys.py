@@ -59,16 +59,17 @@ def key_for_new(arguments: argparse.Namespace) -> bytes | None:
         return None
     if file is None and _is_terminal():
         return _ask_twice(arguments.path)
-    key = read_key(file) if file is not None else b""
+    option = "--new-key-file" if arguments.new_key_file else "--key-file"
+    key = read_key(file, option) if file is not None else b""
     if not key:
         raise UsageError("--encrypt needs a passphrase", hint="give it with --key-file FILE")
     return key
 
 
-def read_key(path: Path) -> bytes:
+def read_key(path: Path, option: str = "--key-file") -> bytes:
     from growdisk.given_file import read_given  # few commands are given a key
 
-    return read_given(path, "check --key-file")
+    return read_given(path, f"check {option}")
 
 
 def _is_terminal() -> bool:
