@@ -14,6 +14,7 @@ from typing import ClassVar
 from growdisk.api.by_rule import known_to_host, refuse_to_fill_host
 from growdisk.api.companions import refuse_spoiling
 from growdisk.api.ending import error_of, how_far_back, outcome
+from growdisk.api.live_device import refuse_full_storage, with_device
 from growdisk.api.live_session import GuestNotRunning, LiveSession, Looked, context_of, lock_run, look, thaw
 from growdisk.api.live_target import LiveRequest, Reached, reach, reach_anew, request_of
 from growdisk.api.result import Result, planned_steps, step_reports
@@ -64,7 +65,8 @@ def plan_live(looked: Looked, goal: Goal, options: RunOptions) -> Result:
     directory = RunDirectory.beside(looked.reached.path)
     refuse_if_unfinished(directory)
     _refuse_companions(looked, options)
-    proposal = propose(looked.facts, known_to_host(goal, looked.reached.path))
+    looked, goal = with_device(looked, known_to_host(goal, looked.reached.path))
+    proposal = propose(looked.facts, goal)
     if isinstance(proposal, AllDone):
         return _nothing(looked, proposal)
     refuse_spoiling(looked.reached.path, options)
@@ -82,7 +84,8 @@ def expand_live(
     directory = RunDirectory.beside(looked.reached.path)
     refuse_if_unfinished(directory)
     _refuse_companions(looked, options)
-    proposal = propose(looked.facts, known_to_host(goal, looked.reached.path))
+    looked, goal = with_device(looked, known_to_host(goal, looked.reached.path))
+    proposal = propose(looked.facts, goal)
     if isinstance(proposal, AllDone):
         return _nothing(looked, proposal)
     plan = _planned(looked, proposal, goal, options)
@@ -209,6 +212,7 @@ def _planned(looked: Looked, proposal: Proposal, goal: Goal, options: RunOptions
     refuse_to_fill_host(looked.reached.path, goal, old, new)
     way = looked.reached.way(looked.device)
     plan = make_live_plan(looked.facts, proposal, goal, options, looked.surroundings(), way)
+    refuse_full_storage(plan, looked)
     context_of(plan, looked.reached, looked.inside, looked.reached.path, options.keys).check()
     return plan
 

@@ -21,6 +21,7 @@ from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import Plan, new_run_name
 from growdisk.planner.planner import Proposal
 from growdisk.planner.way import Way
+from growdisk.steps.grow_device import GrowDevice
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.steps.grow_luks import GrowLuks
@@ -68,7 +69,10 @@ def make_live_plan(
             hint="leave it out, or use --snapshots internal",
         )  # fmt: skip
     _refuse_shape(path, proposal.steps)
-    run, steps = new_run_name(), tuple(live_steps(facts, proposal.steps, restart=restart))
+    run, steps = (
+        new_run_name(),
+        tuple(live_steps(facts, proposal.steps, restart=restart, device_size=around.host.device_size or 0)),
+    )
     guest = guest_plan(run, facts, proposal.steps, serial=around.disk.serial, several=True)
     return Plan(
         run=run, backend="online", snapshots=mode, keep=options.keep, before=layout_of(facts),
@@ -78,12 +82,19 @@ def make_live_plan(
     )  # fmt: skip
 
 
-def live_steps(facts: Facts, steps: tuple[DiskStep, ...], *, restart: bool) -> Iterator[LiveStep]:
-    """The same steps, by the same names. Repairing and remaking swap are one deed of the guest."""
+def live_steps(
+    facts: Facts, steps: tuple[DiskStep, ...], *, restart: bool, device_size: int = 0
+) -> Iterator[LiveStep]:  # fmt: skip
+    """The same steps, by the same names. Repairing and remaking swap are one deed of the guest.
+
+    `device_size`: what the host's device has now, in bytes, if the disk lies on one.
+    """
     growths = growths_of(steps)
     for step in steps:
         last = step is steps[-1]
         match step:
+            case GrowDevice(old_size=old, new_size=new, storage=storage):
+                yield LiveResize(old, new, restart, storage, device_size)
             case ResizeImage(old_size=old, new_size=new):
                 yield LiveResize(old, new, restart)
             case RewritePartitions():
@@ -161,9 +172,9 @@ def _refuse_options(facts: Facts, goal: Goal, options: RunOptions) -> None:
 
 
 def _refuse_fixed_device(facts: Facts, proposal: Proposal, around: Surroundings) -> None:
-    """QEMU uses what a block device has, and cannot make it larger."""
+    """QEMU uses what a block device has, and cannot make it larger; the host may, and goes first."""
     size, wanted = around.host.device_size, proposal.after.image.virtual_size
-    if around.disk.format == "raw" and size is not None and wanted > size:
+    if facts.image.storage is None and around.disk.format == "raw" and size is not None and wanted > size:
         raise OptionUnsupported(
             facts.image.path, option=f"a size of {format_size(wanted)}",
             reason=f"the image is a block device of {format_size(size)}, which QEMU cannot make larger",
@@ -227,6 +238,8 @@ def _notes(
     facts: Facts, proposal: Proposal, around: Surroundings, mode: SnapshotMode, reason: str, *, restart: bool
 ) -> Iterator[str]:
     yield from proposal.notes
+    storage = facts.image.storage
+    yield from storage.notes if storage else ()
     if restart:
         yield f"the guest restarts once: a disk on {around.disk.bus.name} does not show a new size before"
     if mode == "internal":
@@ -249,7 +262,7 @@ def _notes(
         names = ", ".join(facts.name_of(number) for number in dict.fromkeys(gone))
         yield f"the guest mends its fstab and crypttab; a unit of systemd that names {names} is for you to disable"
     grown = proposal.after.image.virtual_size - around.disk.size
-    if grown > around.host.free or around.host.nearly_full:
+    if storage is None and (grown > around.host.free or around.host.nearly_full):
         free = f"{format_size(around.host.free)} free {around.host.where}"
         yield f"WARNING: the disk may fill by {format_size(grown)} more than now, and the host has {free}"
 

@@ -26,6 +26,7 @@ from growdisk.steps import live_place
 from growdisk.steps.live_failures import GuestDidNotReturn, GuestMustRestart, GuestRefused, PhaseFailed, PhaseStuck
 from growdisk.steps.place import Place
 from growdisk.values import dataclass, field
+from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.stopping import StopRequest
 
 _PHASE_SECONDS = 1800.0  # update-initramfs under emulation takes minutes
@@ -136,7 +137,7 @@ class LiveContext:
     def keep_table(self, prepared: Answer) -> None:
         """What prepare saved in the guest, beside the image as well: for the day when the guest does not start."""
         if prepared.facts.saved:
-            folder = self.path.with_name(f"{self.path.name}.growdisk")
+            folder = RunDirectory.beside(self.path).path  # a device's lies elsewhere
             replace_file(folder / SAVED_TABLE, encoded_lines(SavedTable(self.guest.run, prepared.facts.saved)))
 
     def check(self) -> None:

@@ -12,9 +12,12 @@ from typing import ClassVar
 from growdisk.backends.guest_answers import Answer, Outcome
 from growdisk.backends.guest_plan import Phase
 from growdisk.backends.online import Arrival
+from growdisk.backends.storage.growing import device_size, resize_device
+from growdisk.backends.storage.values import Storage
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable, Role
 from growdisk.steps.failures import PromiseBroken, TableChanged
+from growdisk.steps.grow_device import words_for
 from growdisk.steps.live_context import LiveContext
 from growdisk.steps.live_failures import GuestDoesNotSee
 from growdisk.steps.rewrite_partitions import RewritePartitions, listed
@@ -27,11 +30,16 @@ _ARRIVAL_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class LiveResize:
-    """resize-image: QEMU makes the disk larger; with `restart` the guest is restarted to see it."""
+    """resize-image: QEMU makes the disk larger; with `restart` the guest is restarted to see it.
+
+    `storage`: what the disk lies on if the host makes that larger first; `device_size` is what it has before, in bytes.
+    """
 
     old_size: int
     new_size: int
     restart: bool = False
+    storage: Storage | None = None
+    device_size: int = 0
 
     name: ClassVar[str] = "resize-image"
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.IMAGE})
@@ -40,7 +48,8 @@ class LiveResize:
         if self.new_size == self.old_size:
             return f"the image stays at {format_size(self.old_size)}"
         how = ", then the guest RESTARTS once" if self.restart else ", while the guest runs"
-        return f"image {format_change(self.old_size, self.new_size)}{how}"
+        what = words_for(self.storage) if self.storage else "image"
+        return f"{what} {format_change(self.old_size, self.new_size)}{how}"
 
     def check(self, context: LiveContext) -> Check:
         if context.disk.size >= self.new_size and context.seen().size >= self.new_size:
@@ -48,6 +57,8 @@ class LiveResize:
         return Ready()
 
     def apply(self, context: LiveContext) -> Evidence:
+        if self.storage and device_size(context.path) < self.new_size:  # somebody may have given it more meanwhile
+            resize_device(context.path, self.new_size)
         context.machine.resize(context.key, self.new_size)
         restarted = self.restart and not _arrives(context, self.new_size, seconds=1)
         if restarted:

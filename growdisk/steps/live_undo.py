@@ -7,6 +7,7 @@ That works until something in the partition has begun to grow: what is in use ca
 from __future__ import annotations
 
 from growdisk.backends.guest_plan import Phase
+from growdisk.backends.storage.growing import device_size, resize_device
 from growdisk.block.window import Window
 from growdisk.errors import GrowdiskError
 from growdisk.partitions.sectors import read_table
@@ -84,7 +85,17 @@ class LiveUndo:
             self._context.run_to_the_end(Phase.UNDO)  # what has begun to grow meanwhile refuses
         elif self._table(sector) != self._rewrite.planned.before.with_disk_size(sector):
             raise NothingToRestore(self._resize.name)
+        self._shrink_device()
         self._context.machine.take_back(self._context.key, old)
+
+    def _shrink_device(self) -> None:
+        """The host's device before QEMU, which goes by the size of it. NothingToRestore if others changed that size."""
+        path, present = self._context.path, 0
+        if self._resize.storage is None or (present := device_size(path)) == self._resize.device_size:
+            return
+        if present != self._resize.new_size:
+            raise NothingToRestore(self._resize.name)
+        resize_device(path, self._resize.device_size)
 
     def _table(self, size: int) -> PartitionTable | None:
         """The table of the disk as if it ended after `size` bytes; None where it would not be a sound one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,10 +14,12 @@ from growdisk.api.live_target import LiveRequest, Reached, reach, reach_anew
 from growdisk.backends.live_jobs import JobFailed, delete, load, merge_overlays, put_overlay, save
 from growdisk.backends.online import Arrival, CommandRefused, Machine, UnexpectedAnswer
 from growdisk.backends.qmp import MonitorUnreachable, QmpMonitor
+from growdisk.backends.storage.growing import resize_device
 from growdisk.block.locks import image_writers
 from growdisk.qcow2.create import create
 from growdisk.units import MiB
 from tests.e2e.process import Answer, Host, await_true
+from tests.guests.loops import loop
 from tests.guests.tools import environment, run
 from tests.online.machine import LiveGuest, bare_machine, started
 
@@ -55,6 +58,20 @@ def test_a_snapshot_brings_back_the_size_that_the_disk_had(tmp_path: Path, disk:
         for name in ("one", "two", "two"):
             delete(machine, name)
         assert machine.disk(key).snapshots == ()
+
+
+def test_qemu_follows_a_device_of_the_host_up_and_back(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("loop devices are root's")
+    with loop(image(tmp_path, "raw")) as device, bare_machine(device, "raw") as guest, guest.monitor() as machine:
+        key = machine.disks()[0].key
+        resize_device(device, 128 * MiB)
+        assert machine.disk(key).size == 64 * MiB  # QEMU does not look by itself
+        machine.resize(key, 128 * MiB)
+        assert machine.disk(key).size == 128 * MiB
+        resize_device(device, 64 * MiB)
+        machine.take_back(key, 64 * MiB)
+        assert (machine.disk(key).size, machine.status()) == (64 * MiB, "running")
 
 
 @pytest.mark.parametrize("device", ["usb-storage", "scsi-hd", "ide-hd"])
