@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from growdisk.backends.accelerator import accelerator
+from growdisk.host.kvm import accelerator
 from tests.guests.classic import classic_guest
 
 NAME = "Debian 12, 3 GiB, MBR, swap behind root"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from growdisk.errors import BadSize
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 
 KiB = 1 << 10
 MiB = 1 << 20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from growdisk.backends.accelerator import accelerator
+from growdisk.host.kvm import accelerator
 
 
 def driver() -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from growdisk.errors import Refused
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.planner.goal import Goal
 from growdisk.units import format_size
-from growdisk.values import dataclass, replace
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.states import Status
 
@@ -82,7 +82,7 @@ def refuse_to_fill_host(path: Path, goal: Goal, old_size: int, new_size: int) ->
     rule, growth = goal.rule, new_size - old_size
     if rule is None or growth <= 0:
         return
-    from growdisk.backends.host_room import room_for  # most runs have no rule
+    from growdisk.host.free_space import room_for  # most runs have no rule
 
     room = room_for(path)
     if room.promised is not None and room.promised + growth > room.total:

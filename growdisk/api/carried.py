@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from growdisk.errors import ImageError, Refused
+from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import Header
 from growdisk.steps.snapshot_names import RunSnapshot, run_snapshots
-from growdisk.values import dataclass
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from growdisk.api.images.host import free_room
 from growdisk.block.host_devices import holders_of, partitions_of, value_of, whole_disk
 from growdisk.block.mounts import IN_MEMORY, mount_of, mounts
 from growdisk.errors import ImageError, Refused
+from growdisk.fast_dataclass import dataclass
 from growdisk.planner.plan import Plan
-from growdisk.steps.on_disk import OnDisk
+from growdisk.steps.extra_disk_step import OnDisk
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import MiB, format_size
-from growdisk.values import dataclass
 from growdisk.workflow.places import state_folder
 from growdisk.workflow.run_directory import RESERVE, RunDirectory
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from growdisk.backends.storage.growing import device_size
-from growdisk.backends.storage.look import look_at_storage
 from growdisk.errors import ImageError, shell_word
+from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.image import Qcow2Image
+from growdisk.storage.growing import device_size
+from growdisk.storage.look import look_at_storage
 from growdisk.units import MiB, align_up, format_size
-from growdisk.values import dataclass
 
 _TABLES = 4096  # bytes of data, of clusters of 64 KiB, for each byte of the tables that map and count them
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from growdisk.backends.volumes.keyring import Keyring
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.planner.facts import Facts
 from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import ImageFormat, probe_format
+from growdisk.volumes.keyring import Keyring
 
 
 def inspect(

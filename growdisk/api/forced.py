@@ -14,11 +14,11 @@ from growdisk.api.carried import CarriedRun, NothingCarried
 from growdisk.api.guard import carried_by, is_recorded, refuse_overlays
 from growdisk.api.result import Outcome, Result
 from growdisk.api.session import layout_now
-from growdisk.backends.volumes.keyring import Keyring
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import probe_to_write
 from growdisk.qcow2.repair import repair
 from growdisk.steps.disk import Disk
+from growdisk.volumes.keyring import Keyring
 
 
 def commit_carried(path: Path, keys: tuple[bytes, ...] = (), *, not_in_use: bool = False) -> Result:

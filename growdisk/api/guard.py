@@ -15,11 +15,11 @@ from growdisk.api.carried import RunWithoutFolder, carried_run
 from growdisk.api.overlays import overlays_on
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageError
+from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.data import data_file_path
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import read_header
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.values import dataclass
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from growdisk.backends.guest_look import Look, look_at
-from growdisk.backends.volumes.keyring import Keyring
 from growdisk.block.device import BlockDevice
+from growdisk.guest_systems.look import Look, look_at
 from growdisk.planner.facts import Facts
 from growdisk.planner.giving_up import proposed_with_guest
 from growdisk.planner.goal import Goal
 from growdisk.planner.planner import AllDone, Proposal, Proposer
 from growdisk.planner.random_swap import with_random_swap
+from growdisk.volumes.keyring import Keyring
 
 
 def with_guest(

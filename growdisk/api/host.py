@@ -8,14 +8,14 @@ from growdisk.api.device_host import refuse_unfit_device, refuse_unsafe_place
 from growdisk.block.leases import others_write
 from growdisk.block.mounts import LOCAL_LOCKS, Mount, is_shared, locks_reach, mount_of
 from growdisk.errors import ImageInUse
+from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import ImageFacts
 from growdisk.planner.failures import DeviceCannotGrow
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import Plan
+from growdisk.steps.extra_disk_step import OnDisk
 from growdisk.steps.grow_device import GrowDevice
-from growdisk.steps.on_disk import OnDisk
 from growdisk.steps.resize_image import ResizeImage
-from growdisk.values import replace
 from growdisk.workflow.run_directory import RunDirectory
 
 
@@ -31,7 +31,7 @@ def facts_of_host(image: ImageFacts, path: Path, goal: Goal) -> ImageFacts:
     """With what a raw device lies on, where the goal is that it grows."""
     if goal.size is None or image.format != "raw" or not path.is_block_device():
         return image
-    from growdisk.backends.storage.look import look_at_storage
+    from growdisk.storage.look import look_at_storage
 
     return replace(image, storage=look_at_storage(path))
 
@@ -41,7 +41,7 @@ def fit_to_host(plan: Plan, path: Path, directory: RunDirectory, options: RunOpt
     the run: StorageFull, StorageRefuses, StateInMemory, NoRoomForRun."""
     for step in plan.steps:
         if isinstance(step, GrowDevice):
-            from growdisk.backends.storage.growing import refuse_without_room
+            from growdisk.storage.growing import refuse_without_room
 
             refuse_without_room(path, step.storage, step.new_size)
         elif isinstance(step, OnDisk | ResizeImage):
@@ -93,7 +93,7 @@ def _refuse_in_use(path: Path, *, not_in_use: bool) -> None:
 
 def _refuse_domains(path: Path) -> None:
     """Machines of libvirt that run and have the device: an ordinary user does not see their processes."""
-    from growdisk.backends.libvirt_users import running_users
+    from growdisk.live.libvirt_users import running_users
 
     if names := running_users(path.stat().st_rdev):
         raise ImageInUse(path, holder=f"the running machine {names[0]} of libvirt")

@@ -14,18 +14,18 @@ from typing import ClassVar
 from growdisk.api.images.host import free_room
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.errors import Refused
+from growdisk.fast_dataclass import dataclass
+from growdisk.planner.extra_disks import Beside
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.host_need import GrowingImage, needed, needed_in_file
 from growdisk.planner.layers.fills import NOTHING
 from growdisk.planner.plan import Plan
 from growdisk.planner.planner import Proposal
-from growdisk.planner.several import Beside
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import format_size
-from growdisk.values import dataclass
 from growdisk.workflow.run_directory import JOURNAL_ROOM, RESERVE
 
 SET_ASIDE = RESERVE + JOURNAL_ROOM

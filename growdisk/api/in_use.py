@@ -16,7 +16,7 @@ def naming_the_guest(path: Path, verb: str, size: SizeSpec | None = None) -> Ite
     try:
         yield
     except ImageInUse as error:
-        from growdisk.backends.qemu_processes import GuestRuns, hint_for
+        from growdisk.live.qemu_processes import GuestRuns, hint_for
 
         if hint := hint_for(path, verb, size):
             raise GuestRuns(error.path, error.holder, hint=hint) from error

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from growdisk.api.live_session import Looked
-from growdisk.backends.host_room import room_for
+from growdisk.fast_dataclass import replace
+from growdisk.host.free_space import room_for
 from growdisk.planner.goal import Goal
 from growdisk.planner.plan import Plan
 from growdisk.steps.live_steps import LiveResize
 from growdisk.units import SizeSpec, align_down
-from growdisk.values import replace
 
 
 def with_device(looked: Looked, goal: Goal) -> tuple[Looked, Goal]:
@@ -25,7 +25,7 @@ def with_device(looked: Looked, goal: Goal) -> tuple[Looked, Goal]:
         return looked, replace(goal, size=SizeSpec(whole, relative=False)) if whole > image.virtual_size else goal
     if goal.size.resolve(image.virtual_size) <= present:
         return looked, goal
-    from growdisk.backends.storage.look import look_at_storage
+    from growdisk.storage.look import look_at_storage
 
     facts = replace(looked.facts, image=replace(image, storage=look_at_storage(path)))
     return replace(looked, facts=facts), goal
@@ -35,6 +35,6 @@ def refuse_full_storage(plan: Plan, looked: Looked) -> None:
     """StorageFull, StorageRefuses: where the host's storage has not what the plan needs."""
     for step in plan.steps:
         if isinstance(step, LiveResize) and step.storage is not None:
-            from growdisk.backends.storage.growing import refuse_without_room
+            from growdisk.storage.growing import refuse_without_room
 
             refuse_without_room(looked.reached.path, step.storage, step.new_size)

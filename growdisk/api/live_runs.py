@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from growdisk.api.by_rule import known_to_host, refuse_to_fill_host
-from growdisk.api.companions import refuse_spoiling
-from growdisk.api.ending import error_of, how_far_back, outcome
+from growdisk.api.extra_disks import refuse_spoiling
 from growdisk.api.live_device import refuse_full_storage, with_device
 from growdisk.api.live_session import GuestNotRunning, LiveSession, Looked, context_of, lock_run, look, thaw
 from growdisk.api.live_target import LiveRequest, Reached, reach, reach_anew, request_of
 from growdisk.api.result import Result, planned_steps, step_reports
+from growdisk.api.run_to_outcome import error_of, how_far_back, outcome
 from growdisk.errors import GrowdiskError, Refused
+from growdisk.fast_dataclass import dataclass
 from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.layout import Layout, layout_of
@@ -28,7 +29,6 @@ from growdisk.planner.planner import AllDone, Proposal, propose
 from growdisk.steps.live_context import Inside
 from growdisk.steps.live_failures import MachineGone, OverlaysNeedRest, StoppedOnOverlays
 from growdisk.steps.live_overlays import LiveOverlays
-from growdisk.values import dataclass
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
 from growdisk.workflow.journal import Event, Record

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import ClassVar, cast
 
 from growdisk.api.live_target import Reached
-from growdisk.backends.guest_disk import find_in_guest, look_at
-from growdisk.backends.guest_shell import GuestShell, GuestUnreachable
-from growdisk.backends.guest_volumes import look_in_guest, partition_device, volumes_of
-from growdisk.backends.host_room import room_for
 from growdisk.errors import Refused
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.free_space import room_for
+from growdisk.live.guest_block_device import find_in_guest, look_at
+from growdisk.live.guest_shell import GuestShell, GuestUnreachable
+from growdisk.live.guest_volumes import look_in_guest, partition_device, volumes_of
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.inspect import inspect_device
 from growdisk.planner.live_plan import Surroundings
@@ -23,7 +24,6 @@ from growdisk.steps.live_context import Inside, LiveContext
 from growdisk.steps.live_overlays import LiveOverlays
 from growdisk.steps.live_snapshots import LiveSnapshots
 from growdisk.steps.live_undo import LiveUndo
-from growdisk.values import dataclass
 from growdisk.workflow.engine import Engine, Observer
 from growdisk.workflow.journal import Journal
 from growdisk.workflow.run_directory import RunDirectory, make_folder

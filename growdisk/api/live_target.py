@@ -6,17 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from growdisk.backends.guest_shell import GuestShell, GuestUnreachable
-from growdisk.backends.online import LiveDisk, Machine
-from growdisk.backends.qemu_processes import guest_of, server_folder
 from growdisk.errors import Refused, UsageError
-from growdisk.planner.way import Way
-from growdisk.values import dataclass, replace
+from growdisk.fast_dataclass import dataclass, replace
+from growdisk.live.guest_shell import GuestShell, GuestUnreachable
+from growdisk.live.qemu_machine import LiveDisk, Machine
+from growdisk.live.qemu_processes import guest_of, server_folder
+from growdisk.planner.guest_connection import Way
 
 if TYPE_CHECKING:
-    from growdisk.backends.agent import AgentShell
-    from growdisk.backends.agent_values import AgentCall
-    from growdisk.backends.domains import DomainDisk
+    from growdisk.live.agent_values import AgentCall
+    from growdisk.live.guest_agent import AgentShell
+    from growdisk.live.libvirt_domain import DomainDisk
 
 _AGENT_CHANNEL = "org.qemu.guest_agent.0"
 
@@ -104,7 +104,7 @@ class Reached:
     def open_agent(self) -> AgentShell:
         """The guest's agent, whichever way inside was asked for, to freeze and thaw. GuestUnreachable where there is
         none."""
-        from growdisk.backends.agent import AgentShell
+        from growdisk.live.guest_agent import AgentShell
 
         return AgentShell(*_agent_channel(self))
 
@@ -166,7 +166,7 @@ def request_of(path: Path, way: Way) -> LiveRequest:
 
 
 def _by_domain(request: LiveRequest) -> Reached | Path:
-    from growdisk.backends.domains import Domain
+    from growdisk.live.libvirt_domain import Domain
 
     domain = Domain.find(request.domain, request.uri)
     disks = {disk.target: disk for disk in domain.disks()}
@@ -199,7 +199,7 @@ def _file_of_domain(request: LiveRequest, disks: dict[str, DomainDisk]) -> Path:
 
 
 def _by_monitor(request: LiveRequest, socket: Path) -> Reached:
-    from growdisk.backends.qmp import QmpMonitor
+    from growdisk.live.qmp import QmpMonitor
 
     folder = server_folder(socket)
     machine = Machine(QmpMonitor.connect(socket), f"the guest at {socket}", folder)
@@ -263,10 +263,10 @@ def _open_shell(reached: Reached) -> GuestShell:
     if _by_ssh(request):
         if not request.ssh:
             raise UsageError("--online ssh does not say where to", hint="add --ssh root@GUEST")
-        from growdisk.backends.ssh import SshShell
+        from growdisk.live.ssh import SshShell
 
         return SshShell.open(request.ssh, request.ssh_config)
-    from growdisk.backends.agent import AgentShell
+    from growdisk.live.guest_agent import AgentShell
 
     call, close = _agent_channel(reached)
     try:
@@ -278,7 +278,7 @@ def _open_shell(reached: Reached) -> GuestShell:
 
 def _agent_channel(reached: Reached) -> tuple[AgentCall, Callable[[], None]]:
     request = reached.request
-    from growdisk.backends.agent import AgentSocket
+    from growdisk.live.guest_agent import AgentSocket
 
     if reached.agent_by_libvirt is not None and request.agent is None:
         return reached.agent_by_libvirt, lambda: None

@@ -11,8 +11,8 @@ import os
 import time
 from pathlib import Path
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.names_in_headers import identity, named_files
-from growdisk.values import dataclass
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -76,10 +76,10 @@ class _Search:
 
     def ask_libvirt(self, uri: str | None) -> None:
         """Nobody is asked where none listens: loading its library alone takes longer than all the rest."""
-        from growdisk.backends.libvirt_sockets import listening
+        from growdisk.live.libvirt_sockets import listening
 
         for each in listening(uri):
-            from growdisk.backends.libvirt_disks import known_to
+            from growdisk.live.libvirt_disks import known_to
 
             known = known_to(each, max(self._until - time.monotonic(), 0.1))
             for folder in known.folders:

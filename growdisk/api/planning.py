@@ -6,24 +6,24 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from growdisk.api.by_rule import known_to_host, refuse_to_fill_host
-from growdisk.api.companions import found_formats, plan_beside, refuse_spoiling
 from growdisk.api.disks import opened
+from growdisk.api.extra_disks import found_formats, plan_beside, refuse_spoiling
 from growdisk.api.guard import carried_by, refuse_carried
 from growdisk.api.guest import as_guest_says, with_guest
 from growdisk.api.host import facts_of_host, fit_to_host, refuse_unfit_host
 from growdisk.api.host_space import parts_of, refuse_without_room
 from growdisk.api.result import Result, planned_steps
 from growdisk.api.second_opinion import heard
-from growdisk.backends.volumes.keyring import Keyring
-from growdisk.backends.volumes.neighbours import Neighbours
 from growdisk.planner.backend_choice import choose_backend
+from growdisk.planner.extra_disks import together
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import make_plan
 from growdisk.planner.planner import AllDone, Proposer, propose
-from growdisk.planner.several import together
 from growdisk.qcow2.probe import ImageFormat, probe_to_write
+from growdisk.volumes.keyring import Keyring
+from growdisk.volumes.other_pvs import Neighbours
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from growdisk.errors import GrowdiskError
+from growdisk.fast_dataclass import dataclass
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.layout import Layout
-from growdisk.values import dataclass
 from growdisk.workflow.journal import Event
 from growdisk.workflow.states import RunState
 

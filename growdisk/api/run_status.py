@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from growdisk.api.carried import RunWithoutFolder
 from growdisk.api.guard import carried_at, refuse_carried
 from growdisk.api.result import StepReport, step_reports
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 from growdisk.workflow.journal import Event, Record
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.states import Status

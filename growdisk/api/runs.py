@@ -10,32 +10,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.api.by_rule import known_to_host, refuse_to_fill_host
-from growdisk.api.companions import found_formats, plan_beside, refuse_spoiling
 from growdisk.api.disks import inspect
-from growdisk.api.ending import error_of, how_far_back, outcome
+from growdisk.api.extra_disks import found_formats, plan_beside, refuse_spoiling
 from growdisk.api.guard import carried_at, carried_by, refuse_carried, refuse_overlays
 from growdisk.api.guest import as_guest_says, with_guest
 from growdisk.api.host import facts_of_host, fit_to_host, refuse_unfit_host
 from growdisk.api.host_space import SET_ASIDE, HostTooFull, parts_of, refuse_without_room
 from growdisk.api.images.host import free_room
 from growdisk.api.result import Result, step_reports
+from growdisk.api.run_to_outcome import error_of, how_far_back, outcome
 from growdisk.api.second_opinion import heard
 from growdisk.api.session import Session, layout_now
-from growdisk.backends.machine import require_appliance
-from growdisk.backends.volumes.keyring import Keyring
-from growdisk.backends.volumes.neighbours import Neighbours
+from growdisk.backends.doctor import require_appliance
 from growdisk.errors import GrowdiskError, KeyNeeded, Refused
+from growdisk.fast_dataclass import dataclass, field
 from growdisk.planner.backend_choice import choose_backend
+from growdisk.planner.extra_disks import as_disk_layout, together
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan, decode_plan, make_plan
 from growdisk.planner.planner import AllDone, Proposer, propose
-from growdisk.planner.several import as_disk_layout, together
 from growdisk.qcow2.named_files import trusting_references
 from growdisk.qcow2.probe import probe_to_write
 from growdisk.steps.disk import Disk, Format
-from growdisk.values import dataclass, field
+from growdisk.volumes.keyring import Keyring
+from growdisk.volumes.other_pvs import Neighbours
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.journal import Event
 from growdisk.workflow.run_directory import (

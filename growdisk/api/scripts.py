@@ -8,12 +8,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from growdisk.backends.guest_package import package
-from growdisk.backends.guest_plan import GuestPlan
-from growdisk.backends.volumes.keyring import Keyring
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import DestinationExists, Refused
+from growdisk.fast_dataclass import dataclass
+from growdisk.guest_scripts.bundle import package
+from growdisk.guest_scripts.script_plan import GuestPlan
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.guest_plan import guest_plan
@@ -24,7 +24,7 @@ from growdisk.planner.planner import AllDone, propose
 from growdisk.qcow2.header import read_header
 from growdisk.qcow2.image import Qcow2Image, opened_as_backing
 from growdisk.qcow2.probe import ImageFormat, probe_format
-from growdisk.values import dataclass
+from growdisk.volumes.keyring import Keyring
 
 if TYPE_CHECKING:
     from growdisk.api.live_target import LiveRequest

@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
-from growdisk.backends.blkid import CannotAsk, Verdict, ask
-from growdisk.backends.free_space import occupied
-from growdisk.backends.volumes.keyring import Keyring
-from growdisk.backends.volumes.neighbours import Neighbours
+from growdisk.backends.unclaimed_space import occupied
 from growdisk.block.device import BlockDevice
 from growdisk.block.padded import Padded
 from growdisk.block.window import Window
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.identify import identify
+from growdisk.host.blkid import CannotAsk, Verdict, ask
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import BelongsToOthers
 from growdisk.planner.goal import Goal
 from growdisk.planner.planner import Proposal
 from growdisk.planner.second_opinion import Fate, Part, judge
+from growdisk.steps.device_path import Place, look_through
 from growdisk.steps.failures import PlaceClosed
 from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_pv import GrowPhysicalVolume
-from growdisk.steps.place import Place, look_through
 from growdisk.units import ByteRange
-from growdisk.values import dataclass, replace
+from growdisk.volumes.keyring import Keyring
+from growdisk.volumes.other_pvs import Neighbours
 
 
 @dataclass(frozen=True)

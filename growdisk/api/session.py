@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import cast
 
 from growdisk.backends.backend import Kind
-from growdisk.backends.volumes.keyring import Keyring
 from growdisk.errors import KeyNeeded
+from growdisk.fast_dataclass import dataclass
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.inspect import image_facts, inspect_device
@@ -18,24 +18,24 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.repair import repair
 from growdisk.steps.context import Hands, RunContext
 from growdisk.steps.device_growth import GrownDevice
+from growdisk.steps.device_path import Place, is_openable
 from growdisk.steps.disk import Disk
+from growdisk.steps.extra_disk_step import OnDisk
 from growdisk.steps.failures import ImageChanged
+from growdisk.steps.fingerprint import Pin
+from growdisk.steps.flushing_store import QuietSnapshots
 from growdisk.steps.grow_device import GrowDevice
 from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.internal_snapshots import InternalSnapshots
-from growdisk.steps.on_disk import OnDisk
 from growdisk.steps.overlay_snapshots import OverlaySnapshots
-from growdisk.steps.pin import Pin
-from growdisk.steps.place import Place, is_openable
-from growdisk.steps.quiet_snapshots import QuietSnapshots
 from growdisk.units import ByteRange
-from growdisk.values import dataclass
+from growdisk.volumes.keyring import Keyring
+from growdisk.workflow.composite_store import TogetherStores
 from growdisk.workflow.engine import Engine, Observer
 from growdisk.workflow.journal import Event, Journal, Record
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.several import TogetherStores
 from growdisk.workflow.snapshots import NoSnapshots, SnapshotStore
 from growdisk.workflow.states import TOUCHED, RunState, Status
 from growdisk.workflow.step import Step

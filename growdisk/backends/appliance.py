@@ -14,12 +14,12 @@ from types import TracebackType
 from growdisk.backends import ext_growth, filesystem_growth, judging
 from growdisk.backends.appliance_values import FilesystemCheck, KernelPartition
 from growdisk.backends.appliance_volumes import ApplianceVolumes
-from growdisk.backends.command import last_lines
 from growdisk.backends.guest_editor import MountedEditor
 from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
-from growdisk.backends.guest_look import Mount
-from growdisk.backends.watchdog import kill_all, time_limit
 from growdisk.errors import ApplianceFailed, ToolFailed
+from growdisk.guest_systems.look import Mount
+from growdisk.host.command import last_lines
+from growdisk.host.watchdog import kill_all, time_limit
 
 _SECTOR = 512
 _REREAD_TRIES = 25

@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from growdisk.backends.command import last_lines
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.command import last_lines
 
 
 class KernelPartition(NamedTuple):

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 from typing import Literal, Protocol
 
 from growdisk.backends.appliance_values import FilesystemCheck, KernelPartition
-from growdisk.backends.customizing.orders import GuestEditor
-from growdisk.backends.guest_look import Mount
+from growdisk.guest_config.customize.changes import GuestEditor
+from growdisk.guest_systems.look import Mount
 
 Kind = Literal["guestfs", "uml", "direct"]
 """libguestfs's appliance, a kernel that runs as a program, host tools."""

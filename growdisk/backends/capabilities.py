@@ -7,8 +7,8 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Mapping
 
-from growdisk.backends.command import PACKAGES, is_here
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.command import PACKAGES, is_here
 
 _FEDORA = {
     "e2fsprogs": "e2fsprogs", "fdisk": "util-linux", "bubblewrap": "bubblewrap", "fuse3": "fuse3",

@@ -14,26 +14,26 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from growdisk.backends.appliance_values import CheckState, FilesystemCheck, KernelPartition
-from growdisk.backends.command import COMMAND_LOG, CompletedCommand, last_lines
 from growdisk.backends.direct_editor import DirectEditor
-from growdisk.backends.direct_layout import DISK, devices_of
 from growdisk.backends.filesystem_growth import UNMOUNTED
-from growdisk.backends.fuse_mount import mounted
-from growdisk.backends.guest_look import Mount, look_at, paths_of, tree_on
-from growdisk.backends.guest_paths import GuestPaths
 from growdisk.backends.judging import LOOKING, FilesystemUnsound, complaint
-from growdisk.backends.sandbox import DISK as SHOWN
-from growdisk.backends.sandbox import run_confined
-from growdisk.backends.watchdog import kill_all
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import FuseFolder
 from growdisk.errors import ToolFailed
+from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_tree import ExtTree, Unknown
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.swap_header import swap_header
+from growdisk.guest_systems.device_names import DISK, devices_of
+from growdisk.guest_systems.look import Mount, look_at, paths_of, tree_on
+from growdisk.guest_systems.paths import GuestPaths
+from growdisk.host.command import COMMAND_LOG, CompletedCommand, last_lines
+from growdisk.host.fuse_mount import mounted
+from growdisk.host.sandbox import DISK as SHOWN
+from growdisk.host.sandbox import run_confined
+from growdisk.host.watchdog import kill_all
 from growdisk.units import TiB
-from growdisk.values import replace
 
 _SECTOR = 512
 _MENDED, _LEFT_ERRORS = 3, 4  # bits of e2fsck's exit status; with 8 it could not do its work

@@ -8,12 +8,12 @@ from __future__ import annotations
 import stat
 from pathlib import PurePosixPath
 
-from growdisk.backends import clock
-from growdisk.backends.customizing.failures import CannotCustomize
-from growdisk.backends.customizing.orders import Owner
-from growdisk.backends.direct_guest import DirectGuest, ext_place
-from growdisk.backends.guest_paths import Place
 from growdisk.errors import ToolFailed
+from growdisk.guest_config.customize.changes import Owner
+from growdisk.guest_config.customize.errors import CannotCustomize
+from growdisk.guest_systems.file_rewriter import DirectGuest, ext_place
+from growdisk.guest_systems.paths import Place
+from growdisk.host import clock
 
 _EMPTY_FILE = "/etc/mtab"  # of the sandbox
 

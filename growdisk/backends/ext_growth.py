@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from growdisk.backends.appliance_values import CheckState, FilesystemCheck
-from growdisk.backends.command import last_lines
 from growdisk.backends.guest_handle import Shell
 from growdisk.errors import ToolFailed
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.command import last_lines
 from growdisk.units import align_up
-from growdisk.values import dataclass
 
 _log = logging.getLogger("growdisk.appliance")
 

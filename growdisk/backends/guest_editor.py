@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from growdisk.backends.command import last_lines
-from growdisk.backends.customizing.failures import CommandFailed
-from growdisk.backends.customizing.orders import Owner
 from growdisk.backends.guest_files import MountedGuest
 from growdisk.backends.guest_handle import guest_call
-from growdisk.backends.memory_file import memory_file
+from growdisk.guest_config.customize.changes import Owner
+from growdisk.guest_config.customize.errors import CommandFailed
+from growdisk.host.command import last_lines
+from growdisk.host.memory_file import memory_file
 
 _ONE_MESSAGE = 2 << 20  # libguestfs holds 4 MiB
 _ENVIRONMENT = "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8\n"

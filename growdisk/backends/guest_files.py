@@ -10,11 +10,11 @@ import re
 from collections.abc import Sequence
 
 from growdisk.backends.guest_handle import Shell, guest_call
-from growdisk.backends.guest_look import Mount
-from growdisk.backends.guest_repair.fstab import Entry, parse_fstab
-from growdisk.backends.guest_repair.text import decode
-from growdisk.backends.memory_file import memory_file
 from growdisk.errors import ToolFailed
+from growdisk.guest_config.fstab import Entry, parse_fstab
+from growdisk.guest_config.text import decode
+from growdisk.guest_systems.look import Mount
+from growdisk.host.memory_file import memory_file
 
 _WRITABLE, _READ_ONLY = "rw,noatime", "ro"
 _CHUNK = 2 << 20  # a message of libguestfs holds 4 MiB

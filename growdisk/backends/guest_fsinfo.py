@@ -5,9 +5,9 @@ The guest's words, not to be trusted: numbers out of bounds are left out. Agents
 
 from __future__ import annotations
 
-from growdisk.backends.agent_values import AgentCall, AgentError, fields
-from growdisk.backends.json_values import NotThatValue, converted
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.json_codec import NotThatValue, converted
+from growdisk.live.agent_values import AgentCall, AgentError, fields
 
 _MOST = 1 << 70  # bytes
 _PSEUDO = ("squashfs", "iso9660", "udf", "tmpfs", "overlay", "CDFS", "UDF")

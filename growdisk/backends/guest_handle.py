@@ -11,8 +11,8 @@ import shlex
 from collections.abc import Callable, Collection, Iterator
 from typing import Protocol
 
-from growdisk.backends.command import COMMAND_LOG, last_lines
 from growdisk.errors import ToolFailed
+from growdisk.host.command import COMMAND_LOG, last_lines
 
 DISK = "/dev/sda"
 _DEVICE = re.compile(rf"{DISK}(\d*)")

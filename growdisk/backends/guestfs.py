@@ -15,12 +15,12 @@ from pathlib import Path
 
 import guestfs
 
-from growdisk.backends.accelerator import Accelerator
 from growdisk.backends.appliance import Appliance
-from growdisk.backends.command import last_lines
 from growdisk.backends.guest_handle import DISK, LaunchHandle, Shell
-from growdisk.backends.watchdog import time_limit
 from growdisk.errors import ApplianceFailed, ApplianceHangs
+from growdisk.host.command import last_lines
+from growdisk.host.kvm import Accelerator
+from growdisk.host.watchdog import time_limit
 
 _SECTOR = 512
 _LABEL = "growdisk"

@@ -16,11 +16,11 @@ from typing import ClassVar
 
 from growdisk.backends import ext_growth
 from growdisk.backends.appliance_values import CheckState
-from growdisk.backends.command import last_lines
 from growdisk.backends.guest_handle import Shell
 from growdisk.errors import OperationFailed, ToolFailed
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.command import last_lines
 from growdisk.tool_words import meaning
-from growdisk.values import dataclass
 
 _MOUNT_POINT = "/tmp/judging"
 _SMALL = 16 << 30

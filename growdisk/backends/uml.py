@@ -23,11 +23,11 @@ from typing import Any
 
 from growdisk.backends import uml_agent
 from growdisk.backends.appliance import Appliance
-from growdisk.backends.command import last_lines, start
 from growdisk.backends.guest_handle import DISK
-from growdisk.backends.sandbox import confined_kernel
-from growdisk.backends.watchdog import kill_all
 from growdisk.errors import ApplianceFailed
+from growdisk.host.command import last_lines, start
+from growdisk.host.sandbox import confined_kernel
+from growdisk.host.watchdog import kill_all
 
 TOOL = "linux.uml"
 MODULES = Path("/usr/lib/uml/modules")

@@ -34,7 +34,7 @@ from growdisk.block.host_devices import (
     whole_disk,
 )
 from growdisk.block.mounts import mounts, unescaped
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 
 Node = int | tuple[int, int]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 
 IN_MEMORY = frozenset({"tmpfs", "devtmpfs", "ramfs"})
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 
 _GREETING = struct.Struct(">8s8sH")
 _OPTION = struct.Struct(">8sII")

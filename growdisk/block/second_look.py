@@ -7,7 +7,7 @@ from pathlib import Path
 
 from growdisk.block.holders import is_open_here, use_of
 from growdisk.errors import ImageInUse, UseUnknown
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:

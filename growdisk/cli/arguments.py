@@ -12,12 +12,12 @@ from growdisk.cli.layout_options import add_layout_options
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.cli.volume_options import add_others, add_volume_options, keys_of
 from growdisk.errors import BadSize, UsageError, shell_word
+from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.option_table import SHARED
 from growdisk.planner.rule_words import rule_of
-from growdisk.planner.wishes import chosen_volumes, grown, other_disks, percent, wishes_by_disk
+from growdisk.planner.size_specs import chosen_volumes, grown, other_disks, percent, wishes_by_disk
 from growdisk.units import SizeSpec, parse_goal_size
-from growdisk.values import replace
 
 if TYPE_CHECKING:
     from growdisk.qcow2.probe import ImageFormat

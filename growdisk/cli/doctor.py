@@ -11,7 +11,7 @@ from growdisk.cli.output import Output
 
 if TYPE_CHECKING:
     from growdisk.backends.capabilities import Capability
-    from growdisk.backends.machine import Finding
+    from growdisk.backends.doctor import Finding
 
 NAME = "doctor"
 HELP = "say what works on this machine and what to install"
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Exit code 0 if the main job can be done here by any backend, else 3."""
     from growdisk.backends.capabilities import MAIN, capabilities
-    from growdisk.backends.machine import examine, has_appliance
+    from growdisk.backends.doctor import examine, has_appliance
 
     findings = []
     for finding in examine(launch_appliance=not arguments.quick):

@@ -14,10 +14,10 @@ to nobody is blank. Every string is plain text; the pen colours it, or puts ASCI
 from __future__ import annotations
 
 from growdisk.cli.listing import kind_in_words, printable
-from growdisk.cli.pen import OPAQUE, UNUSED, USED
+from growdisk.cli.terminal_style import OPAQUE, UNUSED, USED
+from growdisk.fast_dataclass import dataclass
 from growdisk.planner.layout import ContentLayout, FreeLayout, Layout, PartitionLayout, VolumeLayout
 from growdisk.units import format_size
-from growdisk.values import dataclass
 
 FREE = " "
 _VISIBLE = 20  # what is free of a partition with volumes is drawn if it is more than this part of it

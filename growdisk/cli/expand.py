@@ -12,7 +12,7 @@ from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
 from growdisk.cli.swap_question import with_swap_decided
 from growdisk.cli.targets import target_of
-from growdisk.values import replace
+from growdisk.fast_dataclass import replace
 
 NAME = "expand"
 HELP = "grow image, partition and file system, each step behind a snapshot"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from growdisk import __version__
 from growdisk.api.fleet.values import DiskEntry, FileSystemUse, Stretch
-from growdisk.backends.templating import html_environment
 from growdisk.cli.fleet_table import remarks
 from growdisk.cli.listing import printable
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.templating import html_environment
 from growdisk.units import format_size
-from growdisk.values import dataclass
 
 _TIGHT, _FULL = 0.8, 0.9
 _LEAST_WIDTH = 4.0  # percent of the page that the smallest disk has

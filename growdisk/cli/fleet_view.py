@@ -9,10 +9,10 @@ from types import TracebackType
 from growdisk.cli.listing import printable
 from growdisk.cli.output import Output
 from growdisk.cli.progress import MovingTable
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.playbook.events import Event, HostEnded, StepStarted, TaskEnded, TaskStarted
 from growdisk.playbook.reports import HostReport, TaskReport
 from growdisk.playbook.run import Ended, Watching
-from growdisk.values import dataclass, replace
 
 _HEADINGS = ("host", "state", "task", "", "time")
 _RESULTS = ("changed", "ok", "failed", "restored", "stuck")

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:  # closed by the caller (>&-)
             sys.stdout.write(f"growdisk {__version__}\n")
         return 0
-    from growdisk.cli.quick import load_standard_modules
+    from growdisk.cli.fast_imports import load_standard_modules
 
     load_standard_modules()
     from growdisk.cli.dispatch import dispatch

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from growdisk.cli.pen import pen_for
+from growdisk.cli.terminal_style import pen_for
 from growdisk.errors import GrowdiskError
 from growdisk.errors import error_document as error_document
 

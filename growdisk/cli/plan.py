@@ -10,7 +10,7 @@ from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
 from growdisk.cli.targets import target_of
-from growdisk.values import replace
+from growdisk.fast_dataclass import replace
 
 if TYPE_CHECKING:
     from growdisk.api.live_target import LiveRequest

@@ -10,8 +10,8 @@ from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
 from growdisk.cli.targets import target_of
 from growdisk.errors import UsageError
+from growdisk.fast_dataclass import replace
 from growdisk.playbook.as_playbook import playbook_of, running_playbook
-from growdisk.values import replace
 
 _SAME = ("size", "partition", "swap", "backend", "snapshots", "preallocation", "sector_size", "lv_share", "connect")
 _INSIDE = ("disk", "online", "ssh", "ssh_config", "agent", "guest_disk", "allow_reboot", "domain", "qmp", "to_gpt")

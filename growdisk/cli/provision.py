@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk import api
-    from growdisk.cli.provisioned import Lines, tell
+    from growdisk.cli.provision_report import Lines, tell
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
     recipe, own = recipe_of(arguments)

@@ -78,8 +78,8 @@ def recipe_of(arguments: argparse.Namespace) -> tuple[api.Recipe, Sequence[api.O
     """The recipe, and the outputs that a recipe file names itself."""
     from growdisk.api.provisioning.output_lists import as_template
     from growdisk.api.provisioning.recipe import Output, Recipe
+    from growdisk.fast_dataclass import replace
     from growdisk.units import parse_goal_size
-    from growdisk.values import replace
 
     recipe, outputs = Recipe(), tuple[Output, ...]()
     if arguments.recipe is not None:

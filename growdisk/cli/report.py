@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from growdisk.api.documents import document
+from growdisk.api.json_output import document
 from growdisk.api.result import Result
 from growdisk.cli.drawing import bar
 from growdisk.cli.listing import headline, table, volumes, wrapped
 from growdisk.cli.output import Output
 from growdisk.errors import shell_word
+from growdisk.fast_dataclass import replace
 from growdisk.planner.layout import Layout
 from growdisk.units import format_size
-from growdisk.values import replace
 
 _SWAP_AGAIN = (
     "--swap move or --swap file keeps it next time. A swap file inside the guest: fallocate -l 1G /swapfile; "

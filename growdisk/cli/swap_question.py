@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from growdisk.cli.output import Output
-from growdisk.values import replace
+from growdisk.fast_dataclass import replace
 
 if TYPE_CHECKING:
     from growdisk.api.result import Result

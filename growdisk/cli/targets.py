@@ -94,7 +94,7 @@ def _volume_of_pool(path: Path, uri: str | None) -> Path | None:
 
     pool, volume = path.parts
     try:
-        from growdisk.backends.domains import volume_path
+        from growdisk.live.libvirt_domain import volume_path
 
         return volume_path(pool, volume, uri)
     except (Refused, ImportError):  # no libvirt here: then it was a file

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from growdisk.cli.output import Output
 
 if TYPE_CHECKING:
-    from growdisk.api.watching.deeds import Deed
+    from growdisk.api.watching.actions import Deed
     from growdisk.api.watching.round import Round
 
 NAME = "watch"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import uuid as uuids
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.volume_group import VolumeGroup
-from growdisk.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import struct
 from typing import TypedDict
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, ExtContent, JournalContent, dashed, text
 from growdisk.filesystems.crc32c import crc32c
-from growdisk.values import dataclass
 
 SUPERBLOCK_OFFSET = 1024
 SUPERBLOCK_SIZE = 1024

@@ -15,10 +15,10 @@ from functools import cached_property
 from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, read_ext
 from growdisk.filesystems.file_tree import LARGEST, Node, Unknown
-from growdisk.values import dataclass
 
 __all__ = ["META_BG", "ROOT", "ExtTree", "Inode", "Run", "Unknown"]
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import struct
 
 from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content, F2fsContent, dashed
 from growdisk.units import align_down
-from growdisk.values import replace
 
 # magic, log block size, log blocks per segment, blocks, first checkpoint, uuid, label (UTF-16)
 _SUPERBLOCK = struct.Struct("<I12xII12xQ32xI28x16s1024s")

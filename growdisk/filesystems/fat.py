@@ -8,8 +8,8 @@ from __future__ import annotations
 import struct
 
 from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content, FixedContent
-from growdisk.values import replace
 
 _BOOT_SECTOR = struct.Struct("<11xHBHBHHBH8xI")
 _FAT16_FIELDS = 39  # volume id, label, type

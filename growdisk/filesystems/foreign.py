@@ -9,9 +9,9 @@ import struct
 from collections.abc import Callable, Iterator
 
 from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.signatures import MAGICS, Owner
 from growdisk.units import KiB, MiB, align_down
-from growdisk.values import dataclass
 
 _SECTOR = 512
 _NEAR_THE_END = 132 * KiB  # all that is there but one place of Promise's

@@ -14,10 +14,10 @@ import zlib
 from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import Content, PhysicalVolumeContent
 from growdisk.filesystems.lvm_text import NotLvmText, Section, parse
 from growdisk.filesystems.volume_group import LogicalVolume, PhysicalVolume, Segment, VolumeGroup
-from growdisk.values import dataclass, replace
 
 _SECTOR = 512
 _LABEL = struct.Struct("<8sQII8s")  # "LABELONE", sector number, crc, offset of the pv_header, type

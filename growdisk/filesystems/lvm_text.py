@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from growdisk.values import dataclass, field
+from growdisk.fast_dataclass import dataclass, field
 
 _TOKEN = re.compile(r"""\s+|\#[^\n]*|(?P<text>"(?:[^"\\]|\\.)*")|(?P<number>-?\d+(?:\.\d+)?)(?![\w.+-])
     |(?P<name>[\w.+-][\w.+/-]*)|(?P<sign>[{}\[\],=])""", re.VERBOSE)  # fmt: skip

@@ -9,10 +9,10 @@ from __future__ import annotations
 import struct
 
 from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content, NtfsContent
 from growdisk.filesystems.ntfs_files import MasterFileTable, NtfsDamaged
 from growdisk.units import align_down
-from growdisk.values import replace
 
 #  "NTFS", bytes per sector, sectors per cluster, sectors, cluster of the $MFT, size of a record, serial number
 _BOOT_SECTOR = struct.Struct("<3x8sHB26xQQ8xb7xQ")

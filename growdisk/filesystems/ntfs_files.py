@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 
 _BLOCK = 512
 _ATTRIBUTES_AT = 0x14

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 
 _SECTOR = 512
 _LINEAR = "striped"

@@ -11,10 +11,10 @@ import struct
 from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content
 from growdisk.filesystems.fat import read_exfat, read_fat
 from growdisk.filesystems.ntfs import read_ntfs
-from growdisk.values import dataclass
 
 MOST_HIDDEN_SECTORS = 0xFFFFFFFF
 """What 32 bits can say; exFAT has 64."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import Enum
 
+from growdisk.fast_dataclass import dataclass, field
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.units import format_size
-from growdisk.values import dataclass, field
 
 
 class SwapPolicy(Enum):

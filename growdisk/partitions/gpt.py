@@ -16,11 +16,11 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.errors import TableDamaged, TableUnsupported
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.partitions.located import LocatedTable, check_inside, check_no_overlap
 from growdisk.partitions.mbr import PROTECTIVE_TYPE, MbrEntry
 from growdisk.partitions.table import GPT_ENTRY_SIZE, Claim, Partition, PartitionTable
 from growdisk.units import ByteRange, MiB, align_up, split_range
-from growdisk.values import dataclass, replace
 
 SIGNATURE = b"EFI PART"
 _HEADER = struct.Struct("<8s4sII4xQQQQ16sQIII")

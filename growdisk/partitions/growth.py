@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from growdisk.fast_dataclass import replace
 from growdisk.partitions.blocks import (
     Block,
     BlockerPolicy,
@@ -28,7 +29,6 @@ from growdisk.partitions.claims import before_claims, refuse_broken_claims, refu
 from growdisk.partitions.growth_values import Grown, Growth, NothingToDo, NotPossible
 from growdisk.partitions.table import MBR_MAX_SECTORS, Partition, PartitionTable, Role
 from growdisk.units import MiB, align_down, align_up, format_size
-from growdisk.values import replace
 
 __all__ = ["BlockerPolicy", "Grown", "Growth", "NotPossible", "NothingToDo", "SwapPolicy", "blockers", "plan_growth"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.partitions.table import Partition, PartitionTable
-from growdisk.values import dataclass
 
 
 @dataclass(frozen=True)

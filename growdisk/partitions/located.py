@@ -9,9 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from growdisk.errors import TableDamaged
+from growdisk.fast_dataclass import dataclass
 from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.units import ByteRange
-from growdisk.values import dataclass
 
 
 @dataclass(frozen=True)

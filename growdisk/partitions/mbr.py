@@ -16,10 +16,10 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.errors import TableDamaged, TableUnsupported
+from growdisk.fast_dataclass import dataclass
 from growdisk.partitions.located import LocatedTable, check_inside, check_no_overlap
 from growdisk.partitions.table import Claim, Partition, PartitionTable, Role
 from growdisk.units import ByteRange
-from growdisk.values import dataclass
 
 BOOT_CODE_SIZE = 440
 SIGNATURE_OFFSET = 440

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.partitions.blocks import Block, BlockerPolicy, Fate, blocks_behind
 from growdisk.partitions.growth import (
     Grown,
@@ -24,7 +25,6 @@ from growdisk.partitions.growth import (
 )
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.units import MiB, align_down, align_up, format_size
-from growdisk.values import dataclass, replace
 
 
 @dataclass(frozen=True)

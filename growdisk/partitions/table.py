@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Literal
 
+from growdisk.fast_dataclass import dataclass, field, replace
 from growdisk.units import ByteRange, MiB, align_down, align_up
-from growdisk.values import dataclass, field, replace
 
 TableKind = Literal["mbr", "gpt"]
 MBR_MAX_SECTORS = 1 << 32  # an MBR counts sectors in 32 bits

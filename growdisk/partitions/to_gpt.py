@@ -13,9 +13,9 @@ import uuid
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.partitions.table import EFI_SYSTEM, GPT_ENTRY_SIZE, Partition, PartitionTable, Role
 from growdisk.units import align_up
-from growdisk.values import dataclass, replace
 
 _BOOT_CODE = 440
 # What libparted puts there when it makes a table: it only starts a partition with the boot flag.

@@ -10,26 +10,27 @@ from __future__ import annotations
 import re
 
 from growdisk.backends.backend import Kind
-from growdisk.backends.command import PACKAGES, is_here
-from growdisk.backends.direct_guest import unfit, unfit_for_swap_file
 from growdisk.backends.filesystem_growth import UNMOUNTED
-from growdisk.backends.guest_look import Look, look_at
-from growdisk.backends.home_repair import GuestSeen
 from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import ExtContent, F2fsContent
 from growdisk.filesystems.ext_features import doubt
 from growdisk.filesystems.ext_tree import META_BG, ExtTree, Unknown
+from growdisk.guest_systems.file_rewriter import unfit, unfit_for_swap_file
+from growdisk.guest_systems.home_repair import GuestSeen
+from growdisk.guest_systems.look import Look, look_at
+from growdisk.host.command import PACKAGES, is_here
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.fitness import refuse_unfit
 from growdisk.planner.goal import RunOptions
 from growdisk.planner.planner import Proposal
+from growdisk.steps.device_path import Place
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
-from growdisk.steps.place import Place
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
 from growdisk.steps.repair_guest import RepairGuest
@@ -37,7 +38,6 @@ from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import format_size
-from growdisk.values import dataclass
 
 _SERVED = (
     ResizeImage, RewritePartitions, RereadPartitions, GrowFilesystem, RemakeSwap, MakeSwapFile, RepairGuest,
@@ -97,7 +97,7 @@ def _why_not(facts: Facts, proposal: Proposal, device: BlockDevice, *, tried: bo
         inside = f"the guest's files cannot be read here: {unknown}"
     if inside:
         return inside
-    from growdisk.backends.direct_machine import obstacle
+    from growdisk.backends.direct_available import obstacle
 
     return _missing_tools(steps) or str(obstacle(tried=tried) or "")
 
@@ -107,8 +107,8 @@ def _why_slower(steps: tuple[DiskStep, ...]) -> str:
     largest = max((step.new_size for step in grown), default=0)
     if largest <= _LARGE:
         return ""
-    from growdisk.backends.machine import has_appliance
-    from growdisk.backends.uml_machine import obstacle
+    from growdisk.backends.doctor import has_appliance
+    from growdisk.backends.uml_available import obstacle
 
     if obstacle() and not (largest > _LARGE_FOR_APPLIANCE and has_appliance()):
         return ""
@@ -126,8 +126,8 @@ def _why_doubtful(facts: Facts, steps: tuple[DiskStep, ...]) -> str:
 
 
 def _has_a_kernel() -> bool:
-    from growdisk.backends.machine import has_appliance
-    from growdisk.backends.uml_machine import obstacle
+    from growdisk.backends.doctor import has_appliance
+    from growdisk.backends.uml_available import obstacle
 
     return obstacle() is None or has_appliance()
 
@@ -136,7 +136,7 @@ def _why_no_kernel(facts: Facts, steps: tuple[DiskStep, ...]) -> str:
     """Why a kernel that runs as a program cannot do it, with this machine's tools; "" where it can."""
     if facts.table is not None and facts.table.sector_size != _SECTOR:
         return f"its disks have sectors of {_SECTOR} bytes"
-    from growdisk.backends.uml_machine import obstacle
+    from growdisk.backends.uml_available import obstacle
 
     missing = [tool for step in steps for tool in _kernel_tools(step) if not is_here(tool)]
     if missing:

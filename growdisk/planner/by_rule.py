@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from growdisk.errors import Refused
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, Rule
 from growdisk.planner.proposal import AllDone
 from growdisk.planner.target import choose_shares
 from growdisk.units import SizeSpec, format_size
-from growdisk.values import dataclass, replace
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.backends.storage.values import Storage
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, ForeignContent, SwapContent
 from growdisk.partitions.growth import blockers
 from growdisk.partitions.table import Partition, PartitionTable, Role
-from growdisk.values import dataclass
+from growdisk.storage.values import Storage
 
 
 @dataclass(frozen=True)

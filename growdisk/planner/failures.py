@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from growdisk.errors import LayoutError
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 
 
 @dataclass(eq=False)

@@ -59,7 +59,7 @@ def _absent_journal(facts: Facts, content: ExtContent) -> tuple[str, str] | None
 def _unknown_features(content: ExtContent) -> tuple[str, str] | None:
     if not is_unusual(content):
         return None
-    from growdisk.backends.machine import e2fsprogs_version
+    from growdisk.backends.doctor import e2fsprogs_version
 
     version = e2fsprogs_version()
     if not (unknown := unknown_to_tools(content, version)):

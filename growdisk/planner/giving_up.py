@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from growdisk.backends.guest_look import Look
-from growdisk.backends.home_repair import GuestSeen, HomeRepair
+from growdisk.fast_dataclass import replace
 from growdisk.filesystems.btrfs_tree import BtrfsTree
+from growdisk.guest_systems.home_repair import GuestSeen, HomeRepair
+from growdisk.guest_systems.look import Look
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, OptionUnsupported
 from growdisk.planner.goal import Goal
@@ -18,7 +19,6 @@ from growdisk.planner.planner import AllDone, Proposal, Proposer
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile
 from growdisk.steps.repair_guest import RepairGuest
-from growdisk.values import replace
 
 _SIX = 6
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from growdisk.fast_dataclass import dataclass, field
 from growdisk.partitions.shares import Share
 from growdisk.units import SizeSpec
-from growdisk.values import dataclass, field
 
 SwapPolicy = Literal["drop", "move", "file"]
 SnapshotMode = Literal["internal", "overlay", "none"]

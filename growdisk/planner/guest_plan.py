@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from growdisk.backends.guest_plan import GuestFilesystem, GuestGrowth, GuestLayer, GuestPlan, GuestSwap, SwapFate
-from growdisk.backends.guest_repair.swap_identity import SwapPolicy
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent, SwapContent
+from growdisk.guest_config.removed_partition import SwapPolicy
+from growdisk.guest_scripts.script_plan import GuestFilesystem, GuestGrowth, GuestLayer, GuestPlan, GuestSwap, SwapFate
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
+from growdisk.steps.device_path import Place
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
-from growdisk.steps.place import Place
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
 from growdisk.steps.repair_guest import RepairGuest
@@ -23,7 +24,6 @@ from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import align_down
-from growdisk.values import dataclass
 
 _SECTOR = 512  # what a kernel counts in
 _KINDS = ("ext2", "ext3", "ext4", "xfs", "btrfs")

@@ -8,9 +8,9 @@ Pure: all of it is known before the first write.
 
 from __future__ import annotations
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.layers.fills import Fills
-from growdisk.values import dataclass
 
 _OVERLAY_CLUSTER = 64 << 10
 _BLOCK = 4096  # of most host file systems

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from growdisk.backends.volumes.keyring import Keyring
-from growdisk.backends.volumes.look import look_inside
-from growdisk.backends.volumes.neighbours import Neighbours
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.block.window import Window
@@ -23,6 +20,9 @@ from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import LEGACY_AES
 from growdisk.qcow2.image import Qcow2Image
+from growdisk.volumes.inspect import look_inside
+from growdisk.volumes.keyring import Keyring
+from growdisk.volumes.other_pvs import Neighbours
 
 _LDM_AT, _LDM = 6 * 512, b"PRIVHEAD"
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
 from growdisk.partitions.growth import WORTH_A_BLOCKER
 from growdisk.partitions.table import BIOS_BOOT, Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.foreign import whose
 from growdisk.units import ByteRange, format_size
-from growdisk.values import dataclass
 
 
 @dataclass(frozen=True)

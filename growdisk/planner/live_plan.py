@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from growdisk.backends.host_room import HostRoom
-from growdisk.backends.online import Arrival, LiveDisk
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_growth import descriptor_blocks_missing
+from growdisk.host.free_space import HostRoom
+from growdisk.live.qemu_machine import Arrival, LiveDisk
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
+from growdisk.planner.guest_connection import Way
 from growdisk.planner.guest_plan import Growth, LayerStep, content_of, growths_of, guest_plan, kind_of
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import Plan, new_run_name
 from growdisk.planner.planner import Proposal
-from growdisk.planner.way import Way
 from growdisk.steps.grow_device import GrowDevice
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
@@ -35,7 +36,6 @@ from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import format_size
-from growdisk.values import dataclass, replace
 
 _LEAST_REFCOUNT_BITS = 8
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.planner.goal import BACKENDS
-from growdisk.values import dataclass
 
 OptionType = Literal["str", "bool", "int", "list", "dict", "path"]
 Default = str | bool | int | None

@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Literal, cast
 
 from growdisk.backends.backend import Kind
-from growdisk.backends.json_values import Raw, decoded, encoded, encoded_lines
 from growdisk.errors import ImageUnsupported, shell_word
+from growdisk.fast_dataclass import dataclass, replace
+from growdisk.host.json_codec import Raw, decoded, encoded, encoded_lines
 from growdisk.planner.backend_choice import GUESTFS, Choice
+from growdisk.planner.extra_disks import Beside, as_disk_layout, given_up, notes, steps_of
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
+from growdisk.planner.guest_connection import Way
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.moves import is_repeatable
 from growdisk.planner.planner import Proposal
-from growdisk.planner.several import Beside, as_disk_layout, given_up, notes, steps_of
-from growdisk.planner.way import Way
-from growdisk.steps.on_disk import OnDisk
+from growdisk.steps.extra_disk_step import OnDisk
 from growdisk.steps.registry import STEP_KINDS, DiskStep, LiveStep
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import format_size
-from growdisk.values import dataclass, replace
 
 _MANY_TABLES = 8 << 20  # as 64 GiB in clusters of 64 KiB have: from there on overlays are done sooner
 _LEAST_REFCOUNT_BITS = 8  # five snapshots and the disk itself, and the user's own snapshots beside them

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content
 from growdisk.partitions.growth import BlockerPolicy, Grown, NothingToDo, SwapPolicy, plan_growth
 from growdisk.partitions.shares import Share, plan_shares
@@ -24,8 +25,8 @@ from growdisk.planner.foreign import (
     refuse_hidden_main,
 )
 from growdisk.planner.goal import Goal
+from growdisk.planner.layers.content_growth import Inside, Room
 from growdisk.planner.layers.fills import together
-from growdisk.planner.layers.inside import Inside, Room
 from growdisk.planner.layers.registry import grow_inside
 from growdisk.planner.moves import moves_of, notes_on
 from growdisk.planner.proposal import AllDone as AllDone
@@ -37,7 +38,7 @@ from growdisk.planner.refusals import (
     refuse_volumes_without_lvm,
     refuse_wrong_consent,
 )
-from growdisk.planner.swap_fates import repair_notes, swap_steps
+from growdisk.planner.swap_steps import repair_notes, swap_steps
 from growdisk.planner.target import choose_shares, is_whole_disk, refuse_table_options
 from growdisk.steps.grow_device import GrowDevice
 from growdisk.steps.moving import Move
@@ -46,7 +47,6 @@ from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import MiB, align_down, align_up, format_size
-from growdisk.values import replace
 
 
 def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from growdisk.backends.home_repair import GuestSeen
+from growdisk.fast_dataclass import dataclass, field
+from growdisk.guest_systems.home_repair import GuestSeen
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.fills import NOTHING, Fills
 from growdisk.steps.registry import DiskStep
-from growdisk.values import dataclass, field
 
 
 @dataclass(frozen=True)

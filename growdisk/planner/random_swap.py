@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from growdisk.backends.guest_look import Home, Look
-from growdisk.backends.guest_repair.crypttab import is_random_swap
-from growdisk.backends.guest_repair.places import CRYPTTABS
-from growdisk.backends.guest_repair.swap_identity import SwapIdentity
-from growdisk.backends.guest_repair.text import decode
+from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import SwapContent
 from growdisk.filesystems.file_tree import Unknown
+from growdisk.guest_config.crypttab import is_random_swap
+from growdisk.guest_config.places import CRYPTTABS
+from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.text import decode
+from growdisk.guest_systems.look import Home, Look
 from growdisk.partitions.table import BIOS_BOOT, Partition, Role
 from growdisk.planner.facts import Facts
-from growdisk.values import replace
 
 _CONTENT = SwapContent("swap", random_key=True)
 

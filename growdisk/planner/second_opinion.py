@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from enum import Enum
 
-from growdisk.backends.blkid import Verdict
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, PhysicalVolumeContent, SwapContent
 from growdisk.filesystems.signatures import MAGICS, Owner
+from growdisk.host.blkid import Verdict
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import BelongsToOthers
 from growdisk.planner.foreign import INSIDE, in_words
-from growdisk.values import dataclass
 
 _OF_A_WHOLE = frozenset(
     {magic.kind for magic in MAGICS if magic.owner is Owner.WHOLE} | {"zfs_member", "bcache", "jbd"}

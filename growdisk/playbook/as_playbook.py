@@ -11,15 +11,15 @@ from pathlib import Path
 
 from growdisk.api.in_use import naming_the_guest
 from growdisk.api.planning import plan
-from growdisk.backends.yaml_values import as_yaml
+from growdisk.host.yaml_reader import as_yaml
 from growdisk.partitions.shares import Percent, Rest, Share
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, Grow, RunOptions
 from growdisk.planner.planner import AllDone, Proposal, propose
 from growdisk.planner.target import choose_target, is_whole_disk
-from growdisk.playbook.deeds.swap_spaces import described
+from growdisk.playbook.keywords import ON_FAILURE
 from growdisk.playbook.specs import NAMESPACE
-from growdisk.playbook.words import ON_FAILURE
+from growdisk.playbook.tasks.swap_results import described
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_luks import GrowLuks

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from growdisk.errors import Refused
+from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.expressions import Scope
+from growdisk.playbook.model import Task
 from growdisk.playbook.outcome import Outcome, failure
-from growdisk.playbook.plays import Task
-from growdisk.values import dataclass
 
 
 @dataclass(eq=False)

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import ClassVar
 
-from growdisk.backends.templating import Failure, Sandbox
-from growdisk.backends.yaml_values import Place, is_list, is_mapping
 from growdisk.errors import Refused
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.templating import Failure, Sandbox
+from growdisk.host.yaml_reader import Place, is_list, is_mapping
 from growdisk.playbook.filters import FILTERS, TESTS
-from growdisk.values import dataclass
 
 
 class Omit:

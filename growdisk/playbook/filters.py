@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from growdisk.backends.yaml_values import is_mapping
+from growdisk.host.yaml_reader import is_mapping
 from growdisk.playbook.options import truth_of
 from growdisk.units import format_size, parse_size
 

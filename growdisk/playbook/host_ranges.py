@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from growdisk.backends.yaml_values import BadFile, Place
+from growdisk.host.yaml_reader import BadFile, Place
 
 _RANGE = re.compile(
     r"(?P<before>.*?)\[(?P<first>\d+|[A-Za-z]):(?P<last>\d+|[A-Za-z])(?::(?P<step>\d+))?\](?P<after>.*)"

@@ -12,20 +12,20 @@ from pathlib import Path
 
 from growdisk import api
 from growdisk.errors import GrowdiskError, NeedsUser, error_document
+from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
 from growdisk.playbook.events import Event, StepStarted, TaskEnded, TaskStarted
+from growdisk.playbook.host_vars import Setting
+from growdisk.playbook.model import Task
 from growdisk.playbook.options import truth_of
 from growdisk.playbook.outcome import Outcome
 from growdisk.playbook.perform import perform
 from growdisk.playbook.play_journal import PlayJournal
-from growdisk.playbook.plays import Task
+from growdisk.playbook.play_snapshot import WayBack
 from growdisk.playbook.reports import HostReport, HostResult, TaskReport
-from growdisk.playbook.scopes import Setting
 from growdisk.playbook.specs import NAMESPACE, TASKS
+from growdisk.playbook.task_checkpoint import finished_before, state_before
 from growdisk.playbook.task_run import Done, TaskRun
-from growdisk.playbook.unfinished import finished_before, state_before
-from growdisk.playbook.way_back import WayBack
-from growdisk.values import replace
 from growdisk.workflow.stopping import StopRequest
 
 _CREATES = {"convert": "dest", "provision": "dest", "image": "image"}

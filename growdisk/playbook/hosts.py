@@ -8,14 +8,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from growdisk.backends.yaml_values import BadFile, Place
 from growdisk.errors import UsageError
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.yaml_reader import BadFile, Place
 from growdisk.playbook.expressions import Scope
 from growdisk.playbook.inventory import Inventory
+from growdisk.playbook.model import Play, Vars
 from growdisk.playbook.options import nearest
-from growdisk.playbook.plays import Play, Vars
 from growdisk.playbook.request import Request
-from growdisk.values import dataclass
 
 LOCAL = "localhost"
 _DOMAIN = "domain:"

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from growdisk.backends.yaml_values import BadFile, read_yaml
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.yaml_reader import BadFile, read_yaml
 from growdisk.playbook.inventory_ini import read_ini
 from growdisk.playbook.inventory_tree import Tree
 from growdisk.playbook.inventory_yaml import read_yaml_inventory
-from growdisk.playbook.plays import Vars
-from growdisk.values import dataclass
+from growdisk.playbook.model import Vars
 
 _YAML = frozenset({".yml", ".yaml", ".json"})
 _SUFFIXES = ("", ".yml", ".yaml", ".json")

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from growdisk.backends.yaml_values import BadFile, Place
+from growdisk.host.yaml_reader import BadFile, Place
 from growdisk.playbook.host_ranges import spelled_out
 from growdisk.playbook.inventory_tree import Tree
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.backends.yaml_values import BadFile, Located, Place, read_yaml
+from growdisk.host.yaml_reader import BadFile, Located, Place, read_yaml
 from growdisk.playbook.host_ranges import spelled_out
 from growdisk.playbook.inventory_tree import Tree
-from growdisk.playbook.words import unknown_word
+from growdisk.playbook.keywords import unknown_word
 
 _GROUP_WORDS = ("hosts", "vars", "children")
 

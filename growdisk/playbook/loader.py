@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from growdisk.backends.yaml_values import BadFile, Located, Place, read_yaml
-from growdisk.playbook.fields import (
+from growdisk.host.yaml_reader import BadFile, Located, Place, read_yaml
+from growdisk.playbook.field_parsers import (
     check_templates,
     listed,
     refuse_become,
@@ -19,9 +19,9 @@ from growdisk.playbook.fields import (
     truth_or_template,
     vars_of,
 )
-from growdisk.playbook.plays import Play, Playbook
+from growdisk.playbook.keywords import HOW_FAR_BACK, ON_FAILURE, PLAY_WORDS, unknown_play_word
+from growdisk.playbook.model import Play, Playbook
 from growdisk.playbook.task_loader import read_task
-from growdisk.playbook.words import HOW_FAR_BACK, ON_FAILURE, PLAY_WORDS, unknown_play_word
 
 
 def load(path: Path) -> Playbook:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from growdisk.errors import UsageError
+from growdisk.fast_dataclass import dataclass
 from growdisk.planner.option_table import OptionSpec, OptionType
 from growdisk.playbook.specs import TaskSpec
 from growdisk.units import parse_goal_size
-from growdisk.values import dataclass
 
 _SIZES = frozenset({"size", "at_least", "filesystem_at_least"})
 _TRUE, _FALSE = frozenset({"yes", "true", "on", "y", "t", "1"}), frozenset({"no", "false", "off", "n", "f", "0"})

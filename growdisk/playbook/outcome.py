@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from growdisk.errors import GrowdiskError, error_document
+from growdisk.fast_dataclass import dataclass, field
 from growdisk.units import format_size
-from growdisk.values import dataclass, field
 
 if TYPE_CHECKING:
     from growdisk.planner.layout import Layout, PartitionLayout

@@ -11,10 +11,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from growdisk.errors import GrowdiskError, UsageError
+from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.options import Options, nearest, typed
 from growdisk.playbook.outcome import Outcome, failure
 from growdisk.playbook.specs import NAMESPACE, TASKS
-from growdisk.values import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 _FILES: Mapping[str, str] = MappingProxyType(
     {
-        **dict.fromkeys(("expand", "expand_online"), "growing"),
+        **dict.fromkeys(("expand", "expand_online"), "expand"),
         **dict.fromkeys(("resize_image", "rewrite_partitions", "reread_partitions", "grow_filesystem"), "steps"),
         **dict.fromkeys(("remake_swap", "make_swap_file", "repair_guest"), "swap"),
         **dict.fromkeys(("snapshot", "rollback", "commit", "convert", "image"), "images"),
-        **dict.fromkeys(("show", "facts", "script", "assert"), "looking"),
+        **dict.fromkeys(("show", "facts", "script", "assert"), "inspect"),
         "provision": "provisioning",
         "watch": "watching",
     }
@@ -70,5 +70,5 @@ def perform(
 
 def _deed(name: str) -> Deed:
     """Loaded when it is first asked for: a look at a disk needs little of what a run needs."""
-    deeds: Mapping[str, Deed] = import_module(f"growdisk.playbook.deeds.{_FILES[name]}").DEEDS
+    deeds: Mapping[str, Deed] = import_module(f"growdisk.playbook.tasks.{_FILES[name]}").DEEDS
     return deeds[name]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from growdisk.playbook.outcome import Diff
 from growdisk.playbook.reports import HostReport, TaskReport
+from growdisk.playbook.task_checkpoint import Before
 from growdisk.playbook.task_run import Done
-from growdisk.playbook.unfinished import Before
 from growdisk.workflow.journal import Event, Journal, Record
 
 _ENDS = frozenset({Event.DONE, Event.UNDONE})

@@ -10,15 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from growdisk.backends.yaml_values import BadFile, Place
 from growdisk.errors import GrowdiskError, Refused
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.yaml_reader import BadFile, Place
 from growdisk.playbook.expressions import OMIT, Scope, TemplateFailed, sandbox, templates_in
+from growdisk.playbook.host_vars import Setting
+from growdisk.playbook.keywords import ON_FAILURE
+from growdisk.playbook.model import Task
 from growdisk.playbook.options import check_option, nearest
-from growdisk.playbook.plays import Task
-from growdisk.playbook.scopes import Setting
 from growdisk.playbook.specs import NAMESPACE, TASKS
-from growdisk.playbook.words import ON_FAILURE
-from growdisk.values import dataclass
 
 _MADE_BY = {"convert": ("dest",), "provision": ("dest",), "image": ("image",)}
 _READ = ("image", "base")

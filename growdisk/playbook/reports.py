@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.outcome import Diff
-from growdisk.values import dataclass
 
 State = Literal["ok", "changed", "failed", "ignored", "skipped"]
 HostResult = Literal["ok", "changed", "failed", "restored", "stuck"]

@@ -6,11 +6,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from growdisk.backends.yaml_values import BadFile, parse_yaml, read_yaml
 from growdisk.errors import UsageError
-from growdisk.playbook.fields import is_name
-from growdisk.playbook.plays import Task, Vars
-from growdisk.values import dataclass, field
+from growdisk.fast_dataclass import dataclass, field
+from growdisk.host.yaml_reader import BadFile, parse_yaml, read_yaml
+from growdisk.playbook.field_parsers import is_name
+from growdisk.playbook.model import Task, Vars
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import ClassVar
 
 from growdisk.errors import Refused
+from growdisk.fast_dataclass import dataclass
 from growdisk.planner.plan import new_run_name
 from growdisk.playbook.events import Event
 from growdisk.playbook.fleet import Fleet, Job
 from growdisk.playbook.host_run import HostRun
+from growdisk.playbook.host_vars import Setting
 from growdisk.playbook.hosts import Host, hosts_of, refuse_empty_limit
 from growdisk.playbook.inventory import Inventory, read_inventories
 from growdisk.playbook.loader import load
+from growdisk.playbook.model import Playbook
 from growdisk.playbook.play_journal import PlayJournal
-from growdisk.playbook.plays import Playbook
 from growdisk.playbook.preflight import given_by, look_ahead, refuse_twice
 from growdisk.playbook.reports import HostReport, together, worst
 from growdisk.playbook.request import Request
-from growdisk.playbook.scopes import Setting
 from growdisk.playbook.state_folder import Claims, RunFolder, unfinished_run
-from growdisk.values import dataclass
 from growdisk.workflow.stopping import StopRequest
 
 _STOPPED = 4

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.planner.option_table import (
     BACKEND,
     BY_RULE,
@@ -27,7 +28,6 @@ from growdisk.planner.option_table import (
     Options,
     OptionSpec,
 )  # fmt: skip
-from growdisk.values import dataclass
 
 NAMESPACE = "growdisk.disk"
 

@@ -20,7 +20,7 @@ from typing import ClassVar
 
 from growdisk.durable import replace_file, sync_directory
 from growdisk.errors import Refused
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 
 
 @dataclass(eq=False)

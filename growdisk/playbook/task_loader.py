@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from growdisk.backends.yaml_values import BadFile, Located, Place
 from growdisk.errors import GrowdiskError
+from growdisk.host.yaml_reader import BadFile, Located, Place
 from growdisk.playbook.expressions import templates_in
-from growdisk.playbook.fields import (
+from growdisk.playbook.field_parsers import (
     check_all,
     check_expression,
     conditions_of,
@@ -20,10 +20,7 @@ from growdisk.playbook.fields import (
     truth_or_template,
     vars_of,
 )
-from growdisk.playbook.options import check_option, nearest
-from growdisk.playbook.plays import LoopControl, Task
-from growdisk.playbook.specs import NAMESPACE, TASKS, TaskSpec
-from growdisk.playbook.words import (
+from growdisk.playbook.keywords import (
     BUILTIN,
     BUILTIN_OPTIONS,
     LOOP_WORDS,
@@ -32,6 +29,9 @@ from growdisk.playbook.words import (
     unknown_task_word,
     unknown_word,
 )
+from growdisk.playbook.model import LoopControl, Task
+from growdisk.playbook.options import check_option, nearest
+from growdisk.playbook.specs import NAMESPACE, TASKS, TaskSpec
 
 _Words = Mapping[str, tuple[Located, Place]]
 

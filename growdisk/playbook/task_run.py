@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from growdisk.errors import GrowdiskError, UsageError, error_document
+from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.builtin import ToldToFail, carry_out
 from growdisk.playbook.expressions import OMIT, Scope
+from growdisk.playbook.model import Task
 from growdisk.playbook.options import truth_of
 from growdisk.playbook.outcome import Outcome, failure
-from growdisk.playbook.plays import Task
 from growdisk.playbook.reports import State, TaskReport
 from growdisk.playbook.specs import NAMESPACE
-from growdisk.values import dataclass
 
 Deed = Callable[[Task, Mapping[str, object], str], Outcome]
 """A task of growdisk, its options filled in, and the item's number: do it."""

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
 from growdisk.errors import ImageUnsupported
+from growdisk.fast_dataclass import replace
 from growdisk.qcow2.header import REFTABLE_OFFSET, Header
 from growdisk.qcow2.header_rules import MAX_REFTABLE_BYTES, damaged
 from growdisk.qcow2.refblock import last_used, zero_runs
 from growdisk.qcow2.refcounts import Refcounts, Run
-from growdisk.values import replace
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from pathlib import Path
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageNotReadable, ImageUnsupported
+from growdisk.fast_dataclass import replace
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_rules import MAX_BACKING_NAME
 from growdisk.qcow2.named_files import backing_path, exists, real, require_trusted
 from growdisk.qcow2.probe import probe_backing
-from growdisk.values import replace
 
 MAX_DEPTH = 200
 ATOMIC = 512  # bytes of a header that are on the disk all at once or not at all

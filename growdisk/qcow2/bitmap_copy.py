@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice
 from growdisk.errors import ImageUnsupported
+from growdisk.fast_dataclass import replace
 from growdisk.qcow2.bitmap_directory import ALL_ONES, Bitmap, Directory, directory_runs, read_table
 from growdisk.qcow2.entries import OFFSET_MASK
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import Header
+from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.tables import dump_table
-from growdisk.qcow2.writeback import Metadata
-from growdisk.values import replace
 
 
 class MovedBitmaps:

@@ -10,13 +10,13 @@ import struct
 from array import array
 
 from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.entries import OFFSET_MASK
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.tables import load_table
-from growdisk.values import dataclass
 
 _EXTENSION = struct.Struct(">IIQQ")  # number of bitmaps, reserved, directory size, directory offset
 _ENTRY = struct.Struct(">QIIBBHI")  # table offset, table size, flags, type, granularity, name size, extra size

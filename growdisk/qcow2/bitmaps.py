@@ -11,12 +11,12 @@ import struct
 from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.entries import OFFSET_MASK
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.tables import load_table
-from growdisk.values import dataclass
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from growdisk.block.device import ExtentKind, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, KeyNeeded
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.qcow2.bitmap_copy import MovedBitmaps
 from growdisk.qcow2.bitmap_directory import read_directory
 from growdisk.qcow2.create import refcount_area
@@ -25,15 +26,14 @@ from growdisk.qcow2.entries import COMPRESSED, OFFSET_MASK, ZERO, CompressedRang
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import LUKS
-from growdisk.qcow2.hollow import Hollow
+from growdisk.qcow2.l1_walk import RunSplitter, Walker, l2_offsets
+from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refblock import RefblockCodec, add_to_run
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.snapshots import SnapshotEntry, dump_entries
 from growdisk.qcow2.tables import dump_table, progression
-from growdisk.qcow2.walk import RunSplitter, Walker, l2_offsets
-from growdisk.qcow2.writeback import Metadata
+from growdisk.qcow2.unbacked_clusters import Hollow
 from growdisk.units import split_range
-from growdisk.values import dataclass, replace
 
 _CHUNK = 4 << 20
 _FRAGMENTED = 64  # runs in one table; from there on it is taken whole, if that can be

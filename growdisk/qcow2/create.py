@@ -14,6 +14,7 @@ from pathlib import Path
 from growdisk.block.raw import RawFile
 from growdisk.durable import sync_directory
 from growdisk.errors import ImageUnsupported
+from growdisk.fast_dataclass import replace
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Compatible, Incompatible, feature_name_table
@@ -21,12 +22,11 @@ from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header import CURRENT_LENGTH, LUKS, V2_LENGTH, V3_LENGTH, Header
 from growdisk.qcow2.header_rules import MAX_BACKING_NAME
 from growdisk.qcow2.mapping import Mapping
+from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.preallocate import Preallocator
 from growdisk.qcow2.refblock import RefblockCodec
 from growdisk.qcow2.subclusters import SubclusterMapping
 from growdisk.qcow2.tables import dump_table, progression
-from growdisk.qcow2.writeback import Metadata
-from growdisk.values import replace
 
 _PLAIN = CreateOptions()
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from growdisk.errors import UsageError
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
 from growdisk.units import SUFFIXES
-from growdisk.values import dataclass, replace
 
 Compat = Literal["0.10", "1.1"]
 CompressionType = Literal["zlib", "zstd"]

@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice, Part, ResizableDevice
+from growdisk.block.sector_cipher import SECTOR, SectorCipher, sector_cipher
 from growdisk.errors import ImageUnsupported, WrongKey
-from growdisk.qcow2.crypto import SECTOR, SectorCipher, sector_cipher
 from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.header import LEGACY_AES, Header

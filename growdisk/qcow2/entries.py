@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 
 COPIED = 1 << 63
 COMPRESSED = 1 << 62

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import struct
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.features import Autoclear
-from growdisk.values import dataclass
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:

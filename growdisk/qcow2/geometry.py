@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 
 
 @dataclass(frozen=True)

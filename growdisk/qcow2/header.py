@@ -13,11 +13,11 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.errors import ImageUnsupported
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.qcow2.extensions import BadExtension, Extension, parse_extensions
 from growdisk.qcow2.features import KNOWN_INCOMPATIBLE, Incompatible, parse_feature_names
 from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header_rules import check_header, check_start, damaged
-from growdisk.values import dataclass, replace
 
 MAGIC = b"QFI\xfb"
 V2_LENGTH, V3_LENGTH, CURRENT_LENGTH = 72, 104, 112

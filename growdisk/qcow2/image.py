@@ -14,15 +14,15 @@ from pathlib import Path
 from growdisk.block.device import BlockDevice, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged, RefcountsTooNarrow
+from growdisk.fast_dataclass import replace
 from growdisk.qcow2.backing import ATOMIC, open_backing, with_backing
 from growdisk.qcow2.data import open_data_file
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.guest_disk import GuestDisk
 from growdisk.qcow2.header import Header, read_header
-from growdisk.qcow2.parts import Parts
-from growdisk.qcow2.usable import refuse_data_file, refuse_unusable, repaired, unlocked
-from growdisk.qcow2.writeback import Metadata
-from growdisk.values import replace
+from growdisk.qcow2.image_services import Parts
+from growdisk.qcow2.metadata import Metadata
+from growdisk.qcow2.open_checks import refuse_data_file, refuse_unusable, repaired, unlocked
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from growdisk.qcow2.bitmap_copy import BitmapSource
     from growdisk.qcow2.create_options import Preallocation
     from growdisk.qcow2.data import DataFile
+    from growdisk.qcow2.open_checks import Passphrase
     from growdisk.qcow2.snapshots import SnapshotInfo
-    from growdisk.qcow2.usable import Passphrase
 
     Result = TypeVar("Result")
     Guard = Callable[[BlockDevice, Header], None]

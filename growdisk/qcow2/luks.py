@@ -15,11 +15,11 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from growdisk.block.sector_cipher import SECTOR, SectorCipher, UnknownCipher, sector_cipher
 from growdisk.errors import ImageUnsupported, WrongKey
-from growdisk.qcow2.crypto import SECTOR, SectorCipher, UnknownCipher, sector_cipher
+from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.header_rules import damaged
 from growdisk.units import align_up
-from growdisk.values import dataclass
 
 _FIXED = struct.Struct(">6sH32s32s32sII20s32sI40s")
 _SLOT = struct.Struct(">II32sII")

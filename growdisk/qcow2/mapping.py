@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 
-from growdisk.qcow2.apart import Apart, ApartTables
+from growdisk.fast_dataclass import NamedTuple
 from growdisk.qcow2.entries import (
     COMPRESSED,
     COPIED,
@@ -21,10 +21,10 @@ from growdisk.qcow2.entries import (
     L2Kind,
 )
 from growdisk.qcow2.features import Incompatible
+from growdisk.qcow2.fragmented_data import Apart, ApartTables
 from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.tables import equal_until, progression
-from growdisk.qcow2.writeback import Metadata
-from growdisk.values import NamedTuple
 
 _WORTH_COMPARING = 12  # entries; up to there a loop is faster than building what to compare with
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from growdisk.errors import ImageError
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:

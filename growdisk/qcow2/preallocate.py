@@ -11,8 +11,8 @@ from typing import Protocol, runtime_checkable
 from growdisk.qcow2.create_options import Preallocation
 from growdisk.qcow2.entries import COPIED, ZERO
 from growdisk.qcow2.mapping import Mapping
+from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.tables import progression
-from growdisk.qcow2.writeback import Metadata
 
 _CHUNK = 4 << 20
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from growdisk.qcow2.entries import L2Kind
 from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.l1_walk import Walker
 from growdisk.qcow2.mapping import Mapping
+from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.reader import Reader
-from growdisk.qcow2.walk import Walker
-from growdisk.qcow2.writeback import Metadata
 from growdisk.units import align_down, align_up
 
 

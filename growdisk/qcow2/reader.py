@@ -11,12 +11,12 @@ from functools import partial
 
 from growdisk.block.device import BlockDevice, Extent, ExtentKind, Part
 from growdisk.block.parts import parts_of, read_into
-from growdisk.qcow2.apart import HOLE, NOWHERE, Apart
 from growdisk.qcow2.compress import Unpacker, unpacker
 from growdisk.qcow2.entries import CompressedRange, L2Kind
+from growdisk.qcow2.fragmented_data import HOLE, NOWHERE, Apart
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.mapping import GuestRun, Mapping
-from growdisk.qcow2.writeback import Metadata
+from growdisk.qcow2.metadata import Metadata
 
 _SPREAD = 2  # times what is needed is read, rather than to read piece by piece
 _CLUSTERS_KEPT = 8  # decompressed; neighbours are usually read in pieces

@@ -10,11 +10,11 @@ import struct
 
 from growdisk.block.device import ResizableDevice
 from growdisk.errors import ImageDamaged
-from growdisk.qcow2.check import Analysis
+from growdisk.fast_dataclass import replace
+from growdisk.qcow2.check.checker import Analysis
+from growdisk.qcow2.check.cluster_counts import ClusterTally
+from growdisk.qcow2.check.stored_refcounts import encode
 from growdisk.qcow2.header import REFTABLE_OFFSET
-from growdisk.qcow2.stored_refcounts import encode
-from growdisk.qcow2.tally import ClusterTally
-from growdisk.values import replace
 
 _MAX_TABLE_BYTES = 8 << 20
 _WIDTH_END = 100  # where the refcount width ends in a version 3 header: in the same sector as the table's place

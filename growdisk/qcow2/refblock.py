@@ -10,8 +10,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.tables import dump_table, load_table
-from growdisk.values import dataclass
 
 _LEAF = 256  # bytes
 

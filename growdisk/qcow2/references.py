@@ -6,8 +6,8 @@ import re
 from array import array
 from bisect import bisect_right
 
+from growdisk.fast_dataclass import dataclass, field
 from growdisk.qcow2.refcounts import Run
-from growdisk.values import dataclass, field
 
 _RUN_BITS = 20  # a run is packed as first << 20 | count, so that a million of them take 8 MB
 _COUNT_MASK = (1 << _RUN_BITS) - 1

@@ -13,17 +13,17 @@ from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
 from growdisk.errors import ImageDamaged
+from growdisk.fast_dataclass import replace
 from growdisk.qcow2 import entries
-from growdisk.qcow2.check import Analysis, CheckReport, analyse, fixed
-from growdisk.qcow2.copied_flags import active_l1, mended_l2_table
+from growdisk.qcow2.check.checker import Analysis, CheckReport, analyse, fixed
+from growdisk.qcow2.check.cluster_counts import ClusterTally
+from growdisk.qcow2.check.copied_flags import active_l1, mended_l2_table
+from growdisk.qcow2.check.stored_refcounts import encode, read_padded
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import FEATURES_OFFSET, Header, read_header
-from growdisk.qcow2.parts import Parts
+from growdisk.qcow2.image_services import Parts
+from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.rebuild import check_rebuild, needs_rebuild, rebuild_refcounts
-from growdisk.qcow2.stored_refcounts import encode, read_padded
-from growdisk.qcow2.tally import ClusterTally
-from growdisk.qcow2.writeback import Metadata
-from growdisk.values import replace
 
 
 def repair(file: ResizableDevice, path: Path, *, errors: bool, accept_loss: bool = False) -> CheckReport:

@@ -10,17 +10,17 @@ from array import array
 from contextlib import suppress
 
 from growdisk.errors import ImageUnsupported, KeyNeeded, shell_word
+from growdisk.fast_dataclass import replace
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import LEGACY_AES, SIZE_AND_L1_OFFSET
 from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
+from growdisk.qcow2.l1_walk import Walker
 from growdisk.qcow2.mapping import Mapping
+from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.reader import Reader
 from growdisk.qcow2.tables import dump_table
-from growdisk.qcow2.walk import Walker
-from growdisk.qcow2.writeback import Metadata
 from growdisk.qcow2.writer import Writer
 from growdisk.units import align_up, format_size
-from growdisk.values import replace
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:

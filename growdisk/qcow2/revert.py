@@ -13,15 +13,15 @@ from array import array
 from collections.abc import Callable, Collection
 from itertools import zip_longest
 
+from growdisk.fast_dataclass import replace
 from growdisk.qcow2.header import SIZE_AND_L1_OFFSET, Header
+from growdisk.qcow2.l1_walk import Walker, without_copied
+from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.references import References
 from growdisk.qcow2.snapshot_ops import SnapshotKeeper
 from growdisk.qcow2.snapshots import SnapshotEntry, dump_entries
 from growdisk.qcow2.tables import dump_table
-from growdisk.qcow2.walk import Walker, without_copied
-from growdisk.qcow2.writeback import Metadata
-from growdisk.values import replace
 
 
 class Reverter:

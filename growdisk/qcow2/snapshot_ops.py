@@ -17,10 +17,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from growdisk.errors import ImageUnsupported, SnapshotAmbiguous, SnapshotExists, SnapshotNotFound
+from growdisk.fast_dataclass import replace
 from growdisk.qcow2.entries import COPIED
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import SIZE_AND_L1_OFFSET, SNAPSHOTS_OFFSET
 from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE, MAX_SNAPSHOTS, damaged
+from growdisk.qcow2.l1_walk import Walker, without_copied
+from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.references import References
 from growdisk.qcow2.snapshots import (
@@ -32,9 +35,6 @@ from growdisk.qcow2.snapshots import (
     read_entries,
 )
 from growdisk.qcow2.tables import dump_table, load_table
-from growdisk.qcow2.walk import Walker, without_copied
-from growdisk.qcow2.writeback import Metadata
-from growdisk.values import replace
 
 Begin = Callable[[], None]
 

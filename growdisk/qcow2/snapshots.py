@@ -10,9 +10,9 @@ import struct
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_rules import damaged
-from growdisk.values import dataclass, replace
 
 _FIXED = struct.Struct(">QIHHIIQII")
 _EXTRA = struct.Struct(">QQQ")  # vm_state_size, disk_size, icount

@@ -22,7 +22,7 @@ from growdisk.qcow2.entries import (
 )
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.mapping import GuestRun, Mapping
-from growdisk.qcow2.writeback import Metadata
+from growdisk.qcow2.metadata import Metadata
 
 _ALL_ZERO = ALL_SUBCLUSTERS << SUBCLUSTERS
 

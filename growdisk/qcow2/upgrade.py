@@ -9,10 +9,10 @@ itself may have to move, and then goes where the old header has nothing.
 from __future__ import annotations
 
 from growdisk.errors import ImageUnsupported
+from growdisk.fast_dataclass import replace
 from growdisk.qcow2.header import CURRENT_LENGTH, V2_LENGTH, V3_LENGTH, Header
-from growdisk.qcow2.writeback import Metadata
+from growdisk.qcow2.metadata import Metadata
 from growdisk.units import align_up
-from growdisk.values import replace
 
 _SECTOR = 512
 _BACKING_OFFSET = 8  # of the field in the header, u64

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
 from growdisk.errors import ImageUnsupported
-from growdisk.qcow2.check import Analysis, analyse
+from growdisk.qcow2.check.checker import Analysis, analyse
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.rebuild import rebuild_refcounts

@@ -12,10 +12,10 @@ from growdisk.qcow2.entries import COPIED, ZERO, L2Kind
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.mapping import GuestRun, Mapping
+from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.reader import Reader
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.tables import progression
-from growdisk.qcow2.writeback import Metadata
 from growdisk.units import align_down, align_up
 
 _JOINED = 1 << 20  # up to here head, data and tail go out as one write

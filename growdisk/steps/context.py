@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.backends.volumes.keyring import Keyring
 from growdisk.errors import ApplianceHangs, OperationFailed
+from growdisk.fast_dataclass import dataclass
+from growdisk.steps.device_path import Place, open_inside
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import HostWriteFailed
-from growdisk.steps.place import Place, open_inside
-from growdisk.values import dataclass
+from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:  # what only a run needs is loaded when it launches: guestfs costs more than all of `growdisk plan`
@@ -97,7 +97,7 @@ class Hands:
 
         An appliance has seen to that itself; where none can be had, the tools' own judgement has to be enough.
         """
-        from growdisk.backends.uml_machine import obstacle
+        from growdisk.backends.uml_available import obstacle
 
         if self._kind != "direct" or obstacle():
             return
@@ -147,8 +147,8 @@ class Hands:
         return self._appliance
 
     def _launch_kernel(self) -> Appliance:
-        from growdisk.backends.fuse_mount import mounted
         from growdisk.backends.uml import launch
+        from growdisk.host.fuse_mount import mounted
 
         disks = (self._disk, *self._beside)
         names = [f"{_NAME}{number or ''}" for number in range(len(disks))]
@@ -162,9 +162,9 @@ class Hands:
             disk.flush()
 
     def _launch_machine(self) -> Appliance:
-        from growdisk.backends.accelerator import accelerator
         from growdisk.backends.guestfs import launch
         from growdisk.block.nbd import serve
+        from growdisk.host.kvm import accelerator
 
         servers = [(disk, self._resources.enter_context(serve(disk))) for disk in (self._disk, *self._beside)]
         self._servers = tuple(servers)

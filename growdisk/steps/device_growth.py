@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from growdisk.backends.storage.growing import device_size, resize_device
 from growdisk.block.window import Window
 from growdisk.errors import GrowdiskError, NeedsUser
+from growdisk.fast_dataclass import dataclass
 from growdisk.partitions.sectors import read_table
 from growdisk.steps.disk import Disk
+from growdisk.storage.growing import device_size, resize_device
 from growdisk.units import align_down, format_size
-from growdisk.values import dataclass
 from growdisk.workflow.snapshots import SnapshotStore
 
 TYPE_CHECKING = False  # pathlib would be loaded for this alone

@@ -17,7 +17,7 @@ from growdisk.block.raw import RawFile
 from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.header import read_header
 from growdisk.qcow2.image import Qcow2Image, backing_of
-from growdisk.qcow2.usable import Passphrase
+from growdisk.qcow2.open_checks import Passphrase
 
 Format = Literal["qcow2", "raw"]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from growdisk.backends.storage.growing import resize_device
-from growdisk.backends.storage.values import Storage
+from growdisk.fast_dataclass import dataclass, field
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken
 from growdisk.steps.resize_image import ResizeImage
+from growdisk.storage.growing import resize_device
+from growdisk.storage.values import Storage
 from growdisk.units import format_change
-from growdisk.values import dataclass, field
 from growdisk.workflow.step import Evidence
 
 

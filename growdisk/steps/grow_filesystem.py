@@ -6,13 +6,13 @@ from typing import ClassVar
 
 from growdisk.backends.appliance_values import CheckState
 from growdisk.block.window import Window
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, ExtContent
 from growdisk.filesystems.ext_features import doubt, kernel_mounts
 from growdisk.filesystems.identify import identify
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import FilesystemBroken, FilesystemChanged, PromiseBroken
 from growdisk.units import format_change
-from growdisk.values import dataclass
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from growdisk.backends.appliance_values import CheckState
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import BtrfsContent, Content, F2fsContent
 from growdisk.filesystems.identify import identify
 from growdisk.steps.context import RunContext
+from growdisk.steps.device_path import Place, look_at
 from growdisk.steps.failures import FilesystemBroken
 from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.place import Place, look_at
 from growdisk.units import format_change
-from growdisk.values import dataclass
 from growdisk.workflow.step import Evidence
 
 

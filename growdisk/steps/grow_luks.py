@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.steps.context import RunContext
+from growdisk.steps.device_path import Place, look_at
 from growdisk.steps.failures import PromiseBroken
-from growdisk.steps.place import Place, look_at
 from growdisk.units import format_change
-from growdisk.values import dataclass
 from growdisk.workflow.step import Check, Evidence, Ready, Scope
 
 

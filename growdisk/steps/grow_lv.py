@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.volume_group import LogicalVolume
 from growdisk.steps.context import RunContext
+from growdisk.steps.device_path import Place
 from growdisk.steps.failures import PromiseBroken, VolumesChanged
 from growdisk.steps.grow_pv import owner_of, read_group
-from growdisk.steps.place import Place
 from growdisk.units import format_change
-from growdisk.values import dataclass
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.steps.context import RunContext
+from growdisk.steps.device_path import Place, look_at, neighbours_of
 from growdisk.steps.failures import PromiseBroken, VolumesChanged
-from growdisk.steps.place import Place, look_at, neighbours_of
 from growdisk.units import format_change
-from growdisk.values import dataclass
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from growdisk.backends.backend import Backend
-from growdisk.backends.guest_look import Home, Look, Mount, look_at
 from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.fat_tree import FatTree
+from growdisk.guest_systems.look import Home, Look, Mount, look_at
 from growdisk.steps.context import RunContext
 
 

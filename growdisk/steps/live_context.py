@@ -10,22 +10,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from growdisk.backends.command import COMMAND_LOG
-from growdisk.backends.guest_answers import Answer, Outcome, SavedSectors, clean, parse_answer
-from growdisk.backends.guest_disk import GuestDisk, look_at
-from growdisk.backends.guest_plan import GuestPlan, Phase
-from growdisk.backends.guest_shell import GuestLost, GuestShell, GuestUnreachable
-from growdisk.backends.guest_volumes import GuestVolumes, volumes_of
-from growdisk.backends.json_values import encoded_lines
-from growdisk.backends.online import LiveDisk, Machine
 from growdisk.block.device import BlockDevice
 from growdisk.durable import replace_file
+from growdisk.fast_dataclass import dataclass, field
 from growdisk.filesystems.content import Content
 from growdisk.filesystems.volume_group import VolumeGroup
+from growdisk.guest_scripts.answers import Answer, Outcome, SavedSectors, clean, parse_answer
+from growdisk.guest_scripts.script_plan import GuestPlan, Phase
+from growdisk.host.command import COMMAND_LOG
+from growdisk.host.json_codec import encoded_lines
+from growdisk.live.guest_block_device import GuestDisk, look_at
+from growdisk.live.guest_shell import GuestLost, GuestShell, GuestUnreachable
+from growdisk.live.guest_volumes import GuestVolumes, volumes_of
+from growdisk.live.qemu_machine import LiveDisk, Machine
 from growdisk.steps import live_place
+from growdisk.steps.device_path import Place
 from growdisk.steps.live_failures import GuestDidNotReturn, GuestMustRestart, GuestRefused, PhaseFailed, PhaseStuck
-from growdisk.steps.place import Place
-from growdisk.values import dataclass, field
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.stopping import StopRequest
 
@@ -150,7 +150,7 @@ class LiveContext:
 
         Raises what stands for its answer where it is not done.
         """
-        from growdisk.backends.scripts import render
+        from growdisk.guest_scripts.render import render
 
         scripts = render(self.guest.growth(growth))
         text = "; ".join((*self._settings(phase, up_to), *settings)) + f"\n{scripts[phase.file_name]}"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from growdisk.backends.guest_plan import Phase
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
+from growdisk.guest_scripts.script_plan import Phase
 from growdisk.steps.failures import FilesystemChanged, PromiseBroken, VolumesChanged
 from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.steps.grow_luks import GrowLuks
@@ -18,7 +19,6 @@ from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.live_context import LiveContext
 from growdisk.steps.live_steps import conclude
 from growdisk.units import format_change, format_size
-from growdisk.values import dataclass
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 _LAST_GROUP = 128 << 20

@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from growdisk.backends.live_jobs import is_marked, mark, merge_overlays, put_overlay, unmark
 from growdisk.durable import sync_directory
+from growdisk.live.block_jobs import is_marked, mark, merge_overlays, put_overlay, unmark
 from growdisk.qcow2.create import create
 from growdisk.steps.live_context import LiveContext
 from growdisk.steps.live_failures import OverlaysNeedRest, WrongImage

@@ -1,19 +1,19 @@
 """Where something stands inside a running guest: a Place, opened through what the guest itself has open.
 
-The same places as offline (steps/place.py), by a third road: the guest's own mapped devices.
+The same places as offline (steps/device_path.py), by a third road: the guest's own mapped devices.
 """
 
 from __future__ import annotations
 
-from growdisk.backends.guest_disk import GuestDisk
-from growdisk.backends.guest_volumes import GuestVolumes, look_in_guest, partition_device
 from growdisk.block.device import BlockDevice
 from growdisk.block.window import Window
 from growdisk.filesystems.content import Content
 from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
 from growdisk.filesystems.volume_group import VolumeGroup
+from growdisk.live.guest_block_device import GuestDisk
+from growdisk.live.guest_volumes import GuestVolumes, look_in_guest, partition_device
+from growdisk.steps.device_path import Place
 from growdisk.steps.failures import PlaceClosed
-from growdisk.steps.place import Place
 
 
 def opened(seen: GuestDisk, volumes: GuestVolumes, place: Place) -> BlockDevice:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from growdisk.backends.live_jobs import delete, load, save
 from growdisk.errors import GrowdiskError
+from growdisk.live.block_jobs import delete, load, save
 from growdisk.steps.failures import SnapshotMissing
 from growdisk.steps.live_context import LiveContext
 from growdisk.steps.live_undo import LiveUndo

@@ -9,11 +9,10 @@ from __future__ import annotations
 import time
 from typing import ClassVar
 
-from growdisk.backends.guest_answers import Answer, Outcome
-from growdisk.backends.guest_plan import Phase
-from growdisk.backends.online import Arrival
-from growdisk.backends.storage.growing import device_size, resize_device
-from growdisk.backends.storage.values import Storage
+from growdisk.fast_dataclass import dataclass
+from growdisk.guest_scripts.answers import Answer, Outcome
+from growdisk.guest_scripts.script_plan import Phase
+from growdisk.live.qemu_machine import Arrival
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable, Role
 from growdisk.steps.failures import PromiseBroken, TableChanged
@@ -21,8 +20,9 @@ from growdisk.steps.grow_device import words_for
 from growdisk.steps.live_context import LiveContext
 from growdisk.steps.live_failures import GuestDoesNotSee
 from growdisk.steps.rewrite_partitions import RewritePartitions, listed
+from growdisk.storage.growing import device_size, resize_device
+from growdisk.storage.values import Storage
 from growdisk.units import format_change, format_size
-from growdisk.values import dataclass
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 _ARRIVAL_SECONDS = 15.0

@@ -6,15 +6,15 @@ That works until something in the partition has begun to grow: what is in use ca
 
 from __future__ import annotations
 
-from growdisk.backends.guest_plan import Phase
-from growdisk.backends.storage.growing import device_size, resize_device
 from growdisk.block.window import Window
 from growdisk.errors import GrowdiskError
+from growdisk.guest_scripts.script_plan import Phase
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable
 from growdisk.steps.live_context import LiveContext
 from growdisk.steps.live_grow import LIVE_LAYERS
 from growdisk.steps.live_steps import LiveReread, LiveResize, LiveRewrite
+from growdisk.storage.growing import device_size, resize_device
 from growdisk.workflow.failures import NothingToRestore
 
 

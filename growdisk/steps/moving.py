@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.window import Window
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.volume_start import Stamp, start_stamps
 from growdisk.units import ByteRange, format_size, split_range
-from growdisk.values import dataclass
 
 _CHUNK = 4 << 20
 _EMPTY = hashlib.sha256(bytes(_CHUNK)).digest()

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from growdisk.block.redo import capture, redo
+from growdisk.block.write_log import capture, redo
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import SnapshotMissing
+from growdisk.steps.fingerprint import Pin
 from growdisk.steps.held_room import HeldRoom
 from growdisk.steps.overlay_chain import OverlayChain
-from growdisk.steps.pin import Pin
 from growdisk.steps.redo_room import new_length, room_for_redo
 
 

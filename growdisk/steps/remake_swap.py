@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import ClassVar
 from uuid import UUID
 
-from growdisk.backends.guest_repair.fstab import SWAP_FILE
 from growdisk.block.window import Window
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, SwapContent
 from growdisk.filesystems.identify import identify
+from growdisk.guest_config.fstab import SWAP_FILE
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import NoGuestSystem, PromiseBroken
 from growdisk.steps.homes import homes_now, mounts_of
 from growdisk.units import format_size
-from growdisk.values import dataclass
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 

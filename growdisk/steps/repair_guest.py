@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 from growdisk.backends.backend import Backend
-from growdisk.backends.guest_look import Look
-from growdisk.backends.guest_repair.files import Change, GuestFiles
-from growdisk.backends.guest_repair.repair import left_to_repair, repair_guest
-from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
-from growdisk.backends.guest_search import search
-from growdisk.backends.home_repair import HomeRepair, needles_of, repairs_of
 from growdisk.errors import ToolFailed
+from growdisk.fast_dataclass import dataclass
+from growdisk.guest_config.files import Change, GuestFiles
+from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.repair import left_to_repair, repair_guest
+from growdisk.guest_systems.home_repair import HomeRepair, needles_of, repairs_of
+from growdisk.guest_systems.look import Look
+from growdisk.guest_systems.search import search
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken
 from growdisk.steps.homes import homes_now, settled_homes
-from growdisk.values import dataclass
 from growdisk.workflow.step import Check, Evidence, Ready, Scope
 
 _FSTAB = "/etc/fstab"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.partitions.table import PartitionTable, Role
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken
-from growdisk.values import dataclass
 from growdisk.workflow.step import Check, Evidence, Ready, Scope
 
 

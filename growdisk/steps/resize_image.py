@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken
 from growdisk.units import format_change, format_size
-from growdisk.values import dataclass
 from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
 
 _ZERO_SAMPLE = 64 << 10

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.partitions.gpt_writer import gpt_sectors
 from growdisk.partitions.rewriting import rewrite
 from growdisk.partitions.sectors import SectorChange, apply_changes, read_table
@@ -15,7 +16,6 @@ from growdisk.steps.context import RunContext
 from growdisk.steps.failures import PromiseBroken, TableChanged
 from growdisk.steps.moving import Move, copy, digest
 from growdisk.units import format_change, format_size
-from growdisk.values import dataclass
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 

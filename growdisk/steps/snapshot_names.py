@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 
 _NAME = re.compile(r"growdisk-(\d{8}-\d{6}-[0-9a-f]+)-([1-9]\d*)-(.+)")
 

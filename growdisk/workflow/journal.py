@@ -16,7 +16,7 @@ from enum import Enum
 from pathlib import Path
 
 from growdisk.durable import append_record, truncate_file
-from growdisk.values import dataclass, field
+from growdisk.fast_dataclass import dataclass, field
 from growdisk.workflow.failures import JournalDamaged
 
 

@@ -21,7 +21,7 @@ from growdisk.block.identity import lasting_path
 from growdisk.block.locks import flock_holder
 from growdisk.durable import replace_file, reserve_room, sync_directory, truncate_file
 from growdisk.errors import ImageNotReadable, Refused
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 from growdisk.workflow.journal import Journal, Record, read_journal
 from growdisk.workflow.places import record_folder, run_folder, same_bytes
 from growdisk.workflow.states import RunState, Status, fold

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import TypedDict
 
-from growdisk.values import dataclass, field, replace
+from growdisk.fast_dataclass import dataclass, field, replace
 from growdisk.workflow.journal import Event, Record
 
 _STEP_EVENTS = frozenset(

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Protocol, TypeVar
 
 from growdisk.errors import GrowdiskError
-from growdisk.values import dataclass, field
+from growdisk.fast_dataclass import dataclass, field
 
 Context = TypeVar("Context", contravariant=True)
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from growdisk.backends.accelerator import accelerator
 from growdisk.backends.appliance import Appliance
-from growdisk.backends.fuse_mount import mounted
 from growdisk.backends.guestfs import launch as launch_machine
 from growdisk.backends.uml import launch as launch_kernel
 from growdisk.block.fuse import FuseFolder
 from growdisk.block.nbd import NbdServer, serve
 from growdisk.block.raw import RawFile
+from growdisk.host.fuse_mount import mounted
+from growdisk.host.kvm import accelerator
 from tests.e2e.process import need
 
 KINDS = ("guestfs", "uml")

@@ -14,18 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.accelerator import accelerator
 from growdisk.backends.appliance import Appliance
 from growdisk.backends.appliance_values import CheckState
 from growdisk.backends.ext_growth import read_superblock
-from growdisk.backends.guest_repair.repair import repair_guest
-from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
 from growdisk.backends.guestfs import launch
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import FuseFolder
 from growdisk.block.nbd import NbdServer, serve
 from growdisk.block.raw import RawFile
 from growdisk.errors import ApplianceFailed, OperationFailed, ToolFailed
+from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.repair import repair_guest
+from growdisk.host.kvm import accelerator
 from tests.contract.appliances import KINDS, served
 
 pytestmark = pytest.mark.appliance

@@ -18,11 +18,11 @@ import pytest
 from growdisk.backends.appliance_values import CheckState, KernelPartition
 from growdisk.backends.backend import Backend
 from growdisk.backends.direct import DirectTools
-from growdisk.backends.guest_repair.repair import repair_guest
-from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
-from growdisk.backends.uml_machine import obstacle as kernel_obstacle
+from growdisk.backends.uml_available import obstacle as kernel_obstacle
 from growdisk.block.raw import RawFile
 from growdisk.errors import ToolFailed
+from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.repair import repair_guest
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
 from tests.contract.appliances import KINDS, served

@@ -17,12 +17,12 @@ from typing import IO
 
 import pytest
 
-from growdisk.backends import direct_machine
-from growdisk.backends.fuse_mount import mounted
-from growdisk.backends.sandbox import confined_kernel, run_confined
-from growdisk.backends.watchdog import kill_all
+from growdisk.backends import direct_available
 from growdisk.block.raw import RawFile
 from growdisk.errors import ToolFailed, ToolTimedOut
+from growdisk.host.fuse_mount import mounted
+from growdisk.host.sandbox import confined_kernel, run_confined
+from growdisk.host.watchdog import kill_all
 from growdisk.units import ByteRange, MiB
 from tests.e2e.process import need
 from tests.guests.swap import make_swap
@@ -182,7 +182,7 @@ def test_a_tool_in_an_endless_loop_is_ended_by_its_own_work_and_not_by_the_clock
 def test_what_was_killed_with_its_keeper_is_unmounted_by_the_next_run(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; from growdisk.block.raw import RawFile\n"
-        "from growdisk.backends.fuse_mount import mounted\n"
+        "from growdisk.host.fuse_mount import mounted\n"
         "with mounted({'disk': RawFile.create(Path(sys.argv[1]) / 'x', 4096)}) as (place, _):\n"
         "    print(place, flush=True); time.sleep(600)"
     )
@@ -208,7 +208,7 @@ def test_whoever_works_in_the_folder_of_a_killed_growdisk_dies_with_all_children
     worker = "import os, sys, time\nwhile os.fork():\n    time.sleep(0.002)\ntime.sleep(60)"
     script = (
         "import os, subprocess, sys; from pathlib import Path; from growdisk.block.raw import RawFile\n"
-        "from growdisk.backends.fuse_mount import mounted\n"
+        "from growdisk.host.fuse_mount import mounted\n"
         "with mounted({'disk': RawFile.create(Path(sys.argv[1]) / 'x', 4096)}) as (place, _):\n"
         f"    words = [sys.executable, '-c', {worker!r}, f'{{place}}/disk']\n"
         "    for _ in range(3): subprocess.Popen(words, stdout=subprocess.DEVNULL)\n"
@@ -334,8 +334,8 @@ def test_where_nothing_can_be_confined_it_is_said_and_libguestfs_does_it(
 
 
 def test_what_is_not_installed_is_named_with_its_package(honest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(direct_machine, "TOOLS", ("bwrap", "no-such-tool"))
-    monkeypatch.setitem(direct_machine.__dict__, "PACKAGES", {"no-such-tool": "its-package"})
+    monkeypatch.setattr(direct_available, "TOOLS", ("bwrap", "no-such-tool"))
+    monkeypatch.setitem(direct_available.__dict__, "PACKAGES", {"no-such-tool": "its-package"})
     plan = in_process("plan", honest, "+32M")
     assert "backend: guestfs (no-such-tool is not installed: sudo apt-get install its-package)" in " ".join(
         plan.out.split()

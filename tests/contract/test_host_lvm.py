@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 import growdisk
-from growdisk.backends.fuse_mount import mounted
 from growdisk.backends.uml import UmlHandle, launch
 from growdisk.block.raw import RawFile
+from growdisk.host.fuse_mount import mounted
 from growdisk.units import GiB, MiB
 from tests.contract.appliances import need
 from tests.contract.test_thin_pools import _LVM, Inside
@@ -25,8 +25,8 @@ _ASK = """
 import json, sys
 sys.path.insert(0, "/exchange/python")
 from pathlib import Path
-from growdisk.backends.storage.growing import device_size, refuse_without_room, resize_device
-from growdisk.backends.storage.look import look_at_storage
+from growdisk.storage.growing import device_size, refuse_without_room, resize_device
+from growdisk.storage.look import look_at_storage
 from growdisk.block.holders import use_of
 from growdisk.block.identity import identity_of
 from growdisk.errors import GrowdiskError

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.guest_repair.initrd import forgetting_block
-from growdisk.backends.guest_repair.swap_identity import SwapIdentity
+from growdisk.guest_config.initrd import forgetting_block
+from growdisk.guest_config.removed_partition import SwapIdentity
 
 pytestmark = pytest.mark.boot
 

@@ -14,9 +14,9 @@ import msgspec
 import pytest
 
 import growdisk
-from growdisk.backends.fuse_mount import mounted
 from growdisk.backends.uml import UmlHandle, launch
 from growdisk.block.raw import RawFile
+from growdisk.host.fuse_mount import mounted
 from growdisk.units import GiB, MiB
 from tests.contract.appliances import need
 
@@ -33,7 +33,7 @@ mkdir -p /run/m
 _ASK = """
 import json, sys
 sys.path.insert(0, "/exchange/python")
-from growdisk.backends.host_room import room_for
+from growdisk.host.free_space import room_for
 from pathlib import Path
 room = room_for(Path(sys.argv[1]))
 print(json.dumps({"free": room.free, "total": room.total, "where": room.where, "full": room.nearly_full,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from growdisk.block.device import ExtentKind
-from growdisk.qcow2.check import CheckReport, check
+from growdisk.qcow2.check.checker import CheckReport, check
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import read_header
 from growdisk.qcow2.image import Qcow2Image

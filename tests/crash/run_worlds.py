@@ -13,7 +13,6 @@ from typing import ClassVar
 
 from growdisk.api.runs import Silent
 from growdisk.api.session import Session
-from growdisk.backends.volumes.keyring import Keyring
 from growdisk.partitions.growth import BlockerPolicy, Grown, plan_growth
 from growdisk.partitions.sectors import read_table
 from growdisk.planner.goal import SnapshotMode
@@ -22,10 +21,11 @@ from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import Companion, Plan
 from growdisk.steps.context import RunContext
 from growdisk.steps.disk import Disk, Format
-from growdisk.steps.on_disk import OnDisk
+from growdisk.steps.extra_disk_step import OnDisk
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import MiB
+from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
 from growdisk.workflow.stopping import StopRequest

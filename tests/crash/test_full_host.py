@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.ending import error_of
+from growdisk.api.run_to_outcome import error_of
 from growdisk.api.runs import Silent
 from growdisk.api.session import Session
-from growdisk.backends.volumes.keyring import Keyring
 from growdisk.errors import GrowdiskError
+from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.states import Status
 from growdisk.workflow.stopping import StopRequest
 from tests.crash.dying import run_dying

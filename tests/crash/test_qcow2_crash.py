@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.qcow2.check import check
+from growdisk.qcow2.check.checker import check
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import read_header
 from tests.crash.judge import judge, see

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.qcow2.check import check
+from growdisk.qcow2.check.checker import check
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.repair import repair
 from tests.crash.recording import RecordingFile

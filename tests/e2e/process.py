@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends import direct_machine, uml_machine
+from growdisk.backends import direct_available, uml_available
 from growdisk.workflow.places import record_folder
 
 _ROOT = Path(__file__).parents[2]
@@ -122,7 +122,7 @@ def need(backend: str) -> None:
         pytest.skip(f"the {backend} backend does not work here: {reason}")
 
 
-_TRIED = {"direct": direct_machine, "uml": uml_machine}
+_TRIED = {"direct": direct_available, "uml": uml_available}
 
 
 @cache

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.fuse_mount import mounted as fuse_mounted
-from growdisk.backends.libvirt_users import running_users
 from growdisk.block.leases import others_open, others_write
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageInUse
+from growdisk.host.fuse_mount import mounted as fuse_mounted
+from growdisk.live.libvirt_users import running_users
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
 from tests.e2e.ordinary_user import _DROP, _NOBODY

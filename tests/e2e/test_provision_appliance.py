@@ -10,7 +10,7 @@ import pytest
 from growdisk import api
 from growdisk.api.provisioning.failures import ProvisioningFailed
 from growdisk.api.provisioning.recipe import FileInto, KeysFor, PasswordFor
-from growdisk.backends.customizing.failures import CommandFailed
+from growdisk.guest_config.customize.errors import CommandFailed
 from growdisk.units import GiB, SizeSpec
 from tests.e2e.provisioned import EVERYTHING, KEY, Inside
 from tests.guests.appliance import Bench, bench, device

@@ -12,8 +12,8 @@ import pytest
 
 from growdisk import api
 from growdisk.api.provisioning.recipe import FileInto, KeysFor, PasswordFor, Seed
-from growdisk.backends.customizing.failures import CannotCustomize
 from growdisk.errors import UsageError
+from growdisk.guest_config.customize.errors import CannotCustomize
 from growdisk.units import GiB, MiB, SizeSpec
 from tests.e2e.provisioned import EVERYTHING, KEY, Inside
 from tests.guests.debian_files import OLD_KEY, debian_files

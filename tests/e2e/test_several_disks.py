@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.uml_machine import obstacle
+from growdisk.backends.uml_available import obstacle
 from tests.e2e.dying import Death, die
 from tests.e2e.judges import assert_sound
 from tests.e2e.process import Host

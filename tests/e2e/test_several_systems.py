@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.guest_look import Look, look_at
 from growdisk.block.raw import RawFile
+from growdisk.guest_systems.look import Look, look_at
 from growdisk.units import ByteRange, MiB
 from tests.e2e.judges import assert_sound
 from tests.e2e.process import Host

@@ -17,7 +17,7 @@ from growdisk.filesystems.content import AmbiguousContent, Content, ExtContent, 
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.goal import Goal, Preallocation, RunOptions, SwapPolicy
-from growdisk.planner.wishes import grown
+from growdisk.planner.size_specs import grown
 from growdisk.units import align_down, parse_size
 
 

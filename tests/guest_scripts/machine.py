@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from growdisk.backends.guest_answers import Answer, parse_answer
-from growdisk.backends.guest_plan import DRIVER, Phase
+from growdisk.guest_scripts.answers import Answer, parse_answer
+from growdisk.guest_scripts.script_plan import DRIVER, Phase
 from tests.e2e.boot import Doors, RunningGuest, _connected
 from tests.guest_scripts.micro import kernel
 from tests.guests.content import text, write_tar

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from growdisk.api.disks import inspect
-from growdisk.backends.guest_answers import Outcome
-from growdisk.backends.guest_plan import GuestFilesystem, GuestPlan, Phase
-from growdisk.backends.scripts import render
+from growdisk.guest_scripts.answers import Outcome
+from growdisk.guest_scripts.render import render
+from growdisk.guest_scripts.script_plan import GuestFilesystem, GuestPlan, Phase
 from growdisk.partitions.growth import BlockerPolicy, Grown, plan_growth
 from growdisk.planner.goal import Goal
 from growdisk.planner.guest_plan import guest_plan

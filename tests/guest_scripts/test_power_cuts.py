@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.guest_answers import Outcome, TableState
-from growdisk.backends.guest_plan import Phase
+from growdisk.guest_scripts.answers import Outcome, TableState
+from growdisk.guest_scripts.script_plan import Phase
 from tests.guest_scripts.machine import Machine
 from tests.guest_scripts.micro import EXT, UTIL_LINUX
 from tests.guest_scripts.worlds import RUN, make_world

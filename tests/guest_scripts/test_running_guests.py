@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from growdisk.api.disks import inspect
-from growdisk.backends.guest_answers import Outcome, TableState
-from growdisk.backends.guest_plan import RUN_ORDER, Phase
+from growdisk.guest_scripts.answers import Outcome, TableState
+from growdisk.guest_scripts.script_plan import RUN_ORDER, Phase
 from growdisk.planner.goal import SwapPolicy
 from tests.guest_scripts.micro import EXT, PARTED, UTIL_LINUX
 from tests.guest_scripts.worlds import RUN, make_world

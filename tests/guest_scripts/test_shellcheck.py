@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.guest_package import README, USER_DATA, package
-from growdisk.backends.guest_plan import DRIVER, GuestLayer, Phase
-from growdisk.backends.scripts import render
+from growdisk.guest_scripts.bundle import README, USER_DATA, package
+from growdisk.guest_scripts.render import render
+from growdisk.guest_scripts.script_plan import DRIVER, GuestLayer, Phase
 from growdisk.partitions.table import Partition
 from tests.guests.tools import run
 from tests.unit.backends.script_plans import LAYERS, guest_plans, planned

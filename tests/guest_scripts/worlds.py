@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from growdisk.api.disks import inspect
-from growdisk.backends.guest_plan import GuestPlan
-from growdisk.backends.scripts import render
+from growdisk.guest_scripts.render import render
+from growdisk.guest_scripts.script_plan import GuestPlan
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, SwapPolicy
 from growdisk.planner.guest_plan import guest_plan

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import guestfs
 
-from growdisk.backends.accelerator import accelerator
+from growdisk.host.kvm import accelerator
 
 _MEMORY_MIB = 768
 

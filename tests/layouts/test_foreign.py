@@ -218,7 +218,7 @@ def test_a_machine_without_blkid_says_so_and_goes_by_its_own_readers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from growdisk.api import second_opinion
-    from growdisk.backends.blkid import CannotAsk
+    from growdisk.host.blkid import CannotAsk
 
     monkeypatch.setattr(second_opinion, "ask", lambda devices: CannotAsk("it is not installed on this machine"))
     content = volume(tmp_path / "volume", ext4=True, pieces=[])

@@ -11,7 +11,6 @@ import pytest
 
 from growdisk.api.runs import Silent
 from growdisk.api.session import Session
-from growdisk.backends.volumes.keyring import Keyring
 from growdisk.block.raw import RawFile
 from growdisk.partitions.table import PartitionTable
 from growdisk.planner.goal import Goal, RunOptions
@@ -22,6 +21,7 @@ from growdisk.planner.planner import Proposal, propose
 from growdisk.steps.disk import Disk
 from growdisk.steps.moving import Move, copy, digest
 from growdisk.units import MiB, parse_size
+from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.states import Status
 from growdisk.workflow.stopping import StopRequest

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from growdisk.backends.online import Machine
-from growdisk.backends.qmp import QmpMonitor
+from growdisk.live.qemu_machine import Machine
+from growdisk.live.qmp import QmpMonitor
 from tests.e2e.boot import Doors, RunningGuest
 from tests.e2e.process import await_true
 from tests.guests.cache import cached

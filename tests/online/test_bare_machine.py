@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from growdisk.api.live_target import LiveRequest, Reached, reach, reach_anew
-from growdisk.backends.live_jobs import JobFailed, delete, load, merge_overlays, put_overlay, save
-from growdisk.backends.online import Arrival, CommandRefused, Machine, UnexpectedAnswer
-from growdisk.backends.qmp import MonitorUnreachable, QmpMonitor
-from growdisk.backends.storage.growing import resize_device
 from growdisk.block.locks import image_writers
+from growdisk.live.block_jobs import JobFailed, delete, load, merge_overlays, put_overlay, save
+from growdisk.live.qemu_machine import Arrival, CommandRefused, Machine, UnexpectedAnswer
+from growdisk.live.qmp import MonitorUnreachable, QmpMonitor
 from growdisk.qcow2.create import create
+from growdisk.storage.growing import resize_device
 from growdisk.units import MiB
 from tests.e2e.process import Answer, Host, await_true
 from tests.guests.loops import loop

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.agent import AgentShell, AgentSocket
+from growdisk.live.guest_agent import AgentShell, AgentSocket
 from growdisk.units import GiB, MiB
 from growdisk.workflow.places import record_folder
 from tests.e2e.process import Answer, Host, wait_for

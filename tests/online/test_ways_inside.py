@@ -9,9 +9,9 @@ import pytest
 
 from growdisk.api.live_session import at_rest
 from growdisk.api.live_target import LiveRequest, Reached, reach
-from growdisk.backends.agent import AgentShell, AgentSocket
-from growdisk.backends.guest_shell import GuestShell, GuestUnreachable
-from growdisk.backends.ssh import SshShell
+from growdisk.live.guest_agent import AgentShell, AgentSocket
+from growdisk.live.guest_shell import GuestShell, GuestUnreachable
+from growdisk.live.ssh import SshShell
 from growdisk.steps.live_context import Inside
 from growdisk.workflow.stopping import StopRequest
 from tests.online.machine import LiveGuest, ssh_config

@@ -14,7 +14,7 @@ import pytest
 from growdisk.api.images.checking import check_image
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged
-from growdisk.qcow2.check import CheckReport, check
+from growdisk.qcow2.check.checker import CheckReport, check
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.repair import repair

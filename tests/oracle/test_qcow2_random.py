@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.errors import ImageUnsupported
-from growdisk.qcow2 import refcounts, writeback
+from growdisk.qcow2 import metadata, refcounts
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
@@ -141,7 +141,7 @@ def test_random_operations_leave_what_the_model_says_and_qemu_finds_no_error(
     backed: bool, size: int, seed: int,
 ) -> None:  # fmt: skip
     if seed:  # tables are evicted all the time
-        monkeypatch.setattr(writeback, "L2_CACHE_BYTES", 2 << cluster_bits)
+        monkeypatch.setattr(metadata, "L2_CACHE_BYTES", 2 << cluster_bits)
         monkeypatch.setattr(refcounts, "CACHE_BYTES", 1 << cluster_bits)
     rng = random.Random(f"{version} {cluster_bits} {refcount_order} {backed} {seed}")
     path, base = tmp_path / "image.qcow2", tmp_path / "base.raw"

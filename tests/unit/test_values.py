@@ -12,10 +12,10 @@ from typing import ClassVar
 import msgspec
 import pytest
 
-from growdisk import values
+from growdisk import fast_dataclass
 
 Decorator = Callable[..., Callable[[type], type]]
-BOTH: tuple[Decorator, Decorator] = (values.quick_dataclass, dataclasses.dataclass)  # type: ignore[assignment]
+BOTH: tuple[Decorator, Decorator] = (fast_dataclass.quick_dataclass, dataclasses.dataclass)  # type: ignore[assignment]
 
 
 def point(decorator: Decorator) -> type:
@@ -57,7 +57,7 @@ def test_wrong_arguments_are_refused_alike(given: tuple[tuple[object, ...], dict
 
 
 def test_equality_is_of_one_class_only_and_order_by_fields():
-    first, second = point(values.quick_dataclass), point(values.quick_dataclass)
+    first, second = point(fast_dataclass.quick_dataclass), point(fast_dataclass.quick_dataclass)
     assert first(1) == first(1) != first(2)
     assert first(1) != second(1)
     assert first(1) < first(2) <= first(2, 2)
@@ -65,7 +65,7 @@ def test_equality_is_of_one_class_only_and_order_by_fields():
 
 
 def test_a_frozen_one_cannot_be_changed():
-    value = point(values.quick_dataclass)(1)
+    value = point(fast_dataclass.quick_dataclass)(1)
     with pytest.raises(AttributeError):
         value.x = 2
     with pytest.raises(AttributeError):
@@ -74,9 +74,9 @@ def test_a_frozen_one_cannot_be_changed():
 
 
 def test_defaults_from_factories_are_not_shared():
-    @values.dataclass
+    @fast_dataclass.dataclass
     class Box:
-        things: list[int] = values.field(default_factory=list)
+        things: list[int] = fast_dataclass.field(default_factory=list)
 
     one, other = Box(), Box()
     one.things.append(1)
@@ -87,7 +87,7 @@ def test_defaults_from_factories_are_not_shared():
 
 @pytest.mark.parametrize("below", BOTH, ids=["quick", "standard"])
 def test_fields_are_inherited_by_errors_and_by_the_standard_librarys_dataclasses(below: Decorator):
-    @values.dataclass(eq=False)
+    @fast_dataclass.dataclass(eq=False)
     class Base(Exception):
         path: str
         hint: str = "none"
@@ -104,11 +104,11 @@ def test_fields_are_inherited_by_errors_and_by_the_standard_librarys_dataclasses
 
 
 def test_who_asks_for_the_fields_gets_them():
-    kind = point(values.quick_dataclass)
+    kind = point(fast_dataclass.quick_dataclass)
     value = kind(1, label="a")
     assert dataclasses.asdict(value) == {"x": 1, "y": 2, "label": "a"}
     assert [field.name for field in dataclasses.fields(kind)] == ["x", "y", "label"]
-    assert dataclasses.replace(value, x=7) == values.quick_replace(value, x=7) == kind(7, 2, "a")
+    assert dataclasses.replace(value, x=7) == fast_dataclass.quick_replace(value, x=7) == kind(7, 2, "a")
     assert msgspec.json.encode(value) == b'{"x":1,"y":2,"label":"a"}'
 
 
@@ -124,7 +124,7 @@ def secret(decorator: Decorator, field: Callable[..., object]) -> type:
 
 
 def test_a_field_may_be_hidden_not_compared_or_given_by_name_only():
-    ours, theirs = secret(BOTH[0], values.quick_field), secret(BOTH[1], dataclasses.field)
+    ours, theirs = secret(BOTH[0], fast_dataclass.quick_field), secret(BOTH[1], dataclasses.field)
     for kind in (ours, theirs):
         value = kind("a", b"k", [1], strict=False)
         assert repr(value) == "Secret(name='a', seen=[1], strict=False)"
@@ -139,7 +139,7 @@ def test_a_field_may_be_hidden_not_compared_or_given_by_name_only():
 
 
 def test_post_init_runs_and_may_add_to_a_frozen_value():
-    @values.dataclass(frozen=True)
+    @fast_dataclass.dataclass(frozen=True)
     class Square:
         side: int
 
@@ -147,14 +147,14 @@ def test_post_init_runs_and_may_add_to_a_frozen_value():
             object.__setattr__(self, "area", self.side**2)
 
     assert Square(3).area == 9  # type: ignore[attr-defined]
-    assert values.replace(Square(3), side=4).area == 16  # type: ignore[attr-defined]
+    assert fast_dataclass.replace(Square(3), side=4).area == 16  # type: ignore[attr-defined]
 
 
 def test_defining_a_class_loads_no_dataclasses():
     code = (
-        "import sys; from growdisk import values\nclass A: __annotations__ = {'x': 'int'}\n"
+        "import sys; from growdisk import fast_dataclass as values\nclass A: __annotations__ = {'x': 'int'}\n"
         "values.dataclass(frozen=True)(A); print(A(1), 'dataclasses' in sys.modules, 'inspect' in sys.modules)"
     )
-    root = Path(values.__file__).parent.parent
+    root = Path(fast_dataclass.__file__).parent.parent
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "A(x=1) False False\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.accelerator import accelerator
+from growdisk.host.kvm import accelerator
 from tests.guests.tools import environment
 from vagrant.box import box
 from vagrant.driver import driver

@@ -16,7 +16,7 @@ from growdisk.api.fleet.looking import look_at_image
 from growdisk.api.fleet.paths import images_in
 from growdisk.api.fleet.values import DiskEntry
 from growdisk.errors import GrowdiskError, error_document
-from growdisk.values import dataclass, replace
+from growdisk.fast_dataclass import dataclass, replace
 
 _ALONE = 24  # images that one process has looked at before others have started
 _SHARE = 8  # images that a process is given at once
@@ -43,7 +43,7 @@ def list_disks(wanted: Wanted) -> list[DiskEntry]:
 
 
 def _of_machines(wanted: Wanted) -> Iterator[DiskEntry]:
-    from growdisk.backends.domains import DomainUnknown, known_machines
+    from growdisk.live.libvirt_domain import DomainUnknown, known_machines
 
     machines, uri = known_machines(wanted.uri), wanted.uri or "its default"
     for pattern in () if wanted.all_domains else wanted.domains:

@@ -16,12 +16,12 @@ from growdisk.api.fleet.values import DiskEntry
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ImageInUse, error_document
+from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
 from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import layout_of
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import probe_format
-from growdisk.values import replace
 
 if TYPE_CHECKING:
     from growdisk.api.fleet.values import State

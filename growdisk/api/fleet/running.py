@@ -18,7 +18,7 @@ from growdisk.api.fleet.values import DiskEntry, FileSystemUse
 from growdisk.api.live_target import LiveRequest, reach
 from growdisk.backends.guest_fsinfo import FsInfoMissing, GuestFileSystem, file_systems_in_guest
 from growdisk.errors import GrowdiskError
-from growdisk.values import replace
+from growdisk.fast_dataclass import replace
 
 _AT_ONCE = 16
 SECONDS = 15.0
@@ -77,7 +77,7 @@ def _told_by(request: LiveRequest) -> Told | str:
 
 
 def _by_libvirt(name: str, uri: str | None) -> Told | str:
-    from growdisk.backends.domains import Domain
+    from growdisk.live.libvirt_domain import Domain
 
     with closing(Domain.find(name, uri)) as domain:
         return file_systems_in_guest(domain.agent_call, _ANSWER_SECONDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 
 if TYPE_CHECKING:
     from typing import Literal

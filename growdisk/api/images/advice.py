@@ -6,7 +6,7 @@ from pathlib import Path
 
 from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, shell_word
-from growdisk.qcow2.check import analyse
+from growdisk.qcow2.check.checker import analyse
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.repair import refuse_broken
 

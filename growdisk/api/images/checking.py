@@ -8,13 +8,13 @@ from growdisk.api.guard import WriteGuard
 from growdisk.api.images.host import format_of, told_failures
 from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ImageDamaged, ImageError
-from growdisk.qcow2.check import CheckReport, check
+from growdisk.fast_dataclass import replace
+from growdisk.qcow2.check.checker import CheckReport, check
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.named_files import exists
 from growdisk.qcow2.outside import ReferenceOutside
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.values import replace
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:

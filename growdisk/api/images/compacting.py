@@ -10,8 +10,8 @@ from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import opened_qcow2, told_no_creation
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged, ImageUnsupported
-from growdisk.qcow2.check import check
-from growdisk.qcow2.usable import Passphrase
+from growdisk.qcow2.check.checker import check
+from growdisk.qcow2.open_checks import Passphrase
 
 
 def compact_image(path: Path, key: Passphrase | None = None, *, overlays_may_break: bool = False) -> tuple[int, int]:

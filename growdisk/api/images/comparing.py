@@ -13,10 +13,10 @@ from growdisk.api.images.opening import opened, require_keys
 from growdisk.api.images.pumping import is_zero
 from growdisk.api.images.sharing import differing, joined
 from growdisk.block.device import BlockDevice, ExtentKind
+from growdisk.fast_dataclass import dataclass
+from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.qcow2.usable import Passphrase
 from growdisk.units import align_up
-from growdisk.values import dataclass
 
 _SECTOR = 512
 

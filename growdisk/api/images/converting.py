@@ -20,15 +20,15 @@ from growdisk.api.images.snapshots import Selector, is_id
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, SnapshotNotFound
+from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.bitmap_copy import BitmapSource
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import trusting_references
+from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.qcow2.usable import Passphrase
 from growdisk.units import align_up
-from growdisk.values import dataclass
 
 _SECTOR = 512
 _SMALLEST_HOLE = 4096  # as qemu-img's -S 4k

@@ -13,8 +13,8 @@ from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.qcow2.usable import Passphrase
 from growdisk.units import split_range
 
 _CHUNK = 4 << 20

@@ -10,12 +10,12 @@ import os
 from pathlib import Path
 
 from growdisk.block.raw import RawFile
+from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Compatible, Incompatible
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.probe import ImageFormat, probe
 from growdisk.qcow2.snapshots import SnapshotEntry, read_entries
-from growdisk.values import dataclass
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from growdisk.qcow2.entries import L2Kind
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.image import Qcow2Image, opened_as_backing
 from growdisk.qcow2.named_files import backing_path, real, stored_name, trusting
+from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.qcow2.usable import Passphrase
 from growdisk.units import GiB, align_down, align_up, split_range
 
 _NOUN = "backing file"

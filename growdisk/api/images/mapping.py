@@ -14,13 +14,13 @@ from growdisk.api.images.opening import opened
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged
-from growdisk.qcow2.apart import BOTH, HOLE, NOWHERE, Apart
+from growdisk.fast_dataclass import NamedTuple
 from growdisk.qcow2.entries import OFFSET_MASK, L2Kind
+from growdisk.qcow2.fragmented_data import BOTH, HOLE, NOWHERE, Apart
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.mapping import GuestRun
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import align_up
-from growdisk.values import NamedTuple
 
 _SECTOR = 512
 _WORDS = ("false", "true")

@@ -14,8 +14,8 @@ from growdisk.block.device import BlockDevice, ExtentKind, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, NotCreated, WriteFailed
 from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.qcow2.usable import Passphrase
 from growdisk.units import format_size
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -10,8 +10,8 @@ from growdisk.block.device import ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.qcow2.usable import Passphrase
 from growdisk.units import SizeSpec, align_up, format_size
 
 TYPE_CHECKING = False  # typing would be loaded for this alone

@@ -10,10 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 from growdisk.api.images.opening import open_device
-from growdisk.backends.direct_layout import devices_of
 from growdisk.block.device import BlockDevice
 from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE
 from growdisk.filesystems.identify import identify
+from growdisk.guest_systems.device_names import devices_of
 from growdisk.qcow2.probe import ImageFormat
 
 _TIMES = (0x2C, 0x30, 0x40, 0x108)  # in an ext superblock: mounted, written, checked, made

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from growdisk.errors import OperationFailed, Refused
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 
 
 @dataclass(eq=False)

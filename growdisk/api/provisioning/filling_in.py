@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from growdisk.api.provisioning.recipe import FileInto, KeysFor, Output, PasswordFor, Recipe
-from growdisk.backends.customizing.hashing import check_hash, hash_password
-from growdisk.backends.customizing.names import check_hostname
-from growdisk.backends.customizing.orders import FileOrder, KeysOrder, Orders, PasswordOrder
 from growdisk.errors import UsageError
 from growdisk.given_file import read_given
+from growdisk.guest_config.customize.changes import FileOrder, KeysOrder, Orders, PasswordOrder
+from growdisk.guest_config.customize.hostname import check_hostname
+from growdisk.guest_config.customize.passwords import check_hash, hash_password
 
 _LARGEST_FILE = 256 << 20
 _KEY = re.compile(r"[^\n]*\b(?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/=]{20,}( [^\n]*)?")
@@ -44,7 +44,7 @@ def filled_in(text: str, values: Values, what: str) -> str:
     """`text` with its {{ expressions }} filled in, in a sandbox. `what` it is, for an error."""
     if "{{" not in text and "{%" not in text:
         return text
-    from growdisk.backends.templating import Failure, Sandbox
+    from growdisk.host.templating import Failure, Sandbox
 
     try:
         return Sandbox({}, {}).text(text, values)

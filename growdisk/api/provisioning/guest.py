@@ -7,22 +7,22 @@ from contextlib import closing
 from pathlib import Path
 
 from growdisk.backends.backend import Backend, Kind
-from growdisk.backends.customizing.customize import customize
-from growdisk.backends.customizing.failures import CannotCustomize
-from growdisk.backends.customizing.orders import Orders
-from growdisk.backends.guest_look import Mount, look_at
-from growdisk.backends.volumes.keyring import Keyring
 from growdisk.errors import ToolFailed
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
 from growdisk.filesystems.ext_tree import Unknown
 from growdisk.filesystems.volume_group import VolumeGroup
+from growdisk.guest_config.customize.changes import Orders
+from growdisk.guest_config.customize.customize import customize
+from growdisk.guest_config.customize.errors import CannotCustomize
+from growdisk.guest_systems.look import Mount, look_at
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
 from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.steps.context import Hands
+from growdisk.steps.device_path import Place
 from growdisk.steps.disk import Disk
-from growdisk.steps.place import Place
+from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.stopping import StopRequest
 
 _ROOTS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs")
@@ -61,7 +61,7 @@ def customize_guest(
 
 def why_not_direct(facts: Facts, orders: Orders) -> str:
     """Why host tools cannot do it, as far as can be told beforehand; "" where they can."""
-    from growdisk.backends.direct_machine import obstacle
+    from growdisk.backends.direct_available import obstacle
 
     if orders.commands:
         return "commands in the guest need a kernel"
@@ -73,7 +73,7 @@ def why_not_direct(facts: Facts, orders: Orders) -> str:
 
 def kernel_kind() -> Kind:
     """Whose kernel does what host tools cannot."""
-    from growdisk.backends.uml_machine import obstacle
+    from growdisk.backends.uml_available import obstacle
 
     return "guestfs" if obstacle() else "uml"
 

@@ -24,14 +24,14 @@ from growdisk.api.provisioning.rewriting import HiddenFile
 from growdisk.api.provisioning.seeding import seed_image, seed_place
 from growdisk.api.result import Result
 from growdisk.api.runs import expand
-from growdisk.backends import clock
 from growdisk.backends.backend import Kind
 from growdisk.errors import GrowdiskError, OperationFailed
+from growdisk.fast_dataclass import dataclass, replace
+from growdisk.host import clock
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Backend, Goal, RunOptions
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.values import dataclass, replace
 from growdisk.workflow.stopping import StopRequest
 
 

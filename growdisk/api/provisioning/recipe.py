@@ -7,10 +7,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from growdisk.fast_dataclass import dataclass, field
 from growdisk.planner.goal import Backend, SwapPolicy
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import SizeSpec
-from growdisk.values import dataclass, field
 
 Compression = Literal["zlib", "zstd"]
 

@@ -12,10 +12,10 @@ from typing import cast
 from growdisk.api.provisioning.recipe import Compression, FileInto, KeysFor, Output, PasswordFor, Recipe, Seed
 from growdisk.api.provisioning.secret_files import password_in, text_in
 from growdisk.api.provisioning.yaml_fields import Fields, plain_text
-from growdisk.backends.yaml_values import BadFile, Located, read_yaml
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.yaml_reader import BadFile, Located, read_yaml
 from growdisk.planner.goal import BACKENDS, Backend, SwapPolicy
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.values import dataclass
 
 WORDS = (
     "size", "overlay", "format", "base_format", "compress", "compression", "partition", "swap", "backend",

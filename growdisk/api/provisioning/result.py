@@ -7,8 +7,8 @@ from typing import Literal
 
 from growdisk.api.result import StepReport
 from growdisk.errors import GrowdiskError
+from growdisk.fast_dataclass import dataclass
 from growdisk.planner.layout import Layout
-from growdisk.values import dataclass
 
 ProvisionOutcome = Literal["created", "planned", "failed"]
 

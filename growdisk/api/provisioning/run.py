@@ -21,8 +21,8 @@ from growdisk.api.provisioning.places import look_at_base, refuse_contradictions
 from growdisk.api.provisioning.recipe import Output, Recipe
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport
 from growdisk.errors import GrowdiskError, NotCreated, UsageError
+from growdisk.fast_dataclass import replace
 from growdisk.qcow2.named_files import trusting
-from growdisk.values import replace
 from growdisk.workflow.stopping import StopRequest
 
 _NO_FOLDER = frozenset((errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EROFS))

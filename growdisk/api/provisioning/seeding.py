@@ -9,7 +9,7 @@ from pathlib import Path
 
 from growdisk.api.provisioning.filling_in import Values, content_of, filled_in
 from growdisk.api.provisioning.recipe import Seed
-from growdisk.backends import clock
+from growdisk.host import clock
 
 _OTHERS_TEMPLATE = b"## template:"  # cloud-init's own, filled in by the guest
 

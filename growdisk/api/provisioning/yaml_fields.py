@@ -7,8 +7,8 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from growdisk.backends.yaml_values import BadFile, Located
 from growdisk.errors import BadSize
+from growdisk.host.yaml_reader import BadFile, Located
 from growdisk.units import SizeSpec, parse_goal_size
 
 _MODE = re.compile(r"[0-7]{3,4}")

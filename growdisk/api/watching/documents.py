@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from growdisk.api.watching.deeds import Deed
+from growdisk.api.watching.actions import Deed
 from growdisk.api.watching.round import Round
 
 

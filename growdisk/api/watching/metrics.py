@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from growdisk.api.watching.deeds import Deed
+from growdisk.api.watching.actions import Deed
 from growdisk.api.watching.round import Round
 from growdisk.durable import replace_file
 from growdisk.errors import Refused
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 
 _READABLE = 0o644  # the collector is another user
 Sample = tuple[dict[str, str], float]

@@ -13,10 +13,10 @@ from typing import ClassVar
 
 from growdisk.api.fleet.listing import Wanted, list_disks
 from growdisk.api.fleet.values import DiskEntry
-from growdisk.api.watching.deeds import Deed, deal_with
+from growdisk.api.watching.actions import Deed, deal_with
 from growdisk.api.watching.rules import Rules, WatchRule
 from growdisk.errors import Refused
-from growdisk.values import dataclass
+from growdisk.fast_dataclass import dataclass
 from growdisk.workflow.places import state_folder
 
 

@@ -19,11 +19,11 @@ from typing import TypeVar
 
 from growdisk.api.fleet.values import DiskEntry
 from growdisk.api.provisioning.yaml_fields import Fields, plain_text, words_of
-from growdisk.backends.yaml_values import BadFile, Located, read_yaml
 from growdisk.errors import GrowdiskError, UsageError
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.yaml_reader import BadFile, Located, read_yaml
 from growdisk.planner.rule_words import largest_size, seconds_of, share
 from growdisk.units import MiB, align_up, parse_goal_size
-from growdisk.values import dataclass
 
 _FILE_WORDS = ("connect", "rules")
 _RULE_WORDS = (

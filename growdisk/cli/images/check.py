@@ -15,7 +15,7 @@ from growdisk.errors import GrowdiskError
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
-    from growdisk.qcow2.check import CheckReport
+    from growdisk.qcow2.check.checker import CheckReport
 
 _CLEAN, _FAILED, _CORRUPT, _LEAKS, _NOTHING_TO_CHECK = 0, 1, 2, 3, 63
 _ALWAYS = ("filename", "format", "check-errors")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_growth import grown_size, most_blocks
+from growdisk.planner.layers.content_growth import Inside, Room
 from growdisk.planner.layers.file_systems import cannot_grow, grown
 from growdisk.planner.layers.fills import fills_of
-from growdisk.planner.layers.inside import Inside, Room
 from growdisk.planner.refusals import refuse_cut_off
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.units import format_size
-from growdisk.values import replace
 
 
 def grow_ext(room: Room) -> Inside:

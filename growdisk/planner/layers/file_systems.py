@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content
 from growdisk.planner.failures import CannotGrow
+from growdisk.planner.layers.content_growth import Inside, Room
 from growdisk.planner.layers.fills import fills_of
-from growdisk.planner.layers.inside import Inside, Room
 from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.units import format_size
-from growdisk.values import replace
 
 
 def grown(room: Room, content: Content, wanted: int, *, mountable: bool, notes: tuple[str, ...] = ()) -> Inside:

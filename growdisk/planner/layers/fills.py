@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import (
     BtrfsContent,
     Content,
@@ -17,7 +18,6 @@ from growdisk.filesystems.content import (
     XfsContent,
 )
 from growdisk.filesystems.ext_growth import written_by_growth
-from growdisk.values import dataclass
 
 _SEGMENT = 2 << 20  # of F2FS, each with a block of its own in the summary area
 _BLOCK = 4096

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from growdisk.fast_dataclass import replace
 from growdisk.filesystems.btrfs import grown_btrfs
 from growdisk.filesystems.content import BtrfsContent, XfsContent
 from growdisk.filesystems.xfs import group_count, grown_xfs
+from growdisk.planner.layers.content_growth import Inside, Room
 from growdisk.planner.layers.file_systems import cannot_grow, grown
-from growdisk.planner.layers.inside import Inside, Room
 from growdisk.units import MiB, format_size
-from growdisk.values import replace
 
 _MANY_GROUPS = 64  # mkfs makes 4 on a disk, 32 on an array; with hundreds, XFS searches long for space
 _EXPLOSION = 4

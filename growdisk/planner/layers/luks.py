@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from growdisk.errors import KeyNeeded
+from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import LuksContent
+from growdisk.planner.layers.content_growth import Inside, Room
 from growdisk.planner.layers.file_systems import cannot_grow
-from growdisk.planner.layers.inside import Inside, Room
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.units import align_down
-from growdisk.values import replace
 
 _INSIDE = "grow it from inside the guest"
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content, PhysicalVolumeContent
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
+from growdisk.planner.layers.content_growth import Inside, Room
 from growdisk.planner.layers.file_systems import cannot_grow
 from growdisk.planner.layers.fills import together
-from growdisk.planner.layers.inside import Inside, Room
 from growdisk.planner.layers.volume_fitness import why_not_group
 from growdisk.planner.layers.volume_shares import chosen_volumes, extents_for, taken_from_the_group
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.registry import DiskStep
 from growdisk.units import format_size
-from growdisk.values import replace
 
 _ROOT = "root"
 _MOST_EXTENTS = (1 << 32) - 1

@@ -18,9 +18,9 @@ from growdisk.filesystems.content import (
     XfsContent,
 )
 from growdisk.planner.foreign import INSIDE, in_words
+from growdisk.planner.layers.content_growth import Inside, Room
 from growdisk.planner.layers.ext import grow_ext
 from growdisk.planner.layers.file_systems import cannot_grow
-from growdisk.planner.layers.inside import Inside, Room
 from growdisk.planner.layers.kernel_grown import grow_btrfs, grow_xfs
 from growdisk.planner.layers.luks import grow_luks
 from growdisk.planner.layers.lvm import grow_physical_volume

@@ -5,8 +5,8 @@ from __future__ import annotations
 from growdisk.filesystems.content import F2fsContent, NtfsContent
 from growdisk.filesystems.f2fs import grown_f2fs
 from growdisk.filesystems.ntfs import grown_ntfs
+from growdisk.planner.layers.content_growth import Inside, Room
 from growdisk.planner.layers.file_systems import cannot_grow, grown
-from growdisk.planner.layers.inside import Inside, Room
 
 
 def grow_ntfs(room: Room) -> Inside:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from growdisk.filesystems.content import Content
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
 from growdisk.partitions.shares import Percent, Rest, Share, Size
+from growdisk.planner.layers.content_growth import Room
 from growdisk.planner.layers.file_systems import cannot_grow
-from growdisk.planner.layers.inside import Room
 from growdisk.planner.layers.volume_fitness import why_no_room, why_not_volume
 from growdisk.units import align_up, format_size
 

@@ -8,9 +8,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from growdisk.backends.appliance import Appliance
-from growdisk.backends.fuse_mount import mounted
 from growdisk.backends.uml import launch
 from growdisk.block.raw import RawFile
+from growdisk.host.fuse_mount import mounted
 
 
 class Kernel:

@@ -12,8 +12,8 @@ from growdisk.api.fleet import running
 from growdisk.api.fleet.running import ask_guests, with_guest
 from growdisk.api.fleet.values import DiskEntry
 from growdisk.api.live_target import LiveRequest
-from growdisk.api.watching import deeds
-from growdisk.api.watching.deeds import Deed, deal_with
+from growdisk.api.watching import actions
+from growdisk.api.watching.actions import Deed, deal_with
 from growdisk.api.watching.rules import load_rules
 from growdisk.backends.guest_fsinfo import GuestDisk, GuestFileSystem
 
@@ -62,7 +62,7 @@ def test_a_rule_does_not_rely_on_the_old_superblocks_of_a_silent_guest(
         asked.append(entry.name)
         return Deed(entry, "refused", 3)
 
-    monkeypatch.setattr(deeds, "_grown", grown)
+    monkeypatch.setattr(actions, "_grown", grown)
     entry = with_guest(DiskEntry("web", domain="web", state="running"), (DATA,), alone=True)
     assert deal_with(entry, rule, None, dry_run=False).result == "nothing"
     silent = with_guest(entry, "its guest did not answer", alone=True)

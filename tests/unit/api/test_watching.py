@@ -9,11 +9,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from growdisk.api.fleet.values import DiskEntry, FileSystemUse
-from growdisk.api.watching.deeds import Deed
+from growdisk.api.watching.actions import Deed
 from growdisk.api.watching.metrics import as_text
 from growdisk.api.watching.round import Round
 from growdisk.api.watching.rules import load_rules
-from growdisk.backends.yaml_values import BadFile
+from growdisk.host.yaml_reader import BadFile
 from growdisk.units import GiB
 
 

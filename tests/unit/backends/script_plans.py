@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from _pytest.mark.structures import ParameterSet
 
-from growdisk.backends.guest_plan import GuestLayer, GuestPlan, Phase
-from growdisk.backends.scripts import render
 from growdisk.errors import Refused
+from growdisk.guest_scripts.render import render
+from growdisk.guest_scripts.script_plan import GuestLayer, GuestPlan, Phase
 from growdisk.planner.guest_plan import guest_plan
 from growdisk.planner.planner import Proposal, propose
 from tests.golden.situations import read

@@ -16,10 +16,10 @@ from typing import BinaryIO
 
 import pytest
 
-from growdisk.backends import agent
-from growdisk.backends.agent import AgentShell, AgentSocket
-from growdisk.backends.agent_values import AgentError
-from growdisk.backends.guest_shell import GuestLost, GuestUnreachable
+from growdisk.live import guest_agent
+from growdisk.live.agent_values import AgentError
+from growdisk.live.guest_agent import AgentShell, AgentSocket
+from growdisk.live.guest_shell import GuestLost, GuestUnreachable
 
 Reply = Callable[[dict], list[bytes]]
 
@@ -72,13 +72,13 @@ def test_nonsense_is_an_error_and_no_crash(tmp_path: Path, nonsense: bytes) -> N
 
 
 def test_a_guest_that_says_nothing_is_unreachable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent, "_SYNC_SECONDS", 0.2)
+    monkeypatch.setattr(guest_agent, "_SYNC_SECONDS", 0.2)
     with guest(tmp_path, lambda _: []) as path, pytest.raises(GuestUnreachable, match="nobody in the guest answers"):
         AgentSocket.connect(path)
 
 
 def test_an_endless_answer_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent, "_MOST", 1 << 16)
+    monkeypatch.setattr(guest_agent, "_MOST", 1 << 16)
     with guest(tmp_path, lambda _: [b"x" * (1 << 18)]) as path, pytest.raises(GuestUnreachable, match="without an end"):
         AgentSocket.connect(path)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.command import require, run
-from growdisk.backends.watchdog import kill_children, time_limit
 from growdisk.errors import Refused, ToolFailed, ToolMissing, ToolTimedOut
+from growdisk.host.command import require, run
+from growdisk.host.watchdog import kill_children, time_limit
 
 
 def test_output_and_status_come_back_and_the_locale_is_plain() -> None:

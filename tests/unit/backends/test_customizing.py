@@ -6,11 +6,11 @@ import subprocess
 
 import pytest
 
-from growdisk.backends.customizing.accounts import account_of, accounts, with_password
-from growdisk.backends.customizing.failures import CannotCustomize
-from growdisk.backends.customizing.hashing import check_hash, hash_password
-from growdisk.backends.customizing.names import check_hostname, hosts_for
 from growdisk.errors import UsageError
+from growdisk.guest_config.customize.accounts import account_of, accounts, with_password
+from growdisk.guest_config.customize.errors import CannotCustomize
+from growdisk.guest_config.customize.hostname import check_hostname, hosts_for
+from growdisk.guest_config.customize.passwords import check_hash, hash_password
 
 DEBIAN = "127.0.0.1\tlocalhost\n127.0.1.1\told.example\told\n\n# IPv6\n::1 localhost ip6-localhost\n10.0.0.7 old-db\n"
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from growdisk.backends.guest_answers import MAX_LINE, GuestAnswerBad, Outcome, TableState, parse_answer
-from growdisk.backends.guest_plan import Phase
+from growdisk.guest_scripts.answers import MAX_LINE, GuestAnswerBad, Outcome, TableState, parse_answer
+from growdisk.guest_scripts.script_plan import Phase
 
 GOOD: dict[str, object] = {"growdisk": 1, "run": "run-1", "phase": "grow", "result": "done", "what": "a", "facts": {}}
 

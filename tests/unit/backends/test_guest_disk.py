@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.guest_disk import GuestDisk, SeenPartition
-from growdisk.backends.guest_shell import GuestAnswer, GuestLost
-from growdisk.backends.guest_volumes import GuestVolumes, MappedDevice, look_in_guest, volumes_of
 from growdisk.filesystems.content import XfsContent
+from growdisk.live.guest_block_device import GuestDisk, SeenPartition
+from growdisk.live.guest_shell import GuestAnswer, GuestLost
+from growdisk.live.guest_volumes import GuestVolumes, MappedDevice, look_in_guest, volumes_of
 from growdisk.units import KiB, MiB
 from tests.guests.tools import ToolFailed, run
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from growdisk.backends.agent_values import AgentError
 from growdisk.backends.guest_fsinfo import FsInfoMissing, GuestDisk, GuestFileSystem, file_systems_in_guest
+from growdisk.live.agent_values import AgentError
 
 
 def told(*answer: object) -> tuple[GuestFileSystem, ...]:

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from growdisk.backends.guest_repair.files import Change
-from growdisk.backends.guest_repair.fstab import without_swap
-from growdisk.backends.guest_repair.repair import left_to_repair, repair_guest
-from growdisk.backends.guest_repair.resume import resume_none, without_resume_option
-from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
+from growdisk.guest_config.files import Change
+from growdisk.guest_config.fstab import without_swap
+from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.repair import left_to_repair, repair_guest
+from growdisk.guest_config.resume import resume_none, without_resume_option
 from tests.unit.backends.memory_files import INSTALLER_FSTAB, UUID, Files, guest
 
 SWAP = SwapIdentity(

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.guest_look import look_at
-from growdisk.backends.guest_repair.initrd import forgetting_block, noresume_block
-from growdisk.backends.guest_repair.swap_identity import SwapIdentity
-from growdisk.backends.guest_search import Found, search
-from growdisk.backends.home_repair import needles_of
 from growdisk.block.raw import RawFile
+from growdisk.guest_config.initrd import forgetting_block, noresume_block
+from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_systems.home_repair import needles_of
+from growdisk.guest_systems.look import look_at
+from growdisk.guest_systems.search import Found, search
 from growdisk.units import MiB
 from tests.unit.backends.unified_images import unified
 

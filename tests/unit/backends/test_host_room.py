@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.host_room import room_for, thin_pool_in
-from growdisk.backends.json_values import NotThatValue
+from growdisk.host.free_space import room_for, thin_pool_in
+from growdisk.host.json_codec import NotThatValue
 from growdisk.units import GiB
 
 

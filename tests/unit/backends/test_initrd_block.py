@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.guest_repair.initrd import BLOCK, HEAD, forgets, forgetting_block, is_initrd, leading_names
-from growdisk.backends.guest_repair.swap_identity import SwapIdentity
+from growdisk.guest_config.initrd import BLOCK, HEAD, forgets, forgetting_block, is_initrd, leading_names
+from growdisk.guest_config.removed_partition import SwapIdentity
 
 UUID = "3f9a2c1e-5b7d-4c88-9a10-0c2d4e6f8a1b"
 SWAP = SwapIdentity(number=5, uuid=UUID, label="it's my swap", stems=("by-path/pci-0",))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends import accelerator as kvm
-from growdisk.backends.accelerator import Accelerator, KvmState, accelerator, try_kvm
-from growdisk.backends.command import run
+from growdisk.backends.doctor import examine, kernel_finding, tool_finding
 from growdisk.backends.ext_growth import Superblock
-from growdisk.backends.machine import examine, kernel_finding, tool_finding
+from growdisk.host import kvm as kvm
+from growdisk.host.command import run
+from growdisk.host.kvm import Accelerator, KvmState, accelerator, try_kvm
 
 GiB = 1 << 30
 

@@ -6,9 +6,9 @@ import gzip
 import subprocess
 from pathlib import Path
 
-from growdisk.backends.guest_repair.initrd import forgets, is_initrd
-from growdisk.backends.guest_repair.repair import repair_guest
-from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
+from growdisk.guest_config.initrd import forgets, is_initrd
+from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.repair import repair_guest
 from tests.unit.backends.memory_files import Files
 from tests.unit.backends.unified_images import unified
 

@@ -6,11 +6,11 @@ import gzip
 
 import pytest
 
-from growdisk.backends.guest_repair import places
-from growdisk.backends.guest_repair.files import Change
-from growdisk.backends.guest_repair.repair import repair_guest
-from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
-from growdisk.backends.scripts import _places
+from growdisk.guest_config import places
+from growdisk.guest_config.files import Change
+from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.repair import repair_guest
+from growdisk.guest_scripts.render import _places
 from tests.unit.backends.memory_files import Files
 
 UUID, PARTUUID = "e0d6a1f3-8b7c-4a55-9f21-7c3b2a1d0e9f", "4b5c6d7e-07"

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.guest_plan import GuestPlan, GuestSwap, Phase
-from growdisk.backends.guest_repair.crypttab import without_container
-from growdisk.backends.guest_repair.fstab import without_swap
-from growdisk.backends.guest_repair.initrd import forgetting_block
-from growdisk.backends.guest_repair.resume import resume_none, without_resume_option
-from growdisk.backends.guest_repair.swap_identity import SwapIdentity, SwapPolicy
-from growdisk.backends.scripts import render, shell_value
 from growdisk.block.raw import RawFile
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_growth import descriptor_blocks_missing
 from growdisk.filesystems.identify import identify
+from growdisk.guest_config.crypttab import without_container
+from growdisk.guest_config.fstab import without_swap
+from growdisk.guest_config.initrd import forgetting_block
+from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.resume import resume_none, without_resume_option
+from growdisk.guest_scripts.render import render, shell_value
+from growdisk.guest_scripts.script_plan import GuestPlan, GuestSwap, Phase
 from growdisk.units import MiB
 from tests.guests.tools import run
 from tests.unit.backends.script_plans import LAYERS, guest_plans, locking, part_of, planned
@@ -86,7 +86,7 @@ def test_an_answer_is_json_whatever_is_in_it(shell: list[str], tmp_path: Path) -
     said = in_shell(
         shell, f"{base}\nanswer already {shell_value(HOSTILE)} {shell_value(chr(92) + chr(27) + chr(9))}", cwd=tmp_path
     )
-    from growdisk.backends.guest_answers import parse_answer
+    from growdisk.guest_scripts.answers import parse_answer
 
     answer = parse_answer(Phase.INSPECT, "run-1", said.encode())
     assert answer.what == HOSTILE.replace("\n", " ")

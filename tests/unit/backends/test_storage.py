@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.storage import rbd, zvol
-from growdisk.backends.storage.lvm import storage_in
+from growdisk.storage import rbd, zvol
+from growdisk.storage.lvm import storage_in
 from growdisk.units import GiB, MiB
 
 _VOLUME = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.api import by_rule
-from growdisk.backends.host_room import HostRoom, thin_pool_in
+from growdisk.host.free_space import HostRoom, thin_pool_in
 from growdisk.planner.goal import Goal, Rule
 from growdisk.units import GiB
 
@@ -36,7 +36,7 @@ def test_a_pool_has_promised_what_all_its_volumes_have() -> None:
 
 def test_a_growth_that_would_overcommit_the_pool_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     room = HostRoom(70 * GiB, 100 * GiB, "in the thin pool vg/pool", 40 * GiB, 90 * GiB)
-    monkeypatch.setattr("growdisk.backends.host_room.room_for", lambda _: room)
+    monkeypatch.setattr("growdisk.host.free_space.room_for", lambda _: room)
     goal = Goal(rule=Rule(0.85))
     by_rule.refuse_to_fill_host(Path("/dev/vg/a"), goal, 40 * GiB, 50 * GiB)
     with pytest.raises(by_rule.PoolOvercommitted):

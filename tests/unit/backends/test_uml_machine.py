@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends import uml_machine
-from growdisk.backends.trials import Trial
+from growdisk.backends import uml_available
 from growdisk.errors import ApplianceFailed
+from growdisk.host.probe_cache import Trial
 from tests.e2e.process import need
 
 
@@ -20,18 +20,18 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_where_it_is_not_installed_its_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uml_machine, "MODULES", tmp_path / "none")
-    assert str(uml_machine.obstacle()) == "linux.uml is not installed: sudo apt-get install user-mode-linux"
+    monkeypatch.setattr(uml_available, "MODULES", tmp_path / "none")
+    assert str(uml_available.obstacle()) == "linux.uml is not installed: sudo apt-get install user-mode-linux"
 
 
 def test_it_is_tried_for_real_and_the_answer_is_remembered(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert uml_machine.obstacle() is None
+    assert uml_available.obstacle() is None
     assert [path.name.partition("-")[0] for path in cache.iterdir()] == ["uml"]
-    monkeypatch.setattr(uml_machine, "launch", _fails)
-    assert uml_machine.obstacle() is None
-    found = uml_machine.obstacle(fresh=True)
+    monkeypatch.setattr(uml_available, "launch", _fails)
+    assert uml_available.obstacle() is None
+    found = uml_available.obstacle(fresh=True)
     assert found is not None and "ptrace: Operation not permitted" in found.reason and "ptrace" in found.cure
-    assert uml_machine.obstacle() == found
+    assert uml_available.obstacle() == found
 
 
 def _fails(*_: object, **__: object) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 from growdisk.api.disks import inspect
 from growdisk.api.runs import Silent
 from growdisk.api.session import Session
-from growdisk.backends.volumes.keyring import Keyring
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import make_plan
 from growdisk.planner.planner import Proposal, propose
 from growdisk.qcow2.probe import probe_format
 from growdisk.steps.disk import Disk
 from growdisk.units import parse_size
+from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.stopping import StopRequest
 

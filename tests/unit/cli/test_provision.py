@@ -8,8 +8,8 @@ import pytest
 
 from growdisk.api.provisioning.output_lists import as_template, counted, listed, numbered
 from growdisk.api.provisioning.recipe_file import load_recipe
-from growdisk.backends.yaml_values import BadFile
 from growdisk.errors import UsageError
+from growdisk.host.yaml_reader import BadFile
 from growdisk.units import GiB
 from tests.conftest import Copier
 from tests.unit.cli.command import fingerprint, in_process

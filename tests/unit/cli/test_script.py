@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from growdisk.backends.guest_plan import DRIVER, Phase
 from growdisk.block.raw import RawFile
+from growdisk.guest_scripts.script_plan import DRIVER, Phase
 from tests.guests.layouts import Layout
 from tests.guests.small import SmallDisk, make_disk
 from tests.guests.tools import run

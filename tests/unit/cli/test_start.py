@@ -64,7 +64,7 @@ def test_a_closed_stdout_does_no_harm():
 def test_pathlib_comes_without_urls_and_both_work_afterwards():
     code = """
 def main():
-    from growdisk.cli.quick import load_standard_modules
+    from growdisk.cli.fast_imports import load_standard_modules
     load_standard_modules()
     from pathlib import Path
     print("urllib.parse" in sys.modules, Path("/a b").as_uri())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from growdisk.backends.host_room import HostRoom
-from growdisk.backends.online import Arrival, Bus, LiveDisk
+from growdisk.host.free_space import HostRoom
+from growdisk.live.qemu_machine import Arrival, Bus, LiveDisk
+from growdisk.planner.guest_connection import Way
 from growdisk.planner.live_plan import Surroundings
-from growdisk.planner.way import Way
 from growdisk.units import GiB, MiB
 
 VIRTIO = Bus("virtio-blk", Arrival.AT_ONCE)

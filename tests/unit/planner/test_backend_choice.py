@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.uml_machine import obstacle
+from growdisk.backends.uml_available import obstacle
 from growdisk.units import ByteRange, MiB
 from tests.conftest import DiskMaker
 from tests.e2e.process import need

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from growdisk.backends.guest_plan import GuestLayer
 from growdisk.errors import KeyNeeded
 from growdisk.filesystems.content import LuksContent, PhysicalVolumeContent
 from growdisk.filesystems.volume_group import LogicalVolume, PhysicalVolume, Segment, VolumeGroup
+from growdisk.guest_scripts.script_plan import GuestLayer
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal, RunOptions

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from growdisk.api.disks import inspect
-from growdisk.backends.host_room import HostRoom
-from growdisk.backends.online import Arrival, Bus
 from growdisk.filesystems.content import Content, F2fsContent, NtfsContent, XfsContent
+from growdisk.host.free_space import HostRoom
+from growdisk.live.qemu_machine import Arrival, Bus
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.failures import CannotGrow, OptionUnsupported
 from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.guest_connection import Way
 from growdisk.planner.live_plan import Surroundings, make_live_plan
 from growdisk.planner.plan import Plan, decode_plan, encode_plan
 from growdisk.planner.planner import Proposal, propose
-from growdisk.planner.way import Way
 from growdisk.units import GiB, MiB, parse_size
 from tests.guests.small import SmallDisk, make_disk
 from tests.unit.planner.live_facts import AROUND, DISK, WAY

@@ -9,10 +9,10 @@ import pytest
 from growdisk.errors import UsageError
 from growdisk.planner.layout import ImageLayout, Layout, TableLayout
 from growdisk.planner.plan import Companion, Plan, decode_plan, encode_plan
-from growdisk.planner.wishes import wishes_by_disk
+from growdisk.planner.size_specs import wishes_by_disk
+from growdisk.steps.device_path import Place
+from growdisk.steps.extra_disk_step import OnDisk, as_disk
 from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
-from growdisk.steps.on_disk import OnDisk, as_disk
-from growdisk.steps.place import Place
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.units import MiB
 from growdisk.workflow.journal import Event, Record

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from growdisk.block import libcrypto
+from growdisk.block.sector_cipher import UnknownCipher, sector_cipher
 from growdisk.errors import ImageDamaged, ImageUnsupported, WrongKey
-from growdisk.qcow2 import libcrypto
-from growdisk.qcow2.crypto import UnknownCipher, sector_cipher
 from growdisk.qcow2.luks import LuksHeader, new_luks
 
 NAME = Path("image")

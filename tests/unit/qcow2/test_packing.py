@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.qcow2.check import check
+from growdisk.qcow2.check.checker import check
 from growdisk.qcow2.compress import compressor, inflate, unpacker
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions

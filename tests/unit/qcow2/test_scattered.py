@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from growdisk.api.images.checking import check_image
-from growdisk.qcow2.scattered import Scattered, ScatteredTables
-from growdisk.qcow2.tally import SEGMENT, ClusterTally
+from growdisk.qcow2.check.cluster_counts import SEGMENT, ClusterTally
+from growdisk.qcow2.check.fragmented_tables import Scattered, ScatteredTables
 from tests.unit.qcow2.shuffled import Change, shuffled
 
 COPIED = 1 << 63

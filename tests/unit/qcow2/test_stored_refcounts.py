@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from growdisk.qcow2.stored_refcounts import decode, encode
+from growdisk.qcow2.check.stored_refcounts import decode, encode
 
 
 def plain_get(block: bytes, index: int, order: int) -> int:

@@ -9,6 +9,7 @@ import pytest
 
 from growdisk.qcow2.entries import COMPRESSED, COPIED, CompressedRange, L2Entry, L2Kind
 from growdisk.qcow2.geometry import Geometry
+from growdisk.qcow2.l1_walk import RunSplitter
 from growdisk.qcow2.refblock import (
     RefblockCodec,
     RefcountRange,
@@ -18,7 +19,6 @@ from growdisk.qcow2.refblock import (
     zero_runs,
 )
 from growdisk.qcow2.tables import TableCache, dump_table, load_table, progression
-from growdisk.qcow2.walk import RunSplitter
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16, 32, 64])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from growdisk.qcow2.tally import SEGMENT, ClusterTally
+from growdisk.qcow2.check.cluster_counts import SEGMENT, ClusterTally
 
 
 def test_a_run_across_segments_raises_every_cluster_once():

@@ -1,0 +1,79 @@
+"""The guest's other disks in a run: which they are, that each is there for a reason, and what is done to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from growdisk.api.guard import carried_at, refuse_overlays, refuse_run
+from growdisk.api.second_opinion import heard
+from growdisk.block.device import BlockDevice
+from growdisk.planner.backend_choice import choose_backend
+from growdisk.planner.extra_disks import Beside, groups, propose_beside
+from growdisk.planner.facts import Facts
+from growdisk.planner.failures import OptionUnsupported
+from growdisk.planner.goal import OtherDisk, RunOptions
+from growdisk.planner.inspect import image_facts, inspect_device
+from growdisk.planner.planner import Proposal
+from growdisk.planner.refusals import refuse_unwritable
+from growdisk.qcow2.probe import ImageFormat, probe_to_write
+from growdisk.volumes.keyring import Keyring
+from growdisk.volumes.other_pvs import Neighbours
+from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
+
+
+def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, ImageFormat]]:
+    """Each image with its format. Refused: one that is named twice, and one with an unfinished run."""
+    paths = [other.path for other in others]
+    formats = [(other, probe_to_write(other)) for other in paths]
+    for number, other in enumerate(paths):
+        if any(other.samefile(known) for known in (path, *paths[:number])):
+            raise _refusal(path, other, "it is one and the same image", "name each image once")
+        refuse_if_unfinished(RunDirectory.beside(other))
+    return formats
+
+
+def refuse_spoiling(path: Path, options: RunOptions) -> None:
+    """Refused before anything is planned for the image and its companions: a kept run, which hinders only those who
+    have something to do, and images that lie on one of them."""
+    for each in (path, *(other.path for other in options.others)):
+        refuse_run(each, carried_at(each))
+        if not options.overlays_may_break:
+            refuse_overlays(each)
+
+
+def plan_beside(
+    main: Facts, devices: Sequence[tuple[BlockDevice, Path]], options: RunOptions, sector_size: int, keyring: Keyring
+) -> list[Beside]:
+    """What becomes of each of `options.others`, which are opened as `devices`. Raises refusals."""
+    found = []
+    for (device, path), other in zip(devices, options.others, strict=True):
+        image = image_facts(device, path)
+        if other.goal is None:
+            facts = Facts(image, None, {})
+            refuse_unwritable(facts)
+            _refuse_idle(main, device, path, sector_size)
+            found.append(Beside(facts))
+            continue
+        facts = inspect_device(device, image, sector_size, keyring)
+        proposal = propose_beside(main, facts, other.goal)
+        if isinstance(proposal, Proposal):
+            opinion = heard(facts, other.goal, proposal, device, keyring, Neighbours([(device, path)], sector_size))
+            proposal = opinion.proposal
+            choice = choose_backend(facts, proposal, options, device, tried=opinion.asked)
+            found.append(Beside(facts, proposal, choice))
+        else:
+            found.append(Beside(facts, Proposal((), facts)))
+    return found
+
+
+def _refuse_idle(main: Facts, device: BlockDevice, path: Path, sector_size: int) -> None:
+    """OptionUnsupported where a disk holds nothing of the image's volume groups."""
+    wanted = {volume.uuid for group in groups(main) for volume in group.physical_volumes}
+    if not wanted & Neighbours([(device, path)], sector_size).found().keys():
+        reason, hint = "no volume group of this image lies on it as well", f"to let it grow too: --with {path}=+10G"
+        raise _refusal(main.image.path, path, reason, hint)
+
+
+def _refusal(path: Path, other: Path, reason: str, hint: str) -> OptionUnsupported:
+    return OptionUnsupported(path, option=f"--with {other}", reason=reason, hint=hint)

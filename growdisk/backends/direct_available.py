@@ -1,0 +1,66 @@
+"""Whether this machine lets host tools be confined and shown partitions: tried, not guessed, in some 30 ms."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from growdisk.block.raw import RawFile
+from growdisk.errors import GrowdiskError, ToolFailed
+from growdisk.fast_dataclass import dataclass
+from growdisk.host import fuse_mount, sandbox
+from growdisk.host.command import PACKAGES, is_here
+
+TOOLS = (fuse_mount.TOOL, *sandbox.TOOLS, "e2fsck", "resize2fs", "debugfs", "sfdisk")
+_TRIAL_SIZE = 1 << 20
+_FUSE = Path("/dev/fuse")
+_NAME = "trial"
+# What a tool needs, no more: the file is there, has its size, and nothing else of the machine is.
+_TRIAL = (
+    f'test "$(stat -c %s {sandbox.DISK})" = {_TRIAL_SIZE} && ! test -e /home && ! test -e /root && : <>{sandbox.DISK}'
+)
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why the direct backend does not work here, and what would change that."""
+
+    reason: str
+    cure: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.cure}"
+
+
+def missing_tools() -> list[str]:
+    return [tool for tool in TOOLS if not is_here(tool)]
+
+
+def obstacle(*, tried: bool = False) -> Obstacle | None:
+    """What the direct backend lacks here; None where it works. `tried`: tools have just worked, confined, by FUSE."""
+    if missing := missing_tools():
+        verb = "is" if len(missing) == 1 else "are"
+        packages = sorted({PACKAGES[tool] for tool in missing})
+        return Obstacle(f"{', '.join(missing)} {verb} not installed", f"sudo apt-get install {' '.join(packages)}")
+    if tried:
+        return None
+    if not _FUSE.exists():
+        return Obstacle(f"there is no {_FUSE} on this machine", "modprobe fuse, or give it to this container")
+    try:
+        _try()
+    except ToolFailed as error:
+        what = "FUSE does not work here" if error.tool == fuse_mount.TOOL else "tools cannot be confined here"
+        return Obstacle(f"{what} ({error.detail})", "allow this user FUSE and user namespaces")
+    except (GrowdiskError, OSError) as error:
+        return Obstacle(f"FUSE does not work here ({error})", "see whether other FUSE file systems work")
+    return None
+
+
+def _try() -> None:
+    with tempfile.TemporaryDirectory(prefix="growdisk-") as scratch:
+        device = RawFile.create(Path(scratch) / "disk.raw", _TRIAL_SIZE)
+        try:
+            with fuse_mount.mounted({_NAME: device}) as (place, _):
+                sandbox.run_confined(["sh", "-c", _TRIAL], place / _NAME, writable=True, seconds=20)
+        finally:
+            device.close()

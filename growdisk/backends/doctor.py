@@ -1,0 +1,166 @@
+"""What is on this machine and what works: the facts behind `growdisk doctor`. Prints nothing.
+
+The one thing that surprises ordinary users: Ubuntu installs its kernels readable for root alone, and libguestfs builds
+its appliance from one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from growdisk.backends import uml_available
+from growdisk.backends.direct_available import TOOLS, obstacle
+from growdisk.block.nbd import serve
+from growdisk.block.raw import RawFile
+from growdisk.errors import GrowdiskError, ToolMissing
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.command import PACKAGES, require, run
+from growdisk.host.kvm import Accelerator, KvmState, accelerator
+
+_BOOT = Path("/boot")
+_NEEDED_TOOLS = ("qemu-system-x86_64", "qemu-img", "supermin")
+_APPLIANCE_TOOLS = ("qemu-system-x86_64", "supermin")
+_NEEDED_MODULES = {"guestfs": "python3-guestfs", "parted": "python3-parted"}
+_CURES = {
+    KvmState.ABSENT: "nothing to do: growdisk uses software emulation, some seconds slower",
+    KvmState.BROKEN: "nothing to do: growdisk uses software emulation, some seconds slower",
+    KvmState.FORBIDDEN: "sudo adduser $USER kvm, and log in again (until then software emulation is used)",
+}
+_TRIAL_DISK_SIZE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fact about the machine. Where it is not `ok`, `cure` says what to do; growdisk can work unless `needed`."""
+
+    name: str
+    ok: bool
+    detail: str
+    cure: str = ""
+    needed: bool = True
+
+
+def examine(*, launch_appliance: bool = False) -> Iterator[Finding]:
+    """All findings, one by one as they are found; really launching the appliance takes ten seconds or more."""
+    yield from (tool_finding(tool) for tool in _NEEDED_TOOLS)
+    yield from (_module_finding(module, package) for module, package in _NEEDED_MODULES.items())
+    yield kernel_finding(_BOOT)
+    try:
+        found = accelerator(fresh=True)
+    except ToolMissing as missing:
+        found = Accelerator(KvmState.ABSENT, f"cannot be tried without {missing.tool}")
+    yield Finding("kvm", found.has_kvm, found.reason or "a trial guest ran", _CURES.get(found.kvm, ""), needed=False)
+    if launch_appliance:
+        yield appliance_finding(found)
+    yield direct_finding()
+    yield kernel_program_finding()
+
+
+def require_appliance() -> None:
+    """ToolMissing where the appliance need not even be tried. Takes a millisecond: for before a run begins."""
+    for tool in _APPLIANCE_TOOLS:
+        require(tool)
+    if importlib.util.find_spec("guestfs") is None:
+        raise ToolMissing("libguestfs from Python", _NEEDED_MODULES["guestfs"])
+
+
+def has_appliance() -> bool:
+    """Whether all that the appliance needs is installed."""
+    try:
+        require_appliance()
+    except ToolMissing:
+        return False
+    return True
+
+
+def e2fsprogs_version() -> tuple[int, int]:
+    """Of e2fsck, as (1, 47)."""
+    answer = run(["e2fsck", "-V"], accept=None, timeout=20)
+    match = re.search(r"e2fsck (\d+)\.(\d+)", answer.stderr + answer.stdout)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def tool_finding(tool: str) -> Finding:
+    """Whether a program is there, and its version."""
+    try:
+        require(tool)
+        answer = run([tool, "--version"], accept=None, timeout=20).stdout.splitlines()
+    except ToolMissing as missing:
+        return Finding(tool, False, missing.why, missing.what_to_do)
+    return Finding(tool, True, answer[0] if answer else "installed")
+
+
+def kernel_finding(boot: Path) -> Finding:
+    """Whether there is a kernel to build the appliance from, and this user may read it."""
+    kernels = sorted(boot.glob("vmlinu*"))
+    if not kernels:
+        return Finding("kernel", False, f"there is none in {boot}", "sudo apt-get install linux-image-cloud-amd64")
+    readable = [kernel for kernel in kernels if os.access(kernel, os.R_OK)]
+    if not readable:
+        detail = f"this user may not read {', '.join(map(str, kernels))}"
+        return Finding("kernel", False, detail, f"sudo chmod +r {boot}/vmlinuz-*")
+    return Finding("kernel", True, str(readable[-1]))
+
+
+def appliance_finding(found: Accelerator) -> Finding:
+    """Launch the appliance on an empty disk, and end it."""
+    try:
+        seconds = _launch(found)
+    except (GrowdiskError, ImportError, OSError) as error:
+        cure = error.what_to_do if isinstance(error, GrowdiskError) else "sudo apt-get install python3-guestfs"
+        return Finding("appliance", False, str(error), cure)
+    how = "KVM" if found.has_kvm else "software emulation"
+    return Finding("appliance", True, f"up in {seconds:.1f} s under {how}")
+
+
+def direct_finding() -> Finding:
+    """Really mount and confine something, as the direct backend does."""
+    started = time.monotonic()
+    found = obstacle()
+    if found is not None:
+        cure = f"{found.cure} (until then libguestfs does it)"
+        return Finding("direct backend", False, found.reason, cure, needed=False)
+    detail = f"works, tried in {time.monotonic() - started:.2f} s ({', '.join(TOOLS)})"
+    return Finding("direct backend", True, detail, needed=False)
+
+
+def kernel_program_finding() -> Finding:
+    """Really run a kernel as a program, and put a disk into it."""
+    started = time.monotonic()
+    found = uml_available.obstacle(fresh=True)
+    if found is not None:
+        cure = f"{found.cure} (until then libguestfs does it, more slowly)"
+        return Finding("user-mode kernel", False, found.reason, cure, needed=False)
+    return Finding("user-mode kernel", True, f"works, up and away in {time.monotonic() - started:.1f} s", needed=False)
+
+
+def _launch(found: Accelerator) -> float:
+    from growdisk.backends.guestfs import launch
+
+    with tempfile.TemporaryDirectory(prefix="growdisk-") as directory:
+        disk = RawFile.create(Path(directory) / "disk.raw", _TRIAL_DISK_SIZE)
+        try:
+            with serve(disk) as server:
+                started = time.monotonic()
+                with launch(server.socket_path, accelerator=found):
+                    return time.monotonic() - started
+        finally:
+            disk.close()
+
+
+def _module_finding(module: str, package: str) -> Finding:
+    if importlib.util.find_spec(module) is None:
+        cure = f"sudo apt-get install {package}, and a venv with --system-site-packages (make setup)"
+        return Finding(f"python {module}", False, "this Python cannot import it", cure)
+    return Finding(f"python {module}", True, "can be imported")
+
+
+def missing_packages() -> list[str]:
+    """Debian packages of the needed programs that are not there."""
+    return sorted({PACKAGES[tool] for tool in _NEEDED_TOOLS if not tool_finding(tool).ok})

@@ -1,0 +1,92 @@
+"""Looks whether space that no partition has is free in fact: what stands there that some signature speaks of.
+
+A boot loader of a board, a file system whose entry somebody took out of the table by mistake, a container that was put
+behind the last partition on purpose. Only what is about to be grown into is looked at, and only where the image holds
+data: of a sparse image that is nothing in most cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from growdisk.block.device import BlockDevice, ExtentKind
+from growdisk.block.window import Window
+from growdisk.fast_dataclass import dataclass
+from growdisk.filesystems.content import SwapContent
+from growdisk.filesystems.identify import identify
+from growdisk.units import ByteRange, MiB, align_up, format_size
+
+_PROBES = 1024  # places that are looked at: each MiB of a GiB of data
+_CHUNK = 64 << 10
+_MOST = 64 * MiB  # of data between partitions that is looked through for a byte that is not zero
+_SLACK = MiB  # what alignment leaves between partitions is never more
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something at byte `offset` of the disk, in words."""
+
+    offset: int
+    what: str
+
+
+def occupied(device: BlockDevice, space: ByteRange, *, enclosed: bool) -> Finding | None:
+    """The first thing that is found in `space`. `enclosed`: partitions stand before and behind it, where nobody puts
+    data but on purpose; elsewhere only a signature counts, and old swap is nobody's loss."""
+    if not _has_data(device, space):
+        return None
+    for offset in _places(device, space):
+        if (finding := _signature(device, offset, space)) is not None:
+            return finding
+    content = identify(Window(device, space.start, space.length))
+    if content is not None and not _is_worthless(content):
+        return Finding(space.start, content.kind)
+    if enclosed and space.length >= _SLACK:
+        return _first_byte(device, space)
+    return None
+
+
+def _signature(device: BlockDevice, offset: int, space: ByteRange) -> Finding | None:
+    if not any(device.read(offset, min(_CHUNK + 8192, space.end - offset))):
+        return None
+    content = identify(Window(device, offset, min(space.end - offset, 16 * MiB)), thorough=False)
+    if content is None or _is_worthless(content):
+        return None
+    return Finding(offset, content.kind)
+
+
+def _is_worthless(content: object) -> bool:
+    return isinstance(content, SwapContent) and not content.hibernated
+
+
+def _places(device: BlockDevice, space: ByteRange) -> Iterator[int]:
+    """The start, where an unaligned partition would have stood, and each MiB that data begin in."""
+    yield space.start
+    if space.start + MiB < space.end and space.start % MiB:
+        yield space.start + MiB
+    left = _PROBES
+    for start, end in _data(device, space):
+        for offset in range(align_up(start - start % MiB, MiB), end, MiB):
+            if left and space.start < offset < space.end - 4096:
+                left -= 1
+                yield offset
+
+
+def _data(device: BlockDevice, space: ByteRange) -> Iterator[tuple[int, int]]:
+    for extent in device.extents(space.start, space.length):
+        if extent.kind is ExtentKind.DATA:
+            yield extent.start, extent.end
+
+
+def _has_data(device: BlockDevice, space: ByteRange) -> bool:
+    return any(True for _ in _data(device, space))
+
+
+def _first_byte(device: BlockDevice, space: ByteRange) -> Finding | None:
+    left = _MOST
+    for start, end in _data(device, space):
+        for offset in range(start, min(end, start + left), _CHUNK):
+            if any(device.read(offset, min(_CHUNK, end - offset))):
+                return Finding(offset, f"data ({format_size(end - start)} of it) that no partition speaks of")
+        left -= min(left, end - start)
+    return None

@@ -1,0 +1,175 @@
+"""Ciphers for 512-byte sectors, many at once: AES in XTS and CBC mode with the sector's number as its IV.
+
+One call per sector into a library costs more than the encryption. So a whole range goes through plain AES in one call,
+and what makes it XTS or CBC is XORed in as one large number.
+Follows IEEE 1619 (XTS) and dm-crypt's names of IV generators (plain, plain64, essiv). The sole `import cryptography`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from array import array
+from collections.abc import Callable
+from typing import Protocol
+
+from growdisk.errors import ToolMissing
+
+try:
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+except ImportError as error:
+    raise ToolMissing("the Python library cryptography", package="python3-cryptography") from error
+
+SECTOR = 512
+_WORDS = SECTOR // 8
+_BLOCKS = SECTOR // 16
+
+
+class UnknownCipher(ValueError):
+    """The name of a cipher, mode or IV generator that growdisk does not know."""
+
+
+class SectorCipher(Protocol):
+    """Works on whole sectors; `sector` is the number of the first."""
+
+    def encrypt(self, sector: int, data: bytes) -> bytes: ...
+
+    def decrypt(self, sector: int, data: bytes) -> bytes: ...
+
+
+class _Ivs(Protocol):
+    def __call__(self, sector: int, count: int) -> bytes:
+        """16 bytes for each of `count` sectors."""
+        ...
+
+
+def sector_cipher(algorithm: str, mode: str, key: bytes) -> SectorCipher:
+    """By dm-crypt's names: ("aes", "xts-plain64"), ("aes", "cbc-essiv:sha256"), ... UnknownCipher for others."""
+    chaining, _, generator = mode.partition("-")
+    if algorithm != "aes" or chaining not in ("xts", "cbc"):
+        raise UnknownCipher(f"{algorithm}-{mode}")
+    lengths = (32, 64) if chaining == "xts" else (16, 24, 32)
+    if len(key) not in lengths:
+        raise UnknownCipher(f"{algorithm}-{mode} with {8 * len(key)} bits")
+    ivs = _iv_generator(generator, key)
+    return _xts(key, ivs) if chaining == "xts" else _Cbc(key, ivs)
+
+
+def _xts(key: bytes, ivs: _Ivs) -> SectorCipher:
+    try:
+        return _FastXts(key, ivs)
+    except (OSError, ValueError):
+        return _Xts(key, ivs)
+
+
+def decrypt_xts(key: bytes, iv: int, unit: bytes) -> bytes:
+    """One unit of any size, as dm-crypt has them with sectors larger than 512 bytes."""
+    return Cipher(algorithms.AES(key), modes.XTS(iv.to_bytes(16, "little"))).decryptor().update(unit)
+
+
+def _iv_generator(name: str, key: bytes) -> _Ivs:
+    if name in ("plain", "plain64"):
+        mask = (1 << (32 if name == "plain" else 64)) - 1
+        return lambda sector, count: _numbers(sector, count, mask)
+    kind, _, digest = name.partition(":")
+    if kind != "essiv" or digest not in hashlib.algorithms_available or hashlib.new(digest).digest_size not in (16, 32):
+        raise UnknownCipher(f"IV generator {name}")
+    salted = _Aes(hashlib.new(digest, key).digest())
+    plain = _iv_generator("plain64", key)
+    return lambda sector, count: salted.encrypt(plain(sector, count))
+
+
+def _numbers(sector: int, count: int, mask: int) -> bytes:
+    """The numbers of `count` sectors from `sector` on, in 16 bytes each."""
+    ivs = array("Q", bytes(16 * count))
+    ivs[0::2] = array("Q", [number & mask for number in range(sector, sector + count)])
+    if sys.byteorder == "big":
+        ivs.byteswap()
+    return ivs.tobytes()
+
+
+class _Aes:
+    """Block after block, without any chaining."""
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = Cipher(algorithms.AES(key), modes.ECB())
+
+    def encrypt(self, data: bytes) -> bytes:
+        return self._cipher.encryptor().update(data)
+
+    def decrypt(self, data: bytes) -> bytes:
+        return self._cipher.decryptor().update(data)
+
+
+class _FastXts:
+    """Sector by sector, where the system's libcrypto can be called."""
+
+    def __init__(self, key: bytes, ivs: _Ivs) -> None:
+        from growdisk.block.libcrypto import XtsSectors
+
+        self._encrypt, self._decrypt = XtsSectors(key, encrypt=True), XtsSectors(key, encrypt=False)
+        self._ivs = ivs
+
+    def encrypt(self, sector: int, data: bytes) -> bytes:
+        return self._encrypt.sectors(self._ivs(sector, len(data) // SECTOR), data)
+
+    def decrypt(self, sector: int, data: bytes) -> bytes:
+        return self._decrypt.sectors(self._ivs(sector, len(data) // SECTOR), data)
+
+
+class _Xts:
+    """C = E(P ^ T) ^ T, where T starts as the encrypted IV and is doubled for each further block of a sector."""
+
+    def __init__(self, key: bytes, ivs: _Ivs) -> None:
+        half = len(key) // 2
+        self._data, self._tweak, self._ivs = _Aes(key[:half]), _Aes(key[half:]), ivs
+
+    def encrypt(self, sector: int, data: bytes) -> bytes:
+        return self._masked(self._data.encrypt, sector, data)
+
+    def decrypt(self, sector: int, data: bytes) -> bytes:
+        return self._masked(self._data.decrypt, sector, data)
+
+    def _masked(self, through_aes: Callable[[bytes], bytes], sector: int, data: bytes) -> bytes:
+        mask = self._mask(sector, len(data) // SECTOR)
+        inner = (int.from_bytes(data, "little") ^ mask).to_bytes(len(data), "little")
+        return (int.from_bytes(through_aes(inner), "little") ^ mask).to_bytes(len(data), "little")
+
+    def _mask(self, sector: int, count: int) -> int:
+        """T of every block: all sectors' first ones are one number of 128-bit lanes, which is doubled 31 times."""
+        lanes = int.from_bytes(self._tweak.encrypt(self._ivs(sector, count)), "little")
+        ones = int.from_bytes((b"\1" + bytes(15)) * count, "little")
+        tops = ones << 127
+        mask = array("Q", bytes(SECTOR * count))
+        for block in range(_BLOCKS):
+            words = array("Q", lanes.to_bytes(16 * count, "little"))
+            mask[2 * block :: _WORDS], mask[2 * block + 1 :: _WORDS] = words[0::2], words[1::2]
+            carries = lanes >> 127 & ones
+            lanes = (lanes & ~tops) << 1 ^ carries * 0x87
+        return int.from_bytes(mask.tobytes(), "little")
+
+
+class _Cbc:
+    """C = E(P ^ the block before), with the IV before a sector's first block."""
+
+    def __init__(self, key: bytes, ivs: _Ivs) -> None:
+        self._key, self._aes, self._ivs = key, _Aes(key), ivs
+
+    def encrypt(self, sector: int, data: bytes) -> bytes:
+        return b"".join(
+            self._encrypt_one(sector + number, data[number * SECTOR : (number + 1) * SECTOR])
+            for number in range(len(data) // SECTOR)
+        )
+
+    def decrypt(self, sector: int, data: bytes) -> bytes:
+        before = array("Q", bytes(16) + data[:-16])
+        ivs = array("Q", self._ivs(sector, len(data) // SECTOR))
+        before[0::_WORDS], before[1::_WORDS] = ivs[0::2], ivs[1::2]
+        return _xor(self._aes.decrypt(data), before.tobytes())
+
+    def _encrypt_one(self, sector: int, data: bytes) -> bytes:
+        return Cipher(algorithms.AES(self._key), modes.CBC(self._ivs(sector, 1))).encryptor().update(data)
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return (int.from_bytes(one, "little") ^ int.from_bytes(other, "little")).to_bytes(len(one), "little")

@@ -1,0 +1,49 @@
+"""How drawn lines reach a stream: with colour or without, in box drawing characters or in ASCII where it must be.
+
+Python takes an unset locale for UTF-8, which nearly every terminal is; who says LC_ALL=C on purpose gets ASCII.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from growdisk.fast_dataclass import dataclass
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from typing import TextIO
+
+USED, UNUSED, OPAQUE = "█", "▒", "░"
+_BOXES = "┌┬┐└┴┘─│" + USED + UNUSED + OPAQUE
+_ASCII = "++++++-|#.:"
+_COLOURS = ((USED, "36"), (UNUSED, "2"), (OPAQUE, "2"))
+
+
+@dataclass(frozen=True)
+class Pen:
+    colour: bool
+    boxes: bool
+
+    def line(self, text: str) -> str:
+        """`text` as it is to be written."""
+        if self.colour:
+            for glyph, code in _COLOURS:
+                text = re.sub(f"({glyph}+)", f"\x1b[{code}m\\1\x1b[0m", text)
+        return text if self.boxes else text.translate(str.maketrans(_BOXES, _ASCII))
+
+
+def pen_for(stream: TextIO, color: str) -> Pen:
+    """`color`: auto, always or never; auto is colour on a terminal, unless NO_COLOR is set or it is a dumb one."""
+    wanted = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return Pen(colour=color == "always" or (color == "auto" and wanted), boxes=_draws_boxes(stream))
+
+
+def _draws_boxes(stream: TextIO) -> bool:
+    if os.environ.get("LC_ALL") in ("C", "POSIX"):
+        return False
+    try:
+        _BOXES.encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

@@ -1,0 +1,177 @@
+"""Carries orders out on a guest's files. Says what it did, never a password.
+
+Everything that can be refused is looked at while nothing has been written: a user that is not there, a folder that is
+missing. Commands find the files and the name, and come before the accounts, which they may have to make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from growdisk.guest_config.customize import ssh_keys
+from growdisk.guest_config.customize.accounts import Account, account_of, groups, with_password
+from growdisk.guest_config.customize.changes import FileOrder, GuestEditor, KeysOrder, Orders, Owner
+from growdisk.guest_config.customize.errors import CannotCustomize
+from growdisk.guest_config.customize.hostname import hosts_for
+from growdisk.guest_config.text import decode, encode
+from growdisk.host import clock
+
+_MACHINE_ID, _DBUS_ID = "/etc/machine-id", "/var/lib/dbus/machine-id"
+_SELINUX, _RELABEL = "/etc/selinux/config", "/.autorelabel"
+_NO_SSH = "ssh host keys: the guest has no /etc/ssh"
+_DAY = 86400
+_LOGIN_DEFS, _PAM = "/etc/login.defs", "/etc/pam.d/common-password"
+
+
+def customize(guest: GuestEditor, orders: Orders) -> Iterator[str]:
+    """Yields what was done, a line each."""
+    files = [(order, _owner(guest, order)) for order in orders.files]
+    if not orders.commands:
+        _check_accounts(guest, orders)
+    for file, owner in files:
+        _put_file(guest, file, owner)
+        yield f"{file.path}: copied in, {owner.uid}:{owner.gid} {owner.mode:04o}"
+    if orders.hostname:
+        yield _name(guest, orders.hostname)
+    for command in orders.commands:
+        guest.run(command)
+        yield f"ran: {command}"
+    _check_accounts(guest, orders)
+    yield from _make_its_own(guest, orders)
+    if guest.exists(_SELINUX) and b"SELINUX=disabled" not in guest.read(_SELINUX):
+        guest.put(_RELABEL, b"", Owner())
+        yield f"{_RELABEL}: the first boot labels all files for SELinux, and restarts"
+
+
+def _make_its_own(guest: GuestEditor, orders: Orders) -> Iterator[str]:
+    """What tells this guest from others, and who may log in."""
+    if orders.reset_machine_id:
+        yield _reset_machine_id(guest)
+    if orders.new_ssh_host_keys:
+        yield _new_host_keys(guest, orders.hostname or "localhost")
+    elif orders.remove_ssh_host_keys:
+        yield _remove_host_keys(guest)
+    for order in orders.authorized_keys:
+        yield _authorize(guest, order, _account(guest, order.user, "authorize keys"))
+    for password in orders.passwords:
+        shadow, hashed = decode(guest.read("/etc/shadow")), password.hashed
+        if password.older and not _knows_yescrypt(guest):
+            hashed = password.older
+        days = clock.now() // _DAY
+        guest.write("/etc/shadow", encode(with_password(shadow, password.user, hashed, days)))
+        yield f"password of {password.user}: set"
+
+
+def _knows_yescrypt(guest: GuestEditor) -> bool:
+    """What its own passwd would write; other guests may not even read it."""
+    texts = [decode(guest.read(path)) for path in (_LOGIN_DEFS, _PAM) if guest.exists(path)]
+    return any("yescrypt" in line.lower() for text in texts for line in text.splitlines() if not line.startswith("#"))
+
+
+def _check_accounts(guest: GuestEditor, orders: Orders) -> None:
+    for order in orders.authorized_keys:
+        account = _account(guest, order.user, "authorize keys")
+        if not guest.exists(account.home):
+            hint = f"make it first: --run 'mkhomedir_helper {order.user}'"
+            raise CannotCustomize(f"authorize keys for {order.user}", f"{account.home} is not there", hint)
+    for password in orders.passwords:
+        _account(guest, password.user, "set a password")
+
+
+def _name(guest: GuestEditor, name: str) -> str:
+    old = decode(guest.read("/etc/hostname")).strip() if guest.exists("/etc/hostname") else ""
+    _rewrite(guest, "/etc/hostname", f"{name}\n".encode())
+    hosts = decode(guest.read("/etc/hosts")) if guest.exists("/etc/hosts") else "127.0.0.1\tlocalhost\n"
+    _rewrite(guest, "/etc/hosts", encode(hosts_for(hosts, old, name)))
+    return f"hostname: {name}"
+
+
+def _reset_machine_id(guest: GuestEditor) -> str:
+    """Empty, not absent: then systemd makes one, and takes the boot for no first one, which presets all units anew."""
+    if guest.exists(_MACHINE_ID):
+        guest.write(_MACHINE_ID, b"")
+    else:
+        guest.put(_MACHINE_ID, b"", Owner(mode=0o444))
+    for copy in guest.glob(_DBUS_ID):  # a link is left out: it leads to the other
+        guest.remove(copy)
+    return "machine-id: the first boot makes one"
+
+
+def _new_host_keys(guest: GuestEditor, host: str) -> str:
+    if not guest.exists("/etc/ssh"):
+        return _NO_SSH
+    _take_host_keys(guest)
+    prints = []
+    for path, content, mode in ssh_keys.new_host_keys(host):
+        guest.put(path, content, Owner(mode=mode))
+        prints += [ssh_keys.fingerprint(content)] if path.endswith(".pub") else []
+    return f"ssh host keys: new ones: {' '.join(prints)}"
+
+
+def _take_host_keys(guest: GuestEditor) -> int:
+    found = guest.glob(f"{ssh_keys.KEYS}_key") + guest.glob(f"{ssh_keys.KEYS}_key.pub")
+    for key in found:
+        guest.remove(key)
+    return len(found)
+
+
+def _remove_host_keys(guest: GuestEditor) -> str:
+    if not guest.exists("/etc/ssh"):
+        return _NO_SSH
+    found = _take_host_keys(guest)
+    if not guest.exists("/etc/systemd/system"):
+        return f"ssh host keys: {found} files removed; without systemd, see that new ones are made"
+    guest.put(ssh_keys.UNIT, ssh_keys.UNIT_TEXT.encode(), Owner())
+    guest.make_folder(ssh_keys.WANTED_BY, Owner(mode=0o755))
+    link = f"{ssh_keys.WANTED_BY}/{PurePosixPath(ssh_keys.UNIT).name}"
+    if not guest.exists(link):
+        guest.link(link, ssh_keys.UNIT)
+    return f"ssh host keys: {found} files removed; the first boot makes new ones"
+
+
+def _authorize(guest: GuestEditor, order: KeysOrder, account: Account) -> str:
+    folder = f"{account.home.rstrip('/')}/.ssh"
+    path = f"{folder}/authorized_keys"
+    guest.make_folder(folder, Owner(account.uid, account.gid, 0o700))
+    there = decode(guest.read(path)).splitlines() if guest.exists(path) else []
+    lines = [*there, *(key for key in dict.fromkeys(order.keys) if key not in there)]
+    guest.put(path, encode("".join(f"{line}\n" for line in lines)), Owner(account.uid, account.gid, 0o600))
+    return f"authorized keys of {order.user}: {len(order.keys)} in {path}"
+
+
+def _put_file(guest: GuestEditor, file: FileOrder, owner: Owner) -> None:
+    missing = []
+    folder = PurePosixPath(file.path).parent
+    while not guest.exists(str(folder)):
+        missing.append(folder)
+        folder = folder.parent
+    for parent in reversed(missing):
+        guest.make_folder(str(parent), Owner(mode=0o755))
+    guest.put(file.path, file.content, owner)
+
+
+def _rewrite(guest: GuestEditor, path: str, content: bytes) -> None:
+    if guest.exists(path):
+        guest.write(path, content)
+    else:
+        guest.put(path, content, Owner())
+
+
+def _account(guest: GuestEditor, user: str, deed: str) -> Account:
+    return account_of(decode(guest.read("/etc/passwd")), user, f"{deed} for {user}")
+
+
+def _owner(guest: GuestEditor, order: FileOrder) -> Owner:
+    deed = f"copy {order.path}"
+    if order.owner.isdecimal():
+        uid, gid = int(order.owner), int(order.owner)
+    else:
+        account = account_of(decode(guest.read("/etc/passwd")), order.owner, deed)
+        uid, gid = account.uid, account.gid
+    if order.group:
+        known = groups(decode(guest.read("/etc/group"))) if guest.exists("/etc/group") else {}
+        if not order.group.isdecimal() and order.group not in known:
+            raise CannotCustomize(deed, f"it has no group '{order.group}'", "name one of /etc/group, or a number")
+        gid = int(order.group) if order.group.isdecimal() else known[order.group]
+    return Owner(uid, gid, order.mode)

@@ -1,0 +1,71 @@
+"""What might name the partition and is left: names of partition 5 of some disk, and files that are links.
+
+udev alone knows which disk by-id/ata-…-part5 is. NixOS has /etc/fstab as a link into its store, made anew at each
+switch: to change it there would help until the next one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from growdisk.guest_config import places
+from growdisk.guest_config.crypttab import nodes_made_of
+from growdisk.guest_config.files import Change, GuestFiles, found
+from growdisk.guest_config.fstab import Entry, parse_fstab
+from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.text import decode
+
+_FSTAB, _CRYPTTAB = "/etc/fstab", "/etc/crypttab"
+_LINK = "it is a link and stays: take the partition out of what makes it (NixOS: swapDevices, fileSystems), and rebuild"
+_OF_SOME_DISK = re.compile(r"/dev/disk/by-(?:id|path)/[^\s\"',;]+?-part\d+(?!\w)")
+
+
+def doubtful(files: GuestFiles, swap: SwapIdentity) -> Iterator[Change]:
+    """In the root file system: names of this partition of some disk, and links that name it."""
+    yield from _in_fstab(files, swap)
+    others = (*places.CRYPTTABS, *places.UNITS, *places.RESUME_FILES, *places.DRACUT_FILES)
+    for path in found(files, (*others, *places.command_lines(rooted=True))):
+        yield from _in_text(path, files, swap)
+    yield from _links(files, swap)
+
+
+def _in_fstab(files: GuestFiles, swap: SwapIdentity) -> Iterator[Change]:
+    """If another line surely names the partition, these are of another disk."""
+    for path in found(files, places.FSTABS):
+        entries = list(parse_fstab(decode(files.read(path))))
+        sure = any(swap.is_named_by(entry.source) for entry in entries)
+        for entry in entries:
+            if swap.may_be_named_by(entry.source) and _is_of(entry, swap):
+                yield _left(path, entry.plain_source, waits=not sure)
+
+
+def _is_of(entry: Entry, swap: SwapIdentity) -> bool:
+    return entry.is_swap() or not swap.is_swap
+
+
+def _in_text(path: str, files: GuestFiles, swap: SwapIdentity) -> Iterator[Change]:
+    content = files.read(path)
+    if f"-part{swap.number}".encode() not in content or b"\0" in content[:4096]:
+        return
+    for line in decode(content).split("\n"):
+        for name in () if line.lstrip().startswith("#") else _OF_SOME_DISK.findall(line):
+            if swap.may_be_named_by(name):
+                yield _left(path, name, waits=True)
+
+
+def _left(path: str, name: str, *, waits: bool) -> Change:
+    return Change(path, f"names {name}, which is left: it may be of another disk", mended=False, waits=waits)
+
+
+def _links(files: GuestFiles, swap: SwapIdentity) -> Iterator[Change]:
+    if _is_link(files, _FSTAB):
+        entries = parse_fstab(decode(files.read(_FSTAB)))
+        if any(swap.is_named_by(entry.source) and _is_of(entry, swap) for entry in entries):
+            yield Change(_FSTAB, _LINK, mended=False, waits=True)
+    if _is_link(files, _CRYPTTAB) and any(nodes_made_of(decode(files.read(_CRYPTTAB)), swap)):
+        yield Change(_CRYPTTAB, _LINK, mended=False, waits=True)
+
+
+def _is_link(files: GuestFiles, path: str) -> bool:
+    return files.exists(path) and not files.glob(path)

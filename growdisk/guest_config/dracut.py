@@ -1,0 +1,27 @@
+"""dracut's configuration after a partition is gone. Initrds that it makes in future no longer look for it.
+
+    kernel_cmdline+=" resume=UUID=… "      add_device+=" /dev/disk/by-uuid/… "
+
+Spec: dracut.conf(5).
+"""
+
+from __future__ import annotations
+
+import re
+
+from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.resume import without_kernel_options
+from growdisk.guest_config.text import change_lines
+
+_DEVICES = re.compile(r"""(?P<before>[ \t]*add_device\+?=)(?P<quote>["'])(?P<words>.*?)(?P=quote)""")
+
+
+def without_devices(text: str, gone: SwapIdentity) -> str:
+    def change(line: str) -> str:
+        match = _DEVICES.match(line)
+        if match is None or not any(gone.is_named_by(word) for word in match["words"].split()):
+            return line
+        kept = "".join(f" {word}" for word in match["words"].split() if not gone.is_named_by(word))
+        return f"{match['before']}{match['quote']}{kept}{' ' if kept else ''}{match['quote']}{line[match.end() :]}"
+
+    return without_kernel_options(change_lines(text, change), gone)

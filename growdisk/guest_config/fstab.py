@@ -1,0 +1,86 @@
+"""/etc/fstab after a partition is gone. Every byte that does not concern that partition stays as it was.
+
+A stale swap line costs each boot 90 s: systemd waits for the device, and much else waits for swap.target. A stale line
+of anything else ends the boot in an emergency shell.
+Spec: fstab(5).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from growdisk.fast_dataclass import dataclass
+from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.text import change_lines
+
+SWAP_FILE = "/swapfile"
+_LINE = re.compile(
+    r"(?P<indent>[ \t]*)(?P<source>[^#\s]\S*)[ \t]+(?P<mount_point>\S+)[ \t]+(?P<kind>\S+)(?:[ \t]+(?P<options>\S+))?"
+)
+_NO_MOUNT_POINT = frozenset({"none", "swap"})
+_REMOVED = "# removed by growdisk: "
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of fstab, as written."""
+
+    source: str
+    mount_point: str
+    kind: str
+    options: str = ""
+
+    @property
+    def subvolume(self) -> str | None:
+        """btrfs's subvol=, without its first slash; None if there is none."""
+        words = [word for word in self.options.split(",") if word.startswith("subvol=")]
+        return words[-1].removeprefix("subvol=").strip("/") if words else None
+
+    @property
+    def plain_source(self) -> str:
+        """The source without quotes: LABEL="x" is LABEL=x."""
+        return self.source.replace('"', "").replace("'", "")
+
+    def is_swap(self) -> bool:
+        return self.kind == "swap" or self.mount_point in _NO_MOUNT_POINT
+
+
+def parse_fstab(text: str) -> Iterator[Entry]:
+    """The lines that mount something or swap."""
+    for line in text.split("\n"):
+        if match := _LINE.match(line):
+            yield Entry(match["source"], match["mount_point"], match["kind"], match["options"] or "")
+
+
+def without_swap(text: str, swap: SwapIdentity, policy: SwapPolicy) -> str:
+    """fstab with the lines of `swap` made comments, or (policy FILE) its first line given /swapfile as source."""
+    file_wanted = policy is SwapPolicy.FILE and not any(entry.source == SWAP_FILE for entry in parse_fstab(text))
+
+    def change(line: str) -> str:
+        nonlocal file_wanted
+        if not _is_line_of(line, swap):
+            return line
+        if file_wanted:
+            file_wanted = False
+            return _with_source(line, SWAP_FILE)
+        return _REMOVED + line
+
+    return change_lines(text, change)
+
+
+def with_swap_file(text: str) -> str:
+    """fstab with a line for the swap file, where it took no other line's place: the swap was named elsewhere."""
+    if any(entry.source == SWAP_FILE for entry in parse_fstab(text)):
+        return text
+    return text + ("" if text.endswith("\n") or not text else "\n") + f"{SWAP_FILE} none swap sw 0 0\n"
+
+
+def _is_line_of(line: str, swap: SwapIdentity) -> bool:
+    return any((entry.is_swap() or not swap.is_swap) and swap.is_named_by(entry.source) for entry in parse_fstab(line))
+
+
+def _with_source(line: str, source: str) -> str:
+    match = _LINE.match(line)
+    assert match is not None, line
+    return match["indent"] + source + line[match.end("source") :]

@@ -1,0 +1,128 @@
+"""Makes existing initrds forget a swap partition, without unpacking or rebuilding them.
+
+One block of 4096 bytes is put *before* the initrd: a cpio archive with one file, conf/conf.d/zzz-growdisk-resume-…,
+which initramfs-tools' /init sources last and which clears RESUME if it names that swap. Why before, uncompressed:
+that is how microcode stands in front of initrds everywhere, so that every kernel, boot loader and lsinitramfs takes
+it, whatever the rest is compressed with; behind a lz4 or gzip stream, kernels or `gzip -t` stumble over it. The archive
+fills its block exactly (padding inside the file), since lsinitramfs walks padding between archives at 4 bytes a fork.
+For dracut the one file is etc/cmdline.d/zzz-growdisk-resume-….conf with `noresume`, which its scripts read as if it
+stood on the kernel's command line. Neither file is one that the initrd has itself: its own would come later and win.
+Specs: Linux Documentation/driver-api/early-userspace/buffer-format.rst, initramfs-tools' /init, dracut.cmdline(7).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.text import encode
+
+BLOCK = 4096  # the block size of nearly every file system, so that it can shift the file by whole blocks
+HEAD = 16 * BLOCK  # how much of an initrd is looked at
+
+_DIRECTORY, _FILE = 0o040755, 0o100644
+_HEADER_SIZE = 110
+_MAGIC = b"070701"
+_TRAILER = "TRAILER!!!"
+_END = bytes(4)  # how lsinitramfs knows an archive's end, should another uncompressed one (microcode) follow
+_INITRD_MAGICS = (
+    b"070701", b"070702", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"\x02\x21\x4c\x18", b"\x5d\0\0", b"BZh",
+    b"\x89LZO",
+)  # fmt: skip
+
+
+def forgetting_block(swap: SwapIdentity) -> bytes:
+    """The block to put before an initrd of initramfs-tools."""
+    return _block("conf/conf.d", _file_name(swap), encode(_script(swap)), b"\n", swap)
+
+
+def noresume_block(swap: SwapIdentity) -> bytes:
+    """The block to put before an initrd of dracut that has the resume= of `swap`."""
+    # Blanks and not empty lines: dracut goes through all lines with each option that it looks for.
+    return _block("etc/cmdline.d", _dracut_name(swap), b"noresume", b" ", swap)
+
+
+def _block(folder: str, name: str, script: bytes, padding_byte: bytes, swap: SwapIdentity) -> bytes:
+    fixed = len(_archive(folder, name, b"")) + len(_END)
+    padding = BLOCK - fixed - len(script)
+    if padding < 0:
+        raise ValueError(f"the swap's names are too long for one block: {swap}")
+    block = _archive(folder, name, script + padding_byte * padding) + _END
+    assert len(block) == BLOCK
+    return block
+
+
+def is_initrd(head: bytes) -> bool:
+    """Whether a file that begins with `head` is an initramfs of a known kind."""
+    return head.startswith(_INITRD_MAGICS)
+
+
+def is_archive(head: bytes) -> bool:
+    """Whether it begins as a cpio archive that the kernel unpacks."""
+    return head.startswith((b"070701", b"070702"))
+
+
+def forgets(head: bytes, swap: SwapIdentity) -> bool:
+    """Whether the initrd that begins with `head` has been given the block for `swap`."""
+    return not {_file_name(swap), _dracut_name(swap)}.isdisjoint(leading_names(head))
+
+
+def leading_names(head: bytes) -> Iterator[str]:
+    """The members of the uncompressed archives at the start of an initrd, as far as `head` reaches."""
+    offset = 0
+    while head[offset : offset + len(_MAGIC)] == _MAGIC:
+        name_start = offset + _HEADER_SIZE
+        try:
+            size, name_size = (int(head[offset + at : offset + at + 8], 16) for at in (54, 94))
+        except ValueError:
+            return
+        yield head[name_start : name_start + name_size - 1].decode("utf-8", "replace")
+        offset = _aligned(_aligned(name_start + name_size) + size)
+        while head[offset : offset + len(_END)] == _END:
+            offset += len(_END)
+
+
+def _dracut_name(swap: SwapIdentity) -> str:
+    return f"etc/cmdline.d/{_file_name(swap).rpartition('/')[2]}.conf"
+
+
+def _file_name(swap: SwapIdentity) -> str:
+    # The swap is in the name: blocks for two swaps stand one before the other and both are obeyed.
+    # 'zzz' sorts behind the 'zz-resume-auto' of update-initramfs.
+    # What crypttab calls it is not: that is known the first time only.
+    names = (swap.number, swap.uuid, swap.label, swap.partuuid, swap.partlabel)
+    return f"conf/conf.d/zzz-growdisk-resume-{hashlib.sha256(repr(names).encode()).hexdigest()[:8]}"
+
+
+def _script(swap: SwapIdentity) -> str:
+    # Empty, not 'none': that means the same to every version of /init, while old ones would wait for a device 'none'.
+    patterns = "|".join(swap.shell_patterns())
+    comment = "# growdisk: this swap partition is gone, do not wait for it."
+    return f'{comment}\ncase "$RESUME" in\n{patterns}) RESUME= ;;\nesac\n'
+
+
+def _archive(folder: str, name: str, script: bytes) -> bytes:
+    return b"".join(
+        (
+            _member(folder.partition("/")[0], _DIRECTORY),
+            _member(folder, _DIRECTORY),
+            _member(name, _FILE, script),
+            _member(_TRAILER, 0),
+        )
+    )
+
+
+def _member(name: str, mode: int, content: bytes = b"") -> bytes:
+    links = 2 if mode == _DIRECTORY else 1
+    fields = (0, mode, 0, 0, links, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
+    header = _MAGIC + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
+    return _padded(header) + _padded(content)
+
+
+def _padded(data: bytes) -> bytes:
+    return data.ljust(_aligned(len(data)), b"\0")
+
+
+def _aligned(offset: int) -> int:
+    return (offset + 3) & ~3

@@ -1,0 +1,70 @@
+"""Initrds and unified kernel images after a partition is gone: a block before them, another command line, or a word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from growdisk.guest_config import initrd, places
+from growdisk.guest_config.files import Change, GuestFiles, found
+from growdisk.guest_config.removed_partition import SwapIdentity
+
+_NAMES = ("initrd", "initramfs", "booster")
+
+
+def change_initrds(files: GuestFiles, swap: SwapIdentity, *, rooted: bool, plain: bool) -> Iterator[Change]:
+    """`plain`: initramfs-tools has made all of them, so that none must be unpacked."""
+    for path in found(files, places.initrds(rooted=rooted)):
+        head = files.read_start(path, initrd.HEAD)
+        if not initrd.is_initrd(head) or initrd.forgets(head, swap) or _is_packed_kernel(files, path, head):
+            continue
+        if plain and not (swap.mapped and _opens_containers(files, path, swap)):
+            files.prepend(path, initrd.forgetting_block(swap))
+            yield Change(path, "stale RESUME inside cleared")
+        else:
+            yield from _change_unpacked(files, path, swap)
+
+
+def change_unified(files: GuestFiles, swap: SwapIdentity, *, rooted: bool) -> Iterator[Change]:
+    for path in found(files, places.unified_kernels(rooted=rooted)):
+        from growdisk.guest_config.unified_verdict import changed_unified
+
+        content = files.read(path)
+        changed = changed_unified(content, swap, files)
+        if changed is None:
+            continue
+        if changed.content:
+            files.write(path, changed.content)
+        yield Change(path, changed.what, mended=bool(changed.content), waits=not changed.content)
+
+
+def _is_packed_kernel(files: GuestFiles, path: str, head: bytes) -> bool:
+    """kernel8.img of a Raspberry Pi begins as a packed initrd does: anything before it, and it starts no more."""
+    if initrd.is_archive(head) or any(word in path.rpartition("/")[2] for word in _NAMES):
+        return False
+    from growdisk.filesystems.unpacking import Unpackable, unpacked
+
+    try:
+        return not initrd.is_archive(unpacked(files.read(path), len(head)))
+    except Unpackable:
+        return True
+
+
+def _opens_containers(files: GuestFiles, path: str, swap: SwapIdentity) -> bool:
+    """Whether what is encrypted in the partition is opened by the initrd already, which no RESUME tells."""
+    from growdisk.guest_config.initrd_content import contents_of
+    from growdisk.guest_config.initrd_verdict import OPENED
+
+    return any(name.startswith(OPENED) for name in contents_of(files.read(path)).naming(swap.needles()))
+
+
+def _change_unpacked(files: GuestFiles, path: str, swap: SwapIdentity) -> Iterator[Change]:
+    """One that only its content tells who made it."""
+    from growdisk.guest_config.initrd_content import contents_of
+    from growdisk.guest_config.initrd_verdict import verdict_of
+
+    verdict = verdict_of(contents_of(files.read(path)), swap, files)
+    if verdict is None:
+        return
+    if verdict.block:
+        files.prepend(path, verdict.block)
+    yield Change(path, verdict.what, mended=bool(verdict.block), waits=not verdict.block)

@@ -1,0 +1,141 @@
+"""Repairs a guest whose swap partition is gone, so that its next boot neither fails nor waits. Idempotent.
+
+Three kinds of places make a boot wait: fstab and its like (90 s), an initrd (30 s, or 200), and the kernel's command
+line; others would bring them back at the next update-initramfs or update-grub. places.py lists them all. What cannot be
+changed from here is reported with the command that does it inside the guest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from growdisk.fast_dataclass import replace
+from growdisk.guest_config import places
+from growdisk.guest_config.crypttab import nodes_made_of, without_container
+from growdisk.guest_config.doubts import doubtful
+from growdisk.guest_config.dracut import without_devices
+from growdisk.guest_config.files import Change, GuestFiles, found
+from growdisk.guest_config.fstab import SWAP_FILE, parse_fstab, with_swap_file, without_swap
+from growdisk.guest_config.initrd_repair import change_initrds, change_unified
+from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy, stem_of
+from growdisk.guest_config.resume import resume_none, without_kernel_options
+from growdisk.guest_config.systemd_units import silenced
+from growdisk.guest_config.text import decode, encode
+
+_FSTAB, _CRYPTTAB = "/etc/fstab", "/etc/crypttab"
+_GRUB_ENVIRONMENT = "grubenv"
+INITRAMFS_TOOLS = ("/usr/sbin/update-initramfs", "/usr/share/initramfs-tools", "/etc/initramfs-tools")
+OTHER_MAKERS = (
+    "/usr/lib/dracut", "/usr/bin/dracut", "/usr/sbin/dracut", "/usr/bin/mkinitcpio",
+    "/usr/bin/booster", "/usr/sbin/mkinitfs", "/sbin/mkinitfs", "/usr/bin/mkosi-initrd",
+)  # fmt: skip
+_ROOTS = ("/", "/boot")
+
+
+def repair_guest(
+    files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy, *, plain_initrds: bool | None = None
+) -> tuple[Change, ...]:
+    """Take `swap` out of all files that name it; with policy FILE, /swapfile (made by the caller) replaces it.
+
+    `plain_initrds`: initramfs-tools has made all initrds, so that none must be unpacked to know that; None: this
+    guest's own files tell. A second call finds nothing to do and reports no changes.
+    """
+    return tuple(_changes(files, swap, policy, has_plain_initrds(files) if plain_initrds is None else plain_initrds))
+
+
+def left_to_repair(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> tuple[Change, ...]:
+    """What repair_guest() would change; nothing is written."""
+    return tuple(change for change in repair_guest(_LookOnly(files), swap, policy) if change.mended)
+
+
+def has_plain_initrds(files: GuestFiles) -> bool:
+    """Whether initramfs-tools is the only one that makes initrds there. Of a removed dracut its folders remain."""
+    return any(map(files.exists, INITRAMFS_TOOLS)) and not any(map(files.exists, OTHER_MAKERS))
+
+
+def is_system(files: GuestFiles) -> bool:
+    """Whether this is a root file system, not a /boot or an EFI partition by itself."""
+    return files.exists("/etc") or files.exists("/ostree/deploy")
+
+
+class _LookOnly:
+    """A guest's files that stay as they are, whatever is written."""
+
+    def __init__(self, files: GuestFiles) -> None:
+        self.read, self.read_start, self.exists, self.glob = files.read, files.read_start, files.exists, files.glob
+
+    def write(self, path: str, content: bytes) -> None:
+        pass
+
+    def prepend(self, path: str, block: bytes) -> None:
+        pass
+
+
+def _changes(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy, plain_initrds: bool) -> Iterator[Change]:
+    rooted = is_system(files)
+    swap = known_in(files, swap) if rooted else swap
+    if rooted:
+        yield from _change_settings(files, swap, policy)
+    loaders = places.command_lines(rooted=rooted)
+    yield from _edit(files, swap, loaders, lambda text: without_kernel_options(text, swap), "resume= removed")
+    if swap.is_swap or swap.mapped or not plain_initrds:
+        yield from change_initrds(files, swap, rooted=rooted, plain=plain_initrds)
+    yield from change_unified(files, swap, rooted=rooted)
+    if rooted:  # Last: it tells the names of what was opened.
+        yield from _edit(
+            files, swap, places.CRYPTTABS, lambda text: without_container(text, swap), "line made a comment"
+        )
+
+
+def _change_settings(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> Iterator[Change]:
+    line = "swap line made a comment" if swap.is_swap else "line made a comment"
+    where = f"swap is {SWAP_FILE}" if policy is SwapPolicy.FILE else line
+    doubts = list(doubtful(files, swap))
+    yield from _edit(files, swap, places.FSTABS, lambda text: without_swap(text, swap, policy), where)
+    if policy is SwapPolicy.FILE:
+        yield from _name_swap_file(files, where)
+    yield from doubts
+    yield from _edit(files, swap, places.UNITS, lambda text: silenced(text, swap), "masked")
+    yield from _edit(files, swap, places.RESUME_FILES, lambda text: resume_none(text, swap), "RESUME=none")
+    yield from _edit(files, swap, places.DRACUT_FILES, lambda text: without_devices(text, swap), "no longer looked for")
+
+
+def _name_swap_file(files: GuestFiles, where: str) -> Iterator[Change]:
+    """In fstab, if no line of swap became its."""
+    for path in files.glob(_FSTAB):
+        old = decode(files.read(path))
+        if (new := with_swap_file(old)) != old:
+            files.write(path, encode(new))
+            yield Change(path, where)
+
+
+def _has_any(content: bytes, hints: Sequence[bytes]) -> bool:
+    lowered = content.lower()
+    return any(hint in lowered for hint in hints)
+
+
+def known_in(files: GuestFiles, swap: SwapIdentity) -> SwapIdentity:
+    """The same with the names that crypttab gives to what is in it, and those of the disk that root's line has."""
+    found = [node for path in files.glob(_CRYPTTAB) for node in nodes_made_of(decode(files.read(path)), swap)]
+    entries = [entry for path in files.glob(_FSTAB) for entry in parse_fstab(decode(files.read(path)))]
+    stems = [stem_of(entry.plain_source) for entry in entries if entry.mount_point in _ROOTS]
+    return replace(
+        swap, mapped=tuple(dict.fromkeys((*swap.mapped, *found))),
+        stems=tuple(dict.fromkeys((*swap.stems, *(stem for stem in stems if stem)))),
+    )  # fmt: skip
+
+
+def _edit(
+    files: GuestFiles, swap: SwapIdentity, patterns: Sequence[str], change: Callable[[str], str], what: str
+) -> Iterator[Change]:  # fmt: skip
+    """What names nothing of the partition is not gone through line by line, and a program is left alone."""
+    hints = swap.hints()
+    for path in found(files, patterns):
+        old = files.read(path)
+        if b"\0" in old[:4096] or not _has_any(old, hints):
+            continue
+        new = encode(change(decode(old)))
+        if new != old:
+            # GRUB's environment block has a fixed size, filled up with '#'.
+            files.write(path, new.ljust(len(old), b"#") if path.endswith(_GRUB_ENVIRONMENT) else new)
+            yield Change(path, what)

@@ -1,0 +1,160 @@
+"""The one JSON line in which a guest-side script ends, as values. What a guest says is never trusted.
+
+    {"growdisk": 1, "run": "…", "phase": "grow", "result": "done", "what": "…", "why": "…", "do": "…",
+     "disk": "/dev/sda", "facts": {…}}
+
+The exit status says the same as `result`: done and already 0, refused 3 (this phase changed nothing), failed 4 (and put
+back what it had begun), stuck 5 (a person is needed), reboot 10 (the kernel cannot go on before a restart).
+A guest may be broken into: lengths are bounded, control characters taken out, and no value becomes part of a command.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import Enum
+from typing import ClassVar
+
+from growdisk.errors import OperationFailed
+from growdisk.fast_dataclass import dataclass, field, replace
+from growdisk.guest_scripts.script_plan import Phase
+from growdisk.host.json_codec import NotThatValue, decoded
+
+PROTOCOL = 1
+MAX_LINE = 1 << 20
+_MAX_TEXT = 500
+_MAX_NUMBER = (1 << 63) - 1
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+
+class Outcome(Enum):
+    DONE = "done"
+    ALREADY = "already"
+    REFUSED = "refused"
+    FAILED = "failed"
+    STUCK = "stuck"
+    REBOOT = "reboot"
+
+    @property
+    def exit_status(self) -> int:
+        return {"done": 0, "already": 0, "refused": 3, "failed": 4, "stuck": 5, "reboot": 10}[self.value]
+
+
+class TableState(Enum):
+    """How a table compares with the plan: as it was, as planned, or neither (half-way, or foreign)."""
+
+    BEFORE = "before"
+    AFTER = "after"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class SwapInUse:
+    """A line of /proc/swaps; bytes."""
+
+    device: str
+    size: int
+    used: int
+    priority: int
+
+
+@dataclass(frozen=True)
+class SavedSectors:
+    """Sectors as they were before rewrite: `sector` is the first one's number (of 512 bytes), `hex` their bytes."""
+
+    sector: int
+    hex: str
+
+
+@dataclass(frozen=True)
+class GuestFacts:
+    """What a phase tells beside its result. inspect fills all but `saved`, prepare that; others what they know.
+
+    `disk_size` is what the guest's kernel sees; `table` what is on the disk, `kernel_table` what the kernel goes by;
+    `filesystem_size` bytes by df; `arranged`: after a reboot the run goes on by itself; `boot_id`: new with each boot.
+    """
+
+    disk_size: int = 0
+    sector_size: int = 512
+    table: TableState = TableState.OTHER
+    kernel_table: TableState = TableState.OTHER
+    tool: str = ""
+    reread_tools: tuple[str, ...] = ()
+    mount_point: str = ""
+    filesystem_size: int = 0
+    memory_available: int = 0
+    swaps: tuple[SwapInUse, ...] = ()
+    init: str = ""
+    boot_id: str = ""
+    uptime: int = 0
+    arranged: bool = False
+    blocked: str = ""
+    saved: tuple[SavedSectors, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    growdisk: int
+    run: str
+    phase: Phase
+    result: Outcome
+    what: str = ""
+    why: str = ""
+    do: str = ""
+    disk: str = ""
+    facts: GuestFacts = field(default_factory=GuestFacts)
+
+
+@dataclass(eq=False)
+class GuestAnswerBad(OperationFailed):
+    WHAT: ClassVar[str] = "the guest's {phase} script did not answer as it should"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "look at /var/log/growdisk.log in the guest; running the same command again goes on from there"
+    phase: str
+    reason: str
+
+
+def parse_answer(phase: Phase, run: str, output: bytes) -> Answer:
+    """The answer in a script's stdout: its last line. GuestAnswerBad for everything that is not one of this run."""
+    lines = output.rstrip().rsplit(b"\n", 1)
+    line = lines[-1].strip()
+    if not line or len(line) > MAX_LINE:
+        raise GuestAnswerBad(phase.value, reason="it said nothing" if not line else "its answer is too long")
+    try:
+        answer = decoded(line.decode("utf-8", "replace"), Answer)
+    except NotThatValue as error:
+        raise GuestAnswerBad(phase.value, reason=f"{error}; it said: {clean(line)}") from error
+    if (answer.growdisk, answer.run, answer.phase) != (PROTOCOL, run, phase):
+        reason = f"it answered for phase {answer.phase.value} of run {clean(answer.run)}"
+        raise GuestAnswerBad(phase.value, reason=reason)
+    if not all(0 <= number <= _MAX_NUMBER for number in _numbers(answer.facts)):
+        raise GuestAnswerBad(phase.value, reason=f"its numbers cannot be; it said: {clean(line)}")
+    return _cleaned(answer)
+
+
+def clean(text: str | bytes) -> str:
+    """Foreign text as it may be shown: one line, no control characters, not endless."""
+    words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    words = _CONTROL.sub(" ", words).strip()
+    return words if len(words) <= _MAX_TEXT else words[: _MAX_TEXT - 1] + "…"
+
+
+def _numbers(facts: GuestFacts) -> Iterator[int]:
+    yield from (facts.disk_size, facts.sector_size, facts.filesystem_size, facts.memory_available, facts.uptime)
+    for swap in facts.swaps:
+        yield from (swap.size, swap.used)
+    yield from (saved.sector for saved in facts.saved)
+
+
+def _cleaned(answer: Answer) -> Answer:
+    facts = answer.facts
+    facts = replace(
+        facts, tool=clean(facts.tool), reread_tools=tuple(map(clean, facts.reread_tools)),
+        mount_point=clean(facts.mount_point), init=clean(facts.init), boot_id=clean(facts.boot_id),
+        blocked=clean(facts.blocked),
+        swaps=tuple(replace(swap, device=clean(swap.device)) for swap in facts.swaps),
+    )  # fmt: skip
+    return replace(
+        answer, run=clean(answer.run), what=clean(answer.what), why=clean(answer.why), do=clean(answer.do),
+        disk=clean(answer.disk), facts=facts,
+    )  # fmt: skip

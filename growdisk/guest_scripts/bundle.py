@@ -1,0 +1,179 @@
+"""The scripts as somebody carries them over by hand: with a README to follow, and user-data for cloud-init. Pure."""
+
+from __future__ import annotations
+
+import base64
+import io
+import lzma
+import tarfile
+from collections.abc import Mapping
+
+from growdisk.guest_scripts.render import render
+from growdisk.guest_scripts.script_plan import DRIVER, RUN_ORDER, STATE_FOLDER, GuestPlan, Phase
+from growdisk.partitions.table import PartitionTable
+from growdisk.units import format_size
+
+USER_DATA = "user-data"
+README = "README.md"
+_EACH_BOOT = "/var/lib/cloud/scripts/per-boot"
+
+_DEEDS = {
+    Phase.INSPECT: "looks, and changes nothing",
+    Phase.PREPARE: "checks everything, saves the table and the swap headers, turns off swap that stands in the way",
+    Phase.REWRITE: "writes the new table",
+    Phase.REREAD: "makes the running kernel see it, or says that the guest has to be restarted",
+    Phase.GROW: "grows what is in the partition (container, volumes, file system), in use: the point of no return",
+    Phase.REPAIR: "swap again where it stays; fstab, RESUME and initrd forget swap that is gone",
+    Phase.VERIFY: "reads all of it back",
+    Phase.UNDO: "the old table, in the kernel too, and swap on again; refused once the file system has grown",
+}
+
+
+def package(plan: GuestPlan, gives_up: tuple[str, ...] = ()) -> dict[str, str]:
+    """File name → text: the scripts, README.md and user-data. `gives_up`: what the plan takes from the guest."""
+    user_data = _user_data(plan, render(plan, comments=False))
+    return {**render(plan), README: _readme(plan, gives_up), USER_DATA: user_data}
+
+
+def _readme(plan: GuestPlan, gives_up: tuple[str, ...]) -> str:
+    size = plan.after.disk_size
+    phases = "\n".join(f"| {number} | `{p.file_name}` | {_DEEDS[p]} |" for number, p in enumerate(RUN_ORDER, start=1))
+    lost = "".join(f"\nGiven up: {item}.\n" for item in gives_up)
+    return f"""\
+# Growing a disk from inside its guest
+
+Made by growdisk for one disk: {_disk(plan)}, run `{plan.run}`. With any other disk the scripts refuse.
+{_subject(plan)} ({plan.filesystem.kind}) grows to {format_size(plan.goal.size)}, without a restart where the
+kernel allows it.
+
+    before   {_drawn(plan.before)}
+    after    {_drawn(plan.after)}
+{lost}
+## What to do
+
+1. Make the disk itself {size} bytes large ({format_size(size)}), on the host; not by `qemu-img resize` while it runs:
+   - libvirt: `virsh blockresize GUEST DISK {size}B`
+   - QEMU: `{{"execute": "block_resize", "arguments": {{"node-name": "NODE", "size": {size}}}}}` on its QMP socket
+   - a cloud: its console. Both of the first also *shrink* a disk without a word: mind the number.
+2. Copy this folder into the guest.
+3. In the guest, as root (or with sudo): `sh {DRIVER}`
+
+It ends in one line of JSON. Whatever happens (a power cut, a lost connection): run it again, it goes on from where
+things are. When it says that the guest has to be restarted, restart it; the rest then comes by itself, if it said so,
+or by running it again.
+
+| exit status | means |
+|---|---|
+| 0 | done, or nothing left to do |
+| 3 | refused; this phase changed nothing |
+| 4 | failed, and put back what it had begun |
+| 5 | a person is needed; the message says where what was saved is |
+| 10 | restart the guest |
+
+Back to before, until the file system has grown: `sh {DRIVER} --undo`
+
+## One by one
+
+| | script | does |
+|---|---|---|
+{phases}
+| | `{Phase.UNDO.file_name}` | {_DEEDS[Phase.UNDO]} |
+
+Each may be run by itself and again. All is written down in `/var/log/growdisk.log`; what was saved is in
+`{STATE_FOLDER}/{plan.run}`. `GROWDISK_DISK=/dev/sdb` names the disk where several look alike, and
+`GROWDISK_TOOL=parted` the tool that writes the table (else sfdisk, parted or fdisk, whichever is there).{_key(plan)}
+
+## By cloud-init
+
+`{USER_DATA}` does steps 2 and 3 at an instance's first boot, when the disk has its new size already, and tells
+cloud-init's growpart to keep out. Where the power is cut it goes on at the next boot, and after a restart where the
+disk was too small still; `cloud-init status --long` and `/var/log/cloud-init-output.log` say what failed. A cloud that
+takes 16 KiB only is given the output of `gzip -9c {USER_DATA}`, which cloud-init reads just as well.
+{_keyless(plan)}"""
+
+
+def _is_encrypted(plan: GuestPlan) -> bool:
+    return any(layer.kind == "luks" for layer in plan.layers)
+
+
+def _keyless(plan: GuestPlan) -> str:
+    if not _is_encrypted(plan):
+        return ""
+    return "It brings no passphrase, and LUKS2 asks for one: there it is refused, and the scripts are run by hand.\n"
+
+
+def _key(plan: GuestPlan) -> str:
+    if not _is_encrypted(plan):
+        return ""
+    return """
+`GROWDISK_KEY_FILE=FILE` holds the passphrase of the encrypted container, which LUKS2 asks for once more to grow."""
+
+
+def _disk(plan: GuestPlan) -> str:
+    if plan.is_whole_disk:
+        return f"the one that is all `{plan.content_kind}` `{plan.before.disk_id}`"
+    return f"table `{plan.before.disk_id}`"
+
+
+def _subject(plan: GuestPlan) -> str:
+    return "What is on the whole disk" if plan.is_whole_disk else f"Partition {plan.target}"
+
+
+def _drawn(table: PartitionTable) -> str:
+    parts = sorted(table.partitions, key=lambda part: (part.start, part.number))
+    return " | ".join(f"{part.number}: {format_size(part.size)}" for part in parts)
+
+
+def _user_data(plan: GuestPlan, scripts: Mapping[str, str]) -> str:
+    """One archive, not a file for each script: they are much alike, and some clouds take 16 KiB only, compressed.
+
+    Not by runcmd, which cloud-init begins but once for an instance, whether it ends or not.
+    """
+    folder = f"{STATE_FOLDER}/{plan.run}/scripts"
+    archive = base64.b64encode(_archive(scripts)).decode()
+    return f"""\
+#cloud-config
+# growdisk run {plan.run}: grows the disk at first boot. cloud-init's own growing would get in the way.
+growpart:
+  mode: "off"
+  ignore_growroot_disabled: true
+resize_rootfs: false
+write_files:
+  - path: {folder}.tar.xz
+    owner: root:root
+    permissions: "0600"
+    encoding: b64
+    content: {archive}
+  - path: {_EACH_BOOT}/growdisk-{plan.run}
+    owner: root:root
+    permissions: "0700"
+    content: |
+      #!/bin/sh
+      # At each boot until it has come to an end once: a power cut is none.
+      set -eu
+      mkdir -p {folder}
+      cd {folder}
+      if command -v xz >/dev/null; then
+          tar -xJf {folder}.tar.xz
+      else
+          python3 -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall()' {folder}.tar.xz
+      fi
+      status=0
+      sh ./{DRIVER} || status=$?
+      rm -f "$0"
+      exit "$status"
+"""
+
+
+def _archive(scripts: Mapping[str, str]) -> bytes:
+    """The same bytes for the same scripts: no times. Their common part lies further back than gzip looks."""
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, script in sorted(scripts.items()):
+            member = tarfile.TarInfo(name)
+            data = script.encode("utf-8", "surrogateescape")
+            member.size, member.mode = len(data), 0o755
+            tar.addfile(member, io.BytesIO(data))
+    # Text is aligned to nothing (pb), and a letter tells much of the next (lc).
+    for_text = {"id": lzma.FILTER_LZMA2, "preset": 6 | lzma.PRESET_EXTREME, "lc": 4, "lp": 0, "pb": 0}
+    return lzma.compress(plain.getvalue(), check=lzma.CHECK_CRC32, filters=[for_text])

@@ -1,0 +1,177 @@
+"""Partition tables in the words of the tools that a guest may have: listings, edits and keystrokes. Pure.
+
+All in sectors, ends inclusive where a tool wants them so. A tool is only trusted to write: what it wrote is compared
+with `listing`, which the scripts make of the disk with their own reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from growdisk.fast_dataclass import dataclass
+from growdisk.guest_scripts.script_plan import GuestPlan
+from growdisk.partitions.table import Partition, PartitionTable, Role
+
+_EXTENDED, _LINUX, _SWAP = "5", "83", "82"
+_EXTENDED_LBA = "f"
+
+
+def listing(table: PartitionTable) -> str:
+    """ "number start size type boot" (MBR) or "number start size type guid attributes" (GPT), a line a partition."""
+    return "\n".join(_line(table, part) for part in table.partitions)
+
+
+def kernel_listing(table: PartitionTable) -> str:
+    """ "number start size": what a kernel shows; it gives an extended partition no size of its own."""
+    lines = []
+    for part in table.partitions:
+        start, size = _sectors(table, part)
+        lines.append(f"{part.number} {start} {'-' if part.role is Role.EXTENDED else size}")
+    return "\n".join(lines)
+
+
+def sfdisk_edits(plan: GuestPlan) -> str:
+    """A sed script that makes the planned table of what `sfdisk -d` said of the old one; all else stays as it was."""
+    edits = ["/^last-lba:/d"]
+    edits += [f"/^[^:#]*[^0-9]{part.number} *:/d" for part in plan.removed]
+    for part in _changed(plan):
+        start, size = _sectors(plan.after, part)
+        place = rf"^\([^:#]*[^0-9]{part.number} *: *start= *\)[0-9]*\(, *size= *\)[0-9]*"
+        edits.append(rf"s/{place}/\1{start}\2{size}/")
+    return "\n".join(edits)
+
+
+@dataclass(frozen=True)
+class PartedStep:
+    """One command of parted; the template knows how each verb is said."""
+
+    verb: Literal["rm", "resizepart", "mkpart", "set"]
+    number: int
+    start: str = ""
+    end: str = ""
+    role: str = ""
+    content: str = ""
+    flag: str = ""
+    value: str = ""
+
+
+def parted_steps(plan: GuestPlan) -> list[PartedStep]:
+    """What goes is removed (what moves too), the target grows, then what moves is made again."""
+    return list(_parted_steps(plan))
+
+
+def _parted_steps(plan: GuestPlan) -> Iterator[PartedStep]:
+    for part in _leaving(plan):
+        yield PartedStep("rm", part.number)
+    for part in _grown_in_place(plan):
+        yield PartedStep("resizepart", part.number, end=str(_last(plan.after, part)))
+    for part in plan.moved:
+        start, end = f"{_sectors(plan.after, part)[0]}s", f"{_last(plan.after, part)}s"
+        content = {_SWAP: "linux-swap"}.get(part.type_code, "ext2") if part.role is not Role.EXTENDED else ""
+        yield PartedStep("mkpart", part.number, start, end, part.role.value, content)
+        if part.role is Role.EXTENDED:
+            yield PartedStep("set", part.number, flag="lba", value="on" if part.type_code == _EXTENDED_LBA else "off")
+        if part.bootable:
+            yield PartedStep("set", part.number, flag="boot", value="on")
+
+
+def is_for_fdisk(plan: GuestPlan) -> bool:
+    """fdisk can only delete and make anew: not an extended partition that others stay in, and no GPT's UUIDs."""
+    return plan.before.kind == "mbr" and _grown_in_place(plan) == [plan.goal] and plan.goal.role is Role.PRIMARY
+
+
+def fdisk_keys(plan: GuestPlan, *, busybox: bool) -> str:
+    """Keystrokes for fdisk on an MBR, as printf's format; "q" where fdisk is not used.
+
+    Questions with only one possible answer are not asked, so the keys follow what is in the table at each moment.
+    """
+    if not is_for_fdisk(plan):
+        return r"q\n"
+    keys = _FdiskKeys(plan, busybox=busybox)
+    return "".join(rf"{key}\n" for key in keys.all())
+
+
+class _FdiskKeys:
+    def __init__(self, plan: GuestPlan, *, busybox: bool) -> None:
+        self._plan, self._busybox = plan, busybox
+        self._present = {part.number for part in plan.before.partitions}
+
+    def all(self) -> Iterator[str]:
+        if self._busybox:
+            yield "c"  # its DOS mode, the default, leaves 63 sectors before each logical partition
+        for part in [*_leaving(self._plan), self._plan.goal]:
+            yield from self._delete(part)
+        for part in [self._plan.goal, *self._plan.moved]:
+            yield from self._make(part)
+        yield "w"
+
+    def _delete(self, part: Partition) -> Iterator[str]:
+        yield "d"
+        if len(self._present) > 1:
+            yield str(part.number)
+        self._present.discard(part.number)
+
+    def _make(self, part: Partition) -> Iterator[str]:
+        primaries = sum(number <= 4 for number in self._present)
+        yield "n"
+        if primaries < 4:
+            yield {Role.PRIMARY: "p", Role.EXTENDED: "e", Role.LOGICAL: "l"}[part.role]
+        if part.role is not Role.LOGICAL and primaries < 3:
+            yield str(part.number)
+        yield str(_sectors(self._plan.after, part)[0])
+        yield str(_last(self._plan.after, part))
+        self._present.add(part.number)
+        yield from self._restore_type(part)
+
+    def _restore_type(self, part: Partition) -> Iterator[str]:
+        default = _EXTENDED if part.role is Role.EXTENDED else _LINUX
+        if part.type_code != default:
+            yield "t"
+            yield from self._number_of(part, always=False)
+            yield part.type_code
+        if part.bootable:
+            yield "a"
+            yield from self._number_of(part, always=self._busybox)
+
+    def _number_of(self, part: Partition, *, always: bool) -> Iterator[str]:
+        if always or len(self._present) > 1:
+            yield str(part.number)
+
+
+def _grown_in_place(plan: GuestPlan) -> list[Partition]:
+    """The target, after the extended partition around it, where there is one."""
+    moved = {part.number for part in plan.moved}
+    grown = [part for part in _changed(plan) if part.number not in moved]
+    return sorted(grown, key=lambda part: (part.role is not Role.EXTENDED, part.number))
+
+
+def _leaving(plan: GuestPlan) -> list[Partition]:
+    """What is deleted, logical ones first. What is in a deleted extended partition has gone before it."""
+    gone = {part.number: part for part in [*plan.removed, *plan.moved]}
+    return [gone[number] for number in sorted(gone, reverse=True)]
+
+
+def _changed(plan: GuestPlan) -> list[Partition]:
+    return [new for new in plan.after.partitions if _range(plan.before, new.number) != (new.start, new.end)]
+
+
+def _range(table: PartitionTable, number: int) -> tuple[int, int] | None:
+    part = table.by_number(number)
+    return (part.start, part.end) if part else None
+
+
+def _sectors(table: PartitionTable, part: Partition) -> tuple[int, int]:
+    return part.start // table.sector_size, part.size // table.sector_size
+
+
+def _last(table: PartitionTable, part: Partition) -> int:
+    return part.end // table.sector_size - 1
+
+
+def _line(table: PartitionTable, part: Partition) -> str:
+    start, size = _sectors(table, part)
+    if table.kind == "mbr":
+        return f"{part.number} {start} {size} {part.type_code} {int(part.bootable)}"
+    guid = (part.guid or "").upper()
+    return f"{part.number} {start} {size} {part.type_code} {guid} {part.attributes:016x}"

@@ -1,0 +1,164 @@
+"""A guest's files without a mount: read by our own reader, rewritten in their own blocks through our own engine.
+
+debugfs does what concerns the file system's books (blocks, sizes, times) and keeps their checksums; the inode stays,
+with owner, mode, xattrs and hard links. What it cannot do right is refused by `unfit`, before anything is written.
+Blocks are taken or given back first, then the content goes into them: all of it lies behind the step's snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from growdisk.errors import ToolFailed
+from growdisk.filesystems.ext_tree import ExtTree, Inode, Unknown
+from growdisk.filesystems.swap_header import PAGE, swap_header
+from growdisk.guest_systems.paths import GuestPaths, Place
+from growdisk.host import clock
+
+_SWAP_MODE = "0100600"
+_INLINE_DATA, _LARGE_FILE = 0x8000, 0x2
+_QUOTA = 0x100
+_KEEPS_QUOTA = "a file system that keeps quota, which debugfs would not count"
+_LARGE = 1 << 31
+_EMPTY_FILE = "/etc/mtab"  # of the sandbox
+
+Debugfs = Callable[[ExtTree, list[str]], None]
+
+
+class DirectGuest:
+    """Implements guest_repair's GuestFiles. `debugfs` carries out commands on a file system; None: only look."""
+
+    def __init__(self, paths: GuestPaths, debugfs: Debugfs | None) -> None:
+        self._paths, self._debugfs = paths, debugfs
+        self.written: list[ExtTree] = []
+
+    def read(self, path: str) -> bytes:
+        place = self._file(path)
+        return place.tree.read(place.inode)
+
+    def read_start(self, path: str, length: int) -> bytes:
+        place = self._file(path)
+        return place.tree.read(place.inode, length)
+
+    def exists(self, path: str) -> bool:
+        return self._paths.find(path) is not None
+
+    def glob(self, pattern: str) -> list[str]:
+        return self._paths.matching(pattern)
+
+    def write(self, path: str, content: bytes) -> None:
+        """New content for a file, which keeps its inode with all that hangs on it."""
+        place = self._file(path)
+        if reason := unfit(place):
+            raise ToolFailed(f"writing {path}", 1, f"it is {reason}", "use --backend guestfs")
+        tree, inode = ext_place(place)
+        old, new = _blocks(tree, inode.size), _blocks(tree, len(content))
+        commands = self._take_blocks(tree, inode.number, old, new) if new > old else []
+        if tree.runs(inode) and new < (end := max(run.logical + run.length for run in tree.runs(inode))):
+            commands.append(f"punch <{inode.number}> {new} {end - 1}")
+        now = clock.now()
+        fields = {"size": len(content), "mtime": f"@{now}", "ctime": f"@{now}"}
+        self._edit(tree, [*commands, *(f"sif <{inode.number}> {name} {value}" for name, value in fields.items())])
+        self._fill(tree, inode.number, content)
+
+    def prepend(self, path: str, block: bytes) -> None:
+        self.write(path, block + self.read(path))
+
+    def make_swap_file(self, path: str, size: int, *, uuid: str | None = None) -> None:
+        """A swap file with all its blocks allocated (the kernel refuses holes), mode 0600, in the root directory."""
+        if self.exists(path):
+            raise ToolFailed(f"making {path}", 1, "there is such a file in the guest already")
+        tree, name = ext_place(self._paths.root.place)[0], path.removeprefix("/")
+        if reason := unfit_for_swap_file(tree, size):
+            raise ToolFailed(f"making {path}", 1, reason, "use --backend guestfs")
+        now, first, blocks = clock.now(), _blocks(tree, PAGE), _blocks(tree, size)
+        # The header's blocks are to hold data; the rest is only taken, and reads as zeros.
+        self._edit(tree, [f"write {_EMPTY_FILE} {name}"])
+        marks = self._take_blocks(tree, self._file(path).inode.number, 0, first)
+        self._edit(tree, [
+            *marks, f"sif {path} mode {_SWAP_MODE}", f"sif {path} uid 0", f"sif {path} gid 0",
+            f"sif {path} size {size}", f"fallocate {path} {first} {blocks - 1}",
+            *(f"sif {path} {stamp} @{now}" for stamp in ("atime", "mtime", "ctime")),
+            f"sif / mtime @{now}", f"sif / ctime @{now}",
+        ])  # fmt: skip
+        place = self._file(path)
+        if sum(run.length for run in tree.runs(tree.inode(place.inode.number))) != blocks:
+            raise ToolFailed(f"making {path}", 1, "the guest's file system has no room for it")
+        self._fill(tree, place.inode.number, swap_header(size, uuid, None))
+
+    def _file(self, path: str) -> Place:
+        place = self._paths.find(path)
+        if place is None or not place.inode.is_file:
+            raise ToolFailed(f"reading {path}", 1, "there is no such file in the guest")
+        return place
+
+    def _take_blocks(self, tree: ExtTree, number: int, start: int, end: int) -> list[str]:
+        """Blocks [start, end) for an inode. Returns what marks them as written: they are, before anybody reads them."""
+        self._edit(tree, [f"fallocate <{number}> {start} {end - 1}"])
+        fresh = [run for run in tree.runs(tree.inode(number)) if not run.written and run.logical >= start]
+        marks = [
+            (f"goto_block {run.logical}", f"replace_node {run.logical} {run.length} {run.physical}") for run in fresh
+        ]
+        return [f"extent_open <{number}>", *(word for mark in marks for word in mark), "extent_close"] if marks else []
+
+    def _edit(self, tree: ExtTree, commands: list[str]) -> None:
+        assert self._debugfs is not None, "opened to look only"
+        self.written.append(tree)
+        self._debugfs(tree, commands)
+
+    def _fill(self, tree: ExtTree, number: int, content: bytes) -> None:
+        """Put `content` into the blocks that the file begins with."""
+        padded = content.ljust(_blocks(tree, len(content)) * tree.block_size, b"\0")
+        filled = 0
+        for run in tree.runs(tree.inode(number)):
+            if run.logical * tree.block_size >= len(padded):
+                break
+            data = memoryview(padded)[run.logical * tree.block_size :][: run.length * tree.block_size]
+            if run.logical * tree.block_size != filled or not run.written:
+                break
+            tree.device.write(run.physical * tree.block_size, data)
+            filled += len(data)
+        if filled != len(padded):
+            raise ToolFailed("debugfs", 1, f"inode {number} has no room for {len(content)} bytes")
+
+
+def ext_place(place: Place) -> tuple[ExtTree, Inode]:
+    """What only ext has: unfit() has been asked."""
+    assert isinstance(place.tree, ExtTree), place
+    return place.tree, place.tree.inode(place.inode.number)
+
+
+def unfit(place: Place) -> str:
+    """Why a file cannot be rewritten in its blocks, in words that follow "it is"; "" where it can."""
+    if not isinstance(place.tree, ExtTree):
+        return "in a file system that only a kernel writes to here"
+    tree, inode = ext_place(place)
+    if inode.strangeness:
+        return inode.strangeness
+    if tree.content.ro_compat & _QUOTA:
+        return f"in {_KEEPS_QUOTA}"
+    try:
+        runs = tree.runs(inode)
+    except Unknown as unknown:
+        return str(unknown)
+    end = 0
+    for run in runs:
+        if end < _blocks(tree, inode.size) and (run.logical != end or not run.written):
+            return "sparse"
+        end = run.logical + run.length
+    return "sparse" if end < _blocks(tree, inode.size) else ""
+
+
+def unfit_for_swap_file(tree: ExtTree, size: int) -> str:
+    """Why debugfs cannot make a swap file there; "" where it can."""
+    if tree.content.incompat & _INLINE_DATA:
+        return "the guest's file system keeps small files inside inodes (inline_data)"
+    if tree.content.ro_compat & _QUOTA:
+        return f"the guest's root is {_KEEPS_QUOTA}"
+    if size >= _LARGE and not tree.content.ro_compat & _LARGE_FILE:
+        return "the guest's file system cannot have a file of 2 GiB"
+    return ""
+
+
+def _blocks(tree: ExtTree, size: int) -> int:
+    return -(-size // tree.block_size)

@@ -1,0 +1,117 @@
+"""What a guest's homes need so that nothing in them waits for what is gone: decided by reading, written by whoever can.
+
+Deciding needs no mount: a plan knows every change beforehand, and a backend has only to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from growdisk.fast_dataclass import dataclass, field
+from growdisk.filesystems.file_tree import Unknown
+from growdisk.guest_config.files import Change, GuestFiles
+from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.repair import has_plain_initrds, known_in, repair_guest
+from growdisk.guest_systems.file_rewriter import DirectGuest
+from growdisk.guest_systems.look import Home, Look
+
+Fates = Sequence[tuple[SwapIdentity, SwapPolicy]]
+
+
+class Pending:
+    """A guest's files with what is to be written to them; nothing is."""
+
+    def __init__(self, files: GuestFiles) -> None:
+        self._files, self.exists, self.glob = files, files.exists, files.glob
+        self.contents: dict[str, bytes] = {}
+        self.prefixes: dict[str, bytes] = {}
+
+    def read(self, path: str) -> bytes:
+        content = self.contents.get(path)
+        return self.prefixes.get(path, b"") + (self._files.read(path) if content is None else content)
+
+    def read_start(self, path: str, length: int) -> bytes:
+        if path in self.contents:
+            return self.read(path)[:length]
+        return (self.prefixes.get(path, b"") + self._files.read_start(path, length))[:length]
+
+    def write(self, path: str, content: bytes) -> None:
+        self.contents[path] = content
+        self.prefixes.pop(path, None)
+
+    def prepend(self, path: str, block: bytes) -> None:
+        self.prefixes[path] = block + self.prefixes.get(path, b"")
+
+    @property
+    def paths(self) -> list[str]:
+        return list(dict.fromkeys((*self.contents, *self.prefixes)))
+
+    def write_to(self, files: GuestFiles) -> None:
+        for path, content in self.contents.items():
+            files.write(path, self.prefixes.get(path, b"") + content)
+        for path, block in self.prefixes.items():
+            if path not in self.contents:
+                files.prepend(path, block)
+
+
+@dataclass(frozen=True)
+class HomeRepair:
+    """`changes` are those of `pending`, and what cannot be changed."""
+
+    home: Home
+    changes: tuple[Change, ...]
+    pending: Pending = field(repr=False)
+
+
+@dataclass(frozen=True)
+class GuestSeen:
+    """What a look at the disk has shown: its homes, and what is to be done in them; `unread`: why that is not known."""
+
+    look: Look
+    repairs: tuple[HomeRepair, ...] = ()
+    unread: str = ""
+
+    @classmethod
+    def by(cls, look: Look, system: str, fates: Fates) -> GuestSeen:
+        try:
+            return cls(look, tuple(repairs_of(look, system, fates)))
+        except Unknown as unknown:
+            return cls(look, unread=f"the guest's files cannot all be read here: {unknown}")
+
+    def obstacles(self) -> list[str]:
+        """Why what is gone might still be waited for after the repair: each place, and why."""
+        return [self.unread] if self.unread else list(dict.fromkeys(_obstacles(self.look, self.repairs)))
+
+
+def repairs_of(look: Look, system: str, fates: Fates) -> list[HomeRepair]:
+    """What is to be done in each home. On device `system` lies the swap file, if a fate says that there is one.
+    Unknown where a file cannot be read."""
+    plain = {id(home): has_plain_initrds(DirectGuest(home.paths, None)) for home in look.systems}
+    all_plain = bool(plain) and all(plain.values())
+    return [_repair(home, system, fates, plain.get(id(home), all_plain)) for home in look.homes]
+
+
+def _repair(home: Home, system: str, fates: Fates, plain: bool) -> HomeRepair:
+    pending = Pending(DirectGuest(home.paths, None))
+    changes: list[Change] = []
+    for part, policy in fates:
+        own = policy if home.root.node == system and home.rooted else SwapPolicy.DROP
+        changes += repair_guest(pending, part, own, plain_initrds=plain)
+    return HomeRepair(home, tuple(dict.fromkeys(changes)), pending)
+
+
+def needles_of(home: Home, parts: Sequence[SwapIdentity]) -> tuple[bytes, ...]:
+    """What to search the home for."""
+    files = DirectGuest(home.paths, None)
+    known = [known_in(files, part) if home.rooted else part for part in parts]
+    return tuple(dict.fromkeys(needle for part in known for needle in part.needles()))
+
+
+def _obstacles(look: Look, repairs: Sequence[HomeRepair]) -> Iterator[str]:
+    if not look.systems:
+        closed = "".join(f"; {node.removeprefix('/dev/')}: {why}" for node, why in look.closed.items())
+        yield f"no system that can be read was found on this disk{closed}"
+    for home in look.systems:
+        yield from (f"{place} is not on this disk, and cannot be looked into" for place in home.strange)
+    for repair in repairs:
+        yield from (f"{change.path}: {change.what}" for change in repair.changes if change.waits)

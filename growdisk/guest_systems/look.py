@@ -1,0 +1,303 @@
+"""Finds the systems on a disk by reading: which file systems are a guest's root, and what is mounted in each.
+
+A root is where an /etc, or deployments of ostree, can be seen: at the top of a file system, or in a subvolume of btrfs.
+Snapshots are not systems. A /boot or an EFI system partition that no system mounts is a home by itself, so that it does
+not matter by what name, or whether, a guest's fstab has it. Pure reading, with no tool, in milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import dataclass, field, replace
+from growdisk.filesystems.btrfs_tree import BtrfsTree, Subvolume
+from growdisk.filesystems.content import (
+    BtrfsContent,
+    Content,
+    ExtContent,
+    F2fsContent,
+    FixedContent,
+    LuksContent,
+    XfsContent,
+)
+from growdisk.filesystems.ext_tree import ExtTree
+from growdisk.filesystems.fat_tree import FatTree
+from growdisk.filesystems.file_tree import FileTree, Unknown
+from growdisk.filesystems.identify import identify
+from growdisk.filesystems.xfs_tree import XfsTree
+from growdisk.guest_config.fstab import Entry, parse_fstab
+from growdisk.guest_config.removed_partition import SwapIdentity, stem_of
+from growdisk.guest_config.text import decode
+from growdisk.guest_systems.cached_reads import CachedReads
+from growdisk.guest_systems.device_names import DISK, devices_of
+from growdisk.guest_systems.paths import GuestPaths, Mounted
+from growdisk.partitions.sectors import read_table
+from growdisk.partitions.table import Partition, PartitionTable
+from growdisk.volumes.inspect import views_inside
+from growdisk.volumes.keyring import Keyring
+from growdisk.volumes.other_pvs import Neighbours
+
+_FSTAB = "/etc/fstab"
+_MOUNTED = ("/boot", "/efi", "/esp", "/usr", "/nix", "/etc", "/ostree", "/sysroot")
+_BOOT_PLACES, _DEVICES = ("/boot", "/efi"), ("/dev/", "UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=")
+_SIGNS_OF_BOOT = frozenset({"grub", "grub2", "loader", "efi", "extlinux", "syslinux", "isolinux", "refind_linux.conf"})
+_STARTS_OF_BOOT = ("initrd", "initramfs", "vmlinu", "booster")
+_SNAPSHOTS = frozenset({".snapshots", "timeshift-btrfs", ".btrfs_snapshots", "@snapshots", "snapshots"})
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A file system on the disk: `node` as the appliance has it, /dev/sda1, /dev/vg0/root; `names` as a guest does."""
+
+    node: str
+    device: BlockDevice
+    content: Content
+    names: SwapIdentity
+
+
+class Mount(NamedTuple):
+    """`subvolume` is btrfs's: "" is the default one, "/" the top level."""
+
+    place: str
+    node: str
+    subvolume: str = ""
+
+    @property
+    def name(self) -> str:
+        """For people: sda1, @rootfs on sda1."""
+        node = self.node.removeprefix("/dev/")
+        return f"{self.subvolume} on {node}" if self.subvolume.strip("/") else node
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where files of a guest are. `mounts`: first what is at /, then what is mounted in it, outer ones first.
+
+    `rooted` False: a /boot or an EFI system partition by itself. `strange` are mounts of its fstab that are not on this
+    disk.
+    """
+
+    mounts: tuple[Mount, ...]
+    paths: GuestPaths
+    rooted: bool = True
+    strange: tuple[str, ...] = ()
+
+    @property
+    def root(self) -> Mount:
+        return self.mounts[0]
+
+
+@dataclass(frozen=True)
+class Look:
+    """`closed` are file systems that cannot be read here, each with why."""
+
+    homes: tuple[Home, ...] = ()
+    closed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def systems(self) -> tuple[Home, ...]:
+        return tuple(home for home in self.homes if home.rooted)
+
+
+def look_at(
+    disk: BlockDevice, path: Path, sector_size: int = 512, keyring: Keyring | None = None,
+    others: Sequence[tuple[BlockDevice, Path]] = (),
+) -> Look:  # fmt: skip
+    """All homes on the disk. `others` are further disks of the guest, onto which a volume group may reach."""
+    neighbours = Neighbours([(disk, path), *others], sector_size)
+    closed: dict[str, str] = {}
+    seen = list(_seen(disk, path, sector_size, keyring or Keyring(), neighbours, closed))
+    trees: dict[str, FileTree] = {}
+    for one in seen:
+        try:
+            if (tree := _tree_of(one.content, one.device)) is not None:
+                trees[one.node] = tree
+        except (Unknown, OSError) as error:
+            closed[one.node] = str(error)
+    return Look(tuple(_homes(seen, trees, closed)), closed)
+
+
+def _seen(
+    disk: BlockDevice, path: Path, sector_size: int, keyring: Keyring, neighbours: Neighbours, closed: dict[str, str]
+) -> Iterator[Seen]:
+    table = read_table(disk, path, sector_size)
+    for name, device in devices_of(disk, path, sector_size).items():
+        if name == DISK and table is not None:
+            continue
+        part = table.by_number(int(name.removeprefix(DISK))) if table else None
+        for node, view, content in views_inside(f"/dev/{name}", CachedReads(device), keyring, neighbours):
+            if isinstance(content, LuksContent):
+                closed[node] = "it is encrypted, and no key that was given opens it"
+            elif isinstance(content, F2fsContent):
+                closed[node] = "growdisk does not read f2fs"
+            else:
+                yield Seen(node, view, content, _names(node, table, part, content))
+
+
+def _names(node: str, table: PartitionTable | None, part: Partition | None, content: Content) -> SwapIdentity:
+    uuid, label = content.uuid or None, content.label or None
+    number = part.number if part else 0
+    if part is None or table is None or node != f"/dev/{DISK}{number}":
+        group, _, volume = node.removeprefix("/dev/").partition("/")
+        mapped = f"/dev/mapper/{group.replace('-', '--')}-{volume.replace('-', '--')}" if volume else node
+        return SwapIdentity(-1, uuid, label, mapped=(node, mapped), is_swap=False)
+    partuuid = part.guid or f"{table.disk_id.removeprefix('0x')}-{number:02x}"
+    return SwapIdentity(number, uuid, label, partuuid, part.name or None, is_swap=False)
+
+
+def _tree_of(content: Content, device: BlockDevice) -> FileTree | None:
+    match content:
+        case ExtContent():
+            return ExtTree(device)
+        case BtrfsContent():
+            return BtrfsTree(device)
+        case XfsContent():
+            return XfsTree(device)
+        case FixedContent(kind="vfat"):
+            return FatTree(device)
+    return None
+
+
+def tree_on(device: BlockDevice) -> FileTree | None:
+    """A reader of what is on it; None where there is none for its kind. Unknown where it cannot be read."""
+    content = identify(device)
+    return None if content is None else _tree_of(content, device)
+
+
+def paths_of(mounts: Sequence[Mount], trees: Mapping[str, FileTree]) -> GuestPaths:
+    """The same mounts on other readers, by their nodes."""
+    first, *others = ((mount.place, _mounted(trees[mount.node], mount.subvolume)) for mount in mounts)
+    return GuestPaths(first[1], dict(others))
+
+
+# --- homes --------------------------------------------------------------------------------------
+
+
+def _homes(seen: Sequence[Seen], trees: Mapping[str, FileTree], closed: dict[str, str]) -> Iterator[Home]:
+    taken: set[str] = set()
+    for one in seen:
+        for root, top in _roots(one, trees.get(one.node), closed):
+            home = _with_mounts(root, top, seen, trees)
+            taken |= {mount.node for mount in home.mounts}
+            yield home
+    for one in seen:
+        if one.node in taken or one.node not in trees:
+            continue
+        try:
+            paths = GuestPaths(_top(trees[one.node]), still=True)
+            if _boots(paths):
+                yield Home((Mount("/", one.node),), paths, rooted=False)
+        except (Unknown, OSError) as error:
+            closed[one.node] = str(error)
+
+
+def _top(tree: FileTree) -> Mounted:
+    number = tree.root_of(tree.default_subvolume) if isinstance(tree, BtrfsTree) else tree.root
+    return Mounted(tree, number)
+
+
+def _roots(one: Seen, tree: FileTree | None, closed: dict[str, str]) -> Iterator[tuple[Mount, Mounted]]:
+    """What systems have at /, each with how it is mounted."""
+    if tree is None or isinstance(tree, FatTree):
+        return
+    try:
+        if not isinstance(tree, BtrfsTree):
+            if _is_system(GuestPaths(Mounted(tree, tree.root))):
+                yield Mount("/", one.node), Mounted(tree, tree.root)
+            return
+        default = tree.default_subvolume
+        for subvolume in tree.subvolumes():
+            top = Mounted(tree, tree.root_of(subvolume.number))
+            if _is_system(GuestPaths(top)) and (subvolume.number == default or not _is_snapshot(top, subvolume)):
+                yield Mount("/", one.node, subvolume.path or "/"), top
+    except (Unknown, OSError) as error:
+        closed[one.node] = str(error)
+
+
+def _is_snapshot(top: Mounted, subvolume: Subvolume) -> bool:
+    """A copy, unless its own fstab says that it is what is mounted at /."""
+    named = subvolume.path and any(
+        entry.mount_point == "/" and entry.subvolume == subvolume.path for entry in _fstab(GuestPaths(top))
+    )
+    return not named and (
+        subvolume.is_copy or subvolume.read_only or not _SNAPSHOTS.isdisjoint(subvolume.path.split("/"))
+    )
+
+
+def _is_system(paths: GuestPaths) -> bool:
+    names = set(paths.names("/"))
+    if "ostree" in names and paths.is_directory("/ostree/deploy"):
+        return True
+    return "etc" in names and ("fstab" in paths.names("/etc") or bool(names & {"usr", "bin", "sbin", "nix"}))
+
+
+def _boots(paths: GuestPaths) -> bool:
+    names = {name.lower() for name in paths.names("/")}
+    return bool(names & _SIGNS_OF_BOOT) or any(name.startswith(_STARTS_OF_BOOT) for name in names)
+
+
+def _fstab(paths: GuestPaths) -> list[Entry]:
+    try:
+        place = paths.find(_FSTAB)
+        if place is None or not place.inode.is_file:
+            return []
+        return list(parse_fstab(decode(place.tree.read(place.inode))))
+    except Unknown:
+        return []
+
+
+def _with_mounts(root: Mount, top: Mounted, seen: Sequence[Seen], trees: Mapping[str, FileTree]) -> Home:
+    """With its fstab's mounts. What GPT's types alone say where to mount is found as a home by itself."""
+    paths, mounts, strange = GuestPaths(top, still=True), [root], []
+    entries = sorted(_fstab(paths), key=lambda entry: entry.mount_point)
+    stems = tuple(stem for entry in entries if entry.mount_point == "/" and (stem := stem_of(entry.plain_source)))
+    for entry in entries:
+        place = entry.mount_point.rstrip("/")
+        if not place.startswith(_MOUNTED) or entry.is_swap():
+            continue
+        readable = [one for one in seen if one.node in trees]
+        one = next((one for one in readable if _is_named(one, entry, stems)), None)
+        one = one or next((one for one in readable if _may_be_boot(one, entry, trees[one.node])), None)
+        if one is None:
+            if place.startswith(_BOOT_PLACES) and entry.plain_source.startswith(_DEVICES):
+                strange.append(f"{place} ({entry.plain_source})")
+        elif not paths.is_directory(place):
+            continue  # systemd makes it when it mounts: here it is a home by itself
+        elif (one.node != root.node or entry.subvolume) and (inner := _inner(trees[one.node], entry)):
+            mounts.append(Mount(place, one.node, entry.subvolume or ""))
+            paths.mount(place, inner)
+    return Home(tuple(mounts), paths, strange=tuple(strange))
+
+
+def _is_named(one: Seen, entry: Entry, stems: tuple[str, ...]) -> bool:
+    return replace(one.names, stems=stems).is_named_by(entry.plain_source)
+
+
+def _may_be_boot(one: Seen, entry: Entry, tree: FileTree) -> bool:
+    """by-id/…-part1 of some disk: of this one, if what boots is in its partition 1."""
+    if not entry.mount_point.startswith(_BOOT_PLACES) or not one.names.may_be_named_by(entry.plain_source):
+        return False
+    try:
+        return _boots(GuestPaths(_top(tree)))
+    except (Unknown, OSError):
+        return False
+
+
+def _inner(tree: FileTree, entry: Entry) -> Mounted | None:
+    """What is at the top of the mount; None where there is no such subvolume."""
+    try:
+        return _mounted(tree, entry.subvolume or "")
+    except Unknown:
+        return None
+
+
+def _mounted(tree: FileTree, subvolume: str) -> Mounted:
+    if not isinstance(tree, BtrfsTree) or not subvolume:
+        return _top(tree)
+    found = next((one for one in tree.subvolumes() if one.path == subvolume.strip("/")), None)
+    if found is None:
+        raise Unknown(f"there is no subvolume {subvolume}")
+    return Mounted(tree, tree.root_of(found.number))

@@ -1,0 +1,154 @@
+"""Searches a guest's homes for whatever still names what is gone: the other road by which its repair is verified.
+
+It knows nothing of what a file means: every text file below /etc, /boot, the EFI system partition and other places of
+settings is read for the bytes of a UUID, a label, a device's name, and every file's own name as well; initrds and
+unified kernel images are unpacked. Comments do not count, nor does what the block before an initrd speaks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from growdisk.fast_dataclass import dataclass
+from growdisk.filesystems.file_tree import Unknown
+from growdisk.filesystems.unpacking import Unpackable, unpacked
+from growdisk.guest_config import initrd, places
+from growdisk.guest_config.initrd_content import contents_of
+from growdisk.guest_config.initrd_verdict import REMEDIES
+from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.text import is_said
+from growdisk.guest_config.unified import NO_RESUME, Unified, is_program
+from growdisk.guest_systems.look import Home
+from growdisk.guest_systems.paths import GuestPaths, Place
+
+_LARGEST = 1 << 20  # larger files are no settings
+_LARGEST_INITRD = 1 << 29
+_MOST_FILES, _DEEPEST = 20_000, 8
+_ALTERNATIVES = "/etc/alternatives/"  # links to programs and manual pages
+_BLOCKS = "zzz-growdisk-"
+_OBEYS_NORESUME = ("conf/", "etc/cmdline.d/", "etc/cmdline", "etc/conf.d/")
+
+
+class Unsearched(ValueError):
+    """The text says why, of a file that could not be searched."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """`named` are the files that contain one of the needles outside of comments, or have one in their name, each with
+    what in it does so and what helps, or ""; `unsearched` are others, each with why."""
+
+    named: dict[str, str]
+    unsearched: dict[str, str]
+
+
+def search(home: Home, parts: Sequence[SwapIdentity], needles: Sequence[bytes]) -> Found:
+    found = Found({}, {})
+    tops = places.SEARCHED if home.rooted else ("",)
+    for number, (path, place) in enumerate(_files(home.paths, tops)):
+        if number >= _MOST_FILES:
+            found.unsearched["the rest"] = f"there are more than {_MOST_FILES} files"
+            break
+        try:
+            if (said := _said_in(path, place, parts, tuple(needles))) is not None:
+                found.named[path] = said
+        except (Unknown, Unsearched) as reason:
+            found.unsearched[path] = str(reason)
+    return found
+
+
+def _files(paths: GuestPaths, tops: Sequence[str]) -> Iterator[tuple[str, Place]]:
+    """Each once, whatever links lead to it: by its own place first."""
+    seen: set[tuple[int, int]] = set()
+    links: list[tuple[str, Place]] = []
+    tops = [top for pattern in tops for top in (paths.folders(pattern) if "*" in pattern else [pattern])]
+    for top in tops:
+        for path, place in _below(paths, top, _DEEPEST, seen):
+            if place.inode.is_link and _ALTERNATIVES not in path and (target := _target(paths, path)):
+                links.append((path, target))
+            else:
+                seen.add(_key(place))
+                yield path, place
+    yield from ((path, place) for path, place in links if _key(place) not in seen)
+
+
+def _key(place: Place) -> tuple[int, int]:
+    return id(place.tree), place.inode.number
+
+
+def _target(paths: GuestPaths, path: str) -> Place | None:
+    """The file that a link leads to."""
+    try:
+        place = paths.find(path)
+    except Unknown:
+        return None
+    return place if place is not None and place.inode.is_file else None
+
+
+def _below(paths: GuestPaths, folder: str, depth: int, seen: set[tuple[int, int]]) -> Iterator[tuple[str, Place]]:
+    place = paths.find(folder or "/")
+    if place is None or not place.inode.is_directory or _key(place) in seen:
+        return
+    seen.add(_key(place))
+    for name, number in paths.entries(place).items():
+        path = f"{folder}/{name}"
+        here = paths.place(place.tree, number)
+        if not here.inode.is_directory:
+            yield path, here
+        elif depth and path not in places.SEARCHED:  # each is searched by itself
+            yield from _below(paths, path, depth - 1, seen)
+
+
+def _said_in(path: str, place: Place, parts: Sequence[SwapIdentity], needles: tuple[bytes, ...]) -> str | None:
+    """None if it names nothing of what is gone."""
+    name = path.rpartition("/")[2].replace("\\x2d", "-").encode("utf-8", "surrogateescape")
+    if any(needle.rpartition(b"/")[2] in name for needle in needles if len(needle) > 10 and b"=" not in needle):
+        return None if place.inode.is_file and not place.inode.size else ""  # an empty unit is masked
+    if place.inode.is_link or not 0 < place.inode.size <= _LARGEST_INITRD:
+        return None
+    is_small = place.inode.size <= _LARGEST
+    start = place.tree.read(place.inode) if is_small else place.tree.read(place.inode, initrd.HEAD)
+    head = start[: initrd.HEAD]
+    if initrd.is_initrd(head):
+        content = start if is_small else place.tree.read(place.inode)
+        if (text := _packed_text(content, named=_is_named_initrd(path))) is not None:
+            return "" if is_said(text, needles) else None
+        return _said_in_initrd(content, needles, forgets=all(initrd.forgets(head, part) for part in parts))
+    if is_program(head):
+        return _said_in_program(place.tree.read(place.inode), needles)
+    return "" if is_small and is_said(start, needles) else None
+
+
+def _packed_text(content: bytes, *, named: bool) -> bytes | None:
+    """What is packed in a file that is no initrd: a manual page, a kernel. None if it is one, or is `named` so."""
+    try:
+        if named or initrd.is_archive(content) or initrd.is_archive(unpacked(content, initrd.HEAD)):
+            return None
+        return unpacked(content, _LARGEST)
+    except Unpackable:
+        return b""
+
+
+def _is_named_initrd(path: str) -> bool:
+    return "initr" in path.rpartition("/")[2]
+
+
+def _said_in_initrd(content: bytes, needles: tuple[bytes, ...], *, forgets: bool) -> str | None:
+    """`forgets`: a block of ours speaks for what the boot itself would wait for by RESUME or resume=."""
+    contents = contents_of(content)
+    if contents.unread:
+        raise Unsearched(contents.unread)
+    spoken_for = _OBEYS_NORESUME if forgets else ()
+    left = [name for name in contents.naming(needles) if _BLOCKS not in name and not name.startswith(spoken_for)]
+    return f"{left[0]} in it: run {REMEDIES[contents.maker]}" if left else None
+
+
+def _said_in_program(content: bytes, needles: tuple[bytes, ...]) -> str | None:
+    try:
+        image = Unified(content)
+    except ValueError:
+        return None
+    line = image.command_line
+    if is_said(line.encode("utf-8", "surrogateescape"), needles):
+        return "its command line"
+    return _said_in_initrd(image.initrd, needles, forgets=NO_RESUME in line.split()) if image.initrd else None

@@ -1,0 +1,85 @@
+"""Asks blkid what it sees on parts of a guest's disk: the second opinion beside growdisk's own readers.
+
+Its low-level probe runs confined like every host tool that reads a guest's bytes, once for all parts, on files that
+FUSE shows it. It names the arrays, pools and file systems of 25 years, and says where it finds two at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from growdisk.block.device import BlockDevice
+from growdisk.errors import GrowdiskError, ToolMissing, ToolTimedOut
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.fuse_mount import mounted
+from growdisk.host.sandbox import FOLDER, run_confined_beside
+
+TOOL = "blkid"
+_NOTHING, _AMBIVALENT = 2, 8
+_SECONDS, _WORK = 60.0, 20
+# What it says of each file comes between two lines that name it. The udev format says what it finds where that is more
+# than one thing.
+_ASK = f"""
+for name do
+    echo "= $name"
+    status=0
+    blkid -p -o udev {FOLDER}/"$name" || status=$?
+    echo "= $status"
+done
+"""
+_PAIR = re.compile(r"(?P<name>[A-Z_]+)=(?P<value>.*)")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`kind` and `usage` ("filesystem", "raid", "crypto", "other") as blkid has them, "" where it finds nothing.
+
+    `candidates` are there when it finds several at once; `failed` where it came to no end in order.
+    """
+
+    kind: str = ""
+    usage: str = ""
+    candidates: tuple[str, ...] = ()
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class CannotAsk:
+    reason: str
+
+
+def ask(devices: Mapping[str, BlockDevice]) -> dict[str, Verdict] | CannotAsk:
+    """What blkid finds on each of `devices`, or why this machine cannot ask it."""
+    try:
+        with mounted(devices) as (place, folder):
+            done = run_confined_beside(["sh", "-c", _ASK, TOOL, *devices], place, seconds=_SECONDS, work=_WORK)
+            if folder.failure is not None:
+                raise folder.failure
+    except ToolTimedOut:
+        return {name: Verdict(failed=True) for name in devices}
+    except (ToolMissing, GrowdiskError, OSError) as error:
+        return CannotAsk(getattr(error, "why", "") or str(error))
+    told = dict(_read(done.stdout))
+    return {name: told.get(name, Verdict(failed=True)) for name in devices}
+
+
+def _read(text: str) -> Iterator[tuple[str, Verdict]]:
+    name, pairs = "", dict[str, str]()
+    for line in text.splitlines():
+        if line.startswith("= ") and not name:
+            name = line[2:]
+        elif line.startswith("= "):
+            yield name, _verdict(pairs, line[2:])
+            name, pairs = "", {}
+        elif match := _PAIR.fullmatch(line):
+            pairs[match["name"]] = match["value"]
+
+
+def _verdict(pairs: Mapping[str, str], status: str) -> Verdict:
+    several = pairs.get("ID_FS_AMBIVALENT", "")
+    if several or status == str(_AMBIVALENT):
+        return Verdict(candidates=tuple(word.split(":")[1] for word in several.split() if ":" in word) or ("several",))
+    if status not in ("0", str(_NOTHING)):
+        return Verdict(failed=True)
+    return Verdict(pairs.get("ID_FS_TYPE", ""), pairs.get("ID_FS_USAGE", ""))

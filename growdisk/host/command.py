@@ -1,0 +1,193 @@
+"""Runs programs of the host: the only place of growdisk that starts a process.
+
+Tools run in a session of their own, so that a Ctrl-C at the terminal reaches growdisk alone, which then decides what
+becomes of them. Every command is logged to `growdisk.command` (DEBUG) as a line that can be pasted into a shell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO
+
+from growdisk.errors import ToolFailed, ToolMissing, ToolTimedOut
+from growdisk.fast_dataclass import dataclass
+
+COMMAND_LOG = logging.getLogger("growdisk.command")
+
+_SUCCESS = (0,)
+_LAST_LINES = 5
+
+# The Debian package of each program that growdisk may ask for.
+PACKAGES: Mapping[str, str] = MappingProxyType(
+    {
+        "qemu-system-x86_64": "qemu-system-x86",
+        "qemu-img": "qemu-utils",
+        "supermin": "supermin",
+        "mkfs.ext2": "e2fsprogs",
+        "e2fsck": "e2fsprogs",
+        "resize2fs": "e2fsprogs",
+        "sfdisk": "fdisk",
+        "debugfs": "e2fsprogs",
+        "bwrap": "bubblewrap",
+        "blkid": "util-linux",
+        "fusermount3": "fuse3",
+        "prlimit": "util-linux",
+        "ssh": "openssh-client",
+        "ssh-keygen": "openssh-client",
+        "virsh": "libvirt-clients",
+        "cryptsetup": "cryptsetup",
+        "pvresize": "lvm2",
+        "lvs": "lvm2",
+        "xfs_growfs": "xfsprogs",
+        "ntfsresize": "ntfs-3g",
+        "fsck.f2fs": "f2fs-tools",
+        "resize.f2fs": "f2fs-tools",
+        "lvm": "lvm2",
+        "btrfs": "btrfs-progs",
+        "linux.uml": "user-mode-linux",
+    }
+)
+
+
+@dataclass(frozen=True)
+class CompletedCommand:
+    """What a program answered."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    @property
+    def last_words(self) -> str:
+        """The end of what it complained about, for an error message."""
+        return last_lines(self.stderr) or last_lines(self.stdout) or "it gave no reason"
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    input: str | None = None,
+    timeout: float | None = None,
+    accept: Collection[int] | None = _SUCCESS,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    name: str | None = None,
+    told: Callable[[str], None] | None = None,
+) -> CompletedCommand:
+    """Run a program to its end, its output captured, with LC_ALL=C.
+
+    `accept` are the exit statuses that are not failures (None: all). `env` is added to our own environment. `name` is
+    what errors call the program, where the first word is a mere wrapper. `told` gets each line of stderr when it comes.
+    Raises ToolMissing, ToolFailed, or ToolTimedOut after `timeout` seconds, when the program has been killed.
+    """
+    words = tuple(os.fspath(word) for word in argv)
+    COMMAND_LOG.debug("%s", shlex.join(words))
+    program, name = require(words[0]), name or Path(words[0]).name
+    started = time.monotonic()
+    process = subprocess.Popen(
+        words, executable=program, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, cwd=cwd,
+        env={**os.environ, **(env or {}), "LC_ALL": "C"}, text=True, errors="replace",
+    )  # fmt: skip
+    listener = _Listener(process, told) if told else None
+    stdout, stderr = _communicate(process, name, input, timeout)
+    if listener:
+        stderr = listener.all()
+    done = CompletedCommand(words, process.returncode, stdout, stderr, time.monotonic() - started)
+    if accept is not None and done.status not in accept:
+        raise ToolFailed(name, done.status, done.last_words)
+    return done
+
+
+def start(
+    argv: Sequence[str | Path], *, pass_fds: Sequence[int], env: Mapping[str, str], shown: Sequence[str | Path],
+    console: IO[bytes] | None = None,
+) -> subprocess.Popen[str]:  # fmt: skip
+    """Start a helper; its stdin and stderr are pipes. The former ends when growdisk does, in whatever way.
+
+    `shown` is the command that matters in it, for the log. All that it says goes to `console` where that is given.
+    """
+    words = tuple(os.fspath(word) for word in argv)
+    COMMAND_LOG.debug("%s", shlex.join(os.fspath(word) for word in shown))
+    return subprocess.Popen(
+        words, executable=require(words[0]), stdin=subprocess.PIPE, stdout=console or subprocess.DEVNULL,
+        stderr=console or subprocess.PIPE, start_new_session=True, pass_fds=tuple(pass_fds),
+        env={**os.environ, **env, "LC_ALL": "C"}, text=True, errors="replace",
+    )  # fmt: skip
+
+
+def require(tool: str) -> str:
+    """The full path of a program; ToolMissing, naming its package, where there is none.
+
+    The sbin directories are looked through as well: an ordinary user of Debian does not have them in PATH.
+    """
+    found = shutil.which(tool) or shutil.which(tool, path="/usr/local/sbin:/usr/sbin:/sbin")
+    if found is None:
+        raise ToolMissing(tool, PACKAGES.get(tool, tool))
+    return found
+
+
+def is_here(tool: str) -> bool:
+    try:
+        require(tool)
+    except ToolMissing:
+        return False
+    return True
+
+
+def last_lines(text: str) -> str:
+    """The last few lines that say something, joined."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return "; ".join(lines[-_LAST_LINES:])
+
+
+class _Listener(threading.Thread):
+    """Takes stderr from communicate(), and hands its lines on as they come."""
+
+    def __init__(self, process: subprocess.Popen[str], told: Callable[[str], None]) -> None:
+        super().__init__(daemon=True)
+        assert process.stderr is not None
+        self._stream, process.stderr = process.stderr, None
+        self._told, self._lines = told, list[str]()
+        self.start()
+
+    def run(self) -> None:
+        with self._stream:
+            for line in self._stream:
+                self._lines.append(line)
+                self._told(line.rstrip("\n"))
+
+    def all(self) -> str:
+        self.join()
+        return "".join(self._lines)
+
+
+def _communicate(process: subprocess.Popen[str], tool: str, text: str | None, timeout: float | None) -> tuple[str, str]:
+    try:
+        return process.communicate(text, timeout)
+    except subprocess.TimeoutExpired as error:
+        _kill(process)
+        raise ToolTimedOut(tool, timeout or 0) from error
+    except BaseException:
+        _kill(process)
+        raise
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End the program and what it started: they are a process group of their own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()

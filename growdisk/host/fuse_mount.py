@@ -1,0 +1,121 @@
+"""Mounts a folder of block devices for host tools, as any user may: fusermount3 asks the kernel and hands us its end.
+
+A keeper mounts it, waits until growdisk lets go of a pipe, in order or because it was killed, and unmounts. (What
+fusermount3 calls auto_unmount works for root alone: it may not look into the folder of anybody else.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from growdisk.block.device import BlockDevice
+from growdisk.block.fuse import MAX_WRITE, FuseFolder
+from growdisk.errors import ToolFailed
+from growdisk.host.command import require, run, start
+from growdisk.host.watchdog import kill_all
+
+TOOL = "fusermount3"
+_OPTIONS = f"rootmode=40000,default_permissions,nosuid,nodev,max_read={MAX_WRITE},fsname=growdisk"
+# $1 fusermount3, $2 options, $3 the folder, $4 what it lies in. The keeper makes both, as growdisk may be killed at any
+# instant, and removes both. The end is lazy: a tool may still have a file open. fusermount3 also fails when growdisk
+# was killed before it took the descriptor: then all is mounted.
+# A word in the pipe is an orderly end. Without it, whoever works in the folder dies: see watchdog.kill_all(). One look
+# is not enough, for who dies may just have had a child. (grep finds itself, but is gone when its turn comes.)
+_KEEPER = """
+trap '' HUP INT TERM PIPE
+mkdir -m 700 -- "$4" "$3" || exit
+status=0
+"$1" -o "$2" -- "$3" </dev/null || status=$?
+exec 2>/dev/null
+if [ $status = 0 ] && ! read -r _; then
+    quiet=0 rounds=0
+    while [ $quiet -lt 3 ] && [ $rounds -lt 100 ]; do
+        quiet=$((quiet + 1)) rounds=$((rounds + 1))
+        for line in $(grep -lsaF -- "$3/" /proc/[0-9]*/cmdline); do
+            line=${line%/cmdline}
+            kill -9 "${line#/proc/}" && quiet=0
+        done
+        sleep 0.05
+    done
+fi
+"$1" -u -z -- "$3"
+rmdir -- "$3" && rm -rf -- "$4"
+exit $status
+"""
+_PATIENCE = 20.0
+_PREFIX, _FOLDER, _ALIVE, _BORN = "growdisk-", "disk", "alive", "born"
+
+
+@contextmanager
+def mounted(devices: Mapping[str, BlockDevice], *, cached: bool = True) -> Iterator[tuple[Path, FuseFolder]]:
+    """The folder where `devices` are files until the block is left. ToolMissing; ToolFailed where it is not allowed.
+
+    What lies beside the folder, in the one around it, goes when it goes.
+    """
+    tool = require(TOOL)
+    _sweep(tool)
+    scratch = Path(tempfile.gettempdir()) / f"{_PREFIX}{secrets.token_hex(8)}"
+    place = scratch / _FOLDER
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        words: list[str | Path] = ["sh", "-c", _KEEPER, "growdisk-keeper", tool, _OPTIONS, place, scratch]
+        end = theirs.fileno()
+        keeper = start(words, pass_fds=(end,), env={"_FUSE_COMMFD": str(end)}, shown=[TOOL, "-o", _OPTIONS, place])
+        theirs.close()
+        try:
+            folder = FuseFolder(devices, _kernels_end(ours, keeper), cached=cached)
+            try:
+                with _sign_of_life(scratch):
+                    yield place, folder
+            finally:
+                folder.close()
+        finally:
+            keeper.communicate("done\n" if keeper.returncode is None else None, timeout=_PATIENCE)
+
+
+@contextmanager
+def _sign_of_life(scratch: Path) -> Iterator[None]:
+    """It gets its name when it is locked: between its making and its lock another growdisk would sweep us away."""
+    born = scratch / _BORN
+    with born.open("w") as alive:
+        fcntl.flock(alive, fcntl.LOCK_EX)
+        born.rename(scratch / _ALIVE)
+        yield
+
+
+def _sweep(tool: str) -> None:
+    """Where keeper and growdisk were killed together, the next one unmounts what nobody serves any more.
+
+    The folder itself is not touched to find out: whoever serves it may be stopped, and we would hang with it.
+    """
+    for place in _mounted_folders(Path("/proc/self/mounts").read_text()):
+        with contextlib.suppress(OSError), (place.parent / _ALIVE).open() as alive:
+            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kill_all(f"{place}/")
+            run([tool, "-u", "-z", "--", place], accept=None, timeout=_PATIENCE)
+            shutil.rmtree(place.parent, ignore_errors=True)
+
+
+def _mounted_folders(mounts: str) -> list[Path]:
+    rows = [line.split(" ")[:3] for line in mounts.splitlines()]
+    folders = [Path(place) for source, place, kind in rows if (source, kind) == ("growdisk", "fuse")]
+    return [place for place in folders if place.name == _FOLDER and place.parent.name.startswith(_PREFIX)]
+
+
+def _kernels_end(ours: socket.socket, keeper: subprocess.Popen[str]) -> int:
+    """The descriptor of /dev/fuse that fusermount3 has mounted."""
+    ours.settimeout(_PATIENCE)
+    _, descriptors, _, _ = socket.recv_fds(ours, 1, 1, socket.MSG_CMSG_CLOEXEC)
+    if descriptors:
+        return descriptors[0]
+    _, complaint = keeper.communicate(timeout=_PATIENCE)
+    raise ToolFailed(TOOL, keeper.returncode, complaint.strip() or "it gave no reason")

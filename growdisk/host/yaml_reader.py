@@ -1,0 +1,216 @@
+"""YAML in and out: the only user of yaml. Every value knows where it stands, so that an error can say file:line:column.
+
+YAML 1.1 as Ansible reads it (PyYAML's safe loader), but a date stays the text that it was, a key may not stand twice in
+a mapping, and anchors may not be used to make a file of a few lines into gigabytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import ClassVar, TypeGuard
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from growdisk.errors import UsageError
+from growdisk.fast_dataclass import dataclass
+
+_MOST_VALUES = 100_000
+_LARGEST_FILE = 8 << 20
+Scalar = str | int | float | bool | bytes | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value begins; lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True)
+class Located:
+    """A value and where it stands."""
+
+    value: Scalar | Entries | tuple[Located, ...]
+    place: Place
+
+    def entries(self) -> Iterator[tuple[str, Located, Place]]:
+        """Key, value and the key's place of a mapping; nothing of anything else."""
+        if isinstance(self.value, Entries):
+            yield from self.value.items
+
+    def items(self) -> tuple[Located, ...]:
+        """The items of a list; nothing of anything else."""
+        return self.value if isinstance(self.value, tuple) else ()
+
+    @property
+    def is_mapping(self) -> bool:
+        return isinstance(self.value, Entries)
+
+    @property
+    def is_list(self) -> bool:
+        return isinstance(self.value, tuple)
+
+    def plain(self) -> object:
+        """The same without places."""
+        if isinstance(self.value, Entries):
+            return {key: value.plain() for key, value, _ in self.value.items}
+        if isinstance(self.value, tuple):
+            return [item.plain() for item in self.value]
+        return self.value
+
+
+@dataclass(frozen=True)
+class Entries:
+    """A mapping's entries in order."""
+
+    items: tuple[tuple[str, Located, Place], ...]
+
+
+@dataclass(eq=False)
+class BadFile(UsageError):
+    """`problem` says what is wrong; `place` is file:line:column."""
+
+    WHAT: ClassVar[str] = "{place}: {problem}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}"
+    place: Place | str = ""
+    reason: str = ""
+    hint: str = "mend that line; nothing has been touched"
+
+
+def read_yaml(path: Path) -> Located | None:
+    """The only document in the file; None where there is none. BadFile."""
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise BadFile("the file is too large", place=str(path), reason="nobody writes that much by hand")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadFile("cannot be read", place=str(path), reason=reason, hint="check the path") from error
+    except UnicodeDecodeError as error:
+        raise BadFile("it is no text", place=str(path), reason="it is not UTF-8", hint="name another file") from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, name: str) -> Located | None:
+    """The same of a text; `name` stands for the file in messages."""
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.YAMLError as error:  # characters that YAML does not allow
+        raise BadFile("it is no YAML", place=name, reason=_one_line(error)) from error
+    try:
+        node = loader.get_single_node()
+        return _Reader(loader, name).located(node) if node is not None else None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place: Place | str = Place(name, mark.line + 1, mark.column + 1) if mark else name
+        raise BadFile(error.problem or "it is no YAML", place=place, reason=error.context or "") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadFile("it is no YAML", place=name, reason=_one_line(error)) from error
+    except RecursionError as error:
+        raise BadFile("it is nested too deeply", place=name) from error
+    finally:
+        loader.dispose()
+
+
+def as_yaml(value: object) -> str:
+    """A value as people write it: a playbook with its comments left out. Ends with a line break."""
+    text: str = yaml.dump(
+        value, Dumper=_Indented, sort_keys=False, default_flow_style=False, width=110, allow_unicode=True,
+        explicit_start=True,
+    )  # fmt: skip
+    return text
+
+
+class _Indented(yaml.SafeDumper):
+    """Lists lie one step further in than their key, as linters want them."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, indentless=False)
+
+
+class _Reader:
+    """Makes values of one file's nodes."""
+
+    def __init__(self, loader: yaml.SafeLoader, name: str) -> None:
+        self._loader, self._name = loader, name
+        self._open: set[int] = set()
+        self._count = 0
+
+    def located(self, node: Node) -> Located:
+        place = self._place(node)
+        self._count += 1
+        if self._count > _MOST_VALUES:
+            raise BadFile("there are too many values", place=place, reason="anchors are used too often")
+        if id(node) in self._open:
+            raise BadFile("this contains itself", place=place)
+        self._open.add(id(node))
+        try:
+            return Located(self._value(node), place)
+        finally:
+            self._open.remove(id(node))
+
+    def _value(self, node: Node) -> Scalar | Entries | tuple[Located, ...]:
+        if isinstance(node, SequenceNode):
+            return tuple(self.located(item) for item in node.value)
+        if isinstance(node, MappingNode):
+            return self._entries(node)
+        value = self._loader.construct_object(node)
+        if isinstance(value, date):
+            return str(node.value)
+        if not _is_scalar(value):
+            raise BadFile(f"{node.tag} is not known here", place=self._place(node))
+        return value
+
+    def _entries(self, node: MappingNode) -> Entries:
+        self._refuse_twice(node)
+        self._loader.flatten_mapping(node)
+        found: dict[str, tuple[str, Located, Place]] = {}
+        for key, value in node.value:
+            text = self._key(key)
+            found[text] = (text, self.located(value), self._place(key))
+        return Entries(tuple(found.values()))
+
+    def _refuse_twice(self, node: MappingNode) -> None:
+        """Before merges (<<) are unfolded: those may well be overridden."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            text = self._key(key)
+            if text in seen and text != "<<":
+                raise BadFile(f"'{text}' stands here a second time", place=self._place(key))
+            seen.add(text)
+
+    def _key(self, node: Node) -> str:
+        if not isinstance(node, ScalarNode):
+            raise BadFile(
+                "a key must be a word", place=self._place(node), reason="{{ }} without quotes is a mapping to YAML",
+                hint='put an expression into quotes: "{{ name }}"',
+            )  # fmt: skip
+        return str(node.value)
+
+    def _place(self, node: Node) -> Place:
+        return Place(self._name, node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _is_scalar(value: object) -> TypeGuard[Scalar]:
+    return value is None or isinstance(value, str | int | float | bool | bytes)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[str, object]]:
+    return isinstance(value, Mapping)
+
+
+def is_list(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)

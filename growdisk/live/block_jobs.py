@@ -1,0 +1,157 @@
+"""What QEMU does to a running machine's images in jobs: snapshots with memory, overlays, and merging them again.
+
+Traps, all measured with QEMU 7.2: a snapshot-load that fails leaves the machine stopped in the state "restore-vm";
+snapshot-save takes any list of disks without a word, and one that leaves out a writable disk tears memory and disks
+apart; saving and loading stop the machine, and the monitor, for as long as they take. A job has a name that a later
+process finds: one that was left behind by a growdisk that died is waited for, not begun a second time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from growdisk.errors import OperationFailed
+from growdisk.fast_dataclass import dataclass
+from growdisk.live.qemu_machine import OUR_JOBS, CommandRefused, LiveDisk, Machine
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
+
+
+@dataclass(eq=False)
+class JobFailed(OperationFailed):
+    WHAT: ClassVar[str] = "QEMU could not {verb}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}"
+    verb: str
+    reason: str
+    hint: str = "fix the cause (df -h shows full file systems on the host), and run the same command again"
+
+
+@dataclass(frozen=True)
+class _Job:
+    id: str
+    type: str
+    status: str
+    error: str = ""
+
+
+def snapshot_disks(machine: Machine) -> tuple[LiveDisk, ...]:
+    """The disks that a snapshot must take together, lest memory and disks tell different stories."""
+    return tuple(disk for disk in machine.disks() if not disk.read_only)
+
+
+def save(machine: Machine, key: str, name: str) -> None:
+    """A snapshot of memory and all writable disks; the memory goes into the image of the disk `key`."""
+    nodes = [disk.node for disk in snapshot_disks(machine)]
+    _run(
+        machine, "snapshot-save", "take a snapshot of the running guest", tag=name, vmstate=machine.disk(key).node,
+        devices=nodes,
+    )  # fmt: skip
+
+
+def load(machine: Machine, key: str, name: str) -> None:
+    """The machine goes on from the instant of the snapshot, with the disk sizes of then."""
+    nodes = [disk.node for disk in snapshot_disks(machine)]
+    try:
+        _run(
+            machine, "snapshot-load", "put the running guest back", tag=name, vmstate=machine.disk(key).node,
+            devices=nodes,
+        )  # fmt: skip
+    except JobFailed:
+        if machine.status() == "restore-vm":
+            machine.monitor.execute("cont")
+        raise
+
+
+def delete(machine: Machine, name: str) -> None:
+    holders = [disk.node for disk in snapshot_disks(machine) if name in disk.snapshots]
+    if holders:
+        _run(machine, "snapshot-delete", "delete a snapshot", tag=name, devices=holders)
+
+
+def put_overlay(machine: Machine, key: str, overlay: Path, node: str) -> None:
+    """From now on the guest writes to `overlay`, a qcow2 file of the disk's size that is there already."""
+    machine.monitor.execute(
+        "blockdev-snapshot-sync", node_name=machine.disk(key).node, snapshot_file=str(overlay),
+        snapshot_node_name=node, format="qcow2", mode="existing",
+    )  # fmt: skip
+
+
+def merge_overlays(machine: Machine, key: str, base_node: str, check: Callable[[], None] = lambda: None) -> None:
+    """Write everything from the overlays down to `base_node`, while the guest runs, and let it go on there.
+
+    When `check` raises, the job is cancelled: the guest stays on its overlays, and a later merge does it all again.
+    """
+    job = f"{OUR_JOBS}merge"
+    if not _find(machine, job):
+        machine.monitor.execute(
+            "block-commit", job_id=job, device=machine.disk(key).node, base_node=base_node, auto_dismiss=False
+        )
+    while (found := _find(machine, job)) and found.status != "concluded":
+        if found.status == "ready":
+            machine.monitor.execute("job-complete", id=job)
+        time.sleep(_FIRST_PAUSE)
+        try:
+            check()
+        except BaseException:
+            _cancel(machine, job)
+            raise
+    _end(machine, found, "merge the overlays")
+
+
+def _cancel(machine: Machine, name: str) -> None:
+    """Once a job is about to switch over, it ends by itself; what there is to dismiss is the same."""
+    with contextlib.suppress(CommandRefused):
+        machine.monitor.execute("block-job-cancel", device=name, force=True)
+    if ended := _wait(machine, _find(machine, name)):
+        machine.monitor.execute("job-dismiss", id=ended.id)
+
+
+def mark(machine: Machine, name: str) -> None:
+    """Leave an object in this QEMU process that does nothing, to know the process again."""
+    if not is_marked(machine, name):
+        machine.monitor.execute("object-add", qom_type="throttle-group", id=name)
+
+
+def is_marked(machine: Machine, name: str) -> bool:
+    return machine.property_of(f"/objects/{name}", "type") == "throttle-group"
+
+
+def unmark(machine: Machine, name: str) -> None:
+    if is_marked(machine, name):
+        machine.monitor.execute("object-del", id=name)
+
+
+def _run(machine: Machine, command: str, verb: str, **arguments: object) -> None:
+    job = f"{OUR_JOBS}{command}"
+    if left := _find(machine, job):
+        _wait(machine, left)
+        machine.monitor.execute("job-dismiss", id=job)
+    machine.monitor.execute(command, job_id=job, **arguments)
+    _end(machine, _wait(machine, _find(machine, job)), verb)
+
+
+def _wait(machine: Machine, job: _Job | None) -> _Job | None:
+    pause = _FIRST_PAUSE
+    while job is not None and job.status != "concluded":
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+        job = _find(machine, job.id)
+    return job
+
+
+def _end(machine: Machine, job: _Job | None, verb: str) -> None:
+    if job is None:
+        raise JobFailed(verb, reason="its job vanished")
+    machine.monitor.execute("job-dismiss", id=job.id)
+    if job.error:
+        raise JobFailed(verb, reason=job.error)
+
+
+def _find(machine: Machine, name: str) -> _Job | None:
+    jobs = machine.ask("query-jobs", tuple[_Job, ...])
+    return next((job for job in jobs if job.id == name), None)

@@ -1,0 +1,208 @@
+"""The QEMU guest agent: runs scripts in a guest without any network, by guest-exec.
+
+The channel is a serial line with no sense of who is connected: answers to somebody else's old questions may still be in
+it. So a connection begins with guest-sync-delimited, which tells its own answer from all before.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import json
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.command import COMMAND_LOG
+from growdisk.host.json_codec import NotThatValue, converted
+from growdisk.live.agent_output import Overheard
+from growdisk.live.agent_values import CALL_SECONDS, AgentCall, AgentError, fields
+from growdisk.live.guest_shell import GuestAnswer, GuestLost, GuestUnreachable, Told
+
+_SYNC_SECONDS = 20.0  # a guest under emulation on a busy host takes seconds for its first word
+_MOST = 32 << 20  # bytes of one answer
+
+
+@dataclass(frozen=True)
+class _Command:
+    name: str
+    enabled: bool = True
+
+
+@dataclass(frozen=True)
+class _Info:
+    version: str = ""
+    supported_commands: tuple[_Command, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Started:
+    pid: int
+
+
+@dataclass(frozen=True)
+class _Ended:
+    exited: bool
+    exitcode: int = -1
+    signal: int = 0
+    out_data: str = ""
+    err_data: str = ""
+
+
+class AgentShell:
+    """A GuestShell by guest-exec. The agent runs as root."""
+
+    name = "the guest agent"
+
+    def __init__(self, call: AgentCall, close: Callable[[], None]) -> None:
+        self._call, self.close = call, close
+
+    @classmethod
+    def open(cls, call: AgentCall, close: Callable[[], None]) -> AgentShell:
+        """GuestUnreachable where nobody answers, or the guest does not allow guest-exec."""
+        try:
+            info = converted(fields(call("guest-info", {}, CALL_SECONDS)), _Info)
+        except (AgentError, OSError, NotThatValue) as error:
+            raise GuestUnreachable(cls.name, reason=str(error)) from error
+        allowed = {command.name for command in info.supported_commands if command.enabled}
+        if not {"guest-exec", "guest-exec-status"} <= allowed:
+            raise GuestUnreachable(
+                cls.name, reason="it answers, but the guest's configuration forbids guest-exec",
+                hint="allow guest-exec (blacklist, block-rpcs in /etc/qemu/qemu-ga.conf), or give --ssh root@GUEST",
+            )  # fmt: skip
+        return cls(call, close)
+
+    def run(self, script: str, timeout: float, told: Told | None = None) -> GuestAnswer:
+        COMMAND_LOG.debug("# in the guest, by its agent: sh -s, %d bytes", len(script))
+        try:
+            return self._run(script, timeout, Overheard(self._call, told) if told else None)
+        except (AgentError, OSError, NotThatValue, binascii.Error) as error:
+            raise GuestLost(self.name, reason=str(error)) from error
+
+    def freeze(self) -> bool:
+        """Bring the guest's file systems to rest, where it can. They must be thawed within seconds.
+
+        An agent that does not answer in time may freeze them yet: then the thaw waits in its channel.
+        """
+        try:
+            self._call("guest-fsfreeze-freeze", {}, CALL_SECONDS)
+        except AgentError:
+            return False
+        except OSError:
+            self.thaw()
+            return False
+        return True
+
+    def thaw(self) -> bool:
+        """Harmless where nothing is frozen."""
+        try:
+            self._call("guest-fsfreeze-thaw", {}, CALL_SECONDS)
+        except (AgentError, OSError):
+            return False
+        return True
+
+    def _run(self, script: str, timeout: float, overheard: Overheard | None) -> GuestAnswer:
+        deadline = time.monotonic() + timeout
+        arguments = {
+            "path": "/bin/sh", "arg": overheard.words if overheard else ["-s"], "capture-output": True,
+            "input-data": base64.b64encode(script.encode()).decode(),
+        }  # fmt: skip
+        started = converted(self._call("guest-exec", arguments, CALL_SECONDS), _Started)
+        pause = 0.05
+        while time.monotonic() < deadline:
+            answer = fields(self._call("guest-exec-status", {"pid": started.pid}, CALL_SECONDS))
+            ended = converted(answer, _Ended)
+            if ended.exited:
+                done = _answer(ended)
+                if overheard:
+                    overheard.end(done.stderr)
+                return done
+            if overheard:
+                overheard.listen()
+            time.sleep(pause)
+            pause = min(2 * pause, 0.5)
+        raise AgentError(f"a script had not ended after {timeout:.0f} s")
+
+
+class AgentSocket:
+    """The host's end of the agent's channel, as QEMU's `-chardev socket,path=...,server=on` makes it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._received = b""
+
+    @classmethod
+    def connect(cls, path: Path) -> AgentSocket:
+        """GuestUnreachable where there is no such socket, or nobody in the guest answers."""
+        channel = cls(path)
+        try:
+            channel._socket.connect(str(path))
+            channel._synchronise()
+        except (OSError, AgentError) as error:
+            channel.close()
+            reason = "nobody in the guest answers on its channel" if isinstance(error, TimeoutError) else str(error)
+            raise GuestUnreachable(f"the guest agent ({path})", reason=reason) from error
+        return channel
+
+    def call(self, command: str, arguments: Mapping[str, object], timeout: float) -> object:
+        """The answer's value. AgentError where the agent refuses; OSError (TimeoutError) where it is silent."""
+        self._send({"execute": command, "arguments": dict(arguments)})
+        answer = self._answer(time.monotonic() + timeout)
+        if "error" in answer:
+            raise AgentError(f"{command}: {_words(answer['error'])}")
+        return answer.get("return")
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.close()
+
+    def _synchronise(self) -> None:
+        """0xff makes the agent forget half a command of somebody before us, and marks where our answer begins."""
+        number, deadline = secrets.randbelow(1 << 31), time.monotonic() + _SYNC_SECONDS
+        self._socket.sendall(b"\xff")
+        self._send({"execute": "guest-sync-delimited", "arguments": {"id": number}})
+        while self._answer(deadline).get("return") != number:
+            pass
+
+    def _send(self, message: Mapping[str, object]) -> None:
+        self._socket.settimeout(CALL_SECONDS)
+        self._socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def _answer(self, deadline: float) -> dict[str, object]:
+        line = self._line(deadline).rpartition(b"\xff")[2]
+        try:
+            answer = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise AgentError(f"an answer that is no JSON ({error})") from error
+        if not isinstance(answer, dict):
+            raise AgentError("an answer that is no JSON object")
+        return answer
+
+    def _line(self, deadline: float) -> bytes:
+        while b"\n" not in self._received:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("it does not answer")
+            self._socket.settimeout(left)
+            data = self._socket.recv(1 << 16)
+            if not data:
+                raise AgentError("QEMU closed the channel")
+            self._received += data
+            if len(self._received) > _MOST:
+                raise AgentError("an answer without an end")
+        line, _, self._received = self._received.partition(b"\n")
+        return line
+
+
+def _answer(ended: _Ended) -> GuestAnswer:
+    status = ended.exitcode if ended.exitcode >= 0 else 128 + ended.signal
+    return GuestAnswer(status, base64.b64decode(ended.out_data), base64.b64decode(ended.err_data))
+
+
+def _words(error: object) -> str:
+    return str(error.get("desc", error))[:300] if isinstance(error, dict) else str(error)[:300]

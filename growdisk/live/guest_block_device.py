@@ -1,0 +1,198 @@
+"""A running guest's disk as the guest itself reads it: a BlockDevice by dd and base64 through a GuestShell.
+
+So the same readers and the same planner serve running guests. Nothing is ever written this way.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+from growdisk.block.device import Extent, ExtentKind, check_range
+from growdisk.errors import Refused
+from growdisk.fast_dataclass import dataclass
+from growdisk.live.guest_shell import GuestLost, GuestShell
+from growdisk.units import format_size
+
+_PIECE = 64 << 10
+_SECONDS = 60.0
+_LIST = """\
+for entry in /sys/block/*; do
+    name=${entry##*/}
+    case $name in loop*|ram*|sr*|fd*|zram*|dm-*|md*|nbd*) continue ;; esac
+    serial=$(cat "$entry/serial" 2>/dev/null || udevadm info --query=property --name="$name" 2>/dev/null |
+        sed -n 's/^ID_SERIAL_SHORT=//p') || serial=
+    echo "$(cat "$entry/size") $name $serial"
+done
+"""
+
+_LOOK = """\
+cd /sys/class/block/{name} || exit 1
+cat size
+for entry in */partition; do
+    [ -e "$entry" ] || continue
+    part=${{entry%/partition}}
+    echo "$(cat "$entry") $(cat "$part/start") $(cat "$part/size") $part"
+done
+"""
+_TOKEN_SIZE = 1024  # what a kernel gives an extended partition
+
+
+@dataclass(frozen=True)
+class SeenDisk:
+    """A disk as the guest's kernel has it."""
+
+    device: str
+    size: int
+    serial: str
+
+
+@dataclass(eq=False)
+class DiskNotInGuest(Refused):
+    WHAT: ClassVar[str] = "cannot tell which disk of the guest is {disk}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}"
+    disk: str
+    reason: str
+    hint: str = "name it: --guest-disk /dev/sda (lsblk in the guest lists its disks)"
+
+
+@dataclass(frozen=True)
+class SeenPartition:
+    """A partition as the guest's kernel goes by it; bytes."""
+
+    number: int
+    device: str
+    start: int
+    size: int
+
+
+class GuestDisk:
+    """Implements BlockDevice, reading only. What was read once is remembered: `look_at` makes one that sees changes.
+
+    What lies in a partition is read from the partition's own device: its cache is the one that a mounted file system
+    writes to, and the whole disk's may show what was there before.
+    """
+
+    writable = False
+
+    def __init__(self, shell: GuestShell, device: str, size: int, partitions: Sequence[SeenPartition]) -> None:
+        self._shell, self.device, self.size, self.partitions = shell, device, size, tuple(partitions)
+        inner = [part for part in partitions if part.size > _TOKEN_SIZE]
+        self._sources = sorted(((p.start, p.start + p.size, p.device) for p in inner), key=lambda source: source[0])
+        self._pieces: dict[tuple[str, int], bytes] = {}
+
+    def read(self, offset: int, length: int) -> bytes:
+        check_range(self.size, offset, length)
+        data = bytearray()
+        while length > 0:
+            start, end, device = self._source(offset)
+            base = start if device != self.device else 0
+            stretch = min(length, end - offset)
+            data += self._from(device, offset - base, stretch, end - base)
+            offset, length = offset + stretch, length - stretch
+        return bytes(data)
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        raise OSError("a running guest's disk is not written to from outside")
+
+    def write_zeros(self, offset: int, length: int) -> None:
+        raise OSError("a running guest's disk is not written to from outside")
+
+    def discard(self, offset: int, length: int) -> None:
+        """Nothing is given up here."""
+
+    def flush(self) -> None:
+        """Nothing was written."""
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        yield Extent(offset, offset + length, ExtentKind.DATA)
+
+    def close(self) -> None:
+        """The shell belongs to others."""
+
+    def _source(self, offset: int) -> tuple[int, int, str]:
+        """The stretch [start, end) around an offset that one of the guest's devices serves."""
+        start = 0
+        for source in self._sources:
+            if source[0] <= offset < source[1]:
+                return source
+            if offset < source[0]:
+                return start, source[0], self.device
+            start = source[1]
+        return start, self.size, self.device
+
+    def _from(self, device: str, offset: int, length: int, end: int) -> bytes:
+        first, last = offset // _PIECE, (offset + length - 1) // _PIECE
+        missing = [number for number in range(first, last + 1) if (device, number) not in self._pieces]
+        if missing:
+            # One call, though it may fetch some anew: in an emulated guest starting a program is what takes long.
+            self._fetch(device, missing[0], missing[-1] + 1, end)
+        data = b"".join(self._pieces[device, number] for number in range(first, last + 1))
+        return data[offset - first * _PIECE :][:length]
+
+    def _fetch(self, device: str, first: int, after: int, end: int) -> None:
+        """Pieces [first, after); of the last one before another device's stretch more may come than is used."""
+        words = f"dd if={shlex.quote(device)} bs={_PIECE} skip={first} count={after - first} 2>/dev/null | base64"
+        answer = self._shell.run(words, _SECONDS)
+        try:
+            data = base64.b64decode(answer.stdout)
+        except binascii.Error as error:
+            raise GuestLost(self._shell.name, reason=f"it cannot read {device}: {error}") from error
+        if not min(after * _PIECE, end) - first * _PIECE <= len(data) <= (after - first) * _PIECE:
+            raise GuestLost(self._shell.name, reason=f"it cannot read {device}: {answer.last_words}")
+        for number in range(first, after):
+            start = (number - first) * _PIECE
+            self._pieces[device, number] = data[start : start + _PIECE]
+
+
+def look_at(shell: GuestShell, device: str) -> GuestDisk:
+    """The disk as the guest's kernel has it now. GuestLost where it has none of that name."""
+    name = device.removeprefix("/dev/")
+    answer = shell.run(_LOOK.format(name=shlex.quote(name)), _SECONDS)
+    rows = [line.split() for line in answer.stdout.decode(errors="replace").splitlines()]
+    if answer.status != 0 or not rows or len(rows[0]) != 1 or not _are_numbers(rows[0]):
+        raise GuestLost(shell.name, reason=f"{device}: {answer.last_words}")
+    parts = [
+        SeenPartition(int(row[0]), f"/dev/{row[3]}", 512 * int(row[1]), 512 * int(row[2]))
+        for row in rows[1:]
+        if len(row) == 4 and _are_numbers(row[:3]) and row[3].isalnum()
+    ]
+    return GuestDisk(shell, device, 512 * int(rows[0][0]), parts)
+
+
+def _are_numbers(words: Sequence[str]) -> bool:
+    return all(word.isascii() and word.isdecimal() for word in words)
+
+
+def seen_disks(shell: GuestShell) -> tuple[SeenDisk, ...]:
+    """The guest's disks, by its own account."""
+    lines = shell.run(_LIST, _SECONDS).stdout.decode(errors="replace").splitlines()
+    return tuple(disk for line in lines if (disk := _seen(line)))
+
+
+def find_in_guest(shell: GuestShell, name: str, size: int, serial: str, wanted: str = "") -> SeenDisk:
+    """The guest's disk that QEMU calls `name`: by `wanted`, by serial number, or the only one of that size."""
+    found = seen_disks(shell)
+    if wanted:
+        chosen = [disk for disk in found if disk.device == wanted]
+    else:
+        of_size = [disk for disk in found if disk.size == size]
+        chosen = [disk for disk in of_size if serial and disk.serial == serial[:20]] or of_size
+    if len(chosen) == 1:
+        return chosen[0]
+    listed = ", ".join(f"{disk.device} ({format_size(disk.size)})" for disk in found) or "none"
+    count = "several disks" if chosen else "no disk"
+    raise DiskNotInGuest(name, reason=f"the guest has {count} of {format_size(size)}: it sees {listed}")
+
+
+def _seen(line: str) -> SeenDisk | None:
+    size, _, rest = line.partition(" ")
+    name, _, serial = rest.partition(" ")
+    plain = name.replace("!", "/")
+    if not (size.isdecimal() and size.isascii() and plain.replace("/", "").isalnum()):
+        return None
+    return SeenDisk(f"/dev/{plain}", int(size) * 512, serial.strip())

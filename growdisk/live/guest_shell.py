@@ -1,0 +1,67 @@
+"""A way to run a script as root inside a running guest, and what it answered: by the guest agent, or by ssh.
+
+A script goes in through stdin or as an argument of `sh -c`, whole and unquoted by nobody: no value becomes a command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar, Protocol
+
+from growdisk.errors import OperationFailed, Refused
+from growdisk.fast_dataclass import dataclass
+
+
+@dataclass(frozen=True)
+class GuestAnswer:
+    """`status` is the script's exit status; the streams are what the guest says: not to be trusted."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def last_words(self) -> str:
+        text = (self.stderr.strip() or self.stdout.strip() or b"it gave no reason").decode(errors="replace")
+        return "; ".join(text.splitlines()[-3:])[:500]
+
+
+Told = Callable[[str], None]
+"""Takes a line of what a script says while it runs: the guest's words, not to be trusted."""
+
+
+class GuestShell(Protocol):
+    """`name` says by which way: "guest agent", "ssh root@web01"."""
+
+    @property
+    def name(self) -> str: ...
+
+    def run(self, script: str, timeout: float, told: Told | None = None) -> GuestAnswer:
+        """Run a POSIX sh script as root; each line of its stderr goes to `told`, as soon as that can be.
+
+        GuestLost where the way breaks; an exit status is no failure here.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(eq=False)
+class GuestUnreachable(Refused):
+    """Nothing has been touched yet."""
+
+    WHAT: ClassVar[str] = "cannot work inside the guest through {way}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}"
+    way: str
+    reason: str
+    hint: str = "start qemu-guest-agent in the guest, or give --ssh root@GUEST"
+
+
+@dataclass(eq=False)
+class GuestLost(OperationFailed):
+    WHAT: ClassVar[str] = "the guest stopped answering through {way}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "see how the guest is (its console); growdisk status IMAGE says how far the run has come"
+    way: str
+    reason: str

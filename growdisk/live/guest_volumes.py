@@ -1,0 +1,163 @@
+"""What lies further in, in a running guest: its opened containers and active logical volumes, read as it has them.
+
+The kernel calls a mapped device by who made it: "CRYPT-LUKS2-<uuid>-<name>", "LVM-<group><volume>". So nothing needs a
+passphrase here, and nothing of LVM is trusted. Each is read from its own device, whose cache is the one that a mounted
+file system writes to. XFS is the exception: it keeps its superblock to itself for half a minute, so that a mounted one
+is asked for its size.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import dataclass, replace
+from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent, XfsContent
+from growdisk.filesystems.identify import identify
+from growdisk.live.guest_block_device import GuestDisk
+from growdisk.live.guest_shell import GuestShell
+from growdisk.volumes.lv_device import is_readable
+
+_SECONDS = 60.0
+_DEPTH = 4
+_LIST = """\
+for entry in /sys/block/dm-*; do
+    [ -e "$entry/dm/uuid" ] || continue
+    echo "$(cat "$entry/size") ${entry##*/} $(cat "$entry/dm/uuid")"
+done
+"""
+# Blocks of 1 KiB: all, and those that users may still fill; by whatever place the file system is mounted at.
+_MOUNTED = r"""
+number=$(cat /sys/class/block/{name}/dev) || exit 0
+place=$(awk -v number="$number" '$3 == number {{ print $5; exit }}' /proc/self/mountinfo |
+    sed 's/\\\([0-7][0-7][0-7]\)/\\0\1/g')
+place=$(printf '%bx' "$place")
+[ "$place" != x ] || exit 0
+df -Pk "${{place%x}}" | awk 'END {{ printf "%.0f %.0f\n", $2, $4 }}'
+"""
+
+
+@dataclass(frozen=True)
+class MappedDevice:
+    """A device of the kernel's device mapper; `uuid` is the kernel's word for what it is."""
+
+    device: str
+    size: int
+    uuid: str
+
+
+class GuestVolumes:
+    """All that is mapped in the guest now."""
+
+    def __init__(self, shell: GuestShell, mapped: Sequence[MappedDevice], *, fullness: bool = False) -> None:
+        """`fullness`: a mounted file system is asked how full it is; its superblock is brought up to date later."""
+        self._shell, self._mapped, self.fullness = shell, mapped, fullness
+
+    def opened(self, luks_uuid: str) -> GuestDisk | None:
+        """The content of an encrypted container that is open."""
+        uuid = luks_uuid.replace("-", "")
+        return self._by_uuid(f"CRYPT-LUKS1-{uuid}-") or self._by_uuid(f"CRYPT-LUKS2-{uuid}-")
+
+    def volume(self, group_uuid: str, volume_uuid: str) -> GuestDisk | None:
+        """A logical volume that is active."""
+        return self._by_uuid("LVM-" + (group_uuid + volume_uuid).replace("-", ""))
+
+    def mounted(self, device: str) -> tuple[int, int] | None:
+        """What df says of the file system on `device`, its bytes and those that are free; None if not mounted."""
+        words = _MOUNTED.format(name=shlex.quote(device.removeprefix("/dev/")))
+        said = self._shell.run(words, _SECONDS).stdout.split()
+        if len(said) != 2 or not all(word.isdigit() for word in said):
+            return None
+        size, free = (1024 * int(word) for word in said)
+        return size, free
+
+    def _by_uuid(self, start: str) -> GuestDisk | None:
+        found = next((m for m in self._mapped if m.uuid.startswith(start)), None)
+        return GuestDisk(self._shell, found.device, found.size, ()) if found else None
+
+
+def partition_device(disk: GuestDisk, start: int) -> str:
+    """The guest's name of the partition that starts there; the disk's own where the kernel has none."""
+    return next((part.device for part in disk.partitions if part.start == start and part.size > 1024), disk.device)
+
+
+def volumes_of(shell: GuestShell, *, fullness: bool = False) -> GuestVolumes:
+    rows = [line.split() for line in shell.run(_LIST, _SECONDS).stdout.decode(errors="replace").splitlines()]
+    return GuestVolumes(
+        shell,
+        [
+            MappedDevice(f"/dev/{row[1]}", 512 * int(row[0]), row[2])
+            for row in rows
+            if len(row) == 3 and row[0].isascii() and row[0].isdecimal() and row[1].replace("-", "").isalnum()
+        ],
+        fullness=fullness,
+    )
+
+
+def look_in_guest(device: BlockDevice, name: str, volumes: GuestVolumes, depth: int = 0) -> Content | None:
+    """As look_inside(), through what the guest has open. `name` is the device that `device` is read from."""
+    content = identify(device, thorough=False)
+    match content:
+        case LuksContent() if depth < _DEPTH:
+            return _with_payload(device, content, volumes, depth)
+        case PhysicalVolumeContent() if depth < _DEPTH:
+            return _with_volumes(content, volumes, depth)
+        case XfsContent():
+            content = _as_mounted(device, name, content, volumes)
+    return _as_full(name, content, volumes) if volumes.fullness else content
+
+
+def _as_full(name: str, content: Content | None, volumes: GuestVolumes) -> Content | None:
+    """With what the guest's own df has as free."""
+    if content is None or not content.size or content.used is None or (told := volumes.mounted(name)) is None:
+        return content
+    return replace(content, used=min(max(content.size - content.reserved - told[1], 0), content.size))
+
+
+def _with_payload(device: BlockDevice, content: LuksContent, volumes: GuestVolumes, depth: int) -> Content:
+    from growdisk.volumes.luks import LuksUnreadable, UnknownCipher, read_header
+
+    try:
+        header = read_header(device)
+    except (LuksUnreadable, UnknownCipher) as error:
+        return replace(content, fixed=str(error))
+    content = replace(content, payload=header.payload, fixed=header.fixed, sector_size=header.sector_size)
+    opened = volumes.opened(header.uuid)
+    if opened is None:
+        return replace(content, size=max(device.size - header.payload, 0))
+    inside = look_in_guest(opened, opened.device, volumes, depth + 1)
+    return replace(content, size=opened.size, unlocked=True, inside=inside)
+
+
+def _with_volumes(content: PhysicalVolumeContent, volumes: GuestVolumes, depth: int) -> Content:
+    group = content.group
+    if group is None:
+        return content
+    active = [
+        (volume.name, device)
+        for volume in group.visible
+        if is_readable(volume, (group.own,)) and (device := volumes.volume(group.uuid, volume.uuid)) is not None
+    ]
+    return replace(
+        content,
+        volumes=tuple((name, look_in_guest(device, device.device, volumes, depth + 1)) for name, device in active),
+    )
+
+
+def _as_mounted(device: BlockDevice, name: str, content: XfsContent, volumes: GuestVolumes) -> XfsContent:
+    """df leaves out the log, which stands in the superblock."""
+    mounted = volumes.mounted(name)
+    if mounted is None:
+        return content
+    told, _free = mounted
+    head = device.read(0, 512)
+    log_start, log_blocks = int.from_bytes(head[48:56], "big"), int.from_bytes(head[96:100], "big")
+    size = told + (log_blocks * content.block_size if log_start else 0)
+    return content if size <= (content.size or 0) else _resized(content, size)
+
+
+def _resized(content: XfsContent, size: int) -> XfsContent:
+    blocks = size // content.block_size
+    groups = -(-blocks // content.ag_blocks)
+    return replace(content, size=size, block_count=blocks, ag_count=groups)

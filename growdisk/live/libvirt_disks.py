@@ -1,0 +1,47 @@
+"""Which disks libvirt's machines have, and in which folders its pools keep theirs. Reads only, and within a time.
+
+libvirt's library has no time limit of its own, and a daemon that hangs would hold a run up for ever: so it is asked by
+a thread that nobody waits for longer than that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Thread
+from xml.etree import ElementTree
+
+from growdisk.fast_dataclass import dataclass, field
+from growdisk.live.libvirt_domain import definitions
+
+
+@dataclass
+class Known:
+    """`disks`: (machine, path of an image), `folders`: of the pools that are active. What was answered in time."""
+
+    disks: list[tuple[str, str]] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+
+
+def known_to(uri: str, seconds: float) -> Known:
+    """What the libvirt at `uri` knows; what it has told so far where it takes longer than `seconds`."""
+    known = Known()
+    asking = Thread(target=_ask, args=(uri, known), name="libvirt", daemon=True)
+    asking.start()
+    asking.join(seconds)
+    return Known(list(known.disks), list(known.folders))
+
+
+def _ask(uri: str, known: Known) -> None:
+    for text in definitions(uri):
+        root = ElementTree.fromstring(text)
+        if root.tag == "domain":
+            name = root.findtext("name") or ""
+            known.disks += [(name, path) for path in _disk_paths(root)]
+        elif folder := root.findtext("./target/path"):
+            known.folders.append(folder)
+
+
+def _disk_paths(domain: ElementTree.Element) -> Iterator[str]:
+    for source in domain.iterfind("./devices/disk/source"):
+        if path := source.get("file") or source.get("dev"):
+            yield path

@@ -1,0 +1,230 @@
+"""libvirt: machines by name, their disks, QEMU's monitor and agent on libvirt's behalf. Sole `import libvirt`.
+
+The monitor commands are handed through (qemuMonitorCommand): libvirt notes that in its log as "tainted" and goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar
+from xml.etree import ElementTree
+
+import libvirt
+import libvirt_qemu
+
+from growdisk.errors import Refused
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.command import COMMAND_LOG
+from growdisk.live.agent_values import AgentError
+from growdisk.live.qemu_machine import CommandRefused, MonitorLost
+
+_FOLDER_POOLS = (
+    libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
+    | libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_DIR
+    | libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_FS
+    | libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_NETFS
+)
+
+
+@dataclass(eq=False)
+class LibvirtUnreachable(Refused):
+    WHAT: ClassVar[str] = "cannot reach libvirt at {uri}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "see that virsh -c {uri} list works (is libvirtd running? are you in the group libvirt?)"
+    uri: str
+    reason: str
+
+
+@dataclass(eq=False)
+class DomainUnknown(Refused):
+    WHAT: ClassVar[str] = "libvirt knows no machine named '{name}'"
+    WHY: ClassVar[str] = "at {uri} there are: {known}"
+    DO: ClassVar[str] = "name one of them (-d NAME), or another libvirt with -c URI"
+    name: str
+    uri: str
+    known: str
+
+
+@dataclass(frozen=True)
+class DomainDisk:
+    """A disk as the machine's definition has it: target "vda", image file, and its name in QEMU while it runs.
+
+    `elsewhere`: what it is if it is no file here, in words.
+    """
+
+    target: str
+    file: str
+    alias: str
+    elsewhere: str = ""
+
+
+class Domain:
+    """A machine that libvirt knows, running or not."""
+
+    def __init__(self, connection: libvirt.virConnect, domain: libvirt.virDomain, uri: str) -> None:
+        self._connection, self._domain, self.uri = connection, domain, uri
+        self.name: str = domain.name()
+
+    @classmethod
+    def find(cls, name: str, uri: str | None) -> Domain:
+        """By name (or UUID). LibvirtUnreachable, DomainUnknown."""
+        libvirt.registerErrorHandler(lambda *_: None, None)  # it prints what it raises
+        try:
+            connection = libvirt.open(uri)
+        except libvirt.libvirtError as error:
+            raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
+        known = {domain.name(): domain for domain in connection.listAllDomains()}
+        by_id = {domain.UUIDString(): domain for domain in known.values()}
+        if found := known.get(name) or by_id.get(name):
+            return cls(connection, found, connection.getURI())
+        listed = ", ".join(sorted(known)) or "none"
+        where = connection.getURI()
+        connection.close()
+        raise DomainUnknown(name, uri=where, known=listed)
+
+    @property
+    def running(self) -> bool:
+        return bool(self._domain.isActive())
+
+    def disks(self) -> tuple[DomainDisk, ...]:
+        return _disks_of(self._connection, self._domain)
+
+    def execute(self, command: str, **arguments: object) -> object:
+        """As Monitor.execute."""
+        words = {name.replace("_", "-"): value for name, value in arguments.items()}
+        text = json.dumps({"execute": command, **({"arguments": words} if words else {})})
+        COMMAND_LOG.debug("# virsh qemu-monitor-command %s '%s'", self.name, text)
+        try:
+            answer = json.loads(libvirt_qemu.qemuMonitorCommand(self._domain, text, 0))
+        except libvirt.libvirtError as error:
+            raise MonitorLost(command, reason=_words(error)) from error
+        if "error" in answer:
+            raise CommandRefused(command, reason=str(answer["error"].get("desc", answer["error"])))
+        value: object = answer.get("return")
+        return value
+
+    def agent_call(self, command: str, arguments: Mapping[str, object], timeout: float) -> object:
+        """As AgentCall: libvirt keeps the channel, and synchronises it."""
+        text = json.dumps({"execute": command, **({"arguments": dict(arguments)} if arguments else {})})
+        try:
+            answer = json.loads(libvirt_qemu.qemuAgentCommand(self._domain, text, int(timeout), 0))
+        except libvirt.libvirtError as error:
+            raise AgentError(_words(error)) from error
+        value: object = answer.get("return")
+        return value
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@dataclass(frozen=True)
+class KnownMachine:
+    """A machine as libvirt lists it."""
+
+    name: str
+    running: bool
+    disks: tuple[DomainDisk, ...]
+
+
+def known_machines(uri: str | None) -> tuple[KnownMachine, ...]:
+    """All machines of a libvirt, by name; one that goes meanwhile is left out. LibvirtUnreachable."""
+    libvirt.registerErrorHandler(lambda *_: None, None)  # it prints what it raises
+    found = []
+    try:
+        connection = libvirt.openReadOnly(uri)
+    except libvirt.libvirtError as error:
+        raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
+    try:
+        for domain in connection.listAllDomains():
+            with suppress(libvirt.libvirtError):
+                found.append(KnownMachine(domain.name(), bool(domain.isActive()), _disks_of(connection, domain)))
+    except libvirt.libvirtError as error:
+        raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
+    finally:
+        connection.close()
+    return tuple(sorted(found, key=lambda machine: machine.name))
+
+
+def definitions(uri: str) -> Iterator[str]:
+    """The XML of all machines that the libvirt at `uri` knows, running and as defined, and of its active folder pools.
+
+    Ends early where it cannot be reached, or a machine goes meanwhile.
+    """
+    libvirt.registerErrorHandler(lambda *_: None, None)  # it prints what it raises
+    try:
+        connection = libvirt.openReadOnly(uri)
+    except libvirt.libvirtError:
+        return
+    with suppress(libvirt.libvirtError):
+        for domain in connection.listAllDomains():
+            yield _definition(connection, domain)
+            if domain.isActive() and domain.isPersistent():
+                yield _definition(connection, domain, libvirt.VIR_DOMAIN_XML_INACTIVE)
+        for pool in connection.listAllStoragePools(_FOLDER_POOLS):
+            yield pool.XMLDesc(0)
+    connection.close()
+
+
+def volume_path(pool: str, volume: str, uri: str | None) -> Path | None:
+    """Where a volume of an active pool lies; None if libvirt knows none of that name, or has it on no file here.
+
+    LibvirtUnreachable.
+    """
+    libvirt.registerErrorHandler(lambda *_: None, None)  # it prints what it raises
+    try:
+        connection = libvirt.openReadOnly(uri)
+    except libvirt.libvirtError as error:
+        raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
+    try:
+        path = _volume_path(connection, pool, volume)
+    finally:
+        connection.close()
+    return Path(path) if path else None
+
+
+def _volume_path(connection: libvirt.virConnect, pool: str, volume: str) -> str:
+    """ "" where there is none: pools of the network (RBD) name their volumes by something that is no path."""
+    with suppress(libvirt.libvirtError):
+        path: str = connection.storagePoolLookupByName(pool).storageVolLookupByName(volume).path()
+        return path if path.startswith("/") else ""
+    return ""
+
+
+def _definition(connection: libvirt.virConnect, domain: libvirt.virDomain, flags: int = 0) -> str:
+    """The machine's XML; a disk that is a volume of a pool has the file of it as well."""
+    text: str = domain.XMLDesc(flags)
+    if "type='volume'" not in text:
+        return text
+    root = ElementTree.fromstring(text)
+    for source in root.iterfind("./devices/disk[@type='volume']/source"):
+        if path := _volume_path(connection, source.get("pool", ""), source.get("volume", "")):
+            source.set("file", path)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _disks_of(connection: libvirt.virConnect, domain: libvirt.virDomain) -> tuple[DomainDisk, ...]:
+    root = ElementTree.fromstring(_definition(connection, domain))
+    return tuple(_disk(node) for node in root.iterfind("./devices/disk[@device='disk']"))
+
+
+def _disk(node: ElementTree.Element) -> DomainDisk:
+    target, source, alias = node.find("target"), node.find("source"), node.find("alias")
+    file = "" if source is None else source.get("file") or source.get("dev") or ""
+    return DomainDisk(
+        "" if target is None else target.get("dev", ""), str(Path(file)) if file else "",
+        "" if alias is None else alias.get("name", ""), "" if file or source is None else _elsewhere(source),
+    )  # fmt: skip
+
+
+def _elsewhere(source: ElementTree.Element) -> str:
+    """What a disk is that has no file here."""
+    if pool := source.get("pool"):
+        return f"the volume {source.get('volume')} of the pool {pool}, which is not active or has no files here"
+    return ":".join(filter(None, (source.get("protocol"), source.get("name"))))
+
+
+def _words(error: libvirt.libvirtError) -> str:
+    return str(error.get_error_message() or error)

@@ -1,0 +1,54 @@
+"""Which running machines of libvirt have a device of this host, by whatever path. virsh is asked, with an end to it:
+a libvirt that hangs must not hang growdisk."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from growdisk.errors import GrowdiskError
+from growdisk.host.command import run
+
+_SOCKETS = ("libvirt-sock-ro", "virtqemud-sock-ro", "libvirt-sock", "virtqemud-sock")
+_SECONDS = 10.0
+
+
+def running_users(number: int) -> list[str]:
+    """The names of running machines with a disk whose device number is `number`. None where libvirt does not answer."""
+    return [name for uri in _uris() for name, path in _running_disks(uri) if _number(path) == number]
+
+
+def _uris() -> Iterator[str]:
+    if not shutil.which("virsh"):
+        return
+    if any(Path("/run/libvirt", name).exists() for name in _SOCKETS):
+        yield "qemu:///system"
+    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}") / "libvirt"
+    if os.geteuid() != 0 and any((folder / name).exists() for name in _SOCKETS):
+        yield "qemu:///session"
+
+
+def _running_disks(uri: str) -> Iterator[tuple[str, str]]:
+    """Pairs of a machine's name and a path of one of its disks."""
+    try:
+        told = run(
+            ["virsh", "-q", "-r", "-c", uri, "domstats", "--block", "--list-active", "--nowait"], timeout=_SECONDS
+        )
+    except (GrowdiskError, OSError):
+        return
+    name = ""
+    for line in told.stdout.splitlines():
+        if found := re.fullmatch(r"Domain: '(.*)'", line.strip()):
+            name = found[1]
+        elif found := re.fullmatch(r"block\.\d+\.path=(.*)", line.strip()):
+            yield name, found[1]
+
+
+def _number(path: str) -> int | None:
+    try:
+        return Path(path).stat().st_rdev or None
+    except (OSError, ValueError):
+        return None

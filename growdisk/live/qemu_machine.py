@@ -1,0 +1,364 @@
+"""A running machine as its QEMU describes it: its disks, what they are plugged into, and what can be asked of them.
+
+What a new size does is a matter of the bus (measured with QEMU 7.2): a guest sees it at once on virtio-blk and
+virtio-scsi; IDE, SATA and others say ok and the guest learns of it at its next start; NVMe does not allow it. QEMU
+would shrink a disk in use without a word: `resize` never does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import ClassVar, Protocol, TypeVar
+
+from growdisk.errors import OperationFailed
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.json_codec import NotThatValue, converted, decoded
+
+T = TypeVar("T")
+
+
+class Monitor(Protocol):
+    """Whoever takes QMP commands: QEMU's own socket, or libvirt on its behalf."""
+
+    def execute(self, command: str, **arguments: object) -> object:
+        """QEMU's answer. Underscores in names of arguments stand for hyphens. OperationFailed where it says no."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Arrival(Enum):
+    """When a guest sees that its disk has grown."""
+
+    AT_ONCE = "at once"
+    RESTART = "after a restart"
+    NEVER = "never"
+
+
+@dataclass(frozen=True)
+class Bus:
+    """What a disk is plugged into, as people call it."""
+
+    name: str
+    arrival: Arrival
+
+
+@dataclass(frozen=True)
+class LiveDisk:
+    """A disk of a running machine. `key` is QEMU's path of the device, which outlives every change of its image.
+
+    `file` is the image that is written to now (an overlay, while there is one); `snapshots` are that image's.
+    `version` is the qcow2 version, 0 for other formats.
+    """
+
+    key: str
+    names: tuple[str, ...]
+    node: str
+    file: str
+    format: str
+    size: int
+    actual_size: int
+    read_only: bool
+    bus: Bus
+    serial: str = ""
+    snapshots: tuple[str, ...] = ()
+    version: int = 0
+    refcount_bits: int = 0
+    corrupt: bool = False
+    backing: str = ""
+
+
+@dataclass(eq=False)
+class UnexpectedAnswer(OperationFailed):
+    WHAT: ClassVar[str] = "QEMU's answer to {command} is not what was expected"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "is this QEMU 5.2 or newer? Shut the guest down and grow its disk offline otherwise"
+    command: str
+    reason: str
+
+
+@dataclass(eq=False)
+class CommandRefused(OperationFailed):
+    """QEMU said no to a command; it has then done nothing of it."""
+
+    WHAT: ClassVar[str] = "QEMU refused {command}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "see what the machine is doing (query-status, query-jobs) and run growdisk again"
+    command: str
+    reason: str
+
+
+@dataclass(eq=False)
+class MonitorLost(OperationFailed):
+    WHAT: ClassVar[str] = "QEMU went away while it was to {command}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "start the guest again, then growdisk resume IMAGE (or rollback) goes on from the journal"
+    command: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    name: str
+
+
+@dataclass(frozen=True)
+class _FormatData:
+    compat: str = ""
+    refcount_bits: int = 0
+    corrupt: bool = False
+
+
+@dataclass(frozen=True)
+class _FormatSpecific:
+    data: _FormatData | None = None
+
+
+@dataclass(frozen=True)
+class _Image:
+    virtual_size: int
+    filename: str = ""
+    actual_size: int = 0
+    backing_image: _Image | None = None
+    backing_filename: str = ""
+    full_backing_filename: str = ""
+    snapshots: tuple[_Snapshot, ...] = ()
+    format_specific: _FormatSpecific | None = None
+
+
+@dataclass(frozen=True)
+class _Inserted:
+    node_name: str
+    file: str
+    drv: str
+    ro: bool
+    image: _Image
+
+
+@dataclass(frozen=True)
+class _Block:
+    device: str = ""
+    qdev: str = ""
+    inserted: _Inserted | None = None
+
+
+@dataclass(frozen=True)
+class _Node:
+    node_name: str
+    drv: str
+    file: str
+
+
+@dataclass(frozen=True)
+class _Chardev:
+    label: str
+    filename: str
+
+
+@dataclass(frozen=True)
+class _Property:
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class _Status:
+    status: str
+    running: bool
+
+
+@dataclass(frozen=True)
+class _Memory:
+    base_memory: int
+    plugged_memory: int = 0
+
+
+@dataclass(frozen=True)
+class _Busy:
+    device: str = ""
+    type: str = ""
+
+
+@dataclass(frozen=True)
+class _WrittenFile:
+    driver: str = ""
+    filename: str = ""
+
+
+@dataclass(frozen=True)
+class _Written(_WrittenFile):
+    """An image's name as QEMU's JSON; `offset`: it is a piece of its file only."""
+
+    file: _WrittenFile | None = None
+    offset: object = None
+
+
+_JSON = "json:"
+_FORMATS = ("qcow2", "raw", "file")
+OUR_JOBS = "growdisk-"
+_NO_DISKS = ("floppy", "ide-cd", "scsi-cd", "sd-card", "cfi.pflash01")
+_IN_USB = ".0/legacy[0]"
+_BUSES = {
+    "virtio-blk-device": Bus("virtio-blk", Arrival.AT_ONCE),
+    "ide-hd": Bus("IDE or SATA", Arrival.RESTART),
+    "nvme": Bus("NVMe", Arrival.NEVER),
+    "nvme-ns": Bus("NVMe", Arrival.NEVER),
+    "usb-storage": Bus("USB", Arrival.RESTART),
+}
+
+
+class Machine:
+    """A running QEMU. `name` is what people call it, `folder` what its relative file names start from."""
+
+    def __init__(self, monitor: Monitor, name: str, folder: Path | None = None) -> None:
+        self.monitor, self.name, self._folder = monitor, name, folder
+
+    def status(self) -> str:
+        """running, paused, ...: QEMU's own words."""
+        return self.ask("query-status", _Status).status
+
+    def memory(self) -> int:
+        """The guest's memory in bytes."""
+        memory = self.ask("query-memory-size-summary", _Memory)
+        return memory.base_memory + memory.plugged_memory
+
+    def disks(self) -> tuple[LiveDisk, ...]:
+        """Disks with an image in them; no CDs, floppies and firmware."""
+        return tuple(self._disks())
+
+    def disk(self, key: str) -> LiveDisk:
+        """The disk that was found before, as it is now."""
+        found = [disk for disk in self.disks() if disk.key == key]
+        if not found:
+            raise UnexpectedAnswer("query-block", reason=f"the disk {key} is gone")
+        return found[0]
+
+    def files(self, key: str) -> tuple[str, ...]:
+        """The image that is written to, and what it lies on, from the top down."""
+        blocks = [block for block in self.ask("query-block", tuple[_Block, ...]) if (block.qdev or block.device) == key]
+        image = blocks[0].inserted.image if blocks and blocks[0].inserted else None
+        found = []
+        while image is not None:
+            found.append(self._whole(image.filename))
+            image = image.backing_image
+        return tuple(found)
+
+    def node_of(self, file: Callable[[str], bool]) -> str:
+        """The node of the image whose file name `file` accepts; "" where there is none."""
+        nodes = self.ask("query-named-block-nodes", tuple[_Node, ...], flat=True)
+        return next((node.node_name for node in nodes if node.drv != "file" and file(self._whole(node.file))), "")
+
+    def channel_socket(self, channel: str) -> str:
+        """The unix socket behind the virtio-serial port named `channel`; "" where there is none."""
+        chardevs = {chardev.label: chardev.filename for chardev in self.ask("query-chardev", tuple[_Chardev, ...])}
+        for path in self._devices():
+            if self.property_of(path, "name") == channel:
+                address = chardevs.get(self.property_of(path, "chardev"), "").removeprefix("disconnected:")
+                return address.removeprefix("unix:").partition(",")[0] if address.startswith("unix:") else ""
+        return ""
+
+    def _devices(self) -> Iterator[str]:
+        for folder in ("/machine/peripheral", "/machine/peripheral-anon"):
+            for entry in self.ask("qom-list", tuple[_Property, ...], path=folder):
+                if entry.type == "child<virtserialport>":
+                    yield f"{folder}/{entry.name}"
+
+    def resize(self, key: str, size: int) -> None:
+        """Make the disk `size` bytes; it never becomes smaller."""
+        disk = self.disk(key)
+        if size < disk.size:
+            raise UnexpectedAnswer("query-block", reason=f"the disk has {disk.size} bytes, more than {size}")
+        if size > disk.size:
+            self.monitor.execute("block_resize", node_name=disk.node, size=size)
+
+    def take_back(self, key: str, size: int) -> None:
+        """Undo of a growth of ours: the caller has seen that nothing lies behind `size`. The only way to less."""
+        self.monitor.execute("block_resize", node_name=self.disk(key).node, size=size)
+
+    def busy(self) -> str:
+        """The type of a block job that is not ours ("backup", "commit", ...), or ""."""
+        jobs = self.ask("query-block-jobs", tuple[_Busy, ...])
+        return next((job.type for job in jobs if not job.device.startswith(OUR_JOBS)), "")
+
+    def ask(self, command: str, kind: type[T], **arguments: object) -> T:
+        """QEMU's answer as a typed value; UnexpectedAnswer where it is none."""
+        answer = self.monitor.execute(command, **arguments)
+        try:
+            return converted(_underscored(answer), kind)
+        except NotThatValue as error:
+            raise UnexpectedAnswer(command, reason=str(error)) from error
+
+    def close(self) -> None:
+        self.monitor.close()
+
+    def _disks(self) -> Iterator[LiveDisk]:
+        for block in self.ask("query-block", tuple[_Block, ...]):
+            kind = self.property_of(block.qdev, "type") if block.qdev else ""
+            if block.inserted is not None and kind not in _NO_DISKS:
+                yield self._disk(block, block.inserted, kind)
+
+    def _disk(self, block: _Block, inserted: _Inserted, kind: str) -> LiveDisk:
+        image, device = inserted.image, _named_by_people(block.qdev)
+        specific = (image.format_specific and image.format_specific.data) or _FormatData()
+        names = (block.device, device.rsplit("/", 1)[-1], inserted.node_name)
+        return LiveDisk(
+            key=block.qdev or block.device, names=tuple(name for name in names if name), node=inserted.node_name,
+            file=self._whole(inserted.file), format=inserted.drv, size=image.virtual_size,
+            actual_size=image.actual_size, read_only=inserted.ro, bus=self._bus(block.qdev, kind),
+            serial=self.property_of(device, "serial") if device else "",
+            snapshots=tuple(snapshot.name for snapshot in image.snapshots),
+            version={"0.10": 2, "1.1": 3}.get(specific.compat, 0), refcount_bits=specific.refcount_bits,
+            corrupt=specific.corrupt, backing=image.full_backing_filename or image.backing_filename,
+        )  # fmt: skip
+
+    def _whole(self, file: str) -> str:
+        """A file name as QEMU has it, from the root on; what is no file name stays as it is."""
+        file = _plain(file)
+        return str(self._folder / file) if self._folder and file and ":" not in file else file
+
+    def _bus(self, qdev: str, kind: str) -> Bus:
+        if kind in ("scsi-hd", "scsi-block"):
+            controller = self.property_of(qdev, "parent_bus").rpartition("/")[0]
+            name = self.property_of(controller, "type")
+            if name in _BUSES:
+                return _BUSES[name]
+            virtio = name.startswith("virtio-scsi")
+            return Bus("virtio-scsi" if virtio else name, Arrival.AT_ONCE if virtio else Arrival.RESTART)
+        return _BUSES.get(kind, Bus(kind or "unknown", Arrival.RESTART))
+
+    def property_of(self, path: str, name: str) -> str:
+        """A textual property of one of QEMU's objects; "" where there is none."""
+        try:
+            value = self.monitor.execute("qom-get", path=path, property=name)
+        except OperationFailed:
+            return ""
+        return value if isinstance(value, str) else ""
+
+
+def _named_by_people(qdev: str) -> str:
+    """The device that -device made: virtio-blk and usb-storage have the disk in one of their own."""
+    if qdev.endswith(_IN_USB):
+        return qdev.removesuffix(_IN_USB).rpartition("/")[0]
+    return qdev.removesuffix("/virtio-backend")
+
+
+def _plain(file: str) -> str:
+    """QEMU writes JSON where a backing file is another than the image's own words for it (../disk, say)."""
+    if not file.startswith(_JSON):
+        return file
+    try:
+        written = decoded(file.removeprefix(_JSON), _Written)
+    except NotThatValue:
+        return file
+    inner = written.file or written
+    is_whole = written.driver in _FORMATS and inner.driver == "file" and written.offset is None
+    return inner.filename if is_whole and inner.filename else file
+
+
+def _underscored(value: object) -> object:
+    """QMP's names with underscores: as names of fields they cannot have hyphens."""
+    if isinstance(value, dict):
+        return {str(key).replace("-", "_"): _underscored(item) for key, item in value.items()}
+    return [_underscored(item) for item in value] if isinstance(value, list) else value

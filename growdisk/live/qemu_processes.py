@@ -1,0 +1,143 @@
+"""Running QEMUs of this host, seen through /proc: which one has an image, and by which sockets it can be talked to."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import shlex
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from growdisk.block.holders import use_of
+from growdisk.block.locks import image_writers
+from growdisk.errors import ImageInUse
+from growdisk.fast_dataclass import dataclass
+from growdisk.units import SizeSpec
+
+_FILE = re.compile(r"(?:file|filename|path)=(?:file:)?([^,]+)")
+
+
+@dataclass(frozen=True)
+class QemuProcess:
+    """`monitor` is its QMP socket, "" where it has none that we could use; `domain` its name where libvirt runs it."""
+
+    pid: int
+    monitor: str
+    domain: str
+
+    @property
+    def options(self) -> str:
+        """What leads growdisk to it, to be pasted."""
+        if self.domain:
+            return f"-d {shlex.quote(self.domain)}"
+        return f"--qmp {shlex.quote(self.monitor)}" if self.monitor else ""
+
+
+@dataclass(eq=False)
+class GuestRuns(ImageInUse):
+    """The holder is a running guest: it can be grown while it runs."""
+
+    DO: ClassVar[str] = "{hint}"
+    hint: str
+
+
+def guest_of(path: Path) -> QemuProcess | None:
+    """The QEMU that writes to the image, if there is one that we may look at; under whatever device node."""
+    with contextlib.suppress(OSError):
+        for pid in image_writers(path.resolve()) or use_of(path).pids:
+            if (found := _qemu(pid)) is not None:
+                return found
+    return None
+
+
+def hint_for(path: Path, verb: str, size: SizeSpec | None) -> str:
+    """What to do about a running guest that has the image; "" where it is none."""
+    found = guest_of(path)
+    if found is None:
+        return ""
+    if found.options:
+        wanted = f" {size}" if size else ""
+        return f"growdisk {verb} {found.options}{wanted} works on it while it runs; or shut the guest down first"
+    return "shut the guest down; or start it with a monitor (-qmp unix:SOCKET,server=on,wait=off), for --qmp SOCKET"
+
+
+def server_folder(path: Path) -> Path | None:
+    """The working directory of the process that listens on a socket: what its relative file names start from."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.connect(str(path))
+        pid, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return _folder(pid)
+    return None
+
+
+def _folder(pid: int) -> Path:
+    """What a QEMU's relative file names start from. OSError if it is gone.
+
+    With -daemonize its working directory is / when it runs. Then the files that it has open tell where it was started:
+    `file=images/a.qcow2` and an open /srv/images/a.qcow2 mean /srv.
+    """
+    proc = Path("/proc") / str(pid)
+    folder = (proc / "cwd").readlink()
+    words = (proc / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
+    if "-daemonize" not in words:
+        return folder
+    names = [name for word in words for name in _FILE.findall(word) if not name.startswith("/")]
+    opened = [(file, f"/{name}") for file in _open_files(proc) for name in names]
+    starts = {file.removesuffix(name) for file, name in opened if file.endswith(name)}
+    return Path(starts.pop() or "/") if len(starts) == 1 else folder
+
+
+def _open_files(proc: Path) -> Iterator[str]:
+    for link in (proc / "fd").iterdir():
+        with contextlib.suppress(OSError):
+            yield str(link.readlink())
+
+
+def _qemu(pid: int) -> QemuProcess | None:
+    try:
+        words = (Path("/proc") / str(pid) / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
+        folder = _folder(pid)
+    except OSError:
+        return None
+    if not Path(words[0]).name.startswith(("qemu-system", "qemu-kvm", "kvm")):
+        return None
+    domain = next((name for name in _guest_names(words)), "") if _is_libvirts(words) else ""
+    monitor = next(_monitors(words), "")
+    return QemuProcess(pid, os.path.normpath(folder / monitor) if monitor and not domain else "", domain)
+
+
+def _is_libvirts(words: Sequence[str]) -> bool:
+    return any("/libvirt/" in word and "monitor.sock" in word for word in words) or any(
+        "id=charmonitor" in word for word in words
+    )
+
+
+def _guest_names(words: Sequence[str]) -> Iterator[str]:
+    for value in _values(words, "-name"):
+        yield _fields(value).get("guest") or value.partition(",")[0]
+
+
+def _monitors(words: Sequence[str]) -> Iterator[str]:
+    """Paths of unix sockets that speak QMP: -qmp unix:PATH, or -mon mode=control on a -chardev socket."""
+    for value in (*_values(words, "-qmp"), *_values(words, "-qmp-pretty")):
+        if value.startswith("unix:"):
+            yield value.removeprefix("unix:").partition(",")[0]
+    chardevs = {fields.get("id"): fields.get("path", "") for v in _values(words, "-chardev") if (fields := _fields(v))}
+    for value in _values(words, "-mon"):
+        fields = _fields(value)
+        name = fields.get("chardev") or value.partition(",")[0]
+        if fields.get("mode") == "control" and chardevs.get(name):
+            yield chardevs[name]
+
+
+def _values(words: Sequence[str], option: str) -> list[str]:
+    return [value for word, value in itertools.pairwise(words) if word.removeprefix("-") == option[1:]]
+
+
+def _fields(value: str) -> dict[str, str]:
+    return dict(part.partition("=")[::2] for part in value.split(",") if "=" in part)

@@ -1,0 +1,68 @@
+"""ssh into a running guest, by OpenSSH's own client: the user's configuration, keys and known hosts are what counts.
+
+One connection is shared by all commands of a run (a new one takes seconds under emulation); a guest that falls silent
+is given up after half a minute. Nothing is asked: where ssh would want a password or a yes, it fails and says so.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from growdisk.errors import ToolTimedOut, UsageError
+from growdisk.host.command import run
+from growdisk.live.guest_shell import GuestAnswer, GuestLost, GuestUnreachable, Told
+
+_SSH_FAILED = 255
+_OPTIONS = (
+    "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-o", "ServerAliveInterval=10", "-o",
+    "ServerAliveCountMax=3", "-o", "ControlMaster=auto", "-o", "ControlPersist=60",
+)  # fmt: skip
+# Whoever is not root becomes it; the script comes on stdin.
+_AS_ROOT = 'if [ "$(id -u)" -eq 0 ]; then exec sh -s; else exec sudo -n sh -s; fi'
+
+
+class SshShell:
+    """A GuestShell by ssh to `target` (user@host, or a name from the user's ssh configuration)."""
+
+    def __init__(self, target: str, config: Path | None, folder: Path) -> None:
+        self.target, self._folder = target, folder
+        self.name = f"ssh {target}"
+        self._words = ["ssh", *(["-F", str(config)] if config else []), "-o", f"ControlPath={folder}/s"]
+
+    @classmethod
+    def open(cls, target: str, config: Path | None = None) -> SshShell:
+        """GuestUnreachable where ssh does not get in, or does not become root."""
+        if target.startswith("-") or any(not letter.isprintable() or letter.isspace() for letter in target):
+            raise UsageError(f"'{target}' is not a host", hint="write --ssh root@web01")
+        shell = cls(target, config, Path(tempfile.mkdtemp(prefix="growdisk-ssh-")))
+        try:
+            answer = shell.run("id -u", 90)
+        except GuestLost as error:
+            shell.close()
+            hint = f"see that this works without a question: ssh {target} true"
+            raise GuestUnreachable(shell.name, reason=error.reason, hint=hint) from error
+        if answer.status != 0 or answer.stdout.strip() != b"0":
+            shell.close()
+            hint = f"let {target} use sudo without a password, or log in as root"
+            raise GuestUnreachable(shell.name, reason=f"no root there: {answer.last_words}", hint=hint)
+        return shell
+
+    def run(self, script: str, timeout: float, told: Told | None = None) -> GuestAnswer:
+        try:
+            words = [*self._words, *_OPTIONS, "--", self.target, _AS_ROOT]
+            done = run(words, input=script, timeout=timeout, accept=None, told=told)
+        except ToolTimedOut as error:
+            raise GuestLost(self.name, reason=f"a script had not ended after {timeout:.0f} s") from error
+        if done.status == _SSH_FAILED:
+            raise GuestLost(self.name, reason=done.last_words)
+        return GuestAnswer(done.status, done.stdout.encode(), done.stderr.encode())
+
+    def close(self) -> None:
+        """End the shared connection."""
+        if (self._folder / "s").exists():
+            run(
+                ["ssh", "-o", f"ControlPath={self._folder}/s", "-O", "exit", "--", self.target], accept=None, timeout=20
+            )
+        shutil.rmtree(self._folder, ignore_errors=True)

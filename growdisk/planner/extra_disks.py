@@ -1,0 +1,105 @@
+"""Several disks of one guest in one plan: each is planned like a disk alone, and their steps follow one another. Pure.
+
+A disk without a goal of its own is there because a volume group of the first one reaches onto it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from growdisk.fast_dataclass import dataclass, replace
+from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
+from growdisk.filesystems.volume_group import VolumeGroup
+from growdisk.planner.backend_choice import GUESTFS, Choice
+from growdisk.planner.facts import Facts
+from growdisk.planner.failures import CannotGrow, OptionUnsupported
+from growdisk.planner.goal import Goal
+from growdisk.planner.layout import Layout
+from growdisk.planner.planner import AllDone, Proposal, propose
+from growdisk.steps.extra_disk_step import OnDisk, as_disk, disk_name
+from growdisk.steps.repair_guest import RepairGuest
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Another disk of the run. `proposal` None: it does not grow itself."""
+
+    facts: Facts
+    proposal: Proposal | None = None
+    choice: Choice = GUESTFS
+
+
+def propose_beside(main: Facts, other: Facts, goal: Goal) -> Proposal | AllDone:
+    """What is done to a further disk that is to grow as well. Raises Refused errors, which name it."""
+    path = other.image.path
+    if shared := {group.uuid: group.name for group in groups(main)}.keys() & {group.uuid for group in groups(other)}:
+        name = next(group.name for group in groups(other) if group.uuid in shared)
+        reason = f"the volume group {name} lies on both disks, and its volumes can take the space of one at a time"
+        hint = f"let {path} grow in a run of its own, and only be there in this one: --with {path}"
+        raise OptionUnsupported(main.image.path, option=f"--with {path}=SIZE", reason=reason, hint=hint)
+    proposal = propose(other, goal)
+    if isinstance(proposal, Proposal):
+        _refuse_swap_that_others_name(other, proposal)
+    return proposal
+
+
+def groups(facts: Facts) -> list[VolumeGroup]:
+    """The volume groups that reach onto the disk, as far as they can be read."""
+    return [group for content in facts.contents.values() for group in _groups(content)]
+
+
+def together(main: Proposal | AllDone, facts: Facts, others: Sequence[Beside]) -> Proposal | AllDone:
+    """The first disk's proposal, which may be to do nothing for itself; AllDone where there is nothing to do at all."""
+    if isinstance(main, AllDone) and any(other.proposal and other.proposal.steps for other in others):
+        return Proposal((), facts)
+    return main
+
+
+def as_disk_layout(layout: Layout, number: int) -> Layout:
+    """The layout of a further disk, with the names that it has beside the others."""
+
+    def named(text: str) -> str:
+        return as_disk(text, number)
+
+    return replace(
+        layout, partitions=tuple(replace(part, name=named(part.name)) for part in layout.partitions),
+        volumes=tuple(replace(v, name=named(v.name), holder=named(v.holder)) for v in layout.volumes),
+        blockers=tuple(replace(b, name=named(b.name), why=named(b.why)) for b in layout.blockers),
+    )  # fmt: skip
+
+
+def steps_of(others: Sequence[Beside]) -> Iterator[OnDisk]:
+    for number, other in enumerate(others, 1):
+        yield from (OnDisk(step, number) for step in (other.proposal.steps if other.proposal else ()))
+
+
+def given_up(others: Sequence[Beside]) -> Iterator[str]:
+    for number, other in enumerate(others, 1):
+        yield from (as_disk(line, number) for line in (other.proposal.given_up if other.proposal else ()))
+
+
+def notes(others: Sequence[Beside]) -> Iterator[str]:
+    for number, other in enumerate(others, 1):
+        name, path = disk_name(number), other.facts.image.path
+        if other.proposal is None:
+            yield f"{name} is {path}: what LVM writes there is kept and taken back together with this image"
+        else:
+            yield f"{name} is {path}"
+            yield from (as_disk(line, number) for line in other.proposal.notes)
+
+
+def _groups(content: Content | None) -> Iterator[VolumeGroup]:
+    if isinstance(content, PhysicalVolumeContent) and content.group is not None:
+        yield content.group
+    elif isinstance(content, LuksContent):
+        yield from _groups(content.inside)
+
+
+def _refuse_swap_that_others_name(facts: Facts, proposal: Proposal) -> None:
+    """The guest's files lie on the first disk, where a further disk's steps do not reach."""
+    for step in proposal.steps:
+        if isinstance(step, RepairGuest):
+            number = (*step.swaps, *step.gone)[0].number
+            reason = "it would be given up, and what names it in the guest is on another disk"
+            hint = "keep it: --swap move; or grow this disk in a run of its own"
+            raise CannotGrow(facts.image.path, number, reason=reason, hint=hint)

@@ -1,0 +1,83 @@
+"""The question that the planner asks of a partition's content, and its answer.
+
+    sda5 → LUKS → physical volume → logical volume → file system
+
+The planner decides about tables; whatever stands in the partition is grown by whoever knows that kind of content. A
+layer that holds others asks for them in turn and puts their steps behind its own: outermost first, as they are done.
+
+A new kind: `<kind>.py` with a function (Room) -> Inside, its line in `registry.py`, and `growable` in its Content.
+"""
+
+from __future__ import annotations
+
+from growdisk.fast_dataclass import dataclass, replace
+from growdisk.filesystems.content import Content
+from growdisk.partitions.table import Partition
+from growdisk.planner.facts import Facts
+from growdisk.planner.goal import Goal
+from growdisk.planner.layers.fills import NOTHING, Fills
+from growdisk.steps.device_path import Place
+from growdisk.steps.registry import DiskStep
+
+
+@dataclass(frozen=True)
+class Room:
+    """The partition as it will be, and what stands in it now. Number 0 is the whole disk, where there is no table.
+
+    Further in, `layers` lead to the room (see Place), which holds `inner` and will have `inner_size` bytes. `suffix`
+    goes behind the name of every step: "" for the only partition that grows, "-sda3" for a further one.
+    """
+
+    facts: Facts
+    partition: Partition
+    goal: Goal
+    suffix: str = ""
+    layers: tuple[str, ...] = ()
+    inner: Content | None = None
+    inner_size: int = 0
+
+    @property
+    def content(self) -> Content | None:
+        return self.inner if self.layers else self.facts.contents.get(self.partition.number)
+
+    @property
+    def size(self) -> int:
+        return self.inner_size if self.layers else self.partition.size
+
+    @property
+    def place(self) -> Place:
+        return Place(self.partition.number, self.partition.start, self.partition.size, self.layers)
+
+    @property
+    def device(self) -> str:
+        """As the appliance names it: /dev/sda1, /dev/sda, /dev/vg0/root."""
+        return self.place.device
+
+    @property
+    def is_named(self) -> bool:
+        """Whether somebody asked for this very partition: then it grows, whatever is in it."""
+        return self.goal.partition != "auto" or bool(self.goal.grow)
+
+    def within(self, place: Place, content: Content | None, size: int) -> Room:
+        return replace(self, layers=place.layers, inner=content, inner_size=size)
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What is done inside a partition when it has grown; all of it is also right when it stays as it is.
+
+    `content` is how it will be; `lags`: some layer does not fill what is around it, so that there is something to do
+    even where the partition stays. `system` is the file system that the guest's own files are looked for in, as the
+    appliance names it (/dev/sda1, /dev/vg0/root; "" where none can be mounted), `free` its free bytes afterwards.
+    `fills`: what is written to places that hold nothing yet. `given_up` and `notes` are lines for people: what is
+    lost, and what was not done and why.
+    """
+
+    steps: tuple[DiskStep, ...]
+    content: Content | None
+    lags: bool
+    system: str
+    free: int = 0
+    given_up: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    fills: Fills = NOTHING

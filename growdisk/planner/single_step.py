@@ -1,0 +1,143 @@
+"""One step of the job alone, planned like the whole: what the step-wise tasks of a playbook ask for. Pure.
+
+Each goes through the same engine as a run of one step. What the whole job knows from its other steps (the identity of
+swap that is gone) is told here by whoever asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from growdisk.fast_dataclass import replace
+from growdisk.partitions.table import Partition
+from growdisk.planner.facts import Facts
+from growdisk.planner.failures import NothingToGrow
+from growdisk.planner.foreign import refuse_foreign_disk, refuse_partition
+from growdisk.planner.goal import Goal
+from growdisk.planner.layers.content_growth import Inside, Room
+from growdisk.planner.layers.registry import grow_inside
+from growdisk.planner.planner import AllDone, Proposal, Proposer, grown_image, propose, wanted_size
+from growdisk.planner.refusals import refuse_hibernated, refuse_unwritable
+from growdisk.planner.target import choose_shares, is_whole_disk
+from growdisk.steps.registry import DiskStep
+from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap, SwapSpace
+from growdisk.steps.repair_guest import RepairGuest
+from growdisk.steps.reread_partitions import RereadPartitions
+from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.units import format_size
+
+
+def resize_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
+    """The virtual disk larger, whatever is on it but what has to stay at its end."""
+    refuse_unwritable(facts)
+    refuse_foreign_disk(facts)
+    old, new = facts.image.virtual_size, wanted_size(facts, goal)
+    if new == old:
+        return AllDone(f"the image is {format_size(old)} already")
+    table = facts.table.with_disk_size(new - new % facts.table.sector_size) if facts.table else None
+    after = Facts(replace(facts.image, virtual_size=new), table, facts.contents)
+    return Proposal((grown_image(facts, goal, new),), after)
+
+
+def whole_rewrite(facts: Facts, goal: Goal) -> Proposal | AllDone:
+    """The whole job on the disk as large as it is.
+
+    A partition that is to be given up and is not there has been given up before.
+    """
+    there = {part.number for part in facts.table.partitions} if facts.table else set()
+    delete = tuple(number for number in goal.delete if number in there)
+    return propose(facts, replace(goal, size=None, delete=delete))
+
+
+def rewrite_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
+    """The table as the whole job would have it; what is in the partitions stays."""
+    whole = whole_rewrite(facts, goal)
+    if isinstance(whole, AllDone):
+        return whole
+    step = next((step for step in whole.steps if isinstance(step, RewritePartitions)), None)
+    if step is None or step.before == step.after:
+        return AllDone("the partitions take all the space that they can get")
+    numbers = {part.number for part in step.after.partitions}
+    contents = {number: content for number, content in facts.contents.items() if number in numbers}
+    return Proposal((step,), Facts(facts.image, step.after, contents), whole.given_up)
+
+
+def reread_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
+    """A look by another reader, which changes nothing."""
+    refuse_unwritable(facts)
+    if facts.table is None:
+        raise NothingToGrow(facts.image.path, reason="it has no partition table")
+    return Proposal((RereadPartitions(facts.table),), facts)
+
+
+def grow_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
+    """What stands in the partitions as large as they are, outermost first."""
+    refuse_unwritable(facts)
+    refuse_hibernated(facts)
+    refuse_foreign_disk(facts)
+    rooms, insides = _insides(facts, goal)
+    for room in rooms:
+        refuse_partition(facts, room.partition)
+    if not any(inside.lags for inside in insides):
+        return AllDone("what is in it fills it already")
+    contents = dict(facts.contents)
+    for room, inside in zip(rooms, insides, strict=True):
+        if inside.content is not None:
+            contents[room.partition.number] = inside.content
+    return Proposal(
+        tuple(step for inside in insides for step in inside.steps), replace(facts, contents=contents),
+        tuple(line for inside in insides for line in inside.given_up),
+        tuple(note for inside in insides for note in inside.notes),
+    )  # fmt: skip
+
+
+def remake_swap(swaps: tuple[SwapSpace, ...]) -> Proposer:
+    """Swap space again where the table has it. Refused by the step itself where something else is there."""
+
+    def proposed(facts: Facts, goal: Goal) -> Proposal | AllDone:
+        refuse_unwritable(facts)
+        return Proposal((RemakeSwap(swaps),), facts) if swaps else AllDone("no swap space was moved")
+
+    return proposed
+
+
+def make_swap_file(system: str, size: int, uuid: str) -> Proposer:
+    """A swap file in the file system `system`."""
+    return lambda facts, goal: _in_the_guest(facts, goal, MakeSwapFile(system, size, uuid))
+
+
+def forget_gone(step: RepairGuest) -> Proposer:
+    """The guest no longer waits for the partitions that are gone."""
+
+    def proposed(facts: Facts, goal: Goal) -> Proposal | AllDone:
+        if not (step.swaps or step.gone):
+            return AllDone("no partition is gone")
+        return _in_the_guest(facts, goal, step)
+
+    return proposed
+
+
+def _in_the_guest(facts: Facts, goal: Goal, step: DiskStep) -> Proposal:
+    """With the steps that lead there: they are done already, and say what has to be opened."""
+    refuse_unwritable(facts)
+    refuse_hibernated(facts)
+    leading = [inner for inside in _insides(facts, goal)[1] for inner in inside.steps]
+    return Proposal((*leading, step), facts)
+
+
+def _insides(facts: Facts, goal: Goal) -> tuple[list[Room], list[Inside]]:
+    rooms = [Room(facts, part, goal, suffix) for part, suffix in _grown_partitions(facts, goal)]
+    return rooms, [grow_inside(room) for room in rooms]
+
+
+def _grown_partitions(facts: Facts, goal: Goal) -> Iterator[tuple[Partition, str]]:
+    if is_whole_disk(facts):
+        size = facts.image.virtual_size
+        yield Partition(0, 0, size - size % goal.sector_size), ""
+        return
+    table, shares = choose_shares(facts, goal)
+    suffixed = False
+    for part in table.partitions:
+        if part.number in shares:
+            yield part, f"-sda{part.number}" if suffixed else ""
+            suffixed = True

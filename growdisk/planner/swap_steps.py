@@ -1,0 +1,108 @@
+"""What becomes of swap that stood in the way, and of a guest whose files name what was removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from growdisk.fast_dataclass import replace
+from growdisk.filesystems.content import (
+    BtrfsContent,
+    Content,
+    ExtContent,
+    LuksContent,
+    PhysicalVolumeContent,
+    SwapContent,
+    XfsContent,
+)
+from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.partitions.growth import Grown
+from growdisk.partitions.table import Partition, Role
+from growdisk.planner.facts import Facts
+from growdisk.planner.goal import Goal
+from growdisk.planner.layers.content_growth import Inside
+from growdisk.planner.refusals import refuse_file_for_random_key, refuse_large_swap_file
+from growdisk.steps.registry import DiskStep
+from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap, SwapSpace
+from growdisk.steps.repair_guest import RepairGuest
+
+_MOUNTABLE = (ExtContent, XfsContent, BtrfsContent)
+_FILES = "/etc/fstab, crypttab, RESUME, the boot loader's command line"
+
+
+def swap_steps(facts: Facts, goal: Goal, growth: Grown, inside: Inside) -> Iterator[DiskStep]:
+    """`inside` is what grows; the guest's own files are looked for there first."""
+    moved = tuple(
+        SwapSpace(part.number, part.start, part.size, content.uuid, content.label)
+        for part in growth.moved
+        if isinstance(content := facts.contents.get(part.number), SwapContent) and not content.random_key
+    )
+    if moved:
+        yield RemakeSwap(moved)
+    swaps = [p for p in growth.removed if p.number in facts.swaps]
+    if swaps and inside.system and goal.swap == "file":
+        refuse_file_for_random_key(facts, swaps)
+        size = sum(p.size for p in swaps)
+        refuse_large_swap_file(facts, size, inside.free)
+        yield MakeSwapFile(inside.system, size, facts.contents[swaps[0].number].uuid)
+    if repair := _repair(facts, goal, growth, inside):
+        yield repair
+
+
+def repair_notes(facts: Facts, goal: Goal, growth: Grown, inside: Inside) -> Iterator[str]:
+    """What is not done in the guest, and why."""
+    gone = [facts.name_of(p.number) for p in growth.removed if p.role is not Role.EXTENDED]
+    if not gone or _repair(facts, goal, growth, inside):
+        return
+    asked = "the guest's files are left alone, as asked"
+    unread = "no file system on this disk can be read here, so that the guest's files stay as they are"
+    yield f"{asked if not goal.repair else unread}: what names {', '.join(gone)} there ({_FILES}) is for you to change"
+
+
+def _repair(facts: Facts, goal: Goal, growth: Grown, inside: Inside) -> RepairGuest | None:
+    removed = [p for p in growth.removed if p.role is not Role.EXTENDED]
+    systems = [inside.system] if inside.system else []
+    systems += [device for device in _mountable(facts, growth) if device not in systems]
+    if not (goal.repair and removed and systems):
+        return None
+    swaps = tuple(identity for p in removed if p.number in facts.swaps for identity in _identities(facts, p))
+    gone = tuple(identity for p in removed if p.number not in facts.swaps for identity in _identities(facts, p))
+    remedy = SwapPolicy.FILE if goal.swap == "file" and swaps and inside.system else SwapPolicy.DROP
+    return RepairGuest(systems[0], swaps, remedy, gone, tuple(systems[1:]))
+
+
+def _mountable(facts: Facts, growth: Grown) -> Iterator[str]:
+    """The largest first: a root has more room than a /boot beside it."""
+    contents = ((part, facts.contents.get(part.number)) for part in growth.table.partitions)
+    for part, _ in sorted(((p, c) for p, c in contents if isinstance(c, _MOUNTABLE)), key=lambda pair: -pair[0].size):
+        yield f"/dev/{facts.name_of(part.number)}"
+
+
+def _identities(facts: Facts, part: Partition) -> Iterator[SwapIdentity]:
+    """All by which a partition, and what lies in it, may be named."""
+    assert facts.table is not None
+    content = facts.contents.get(part.number)
+    is_swap = part.number in facts.swaps
+    partuuid = part.guid or f"{facts.table.disk_id.removeprefix('0x')}-{part.number:02x}"
+    uuid, label = (content.uuid or None, content.label or None) if content else (None, None)
+    outer = SwapIdentity(part.number, uuid, label, partuuid, part.name or None, is_swap=is_swap)
+    yield replace(outer, mapped=tuple(_volume_nodes(content)))
+    for inner in _inner(content):
+        if inner.uuid or inner.label:
+            yield SwapIdentity(part.number, inner.uuid or None, inner.label or None, is_swap=False)
+
+
+def _inner(content: Content | None) -> Iterator[Content]:
+    if isinstance(content, LuksContent) and content.inside is not None:
+        yield content.inside
+        yield from _inner(content.inside)
+    if isinstance(content, PhysicalVolumeContent):
+        yield from (inner for _, inner in content.volumes if inner is not None)
+
+
+def _volume_nodes(content: Content | None) -> Iterator[str]:
+    for holder in (content, *_inner(content)):
+        if isinstance(holder, PhysicalVolumeContent) and holder.group is not None:
+            group = holder.group.name
+            for volume in holder.group.visible:
+                yield f"/dev/{group}/{volume.name}"
+                yield f"/dev/mapper/{group.replace('-', '--')}-{volume.name.replace('-', '--')}"

@@ -1,0 +1,71 @@
+"""The variables that a task sees, in Ansible's order of precedence.
+
+inventory < play < vars_files < task < registered and set_fact < -e
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from growdisk.fast_dataclass import dataclass
+from growdisk.playbook.expressions import Scope
+from growdisk.playbook.hosts import Host
+from growdisk.playbook.inventory import Inventory
+from growdisk.playbook.keywords import HOW_FAR_BACK, ON_FAILURE
+from growdisk.playbook.model import Play, Playbook, Task, Vars
+from growdisk.playbook.request import Request, file_vars
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One play on one host: where its variables come from. `number` counts the playbook's plays from 0."""
+
+    request: Request
+    playbook: Playbook
+    play: Play
+    number: int
+    host: Host
+    inventory: Inventory
+
+    def magic(self) -> dict[str, object]:
+        """What Ansible calls magic variables."""
+        folder = str(self.playbook.path.parent.resolve())
+        return {
+            "inventory_hostname": self.host.name, "inventory_hostname_short": self.host.name.split(".")[0],
+            "group_names": list(self.host.groups), "playbook_dir": folder,
+            "groups": {name: list(hosts) for name, hosts in self.inventory.groups.items()},
+            "hostvars": {**self.inventory.hosts, self.host.name: self.host.vars},
+            "ansible_check_mode": self.request.check, "ansible_diff_mode": self.request.diff,
+        }  # fmt: skip
+
+    def scope(self, facts: Mapping[str, object]) -> Scope:
+        """What the play's own variables see."""
+        return self.scope_of(None, facts, self.files(facts))
+
+    def scope_of(self, task: Task | None, facts: Mapping[str, object], files: Vars) -> Scope:
+        """`facts` are what tasks before have registered or set."""
+        extra = self.request.extra
+        known = {name: value for name, value in facts.items() if name not in extra}
+        layers = (self.host.vars, self.play.vars, files, task.vars if task else {}, extra)
+        return Scope(layers, {**known, **self.magic()})
+
+    def files(self, facts: Mapping[str, object]) -> dict[str, object]:
+        """The variables of vars_files, which lie beside the playbook. BadFile."""
+        found: dict[str, object] = {}
+        for written, place in self.play.vars_files:
+            name = str(self.scope_of(None, facts, found).filled_in(written, place))
+            path = Path(name).expanduser()
+            found |= file_vars(path if path.is_absolute() else self.playbook.path.parent / path)
+        return found
+
+    def how_far_back(self, scope: Scope) -> str:
+        """task, play or none. UsageError elsewhere."""
+        if ON_FAILURE not in scope:
+            return HOW_FAR_BACK[0]
+        word = str(scope.filled_in("{{ " + ON_FAILURE + " }}", self.play.place))
+        if word not in HOW_FAR_BACK:
+            from growdisk.errors import UsageError
+
+            raise UsageError(f"{ON_FAILURE} cannot be '{word}'", hint=f"choose one of {', '.join(HOW_FAR_BACK)}")
+        return word

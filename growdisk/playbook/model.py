@@ -1,0 +1,63 @@
+"""A playbook as it was read: plays and tasks, checked, with templates not yet filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.yaml_reader import Place
+
+Vars = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class LoopControl:
+    loop_var: str = "item"
+    index_var: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """`action` is the qualified name; `options` are as written, each at its place; all conditions must hold."""
+
+    name: str
+    action: str
+    options: Mapping[str, object]
+    place: Place
+    places: Mapping[str, Place]
+    vars: Vars
+    when: tuple[str, ...] = ()
+    loop: object = None
+    loop_control: LoopControl = LoopControl()
+    register: str = ""
+    failed_when: tuple[str, ...] | None = None
+    changed_when: tuple[str, ...] | None = None
+    ignore_errors: object = False
+    tags: frozenset[str] = frozenset()
+    check_mode: object = None
+    diff: object = None
+    no_log: bool = False
+
+    def place_of(self, option: str) -> Place:
+        return self.places.get(option, self.place)
+
+
+@dataclass(frozen=True)
+class Play:
+    name: str
+    hosts: tuple[str, ...]
+    place: Place
+    tasks: tuple[Task, ...]
+    vars: Vars
+    vars_files: tuple[tuple[str, Place], ...] = ()
+    ignore_errors: object = False
+    check_mode: object = None
+    diff: object = None
+
+
+@dataclass(frozen=True)
+class Playbook:
+    path: Path
+    plays: tuple[Play, ...]

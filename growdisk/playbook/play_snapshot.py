@@ -1,0 +1,97 @@
+"""The way back from a whole play: how each image was before the play's first task touched it.
+
+A qcow2 image of version 3 gets an internal snapshot, which costs next to nothing; any other file a sparse copy.
+Names follow from the run alone, so that another process finds them; every method may be called again after a crash.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import ClassVar
+
+from growdisk.api.images.copying import copy_image
+from growdisk.api.images.info import image_info
+from growdisk.durable import sync_directory
+from growdisk.errors import Refused
+from growdisk.fast_dataclass import dataclass
+from growdisk.qcow2.image import Qcow2Image
+
+_ROOM_TO_SPARE = 64 << 20
+
+
+@dataclass(eq=False)
+class NoRoomForCopy(Refused):
+    WHAT: ClassVar[str] = "there is no way back from a whole play on {image}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "let each task be its own way back: growdisk_on_failure: task"
+    image: Path
+    reason: str
+
+
+class WayBack:
+    """For one image of one play; `name` is unique to both."""
+
+    def __init__(self, image: Path, run: str, play: int) -> None:
+        self._image = image.resolve()
+        self._name = f"growdisk-play-{run}-{play}"
+        self._copy = self._image.with_name(f".{self._image.name}.{self._name}")
+
+    def take(self) -> None:
+        """Kept as it is where it is there already."""
+        if self._has_snapshots():
+            if not self._has_snapshot():
+                with self._opened() as image:
+                    image.create_snapshot(self._name)
+            return
+        if self._copy.exists():
+            return
+        self._refuse_no_room()
+        unfinished = self._copy.with_name(self._copy.name + ".part")
+        unfinished.unlink(missing_ok=True)
+        copy_image(self._image, unfinished, "auto", lambda done, total: None)
+        shutil.copystat(self._image, unfinished)
+        status = self._image.stat()
+        if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(unfinished, status.st_uid, status.st_gid)
+        unfinished.replace(self._copy)
+        sync_directory(self._copy.parent)
+
+    def restore(self) -> None:
+        """The image is as it was; nothing of the way back is left."""
+        if self._copy.exists():
+            self._copy.replace(self._image)
+            sync_directory(self._image.parent)
+        elif self._has_snapshots() and self._has_snapshot():
+            with self._opened() as image:
+                image.apply_snapshot(self._name)
+                image.delete_snapshot(self._name)
+
+    def forget(self) -> None:
+        """The image stays as it is; nothing of the way back is left."""
+        self._copy.unlink(missing_ok=True)
+        if self._has_snapshots() and self._has_snapshot():
+            with self._opened() as image:
+                image.delete_snapshot(self._name)
+
+    def _opened(self) -> Qcow2Image:
+        """Without the guard of growdisk image: a play's own way back stands above the runs of its tasks."""
+        return Qcow2Image.open(self._image, writable=True, with_backing=False)
+
+    def _has_snapshots(self) -> bool:
+        """Whether the image is one whose snapshots know its size."""
+        info = image_info(self._image)
+        return info.header is not None and info.header.version >= 3
+
+    def _has_snapshot(self) -> bool:
+        return self._name in [snapshot.name for snapshot in image_info(self._image).snapshots]
+
+    def _refuse_no_room(self) -> None:
+        if not self._image.is_file():
+            raise NoRoomForCopy(self._image, reason="it is a block device, and would have to be copied")
+        needed = self._image.stat().st_blocks * 512 + _ROOM_TO_SPARE
+        free = shutil.disk_usage(self._image.parent).free
+        if free < needed:
+            reason = f"only qcow2 v3 has snapshots for that, and a copy needs {needed} bytes, of which {free} are free"
+            raise NoRoomForCopy(self._image, reason=reason)

@@ -1,0 +1,37 @@
+"""Check mode over several tasks: each is planned on the disk as the tasks before it would have left it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from growdisk.api.planning import plan
+from growdisk.api.result import Result
+from growdisk.fast_dataclass import replace
+from growdisk.planner.facts import Facts
+from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.layout import layout_of
+from growdisk.planner.planner import AllDone, Proposal, Proposer
+from growdisk.qcow2.probe import ImageFormat
+
+Foreseen = dict[Path, Facts]
+
+
+def planned(
+    path: Path, goal: Goal, options: RunOptions, image_format: ImageFormat | None, proposer: Proposer,
+    foreseen: Foreseen | None,
+) -> Result:  # fmt: skip
+    """The plan; `foreseen` is read, and then holds the disk as it would be."""
+    if foreseen is None:
+        return plan(path, goal, options, image_format, proposer)
+    place, seen = path.resolve(), list[Facts]()
+
+    def foreseeing(facts: Facts, wanted: Goal) -> Proposal | AllDone:
+        seen.append(foreseen.get(place, facts))
+        proposal = proposer(seen[-1], wanted)
+        if isinstance(proposal, Proposal):
+            foreseen[place] = proposal.after
+        return proposal
+
+    result = plan(path, goal, options, image_format, foreseeing)
+    before = layout_of(seen[-1])
+    return replace(result, before=before, after=before if result.result == "nochange" else result.after)

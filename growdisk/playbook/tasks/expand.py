@@ -1,0 +1,64 @@
+"""expand and expand_online: the whole job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from growdisk import api
+from growdisk.api.in_use import naming_the_guest
+from growdisk.api.json_output import document
+from growdisk.api.result import Result
+from growdisk.planner.planner import propose
+from growdisk.playbook.options import Options
+from growdisk.playbook.outcome import Outcome, difference, failure
+from growdisk.playbook.perform import Manner
+from growdisk.playbook.tasks.arguments import format_of, goal_of, target_of, way_of
+from growdisk.playbook.tasks.check_mode import planned
+from growdisk.units import format_change
+
+
+def expand(options: Options, manner: Manner) -> Outcome:
+    return _grown(options, manner, running=False)
+
+
+def expand_online(options: Options, manner: Manner) -> Outcome:
+    """As expand; but a running guest is looked for even where only its image is named."""
+    return _grown(options, manner, running=True)
+
+
+def _grown(options: Options, manner: Manner, *, running: bool) -> Outcome:
+    target, goal, way = target_of(options, running=running), goal_of(options), way_of(options)
+    if manner.check and isinstance(target, Path):
+        with naming_the_guest(target, "plan", goal.size):
+            return outcome_of(planned(target, goal, way, format_of(options), propose, manner.foreseen))
+    if manner.check:
+        return outcome_of(api.plan(target, goal, way, format_of(options)))
+    return outcome_of(api.expand(target, goal, way, format_of(options), manner.observer, manner.stop))
+
+
+def outcome_of(result: Result) -> Outcome:
+    """A run, or a plan, as the end of a task."""
+    if result.error is not None:
+        return failure(result.error, document(result))
+    return Outcome(
+        changed=result.result == "planned" or _did_something(result), message=_message(result), result=document(result),
+        diff=difference(result.before, result.after),
+    )  # fmt: skip
+
+
+def _did_something(result: Result) -> bool:
+    """A run whose steps all found their work done has changed nothing."""
+    return result.result == "changed" and any(step.state == "done" for step in result.steps)
+
+
+def _message(result: Result) -> str:
+    if result.result == "nochange":
+        return f"nothing to do: {result.reason}"
+    old, new = result.before.image.virtual_size, result.after.image.virtual_size
+    would = "would be done: " if result.result == "planned" else ""
+    if old != new:
+        return f"{would}{format_change(old, new)}"
+    return would + "; ".join(step.detail for step in result.steps if step.state in ("done", "pending"))
+
+
+DEEDS = {"expand": expand, "expand_online": expand_online}

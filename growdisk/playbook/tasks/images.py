@@ -1,0 +1,253 @@
+"""Tasks on image files as such: snapshots, ways back, conversion, and having an image as it should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from growdisk import api
+from growdisk.errors import (
+    DestinationExists,
+    ImageDamaged,
+    ImageNotReadable,
+    ImageUnsupported,
+    Refused,
+    UsageError,
+    shell_word,
+)
+from growdisk.playbook.options import Options
+from growdisk.playbook.outcome import Outcome
+from growdisk.playbook.perform import Manner
+from growdisk.playbook.tasks.arguments import format_of
+from growdisk.playbook.tasks.expand import outcome_of
+from growdisk.qcow2.create_options import CreateOptions, Preallocation
+from growdisk.qcow2.probe import ImageFormat, format_of_name
+from growdisk.units import SizeSpec, format_change, format_size, parse_goal_size
+
+if TYPE_CHECKING:
+    from growdisk.api.run_status import StatusReport
+
+
+def _snapshot(options: Options, manner: Manner) -> Outcome:
+    """present and absent are idempotent; applied goes back each time it is asked."""
+    from growdisk.api.images.info import image_info
+    from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
+
+    path, name, state = options.place("image"), options.word("name"), options.word("state")
+    info = image_info(path)
+    if info.format == "raw" and state != "absent":
+        raise ImageUnsupported(
+            path, reason="a raw image has no snapshots",
+            hint=f"growdisk image convert {shell_word(path)} makes it qcow2",
+        )  # fmt: skip
+    there = name in [snapshot.name for snapshot in info.snapshots]
+    result: dict[str, object] = {"snapshot": name, "state": state}
+    if state != "applied" and there == (state == "present"):
+        return Outcome(changed=False, message=f"snapshot {name} is {state} already", result=result)
+    if not manner.check or (state == "applied" and not there):
+        match state:
+            case "present":
+                create_snapshot(path, name)
+            case "applied":
+                apply_snapshot(path, name, "name")
+            case _:
+                delete_snapshot(path, name, "name")
+    return Outcome(changed=True, message=f"snapshot {name}: {state}", result=result)
+
+
+def _rollback(options: Options, manner: Manner) -> Outcome:
+    """Where there is nothing to undo, nothing is done."""
+    from growdisk.api.runs import refuse_unknown_step
+
+    path, to = options.place("image"), options.text("to")
+    report = _run_of(path)
+    if "rollback" not in report.next:
+        return Outcome(changed=False, message="there is no run to undo", result={"result": "nochange"})
+    states = {step.name: step.state for step in report.steps}
+    refuse_unknown_step(path, list(states), to)
+    if to is not None and states[to] in ("pending", "restored"):
+        return Outcome(changed=False, message=f"{to} is undone already", result={"result": "nochange"})
+    if manner.check:
+        return Outcome(changed=True, message=f"run {report.run} would be undone", result={"result": "planned"})
+    outcome = outcome_of(api.rollback(path, to, manner.observer, manner.stop))
+    return outcome if outcome.failed else Outcome(True, f"run {report.run} is undone", outcome.result, outcome.diff)
+
+
+def _commit(options: Options, manner: Manner) -> Outcome:
+    path = options.place("image")
+    report = _run_of(path)
+    if "commit" not in report.next:
+        return Outcome(changed=False, message="there is no kept run", result={"result": "nochange"})
+    if manner.check:
+        return Outcome(changed=True, message=f"run {report.run} would be final", result={"result": "planned"})
+    outcome = outcome_of(api.commit(path, manner.observer))
+    return outcome if outcome.failed else Outcome(True, f"run {report.run} is final", outcome.result)
+
+
+def _run_of(path: Path) -> StatusReport:
+    """An image that is not there has no run either, and was hardly meant."""
+    if not path.exists():
+        raise ImageNotReadable(path, reason="there is no such file")
+    return api.status(path)
+
+
+def _convert(options: Options, manner: Manner) -> Outcome:
+    from growdisk.api.images.converting import Source, convert_image
+    from growdisk.api.images.info import image_info
+
+    path, dest = options.place("image"), options.place("dest")
+    to = options.text("to") or format_of_name(dest) or ("qcow2" if options.flag("compress") else "raw")
+    target = _target(options, to)
+    source = image_info(path, format_of(options))
+    if dest.exists() and dest.samefile(path):
+        raise UsageError(f"{options.task}: dest is the image itself", hint="name another file")
+    if dest.exists() and not dest.is_block_device():
+        made = image_info(dest)
+        if made.format != to or made.virtual_size < source.virtual_size:
+            raise DestinationExists(dest)
+        return Outcome(False, f"{dest.name} is there already, {to}, {format_size(made.virtual_size)}", made.as_json())
+    _refuse_no_folder(dest)
+    if manner.check:
+        planned = {"result": "planned", "filename": str(dest), "virtual-size": source.virtual_size}
+        return Outcome(True, f"{path.name} would be converted to {dest.name} ({to})", planned)
+    convert_image(Source(path, format_of(options), options.text("snapshot"), None, ()), dest, target, _no_progress)
+    return Outcome(True, f"{path.name} -> {dest.name} ({to})", image_info(dest).as_json())
+
+
+def _target(options: Options, to: str):  # type: ignore[no-untyped-def]  # one of two classes that are loaded here
+    from growdisk.api.images.converting import Qcow2Target, RawTarget
+
+    compress = options.flag("compress") or options.text("compression") is not None
+    if to == "raw":
+        if compress or options.flag("keep_snapshots"):
+            raise UsageError(f"{options.task}: a raw image is not compressed and has no snapshots", hint="to: qcow2")
+        return RawTarget()
+    words = _create_options(options)
+    if options.text("compression"):
+        words += f",compression_type={options.text('compression')}"
+    chosen = CreateOptions.parse(words.removeprefix(","))
+    return Qcow2Target(chosen, compress=compress, keep_snapshots=options.flag("keep_snapshots"))
+
+
+def _create_options(options: Options) -> str:
+    """As qemu-img's -o has them."""
+    words = {True: "on", False: "off"}
+    given = options.mapping("options").items()
+    return ",".join(f"{name}={words[value] if isinstance(value, bool) else value}" for name, value in given)
+
+
+def _image(options: Options, manner: Manner) -> Outcome:
+    match options.word("state"):
+        case "sound":
+            return _sound(options, manner)
+        case "compacted":
+            return _compacted(options, manner)
+    return _present(options, manner)
+
+
+def _sound(options: Options, manner: Manner) -> Outcome:
+    from growdisk.api.images.checking import check_image
+
+    path = options.place("image")
+    report = check_image(path, None, format_of(options))
+    if report is None or report.is_clean:
+        return Outcome(False, "no errors were found", report.as_json() if report else {})
+    found = f"{report.leaks} leaks, {report.corruptions} errors"
+    if manner.check:
+        return Outcome(True, f"would be repaired: {found}", report.as_json())
+    repaired = check_image(path, "all", format_of(options))
+    assert repaired is not None
+    if not repaired.is_clean:
+        raise ImageDamaged(path, format="qcow2", reason=f"it could not be repaired: {repaired.problems[0]}")
+    return Outcome(True, f"repaired: {found}", repaired.as_json())
+
+
+def _compacted(options: Options, manner: Manner) -> Outcome:
+    """A plan cannot know what there is to be had; a run says so when it was nothing."""
+    from growdisk.api.images.compacting import compact_image
+
+    path = options.place("image")
+    if manner.check:
+        return Outcome(False, "in check mode it is not known whether there are unused clusters", {"result": "planned"})
+    before, after = compact_image(path)
+    changed = after < before
+    return Outcome(changed, f"{format_change(before, after)} on the host", {"before": before, "after": after})
+
+
+def _present(options: Options, manner: Manner) -> Outcome:
+    from growdisk.api.images.info import image_info
+
+    path, text = options.place("image"), options.text("size")
+    size = parse_goal_size(text) if text else None
+    if not path.exists():
+        return _created(options, manner, size)
+    info = image_info(path, format_of(options))
+    new = size.resolve(info.virtual_size) if size else info.virtual_size
+    if new <= info.virtual_size:
+        return Outcome(False, f"it is there, {info.format}, {format_size(info.virtual_size)}", info.as_json())
+    message = format_change(info.virtual_size, new)
+    if manner.check:
+        return Outcome(
+            True, f"would be done: {message}", {"result": "planned", "before": info.virtual_size, "after": new}
+        )
+    from growdisk.api.images.resizing import resize_image
+
+    preallocation = cast("Preallocation", options.word("preallocation"))
+    resize_image(path, SizeSpec(new, relative=False), format_of(options), preallocation=preallocation)
+    return Outcome(True, message, image_info(path).as_json())
+
+
+def _created(options: Options, manner: Manner, size: SizeSpec | None) -> Outcome:
+    from growdisk.api.images.creating import create_qcow2, create_raw
+    from growdisk.api.images.info import image_info
+
+    path, backing = options.place("image"), options.path("backing")
+    if (size is None and backing is None) or (size is not None and size.relative):
+        raise UsageError(f"{options.task}: {path} is not there, and its size is not said", hint="size: 40G")
+    image_format = options.text("format") or format_of_name(path) or "qcow2"
+    if image_format == "raw" and (size is None or backing is not None):
+        raise UsageError(f"{options.task}: a raw image has a size and no backing file", hint="format: qcow2")
+    _refuse_no_folder(path)
+    preallocation = options.word("preallocation")
+    words = ",".join(word for word in (_create_options(options), f"preallocation={preallocation}") if word)
+    chosen = CreateOptions.parse(words if image_format == "qcow2" else "")
+    if manner.check:
+        return Outcome(True, f"{path.name} would be created ({image_format})", {"result": "planned"})
+    if image_format == "raw":
+        assert size is not None
+        create_raw(path, size.bytes, cast("Preallocation", preallocation))
+    else:
+        backing_format = cast("ImageFormat | None", options.text("backing_format"))
+        create_qcow2(
+            path, size.bytes if size else None, chosen, str(backing) if backing else None, backing_format,
+        )  # fmt: skip
+    return Outcome(True, f"{path.name} created, {image_format}", image_info(path).as_json())
+
+
+def _refuse_no_folder(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise NoFolder(path.parent)
+
+
+class NoFolder(Refused):
+    """The folder that an image shall be in is not there."""
+
+    WHY = "there is no such folder"
+    DO = "make it first"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    @property
+    def what(self) -> str:
+        return f"cannot create an image in {self.folder}"
+
+
+def _no_progress(done: int, total: int) -> None:
+    """Nobody watches."""
+
+
+DEEDS = {
+    "snapshot": _snapshot, "rollback": _rollback, "commit": _commit, "convert": _convert, "image": _image,
+}  # fmt: skip

@@ -1,0 +1,141 @@
+"""Tasks that look: show, facts, assert; and script, which writes nothing but its own folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar
+
+from growdisk import api
+from growdisk.errors import GrowdiskError, Refused, UsageError
+from growdisk.fast_dataclass import dataclass
+from growdisk.planner.facts import Facts
+from growdisk.planner.goal import Goal
+from growdisk.planner.layout import layout_of
+from growdisk.planner.planner import Proposal, propose
+from growdisk.playbook.options import Options
+from growdisk.playbook.outcome import Outcome, described
+from growdisk.playbook.perform import Manner
+from growdisk.playbook.tasks.arguments import format_of, goal_of, keys_of, sector_size_of, target_of
+from growdisk.steps.resize_image import ResizeImage
+from growdisk.units import format_size, parse_size
+
+
+def _show(options: Options, manner: Manner) -> Outcome:
+    layout = layout_of(_facts_of(options))
+    return Outcome(changed=False, message=described(layout).rstrip(), result=asdict(layout))
+
+
+def _facts(options: Options, manner: Manner) -> Outcome:
+    """Under the key that Ansible takes facts from; `growdisk run` does the same."""
+    layout = asdict(layout_of(_facts_of(options)))
+    message = f"{layout['image']['format']}, {format_size(layout['image']['virtual_size'])}"
+    return Outcome(changed=False, message=message, result={"ansible_facts": {"growdisk_disk": layout}})
+
+
+def _facts_of(options: Options) -> Facts:
+    return api.inspect(target_of(options), format_of(options), sector_size_of(options), keys_of(options))
+
+
+def _script(options: Options, manner: Manner) -> Outcome:
+    """A folder with something in it is taken for the scripts that were written before."""
+    folder = options.place("dest")
+    if (folder / "README.md").is_file():
+        return Outcome(changed=False, message=f"{folder} has its scripts already", result={"folder": str(folder)})
+    with TemporaryDirectory() as elsewhere:  # in check mode all is done but in the folder that is meant
+        place = Path(elsewhere) / "scripts" if manner.check else folder
+        written = api.write_scripts(target_of(options), goal_of(options), place, format_of(options))
+    if written.plan is None:
+        return Outcome(changed=False, message=f"nothing to do: {written.reason}", result={"result": "nochange"})
+    if manner.check:
+        return Outcome(changed=True, message=f"scripts would be written to {folder}", result={"result": "planned"})
+    result = {"result": "written", "folder": str(folder), "files": list(written.files)}
+    return Outcome(changed=True, message=f"{len(written.files)} files in {folder}", result=result)
+
+
+@dataclass(eq=False)
+class AssertionFailed(Refused):
+    WHAT: ClassVar[str] = "{path} is not as it should be"
+    WHY: ClassVar[str] = "{found}"
+    DO: ClassVar[str] = "growdisk show {path} draws what is there"
+    path: Path
+    found: str
+
+
+def _assert(options: Options, manner: Manner) -> Outcome:
+    facts = _facts_of(options)
+    failures = [*_sizes(options, facts), *_partitions(options, facts), *_unfilled(options, facts), *_unsound(options)]
+    if failures:
+        raise AssertionFailed(options.place("image"), found="; ".join(failures))
+    return Outcome(changed=False, message="all as it should be", result={"result": "nochange"})
+
+
+def _sizes(options: Options, facts: Facts) -> Iterator[str]:
+    size = facts.image.virtual_size
+    if (wanted := _bytes(options, "size")) is not None and wanted != size:
+        yield f"its virtual size is {format_size(size)} ({size} bytes), not {options.word('size')}"
+    if (wanted := _bytes(options, "at_least")) is not None and wanted > size:
+        yield f"its virtual size is {format_size(size)}, less than {options.word('at_least')}"
+
+
+def _bytes(options: Options, name: str) -> int | None:
+    """A size that something has; UsageError for one to grow by."""
+    text = options.text(name)
+    if not text:
+        return None
+    size = parse_size(text)
+    if size.relative:
+        raise UsageError(f"{options.task}: {name} {text} is a size to grow by", hint=f"{name}: {text.lstrip('+')}")
+    return size.bytes
+
+
+def _partitions(options: Options, facts: Facts) -> Iterator[str]:
+    numbers = {part.number for part in facts.table.partitions} if facts.table else set()
+    yield from (
+        f"there is no {facts.name_of(number)}" for number in options.numbers("present") if number not in numbers
+    )
+    yield from (f"there is a {facts.name_of(number)}" for number in options.numbers("absent") if number in numbers)
+    if (wanted := _bytes(options, "filesystem_at_least")) is not None:
+        number, size = _filesystem(options, facts)
+        if size < wanted:
+            least = options.word("filesystem_at_least")
+            yield f"the file system on {facts.name_of(number)} has {format_size(size)}, less than {least}"
+
+
+def _filesystem(options: Options, facts: Facts) -> tuple[int, int]:
+    """The partition that is meant, and the size of what is in it in bytes."""
+    from growdisk.planner.target import choose_target
+
+    number = 0 if facts.table is None else choose_target(facts, options.word("partition"))[1].number
+    content = facts.contents.get(number)
+    return number, (content.size or 0) if content else 0
+
+
+def _unfilled(options: Options, facts: Facts) -> Iterator[str]:
+    """What an expand without a size would still do."""
+    if not options.flag("filled"):
+        return
+    goal = Goal(partition=options.word("partition"), sector_size=sector_size_of(options))
+    proposal = propose(facts, goal)
+    if isinstance(proposal, Proposal):
+        left = [step.describe() for step in proposal.steps if not isinstance(step, ResizeImage)]
+        yield f"not every layer is filled: {left[0] if left else 'some step is left'}"
+
+
+def _unsound(options: Options) -> Iterator[str]:
+    if not options.flag("sound"):
+        return
+    from growdisk.api.images.checking import check_image
+
+    with suppress(GrowdiskError):
+        report = check_image(options.place("image"), None, format_of(options))
+        if report is not None and not report.is_clean:
+            yield f"it has {report.corruptions} errors and {report.leaks} leaked clusters"
+        return
+    yield "it cannot be checked"
+
+
+DEEDS = {"show": _show, "facts": _facts, "script": _script, "assert": _assert}

@@ -1,0 +1,54 @@
+"""provision: a ready image of a base image. What has no option of its own stands in a recipe."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from growdisk import api
+from growdisk.api.provisioning.document import provision_document
+from growdisk.api.provisioning.output_lists import as_template
+from growdisk.api.provisioning.recipe import Output, Recipe
+from growdisk.fast_dataclass import replace
+from growdisk.playbook.options import Options
+from growdisk.playbook.outcome import Outcome, described, failure
+from growdisk.playbook.perform import Manner
+from growdisk.qcow2.probe import ImageFormat
+from growdisk.units import format_size, parse_goal_size
+
+
+def _provision(options: Options, manner: Manner) -> Outcome:
+    """An image that is there is left as it is: it may have been booted since."""
+    base, dest = options.place("base"), options.place("dest")
+    if dest.exists() and not options.flag("force"):
+        return Outcome(changed=False, message=f"{dest} is there already", result={"result": "nochange"})
+    report = api.provision(
+        base, [Output(dest)], _recipe(options), force=options.flag("force"), dry_run=manner.check, stop=manner.stop
+    )
+    document = provision_document(report)
+    for made in report.failed:
+        assert made.error is not None
+        return failure(made.error, document)
+    layout = report.outputs[0].layout
+    assert layout is not None
+    size = format_size(layout.image.virtual_size)
+    message = f"{dest.name} would be made, {size}" if manner.check else f"{dest.name}, {size}"
+    return Outcome(changed=True, message=f"{message}: {'; '.join(described(layout).splitlines()[1:])}", result=document)
+
+
+def _recipe(options: Options) -> Recipe:
+    """A recipe file comes first, options go before it."""
+    recipe, path = Recipe(), options.path("recipe")
+    if path is not None:
+        from growdisk.api.provisioning.recipe_file import load_recipe
+
+        recipe = load_recipe(path).recipe
+    if size := options.text("size"):
+        recipe = replace(recipe, size=parse_goal_size(size))
+    if options.text("format"):
+        recipe = replace(recipe, format=cast("ImageFormat", options.text("format")))
+    if hostname := options.text("hostname"):
+        recipe = replace(recipe, hostname=as_template(hostname))
+    return replace(recipe, overlay=True) if options.flag("overlay") else recipe
+
+
+DEEDS = {"provision": _provision}

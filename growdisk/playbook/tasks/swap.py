@@ -1,0 +1,87 @@
+"""What is left to do for swap that stood in the way: made again, made a file, or forgotten by the guest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from growdisk.errors import UsageError
+from growdisk.fast_dataclass import replace
+from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.planner.goal import Goal
+from growdisk.planner.single_step import forget_gone, make_swap_file, remake_swap
+from growdisk.playbook.options import Options, nearest, truth_of
+from growdisk.playbook.outcome import Outcome
+from growdisk.playbook.perform import Manner
+from growdisk.playbook.tasks.arguments import sector_size_of
+from growdisk.playbook.tasks.expand import outcome_of
+from growdisk.playbook.tasks.steps import one_step
+from growdisk.steps.remake_swap import SwapSpace
+from growdisk.steps.repair_guest import RepairGuest
+from growdisk.units import parse_size
+
+_WORDS = ("uuid", "label", "partuuid", "partlabel")
+_IDENTITY = ("number", *_WORDS, "mapped", "is_swap")
+_SPACE = ("number", "start", "size", "uuid", "label")
+
+
+def _remake_swap(options: Options, manner: Manner) -> Outcome:
+    swaps = tuple(_space(options, each) for each in options.mappings("swaps"))
+    return outcome_of(one_step(options, manner, remake_swap(swaps), _goal(options)))
+
+
+def _make_swap_file(options: Options, manner: Manner) -> Outcome:
+    size = parse_size(options.word("size"))
+    if size.relative:
+        raise UsageError(f"{options.task}: a swap file has a size, and nothing to grow by", hint="size: 1G")
+    proposer = make_swap_file(options.word("system"), size.bytes, options.word("uuid"))
+    return outcome_of(one_step(options, manner, proposer, _goal(options)))
+
+
+def _repair_guest(options: Options, manner: Manner) -> Outcome:
+    """Looked for file by file, so a guest that names none of them is unchanged; a plan cannot know that."""
+    parts = [_identity(options, each) for each in options.mappings("swaps")]
+    swaps, gone = (tuple(part for part in parts if part.is_swap is kind) for kind in (True, False))
+    policy = SwapPolicy(options.word("swap"))
+    step = RepairGuest(options.word("system"), swaps, policy, gone, options.texts("others"))
+    result = one_step(options, manner, forget_gone(step), _goal(options))
+    outcome = outcome_of(result)
+    idle = any(step.name == "repair-guest" and step.detail == "nothing in the guest names it" for step in result.steps)
+    return replace(outcome, changed=False) if idle else outcome
+
+
+def _goal(options: Options) -> Goal:
+    """Where it is done; the options swap and size mean other things here than for the whole job."""
+    return Goal(partition=options.text("partition") or "auto", sector_size=sector_size_of(options))
+
+
+def _identity(options: Options, given: Mapping[str, object]) -> SwapIdentity:
+    _refuse_unknown(options, given, _IDENTITY)
+    words = [str(given[name]) if given.get(name) else None for name in _WORDS]
+    mapped = given.get("mapped")
+    nodes = tuple(str(node) for node in mapped) if isinstance(mapped, list | tuple) else ()
+    is_swap = truth_of(given.get("is_swap", True)) is not False
+    return SwapIdentity(_number(options, given, "number"), *words, mapped=nodes, is_swap=is_swap)
+
+
+def _space(options: Options, given: Mapping[str, object]) -> SwapSpace:
+    _refuse_unknown(options, given, _SPACE)
+    number, start, size = (_number(options, given, name) for name in _SPACE[:3])
+    return SwapSpace(number, start, size, str(given.get("uuid") or ""), str(given.get("label") or ""))
+
+
+def _number(options: Options, given: Mapping[str, object], name: str) -> int:
+    value = str(given.get(name, ""))
+    if not value.isdecimal():
+        raise UsageError(f"{options.task}: a swap needs {name}, a number", hint="register rewrite_partitions for it")
+    return int(value)
+
+
+def _refuse_unknown(options: Options, given: Mapping[str, object], known: tuple[str, ...]) -> None:
+    for name in given:
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"write {near}" if near else f"there are {', '.join(known)}"
+            raise UsageError(f"{options.task}: a swap has no {name}", hint=hint)
+
+
+DEEDS = {"remake_swap": _remake_swap, "make_swap_file": _make_swap_file, "repair_guest": _repair_guest}

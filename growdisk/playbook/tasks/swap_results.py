@@ -1,0 +1,60 @@
+"""Which swap spaces a new table takes away or puts elsewhere: what the tasks behind rewrite_partitions are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+
+from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.partitions.table import Partition
+from growdisk.steps.registry import DiskStep, LiveStep
+from growdisk.steps.remake_swap import RemakeSwap
+from growdisk.steps.repair_guest import RepairGuest
+from growdisk.steps.rewrite_partitions import RewritePartitions
+
+Named = Mapping[int, tuple[str, str]]
+"""UUID and label of the swap on each partition that has some."""
+
+
+def swaps_in(steps: Iterable[DiskStep]) -> dict[str, object]:
+    """Of the whole job: what its later steps would do about swap, and about whatever else is gone."""
+    gone, moved, systems = [], [], list[str]()
+    for step in steps:
+        if isinstance(step, RepairGuest):
+            gone += [described(part) for part in (*step.swaps, *step.gone)]
+            systems = [step.system, *step.others]
+        if isinstance(step, RemakeSwap):
+            moved += [asdict(space) for space in step.swaps]
+    return {"gone_swaps": gone, "moved_swaps": moved, "guest_systems": systems}
+
+
+def described(part: SwapIdentity) -> dict[str, object]:
+    """What a partition may be named by, without what is not there."""
+    words = {"uuid": part.uuid, "label": part.label, "partuuid": part.partuuid, "partlabel": part.partlabel}
+    more: dict[str, object] = {"mapped": list(part.mapped)} if part.mapped else {}
+    if not part.is_swap:
+        more["is_swap"] = False
+    return {"number": part.number, **{name: word for name, word in words.items() if word}, **more}
+
+
+def swaps_between(steps: Iterable[DiskStep | LiveStep], swaps: Named) -> dict[str, object]:
+    """gone_swaps and moved_swaps, as repair_guest and remake_swap take them."""
+    gone, moved = [], []
+    for step in steps:
+        if not isinstance(step, RewritePartitions):
+            continue
+        for old in (part for part in step.before.partitions if part.number in swaps):
+            new = step.after.by_number(old.number)
+            uuid, label = swaps[old.number]
+            if new is None:
+                gone.append(_identity(old, step.before.disk_id, uuid, label))
+            elif new.start != old.start:
+                space = {"number": new.number, "start": new.start, "size": new.size}
+                moved.append({**space, "uuid": uuid, "label": label})
+    return {"gone_swaps": gone, "moved_swaps": moved}
+
+
+def _identity(part: Partition, disk_id: str, uuid: str, label: str) -> dict[str, object]:
+    partuuid = part.guid or f"{disk_id.removeprefix('0x')}-{part.number:02x}"
+    words = {"uuid": uuid, "label": label, "partuuid": partuuid, "partlabel": part.name}
+    return {"number": part.number, **{name: word for name, word in words.items() if word}}

@@ -1,0 +1,69 @@
+"""What a check finds, while it is finding: numbers that are exact and lines for people that are bounded."""
+
+from __future__ import annotations
+
+from growdisk.fast_dataclass import dataclass, field
+
+MAX_LINES = 100  # of each kind
+
+
+@dataclass
+class Findings:
+    """A collector. `broken` says why no repair may trust the references; `rebuild` why the refcounts must be new."""
+
+    corruptions: int = 0
+    leaks: int = 0
+    check_errors: int = 0
+    error_lines: list[str] = field(default_factory=list)
+    leak_lines: list[str] = field(default_factory=list)
+    broken: str | None = None
+    rebuild: str | None = None
+    incomplete: bool = False  # entries of the snapshot table
+    cut_off: list[str] = field(default_factory=list)  # data that were counted, in a file that ends before them
+    misplaced_zeros: bool = False  # entries that read as zeros whatever offset stands in them
+
+    def corruption(self, line: str, times: int = 1) -> None:
+        """A mistake that a repair can mend."""
+        self.corruptions += times
+        _note(self.error_lines, line)
+
+    def broken_structure(self, line: str, times: int = 1) -> None:
+        """A mistake that makes the references themselves doubtful."""
+        self.corruption(line, times)
+        self.broken = self.broken or line
+
+    def cut_off_data(self, line: str, times: int) -> None:
+        """Data of a file that was cut off: they are lost, and read as zeros where the file is made longer again."""
+        self.corruption(line, times)
+        _note(self.cut_off, line)
+
+    def misplaced_zero(self, line: str, times: int) -> None:
+        """A zero cluster whose offset cannot be true, and does not matter."""
+        self.corruption(line, times)
+        self.misplaced_zeros = True
+
+    def broken_refcounts(self, line: str) -> None:
+        """A mistake in the tables that hold the refcounts."""
+        self.corruption(line)
+        self.rebuild = self.rebuild or line
+
+    def incomplete_snapshot(self, line: str) -> None:
+        """A snapshot without the extra data of version 3; the image's own size is the best guess."""
+        self.corruption(line)
+        self.incomplete = True
+
+    def leak(self, line: str) -> None:
+        self.leaks += 1
+        _note(self.leak_lines, line)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The errors, then the leaks; each kind ends with "..." where there are too many."""
+        return (*self.error_lines, *self.leak_lines)
+
+
+def _note(lines: list[str], line: str) -> None:
+    if len(lines) < MAX_LINES:
+        lines.append(line)
+    elif len(lines) == MAX_LINES:
+        lines.append("...")

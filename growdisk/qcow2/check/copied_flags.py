@@ -1,0 +1,99 @@
+"""The COPIED flags of the active disk against the refcounts: set exactly where the refcount is one.
+
+Only the active L1 table counts; in a snapshot's table the flags mean nothing. The comparison is with the refcounts as
+they stand in the file, as QEMU does it: a writer acts on these two alone.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from growdisk.block.device import BlockDevice
+from growdisk.qcow2 import entries
+from growdisk.qcow2.check.check_errors import Findings
+from growdisk.qcow2.check.cluster_counts import ClusterTally
+from growdisk.qcow2.check.entry_runs import RunFinder
+from growdisk.qcow2.check.fragmented_tables import Scattered
+from growdisk.qcow2.check.l2_reading import L2Reader
+from growdisk.qcow2.check.stored_refcounts import read_padded
+from growdisk.qcow2.features import Incompatible
+from growdisk.qcow2.header import Header
+
+
+def check_copied_flags(
+    file: BlockDevice, header: Header, l2: L2Reader, refcounts: ClusterTally, findings: Findings
+) -> None:
+    """Report every entry whose flag disagrees with the refcount of what it points to."""
+    for entry in active_l1(file, header):
+        offset = entry & entries.OFFSET_MASK
+        if not offset:
+            continue
+        if bool(entry & entries.COPIED) != (refcounts[offset >> header.cluster_bits] == 1):
+            findings.corruption(f"L2 table at {offset:#x}: COPIED {_what_is_wrong(entry)}")
+        found = l2.runs(_entries_of(file, header, offset)) if l2.extended else l2.read(offset)
+        if isinstance(found, Scattered):
+            _check_scattered(found, refcounts, header.cluster_bits, findings)
+            continue
+        for first, length in found:
+            if wrong := _wrong_flags(header, refcounts, first, length):
+                where = first & entries.OFFSET_MASK
+                findings.corruption(f"{wrong} clusters from {where:#x} on: COPIED {_what_is_wrong(first)}", wrong)
+
+
+def _check_scattered(found: Scattered, refcounts: ClusterTally, bits: int, findings: Findings) -> None:
+    wanted = refcounts.ones_among(found.clusters, found.last)
+    if wanted == found.copied:
+        return
+    for cluster, copied, is_one in zip(found.clusters, found.copied, wanted, strict=True):
+        if copied != is_one:
+            wrong = _what_is_wrong(entries.COPIED * copied)
+            findings.corruption(f"1 clusters from {cluster << bits:#x} on: COPIED {wrong}")
+
+
+def _what_is_wrong(entry: int) -> str:
+    """A missing flag costs a copy, no more; one too many lets a writer change what others share."""
+    return "is set and must not be" if entry & entries.COPIED else "is missing"
+
+
+def active_l1(file: BlockDevice, header: Header) -> tuple[int, ...]:
+    """The entries of the active L1 table."""
+    return struct.unpack(f">{header.l1_size}Q", read_padded(file, header.l1_offset, header.l1_size * 8))
+
+
+def mended_l2_table(
+    file: BlockDevice, header: Header, offset: int, refcounts: ClusterTally, *, setting: bool
+) -> bytes | None:
+    """An L2 table with missing flags set (`setting`), or wrong ones cleared; None if there is nothing to do."""
+    finder = RunFinder(header.cluster_size)
+    runs = finder.runs(_entries_of(file, header, offset))
+    if not any(_wrong_flags(header, refcounts, first, length) for first, length in runs):
+        return None
+    table = read_padded(file, offset, header.cluster_size)
+    mended = list(struct.unpack(f">{len(table) // 8}Q", table))
+    for index in range(0, len(mended), 2 if header.has(Incompatible.EXTENDED_L2) else 1):
+        entry = mended[index]
+        if bool(entry & entries.COPIED) != setting and _wrong_flags(header, refcounts, entry, 1):
+            mended[index] = entry ^ entries.COPIED
+    packed = struct.pack(f">{len(mended)}Q", *mended)
+    return packed if packed != table else None
+
+
+def _entries_of(file: BlockDevice, header: Header, offset: int) -> bytes:
+    """An L2 table without subcluster bitmaps."""
+    table = read_padded(file, offset, header.cluster_size)
+    if not header.has(Incompatible.EXTENDED_L2):
+        return table
+    return b"".join(struct.pack(">Q", entry) for entry, _ in struct.iter_unpack(">QQ", table))
+
+
+def _wrong_flags(header: Header, refcounts: ClusterTally, first: int, length: int) -> int:
+    if first & entries.COMPRESSED:
+        return 0
+    if header.has(Incompatible.DATA_FILE):
+        allocated = first & (entries.OFFSET_MASK | entries.COPIED)
+        return length if allocated and not first & entries.COPIED else 0
+    offset = first & entries.OFFSET_MASK
+    if not offset:
+        return 0
+    ones = refcounts.ones(offset >> header.cluster_bits, length)
+    return length - ones if first & entries.COPIED else ones

@@ -1,0 +1,52 @@
+"""The L2 tables of an image as a check looks at them: as runs, or whole where their clusters lie anywhere.
+
+A check looks twice, first for references and then for COPIED; what it has learned of a table takes little room, and is
+kept for the second time.
+"""
+
+from __future__ import annotations
+
+from growdisk.block.device import BlockDevice
+from growdisk.qcow2.check.entry_runs import RunFinder
+from growdisk.qcow2.check.fragmented_tables import Scattered, ScatteredTables
+from growdisk.qcow2.check.stored_refcounts import read_padded
+from growdisk.qcow2.features import Incompatible
+from growdisk.qcow2.header import Header
+
+Runs = list[tuple[int, int]]  # (first entry, number of entries)
+_RUN_BYTES, _ENTRY_BYTES = 160, 9  # about what a run, and what an entry of a scattered table, takes
+_MAX_KEPT = 32 << 20
+
+
+class L2Reader:
+    """Reads standard tables; those with extended entries are taken apart by who knows their bitmaps."""
+
+    def __init__(self, file: BlockDevice, header: Header) -> None:
+        self._file, self._size = file, header.cluster_size
+        self.extended, self._is_plain = header.has(Incompatible.EXTENDED_L2), not header.has(Incompatible.DATA_FILE)
+        zeros = header.version >= 3 and not self.extended
+        self._runs = RunFinder(header.cluster_size, zero_flag=zeros)
+        clusters = -(-file.size // header.cluster_size)
+        self._scattered = ScatteredTables(header.cluster_bits, clusters, zero_flag=zeros)
+        self._kept: dict[int, Scattered | Runs] = {}
+        self._room = _MAX_KEPT
+
+    def raw(self, offset: int) -> bytes:
+        return read_padded(self._file, offset, self._size)
+
+    def read(self, offset: int) -> Scattered | Runs:
+        """A table whose clusters lie anywhere, or the runs of any other."""
+        kept = self._kept.get(offset)
+        if kept is not None:
+            return kept
+        table = self.raw(offset)
+        found = (self._scattered.read(table) if self._is_plain else None) or self.runs(table)
+        size = _ENTRY_BYTES * len(found.clusters) if isinstance(found, Scattered) else _RUN_BYTES * len(found)
+        if size <= self._room:
+            self._room -= size
+            self._kept[offset] = found
+        return found
+
+    def runs(self, table: bytes) -> Runs:
+        """The runs of entries that stand one behind the other."""
+        return list(self._runs.runs(table))

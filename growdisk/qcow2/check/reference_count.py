@@ -1,0 +1,264 @@
+"""All references of an image, counted from scratch by walking every table.
+
+A table that several snapshots share is read once and counted as often as it is referenced. Shares no arithmetic with
+the writer: an engine that is tested only against itself agrees with itself.
+Follows QEMU's docs/interop/qcow2; what counts as a corruption follows qcow2_check_refcounts().
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+
+from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import dataclass
+from growdisk.qcow2 import entries
+from growdisk.qcow2.check.check_errors import Findings
+from growdisk.qcow2.check.cluster_counts import ClusterTally
+from growdisk.qcow2.check.fragmented_tables import Scattered
+from growdisk.qcow2.check.l2_reading import L2Reader, Runs
+from growdisk.qcow2.check.stored_refcounts import StoredRefcounts, read_padded, tally_for
+from growdisk.qcow2.check.table_lists import BITMAP_RESERVED, bitmap_tables, snapshot_tables
+from growdisk.qcow2.extensions import Extension
+from growdisk.qcow2.features import Autoclear, Incompatible
+from growdisk.qcow2.header import Header
+
+
+@dataclass
+class Fragmentation:
+    """Clusters of the active disk, as `qemu-img check` counts them."""
+
+    allocated: int = 0
+    fragmented: int = 0
+    compressed: int = 0
+
+
+class Recount:
+    """Walks the image on construction; `counted` then holds the references of every cluster."""
+
+    def __init__(self, file: BlockDevice, header: Header, stored: StoredRefcounts, findings: Findings) -> None:
+        self._file, self._header, self._stored, self._found = file, header, stored, findings
+        self._bits, self._cluster_size = header.cluster_bits, header.cluster_size
+        self.l2 = L2Reader(file, header)
+        # Only version 3 has zero clusters, and with subclusters a bitmap says so.
+        self._reserved = entries.L2_RESERVED if header.version >= 3 and not self.l2.extended else entries.L2_RESERVED_V2
+        self._data_file = header.has(Incompatible.DATA_FILE)
+        self._clusters_in_file = -(-file.size // self._cluster_size)
+        self.end_cluster = self._clusters_in_file  # or behind, where compressed data reach over the end of the file
+        self.cut_off_end = 0  # the first cluster behind data that the file has lost
+        self.counted = tally_for(file)
+        self.fragmentation = Fragmentation()
+        self.l2_tables: Counter[int] = Counter()  # offset: references from all L1 tables
+        self.tables: list[tuple[str, range]] = []  # clusters that may have one reference only
+        self._table("header", 0, self._cluster_size)
+        self._walk_disks()
+        self._walk_bitmaps()
+        self.refcount_clusters: Counter[int] = Counter()  # the table and its blocks, and how often each is one
+        self._walk_refcount_table()
+        self._walk_refcount_blocks()
+
+    def rebuilt_without(self) -> ClusterTally:
+        """Let the counts forget the refcount table and its blocks: what a new structure must count."""
+        for cluster, times in self.refcount_clusters.items():
+            self.counted.add(cluster, -times)
+        return self.counted
+
+    # --- counting --------------------------------------------------------------------------------
+
+    def _table(self, name: str, offset: int, length: int) -> None:
+        if length and self._count_range(offset, length, name):
+            self.tables.append((name, range(offset >> self._bits, (offset + length - 1 >> self._bits) + 1)))
+
+    def _count_range(self, offset: int, length: int, name: str, times: int = 1) -> bool:
+        """Count the clusters of a byte range; False (and a corruption) if it leaves the file."""
+        if offset + length - self._file.size >= self._cluster_size:
+            self._found.broken_structure(f"{name} at {offset:#x} lies behind the end of the file", times)
+            return False
+        first, end = offset >> self._bits, (offset + length - 1 >> self._bits) + 1
+        self.counted.add_run(first, end - first, times)
+        self.end_cluster = max(self.end_cluster, end)
+        return True
+
+    # --- L1 tables: the active disk and the snapshots --------------------------------------------
+
+    def _walk_disks(self) -> None:
+        header = self._header
+        active = self._walk_l1("active disk", header.l1_offset, header.l1_size)
+        self.l2_tables.update(active)
+        table = snapshot_tables(self._file, header, self._found)
+        for snapshot in table.snapshots:
+            self.l2_tables.update(self._walk_l1(snapshot.label, snapshot.l1_offset, snapshot.l1_size))
+        self._table("snapshot table", header.snapshots_offset, table.length)
+        for offset, times in self.l2_tables.items():
+            self._walk_l2(offset, times, active.get(offset, 0))
+
+    def _walk_l1(self, label: str, offset: int, size: int) -> Counter[int]:
+        """Count an L1 table and the L2 tables that it names; returns those."""
+        self._table(f"L1 table of {label}", offset, size * 8)
+        found: Counter[int] = Counter()
+        for index, entry in enumerate(struct.unpack(f">{size}Q", read_padded(self._file, offset, size * 8))):
+            if entry:
+                self._check_l1_entry(label, entry)
+                found[entry & entries.OFFSET_MASK] += 1
+                if self._data_file:
+                    self._check_places(entry & entries.OFFSET_MASK, index)
+        return found
+
+    def _check_places(self, offset: int, l1_index: int) -> None:
+        """Each cluster of an external data file has to lie there where the guest has it."""
+        table = self.l2.raw(offset)
+        numbers = struct.unpack(f">{len(table) // 8}Q", table)[:: 2 if self.l2.extended else 1]
+        first = l1_index * len(numbers) * self._cluster_size
+        for place, entry in enumerate(numbers):
+            guest_offset = first + place * self._cluster_size
+            offset = entry & entries.OFFSET_MASK
+            is_normal = offset or (entry & entries.COPIED and not entry & entries.ZERO)
+            if is_normal and offset != guest_offset and not entry & entries.COMPRESSED:
+                self._found.broken_structure(f"the data file has cluster {guest_offset:#x} elsewhere: {entry:#x}")
+
+    def _check_l1_entry(self, label: str, entry: int) -> None:
+        l2_offset = entry & entries.OFFSET_MASK
+        if entry & entries.L1_RESERVED:
+            self._found.broken_structure(f"an L1 entry of {label} has reserved bits set: {entry:#x}")
+        self._count_range(l2_offset, self._cluster_size, f"L2 table of {label}")
+        if l2_offset % self._cluster_size:
+            self._found.broken_structure(f"L2 table of {label} at {l2_offset:#x} is not aligned to a cluster")
+
+    # --- L2 tables -------------------------------------------------------------------------------
+
+    def _walk_l2(self, offset: int, times: int, active: int) -> None:
+        """Count what the L2 table refers to, `times` references long; `active` of these come from the active disk."""
+        if self.l2.extended:
+            self._count_runs(self.l2.runs(self._without_bitmaps(self.l2.raw(offset), times)), times, active)
+            return
+        found = self.l2.read(offset)
+        if not isinstance(found, Scattered):
+            self._count_runs(found, times, active)
+            return
+        self.counted.add_each(found.clusters, found.last, times)
+        if active:
+            self.fragmentation.allocated += len(found.clusters) * active
+            self.fragmentation.fragmented += found.breaks * active
+
+    def _count_runs(self, runs: Runs, times: int, active: int) -> None:
+        behind = 0  # where the next cluster would lie if the disk were contiguous
+        for entry, length in runs:
+            if entry & entries.COMPRESSED:
+                self._count_compressed(entry, times, active)
+                continue
+            start = entry & entries.OFFSET_MASK
+            if entry & self._reserved:
+                self._found.broken_structure(f"an L2 entry has reserved bits set: {entry:#x}", length * times)
+            if not start and not (self._data_file and entry & entries.COPIED):
+                continue
+            self._count_run(entry, length, times)
+            if active:
+                self.fragmentation.allocated += length * active
+                self.fragmentation.fragmented += active * bool(behind and start != behind)
+            behind = start + length * self._cluster_size
+
+    def _count_run(self, entry: int, length: int, times: int) -> None:
+        start = entry & entries.OFFSET_MASK
+        if start % self._cluster_size and entry & entries.ZERO and self._header.version >= 3 and not self.l2.extended:
+            self._found.misplaced_zero(f"zero cluster at {start:#x} is not aligned to a cluster", length * times)
+        elif start % self._cluster_size:
+            self._found.broken_structure(f"data cluster at {start:#x} is not aligned to a cluster", length * times)
+        if self._data_file:
+            return
+        if start % self._cluster_size or (start >> self._bits) + length > self._clusters_in_file:
+            for offset in range(start, start + length * self._cluster_size, self._cluster_size):
+                if not self._is_cut_off(offset, times):
+                    self._count_range(offset, self._cluster_size, "data cluster", times)
+        else:
+            self.counted.add_run(start >> self._bits, length, times)
+
+    def _is_cut_off(self, offset: int, times: int) -> bool:
+        """Whether a data cluster lies behind the file's end and was there once: it has a refcount."""
+        cluster = offset >> self._bits
+        if offset % self._cluster_size or cluster < self._clusters_in_file or not self._stored.tally[cluster]:
+            return False
+        self._found.cut_off_data(f"data cluster at {offset:#x} lies behind the end of the file", times)
+        self.cut_off_end = max(self.cut_off_end, cluster + 1)
+        return True
+
+    def _count_compressed(self, entry: int, times: int, active: int) -> None:
+        """Compressed data fill 512-byte sectors; they may share their host cluster, and reach into the next one."""
+        if entry & entries.COPIED:
+            self._found.broken_structure(f"a compressed cluster has the COPIED flag: {entry:#x}", times)
+        if self._data_file:
+            return self._found.broken_structure(f"a compressed cluster in an external data file: {entry:#x}", times)
+        offset_bits = 70 - self._bits
+        offset = entry & (1 << offset_bits) - 1
+        sectors = ((entry & (1 << 62) - 1) >> offset_bits) + 1
+        self._count_range(offset, sectors * 512 - offset % 512, "compressed cluster", times)
+        self.fragmentation.allocated += active
+        self.fragmentation.fragmented += active
+        self.fragmentation.compressed += active
+        return None
+
+    def _without_bitmaps(self, table: bytes, times: int) -> bytes:
+        """The entries of an extended L2 table alone, after a look at the subcluster bitmaps between them."""
+        numbers = struct.unpack(f">{len(table) // 8}Q", table)
+        for entry, bitmap in zip(numbers[::2], numbers[1::2], strict=True):
+            if bitmap and (problem := _bitmap_problem(entry, bitmap)):
+                self._found.broken_structure(f"{problem}: {entry:#x} {bitmap:#x}", times)
+        return struct.pack(f">{len(numbers) // 2}Q", *numbers[::2])
+
+    # --- bitmaps, encryption, refcounts ----------------------------------------------------------
+
+    def _walk_bitmaps(self) -> None:
+        crypto = self._header.extension(Extension.CRYPTO)
+        if crypto is not None and self._header.crypt_method == 2:
+            self._table("encryption header", *struct.unpack(">QQ", crypto[:16].ljust(16, b"\0")))
+        extension = self._header.extension(Extension.BITMAPS)
+        if extension is None or not self._header.autoclear & Autoclear.BITMAPS:
+            return
+        directory, tables = bitmap_tables(self._file, self._header, extension, self._found)
+        self._table("bitmap directory", *directory)
+        for offset, size in tables:
+            self._table("bitmap table", offset, size * 8)
+            for entry in struct.unpack(f">{size}Q", read_padded(self._file, offset, size * 8)):
+                self._count_bitmap_entry(entry)
+
+    def _count_bitmap_entry(self, entry: int) -> None:
+        offset = entry & entries.OFFSET_MASK
+        if entry & BITMAP_RESERVED or offset % self._cluster_size or (offset and entry & 1):
+            self._found.broken_structure(f"a bitmap table entry is invalid: {entry:#x}")
+        elif offset:
+            self._count_range(offset, self._cluster_size, "bitmap data")
+
+    def _walk_refcount_table(self) -> None:
+        """After all else: a refcount structure that lies on something else is the one that can be made again."""
+        if self._stored.problem:
+            self._found.broken_refcounts(self._stored.problem)
+            return
+        first = self._header.reftable_offset >> self._bits
+        for cluster in range(first, first + self._header.reftable_clusters):
+            self._count_refcounts(cluster, f"the refcount table (cluster {cluster})")
+
+    def _walk_refcount_blocks(self) -> None:
+        for index, entry in enumerate(self._stored.table):
+            if entry & entries.REFTABLE_RESERVED:
+                self._found.broken_refcounts(f"refcount table entry {index} has reserved bits set: {entry:#x}")
+            elif entry % self._cluster_size:
+                self._found.broken_refcounts(f"refcount block {index} at {entry:#x} is not aligned to a cluster")
+            elif entry >> self._bits >= self.end_cluster:
+                self._found.broken_refcounts(f"refcount block {index} at {entry:#x} lies behind the end of the file")
+            elif entry:
+                self._count_refcounts(entry >> self._bits, f"refcount block {index} at {entry:#x}")
+
+    def _count_refcounts(self, cluster: int, name: str) -> None:
+        """A refcount structure must be the only owner of its clusters."""
+        self.counted.add(cluster)
+        self.refcount_clusters[cluster] += 1
+        if self.counted[cluster] != 1:
+            self._found.broken_refcounts(f"{name} is used for something else too")
+
+
+def _bitmap_problem(entry: int, bitmap: int) -> str | None:
+    allocated, zero = bitmap & 0xFFFFFFFF, bitmap >> 32
+    if entry & entries.COMPRESSED:
+        return "a compressed cluster has a subcluster bitmap"
+    if entry & entries.OFFSET_MASK:
+        return "a subcluster is both allocated and zero" if allocated & zero else None
+    return "an unallocated cluster has allocated subclusters" if allocated else None

@@ -1,0 +1,128 @@
+"""Writing compressed clusters: several share a host cluster, byte behind byte, and each counts one reference.
+
+    host cluster 7                     host cluster 8
+    ├── A ──┼──── B ────┼── C (begins) ┼─ (ends) ─┼─ free ...      counts: 3, then 1
+
+The free rest of the last one is used as long as the last entry written into it still stands in its L2 table: then the
+cluster cannot have been given back meanwhile. Spanning two clusters is allowed only where these are neighbours.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+from growdisk.errors import ImageUnsupported
+from growdisk.fast_dataclass import dataclass
+from growdisk.qcow2.compress import CompressedCluster, Compressor, compressor
+from growdisk.qcow2.entries import CompressedRange
+from growdisk.qcow2.mapping import Mapping
+from growdisk.qcow2.metadata import Metadata
+from growdisk.qcow2.reader import Reader
+from growdisk.qcow2.writer import Writer
+
+_MAX_OFFSET = 1 << 56
+
+
+@dataclass(frozen=True)
+class _Last:
+    """The compressed cluster written last: where the guest has it, its entry, and the first byte behind it."""
+
+    guest_offset: int
+    entry: int
+    end: int
+
+
+class Packer:
+    """Puts compressed clusters into one open image."""
+
+    def __init__(self, metadata: Metadata, mapping: Mapping, reader: Reader, writer: Writer) -> None:
+        self._metadata, self._mapping, self._reader, self._writer = metadata, mapping, reader, writer
+        self._geometry = metadata.geometry
+        self._last: _Last | None = None
+        self._compress: Compressor | None = None
+
+    @property
+    def cluster_size(self) -> int:
+        return self._geometry.cluster_size
+
+    def compress(self, cluster: bytes | memoryview) -> bytes | None:
+        """By the image's compression type; None where it does not shrink."""
+        if self._compress is None:
+            self._compress = compressor(self._metadata.header.compression_type)
+        return self._compress(cluster)
+
+    def compressed(self, offset: int, data: bytes) -> CompressedCluster:
+        """One whole cluster, or the disk's last partial one, compressed here and now."""
+        return CompressedCluster.of(offset, data, self.cluster_size, self.compress)
+
+    def check(self, cluster: CompressedCluster) -> None:
+        """Raise, before anything is written, for what is no cluster and for images that cannot have compressed ones."""
+        if self._metadata.header.crypt_method:
+            raise ImageUnsupported(self._metadata.path, reason="an encrypted image has no compressed clusters")
+        if self._metadata.data_file is not None:
+            raise ImageUnsupported(self._metadata.path, reason="an external data file has no compressed clusters")
+        if not self._ends_with_disk_or_cluster(cluster):
+            raise ValueError(f"{len(cluster.data)} bytes at {cluster.offset:#x} are neither a cluster nor the last one")
+
+    def write(self, cluster: CompressedCluster) -> None:
+        """Replace what the guest has in this cluster. As a normal write where compression saves nothing."""
+        if cluster.packed is None or not self._write_packed(cluster.offset, cluster.packed):
+            self._writer.write(cluster.offset, memoryview(cluster.data))
+        self._metadata.relieve()
+
+    def _ends_with_disk_or_cluster(self, cluster: CompressedCluster) -> bool:
+        end = cluster.offset + len(cluster.data)
+        return cluster.offset % self.cluster_size == 0 and (
+            len(cluster.data) == self.cluster_size or end == self._metadata.header.size
+        )
+
+    def _write_packed(self, guest_offset: int, packed: bytes) -> bool:
+        """False where the file has grown too long for compressed entries."""
+        bits = self._geometry.cluster_bits
+        l1_index = guest_offset // self._geometry.l2_coverage
+        table = self._metadata.writable_l2(l1_index)
+        place = CompressedRange(self._place(len(packed)), len(packed))
+        try:
+            fits = place.offset + place.length <= min(_MAX_OFFSET, 1 << 62 - (bits - 8))
+            if fits:
+                self._metadata.file.write(place.offset, packed)
+        except BaseException:
+            self._give_back(place)  # nothing points there yet
+            raise
+        if not fits:
+            self._give_back(place)
+            return False
+        entry = place.entry(bits)
+        self._reader.forget(entry)
+        index = guest_offset >> bits & self._geometry.l2_entries - 1
+        self._writer.replace_entries(l1_index, table, index, array("Q", [entry]))
+        self._last = _Last(guest_offset, entry, place.offset + place.length)
+        return True
+
+    def _place(self, length: int) -> int:
+        """Where `length` bytes go, with the clusters there counted up once."""
+        bits, refcounts = self._geometry.cluster_bits, self._metadata.refcounts
+        end = self._free_from()
+        open_cluster, room = end >> bits, -end % self.cluster_size
+        if length <= room:
+            refcounts.add([(open_cluster, 1)], +1)
+            return end
+        cluster = self._metadata.allocator.allocate(1)
+        if room and cluster == open_cluster + 1:
+            refcounts.add([(open_cluster, 1)], +1)
+            return end
+        return cluster << bits
+
+    def _free_from(self) -> int:
+        """The first free byte of a cluster that compressed data share; 0 if there is no such cluster."""
+        last, coverage = self._last, self._geometry.l2_coverage
+        if last is None or last.guest_offset // coverage >= len(self._metadata.l1):
+            return 0
+        run = next(self._mapping.runs(last.guest_offset, last.guest_offset + 1))
+        count = self._metadata.refcounts.get(last.end >> self._geometry.cluster_bits)
+        if run.entry != last.entry or not 0 < count < self._geometry.refcount_max:
+            return 0
+        return last.end
+
+    def _give_back(self, place: CompressedRange) -> None:
+        self._metadata.allocator.release([(cluster, 1) for cluster in place.clusters(self._geometry.cluster_bits)])

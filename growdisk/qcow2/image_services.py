@@ -1,0 +1,100 @@
+"""The parts of one open image, each made, and its module loaded, when it is first needed.
+
+A command that only lists snapshots never loads what writes guest data: loading it takes longer than the command.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from growdisk.qcow2.features import Incompatible
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from growdisk.block.device import BlockDevice
+    from growdisk.qcow2.compressed_writer import Packer
+    from growdisk.qcow2.l1_walk import Walker
+    from growdisk.qcow2.mapping import Mapping
+    from growdisk.qcow2.metadata import Metadata
+    from growdisk.qcow2.preflight import Preflight
+    from growdisk.qcow2.reader import Reader
+    from growdisk.qcow2.resize import Resizer
+    from growdisk.qcow2.revert import Reverter
+    from growdisk.qcow2.snapshot_ops import SnapshotKeeper
+    from growdisk.qcow2.writer import Writer
+
+
+class Parts:
+    """What works on the metadata of one image, put together."""
+
+    def __init__(self, metadata: Metadata, backing: BlockDevice | None) -> None:
+        self.metadata, self._backing = metadata, backing
+
+    @property
+    def backing(self) -> BlockDevice | None:
+        return self._backing
+
+    def exchange_backing(self, backing: BlockDevice | None) -> BlockDevice | None:
+        """Read through to another device from now on; returns the old one."""
+        old, self._backing = self._backing, backing
+        self.reader.backing = backing
+        return old
+
+    @cached_property
+    def mapping(self) -> Mapping:
+        if self.metadata.header.has(Incompatible.EXTENDED_L2):
+            from growdisk.qcow2.subclusters import SubclusterMapping
+
+            return SubclusterMapping(self.metadata)
+        from growdisk.qcow2.mapping import Mapping
+
+        return Mapping(self.metadata)
+
+    @cached_property
+    def walker(self) -> Walker:
+        from growdisk.qcow2.l1_walk import Walker
+
+        return Walker(self.metadata, self.mapping)
+
+    @cached_property
+    def reader(self) -> Reader:
+        from growdisk.qcow2.reader import Reader
+
+        return Reader(self.metadata, self.mapping, self._backing)
+
+    @cached_property
+    def writer(self) -> Writer:
+        from growdisk.qcow2.writer import Writer
+
+        return Writer(self.metadata, self.mapping, self.reader)
+
+    @cached_property
+    def preflight(self) -> Preflight:
+        from growdisk.qcow2.preflight import Preflight
+
+        return Preflight(self.metadata, self.mapping, self.reader, self.walker)
+
+    @cached_property
+    def packer(self) -> Packer:
+        from growdisk.qcow2.compressed_writer import Packer
+
+        return Packer(self.metadata, self.mapping, self.reader, self.writer)
+
+    @cached_property
+    def resizer(self) -> Resizer:
+        from growdisk.qcow2.resize import Resizer
+
+        return Resizer(self.metadata, self.mapping, self.reader, self.writer, self.walker)
+
+    @cached_property
+    def snapshots(self) -> SnapshotKeeper:
+        """Reads the snapshot table: ImageDamaged where that cannot be read."""
+        from growdisk.qcow2.snapshot_ops import SnapshotKeeper
+
+        return SnapshotKeeper(self.metadata, self.walker)
+
+    @cached_property
+    def reverter(self) -> Reverter:
+        from growdisk.qcow2.revert import Reverter
+
+        return Reverter(self.metadata, self.walker, self.snapshots)

@@ -1,0 +1,255 @@
+"""The metadata of an open image, and the order in which its changes reach the disk.
+
+    data, counts up ─ sync ─▶ L2 tables ─ sync ─▶ L1 table ─ sync ─▶ counts down, clusters reusable
+
+So nothing on disk ever points to a cluster that is not counted or not written, and no cluster is reused while
+something on disk may still point to it. A crash in between leaks clusters at worst.
+"""
+
+from __future__ import annotations
+
+import errno
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+
+from growdisk.block.device import ResizableDevice
+from growdisk.fast_dataclass import replace
+from growdisk.qcow2.allocator import Allocator
+from growdisk.qcow2.data import DataFile, PlainData
+from growdisk.qcow2.entries import COPIED, L1_RESERVED, OFFSET_MASK
+from growdisk.qcow2.extensions import Extension
+from growdisk.qcow2.features import Incompatible
+from growdisk.qcow2.header import FEATURES_OFFSET, Header
+from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.refcounts import Refcounts, Run
+from growdisk.qcow2.tables import TableCache, dump_table, load_table
+
+L2_CACHE_BYTES = 16 << 20
+_SECTOR_ENTRIES = 64  # of 8 bytes: what is written of the L1 table at once
+_MAX_KEY_STORE = 64 << 20  # bytes of a LUKS header
+_PENDING_MAX = 4096  # runs that wait to be freed
+
+
+class Metadata:
+    """Header, L1, L2 and refcounts of one image file: the state that reading, writing and snapshots share."""
+
+    def __init__(
+        self, file: ResizableDevice, path: Path, header: Header, data: DataFile | None = None,
+        data_file: ResizableDevice | None = None,
+    ) -> None:  # fmt: skip
+        self.file, self.path, self.header, self.geometry = file, path, header, header.geometry
+        #: Guest clusters, decrypted where that is needed. An encrypted image that is not unlocked has only its tables.
+        self.data: DataFile = data or PlainData(data_file or file)
+        #: Where an external data file has the guest's clusters: at their guest offsets, without counts.
+        self.data_file = data_file
+        self.is_locked = bool(header.crypt_method) and data is None
+        self.l1 = load_table(file.read(header.l1_offset, 8 * header.l1_size))
+        self.check_l1(self.l1, "L1 table")
+        self._l2 = TableCache(self.load_l2, lambda _key: self.flush(), L2_CACHE_BYTES)
+        self._dirty_l1: set[int] = set()
+        self._broken = False  # a sync failed: nobody knows what the disk holds, so nothing more is written
+        self._pending: list[Run] = []  # to be counted down after the next flush
+
+    @cached_property
+    def refcounts(self) -> Refcounts:
+        """ImageDamaged if their table is. Reading guest data needs none of them."""
+        return Refcounts(self.file, self.path, self.header, self.sync)
+
+    @cached_property
+    def allocator(self) -> Allocator:
+        return Allocator(self.file, self.path, self.refcounts, self)
+
+    # --- header -----------------------------------------------------------------------------------
+
+    def switch(self, header: Header, offset: int, field_bytes: bytes) -> None:
+        """Write header fields in one write inside the first sector, durably, and take `header` as the new one."""
+        self._require_sound()
+        try:
+            self.file.write(offset, field_bytes)
+        except OSError:
+            self._broken = True
+            raise
+        self.sync()
+        self.header = header
+
+    def set_dirty_bit(self, *, dirty: bool) -> None:
+        """Note in the header that counts are being changed, so that any program repairs after a crash (version 3)."""
+        if self.header.version < 3 or self.header.has(Incompatible.DIRTY) == dirty:
+            return
+        bits = self.header.incompatible & ~Incompatible.DIRTY | (Incompatible.DIRTY if dirty else 0)
+        header = replace(self.header, incompatible=int(bits))
+        self.switch(header, FEATURES_OFFSET, header.features_bytes())
+
+    # --- tables -----------------------------------------------------------------------------------
+
+    def check_l1(self, table: array[int], name: str) -> None:
+        """Raise ImageDamaged unless every entry is empty or a whole cluster inside the file."""
+        cluster_size, size = self.geometry.cluster_size, self.file.size
+        bad_bits = L1_RESERVED | (cluster_size - 1)
+        for index, entry in enumerate(table):
+            if entry and (entry & bad_bits or not entry & OFFSET_MASK or (entry & OFFSET_MASK) + cluster_size > size):
+                raise damaged(self.path, f"entry {index} of its {name} ({entry:#x}) is not a cluster of the file")
+
+    def load_l2(self, offset: int) -> array[int]:
+        return load_table(self.file.read(offset, self.geometry.cluster_size))
+
+    def l2_table(self, l1_index: int) -> array[int] | None:
+        """The L2 table to look into, or None where there is none."""
+        offset = self.l1[l1_index] & OFFSET_MASK
+        return self._l2.get(offset) if offset else None
+
+    def writable_l2(self, l1_index: int) -> array[int]:
+        """The L2 table to change: a new or copied one if there is none or a snapshot shares it."""
+        entry = self.l1[l1_index]
+        offset = entry & OFFSET_MASK
+        if entry & COPIED and self.refcounts.get(offset >> self.geometry.cluster_bits) == 1:
+            return self._l2.get(offset)
+        table = self._l2.get(offset)[:] if offset else array("Q", bytes(self.geometry.cluster_size))
+        cluster = self.allocator.allocate(1)
+        self.allocator.now_metadata(cluster)
+        new_offset = cluster << self.geometry.cluster_bits
+        self._l2.drop(new_offset)
+        self._l2.changed(new_offset, table)
+        self.set_l1(l1_index, new_offset | COPIED)
+        if offset:
+            self.free_later(offset >> self.geometry.cluster_bits, 1)
+        return table
+
+    def l2_changed(self, l1_index: int, table: array[int]) -> None:
+        """Entries of a table from `writable_l2` have been changed."""
+        self._l2.changed(self.l1[l1_index] & OFFSET_MASK, table)
+
+    def set_l1(self, l1_index: int, entry: int) -> None:
+        self.l1[l1_index] = entry
+        self._dirty_l1.add(l1_index // _SECTOR_ENTRIES)
+
+    def free_later(self, first: int, count: int) -> None:
+        """Count clusters down once the tables that no longer use them are durable."""
+        self._pending.append((first, count))
+
+    def metadata_clusters(self) -> list[int]:
+        """Indices of the clusters that hold header, tables and refcount blocks, in order."""
+        tables = ((entry & OFFSET_MASK) >> self.geometry.cluster_bits for entry in self.l1 if entry)
+        return sorted(self.fixed_clusters().union(tables))
+
+    def fixed_clusters(self) -> set[int]:
+        """The same without L2 tables."""
+        bits, header = self.geometry.cluster_bits, self.header
+        l1_first, table_first = header.l1_offset >> bits, header.reftable_offset >> bits
+        clusters = {0, *range(l1_first, l1_first + self.geometry.clusters(8 * header.l1_size))}
+        clusters.update(range(table_first, table_first + header.reftable_clusters))
+        clusters.update(offset >> bits for offset in self.refcounts.used_table() if offset)
+        if (crypto := header.extension(Extension.CRYPTO)) is not None and len(crypto) == 16:
+            offset, length = int.from_bytes(crypto[:8], "big"), int.from_bytes(crypto[8:], "big")
+            if offset + length <= self.file.size and length <= _MAX_KEY_STORE:
+                clusters.update(range(offset >> bits, (offset >> bits) + self.geometry.clusters(length)))
+        if header.snapshot_count:
+            clusters.add(header.snapshots_offset >> bits)
+        return clusters
+
+    # --- order ------------------------------------------------------------------------------------
+
+    def relieve(self) -> None:
+        """Called between guest writes: flush when much waits to be freed, so that memory stays bounded."""
+        if len(self._pending) >= _PENDING_MAX:
+            self.flush()
+
+    def sync(self) -> None:
+        """Make what has been written durable. If that fails once, the disk's state is unknown and writing ends."""
+        self._require_sound()
+        try:
+            if self.data_file is not None:
+                self.data_file.flush()
+            self.file.flush()
+        except OSError:
+            self._broken = True
+            raise
+
+    def flush(self) -> None:
+        """Make all changes durable, in order. On OSError what was not written stays changed in memory."""
+        self._require_sound()
+        self.refcounts.write_blocks()
+        self.sync()
+        if self._l2.is_dirty:
+            for offset, table in self._l2.dirty():
+                self.file.write(offset, dump_table(table))
+            self.sync()
+            for offset, _ in self._l2.dirty():
+                self._l2.cleaned(offset)
+        if self._dirty_l1:
+            self._write_l1()
+            self.sync()
+            self._dirty_l1.clear()
+        if pending := self._pending:
+            self._pending = []
+            self.release(pending)
+            self.refcounts.write_blocks()  # who flushed may never close: what is not counted down on disk is leaked
+
+    def flush_flags(self) -> None:
+        """Make COPIED flags durable, those of L2 tables, written to the file already, and of L1: no order among them.
+
+        There must be nothing else unwritten.
+        """
+        assert not self._l2.is_dirty
+        if self._dirty_l1:
+            self._require_sound()
+            self._write_l1()
+        self.sync()
+        self._dirty_l1.clear()
+
+    def release(self, runs: list[Run]) -> None:
+        """Count clusters down that nothing durable points to any more."""
+        self.allocator.release(runs)
+        self._forget_tables(runs)
+
+    @contextmanager
+    def giving_back(self) -> Iterator[None]:
+        """What becomes free meanwhile goes back to the host at the end, also after a failure."""
+        self.allocator.released = []
+        try:
+            yield
+        except OSError:
+            with suppress(OSError):  # the first failure is the one to be told
+                self._give_back()
+            raise
+        else:
+            self._give_back()
+        finally:
+            self.allocator.released = None
+
+    def _give_back(self) -> None:
+        self.flush()
+        if released := self.allocator.released:
+            self.sync()
+            self.allocator.give_back(released)
+
+    def replace_l1(self, table: array[int]) -> None:
+        """`table` is the active L1 now, on disk as well; there must be nothing unwritten."""
+        assert not self._dirty_l1
+        assert not self._l2.is_dirty
+        self.l1 = table
+
+    def forget_l2(self) -> None:
+        """L2 tables have been changed on disk behind the cache; there must be nothing unwritten."""
+        self._l2.clear()
+
+    def _require_sound(self) -> None:
+        if self._broken:
+            raise OSError(errno.EIO, f"{self.path}: an earlier write failed and its outcome is not known")
+
+    def _write_l1(self) -> None:
+        for sector in sorted(self._dirty_l1):
+            start = sector * _SECTOR_ENTRIES
+            self.file.write(self.header.l1_offset + 8 * start, dump_table(self.l1[start : start + _SECTOR_ENTRIES]))
+
+    def _forget_tables(self, runs: list[Run]) -> None:
+        """Drop freed L2 tables from the cache: their clusters may become guest data."""
+        bits = self.geometry.cluster_bits
+        cached = {offset >> bits for offset in self._l2.cached_keys()}
+        for first, count in runs:
+            for cluster in cached.intersection(range(first, first + count)) if count < 64 else cached:
+                if first <= cluster < first + count and self.refcounts.get(cluster) == 0:
+                    self._l2.drop(cluster << bits)

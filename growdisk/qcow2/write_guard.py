@@ -1,0 +1,125 @@
+"""The gate that every change of an open image goes through: what is refused, and what must happen before the first.
+
+Dirty bitmaps are kept true (bitmap_keeper.py). Those that cannot be believed are dropped before the first change, as
+the specification asks of all autoclear data that a writer does not know.
+"""
+
+from __future__ import annotations
+
+from growdisk.errors import ImageUnsupported, KeyNeeded
+from growdisk.fast_dataclass import replace
+from growdisk.qcow2.bitmaps import bitmap_runs
+from growdisk.qcow2.features import Autoclear
+from growdisk.qcow2.header import FEATURES_OFFSET, LEGACY_AES
+from growdisk.qcow2.metadata import Metadata
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from growdisk.qcow2.bitmap_tracker import BitmapKeeper
+
+_KEPT_UP_TO_DATE = Autoclear.GROWDISK_RUN | Autoclear.RAW_DATA_FILE
+
+
+class Gate:
+    """Knows whether an image may be changed, and whether that has begun."""
+
+    def __init__(self, metadata: Metadata, *, writable: bool) -> None:
+        self._metadata = metadata
+        self.writable, self.has_begun = writable, False
+        self.bitmaps: BitmapKeeper | None = None  # known when a change has begun
+
+    def of(self, metadata: Metadata) -> Gate:
+        """The same gate before the metadata of the same image as they have been read again."""
+        gate = Gate(metadata, writable=self.writable)
+        gate.has_begun = self.has_begun
+        gate.bitmaps = self.bitmaps
+        if gate.bitmaps is not None:
+            gate.bitmaps.metadata = metadata
+        return gate
+
+    def require_readable(self) -> None:
+        """Refuse guest bytes that cannot be decrypted."""
+        if self._metadata.is_locked:
+            raise KeyNeeded(self._metadata.path)
+
+    def refuse_guest_change(self) -> None:
+        """Refuse guest bytes that cannot be encrypted."""
+        self.require_readable()
+        if self._metadata.header.crypt_method == LEGACY_AES:
+            raise ImageUnsupported(
+                self._metadata.path,
+                reason="it is encrypted in the legacy AES form, which growdisk reads and never writes",
+                hint="convert it (growdisk image convert); growdisk has not changed it",
+            )
+
+    def begin_guest_change(self, start: int, end: int) -> None:
+        """Before the guest bytes [start, end) are written."""
+        self.refuse_guest_change()
+        if not self.has_begun:
+            self.begin_change()
+        if self.bitmaps is not None:
+            self.bitmaps.begin()
+            self.bitmaps.mark(start, end)
+
+    def begin_whole_change(self, size: int) -> None:
+        """Before the disk gets this size, or all its bytes change; end_whole_change() follows."""
+        self.begin_change()
+        if self.bitmaps is not None:
+            self.bitmaps.check_size(size)
+            self.bitmaps.begin(everything=True)
+
+    def end_whole_change(self, old_size: int, *, all_bytes: bool = False) -> None:
+        """The disk had `old_size`; `all_bytes`: any byte of it may be another."""
+        size = self._metadata.header.size
+        if self.bitmaps is None:
+            return
+        if size != old_size:
+            self.bitmaps.resized(size)
+        if all_bytes:
+            self.bitmaps.mark(0, size)
+
+    def begin_change(self) -> None:
+        """Before the first change: autoclear bits tell of data that we do not keep up to date."""
+        if not self.writable:
+            raise ValueError(f"{self._metadata.path} is open for reading only")
+        if not self.has_begun and self._metadata.header.autoclear & ~_KEPT_UP_TO_DATE:
+            self._keep_bitmaps()
+        self.has_begun = True
+
+    def refuse_snapshots(self) -> None:
+        """What lies in a data file exists once."""
+        if self._metadata.data_file is not None:
+            raise ImageUnsupported(
+                self._metadata.path,
+                reason="its data lie in an external data file, where nothing can be kept twice",
+                hint="make an overlay instead; growdisk has not changed it",
+            )
+
+    def set_autoclear(self, bits: int) -> None:
+        """Write other autoclear bits into the header, durably."""
+        header = self._metadata.header
+        if header.version < 3:
+            raise ImageUnsupported(self._metadata.path, reason="a version 2 image has no feature bits")
+        if bits != header.autoclear:
+            changed = replace(header, autoclear=int(bits))
+            self._metadata.switch(changed, FEATURES_OFFSET, changed.features_bytes())
+
+    def _keep_bitmaps(self) -> None:
+        """Keep the bitmaps that can be kept, and drop what else autoclear bits tell of."""
+        from growdisk.qcow2.bitmap_tracker import BitmapKeeper  # few images have any
+
+        self.bitmaps = BitmapKeeper.of(self._metadata)
+        if self.bitmaps is None:
+            self._drop_autoclear_data()
+        else:
+            self.set_autoclear(self._metadata.header.autoclear & (_KEPT_UP_TO_DATE | Autoclear.BITMAPS))
+
+    def _drop_autoclear_data(self) -> None:
+        """Clear the bits, then free the bitmaps: in this order, so that nobody follows them any more."""
+        self._metadata.allocator.check_metadata()
+        header = self._metadata.header
+        bitmaps = bitmap_runs(self._metadata.file, header)
+        self.set_autoclear(header.autoclear & _KEPT_UP_TO_DATE)
+        theirs = all(self._metadata.allocator.metadata_in(first, count) is None for first, count in bitmaps)
+        if theirs and self._metadata.refcounts.first_outside(bitmaps, 1, 1) is None:
+            self._metadata.release(bitmaps)

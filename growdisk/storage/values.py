@@ -1,0 +1,47 @@
+"""What is known of the storage below a block device, as a value that a plan can hold."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from growdisk.errors import ImageError
+from growdisk.fast_dataclass import dataclass
+
+Kind = Literal["lvm", "zvol", "rbd", "loop", "other"]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """`name` is what its own tools call it: vg0/web01, rpool/vm-1, pool/image, /srv/web01.raw. Sizes are multiples of
+    `unit` bytes. `room`: by how many bytes it can grow, None if nothing is known to limit it, and `place` is where.
+
+    `obstacle`: why growdisk cannot make it larger, with a `hint` at what can; both "" if it can.
+    """
+
+    kind: Kind
+    name: str
+    unit: int = 512
+    room: int | None = None
+    place: str = ""
+    obstacle: str = ""
+    hint: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class StorageFull(ImageError):
+    WHAT: ClassVar[str] = "cannot make {path} larger by {amount}"
+    WHY: ClassVar[str] = "{place} has {free} left"
+    DO: ClassVar[str] = "give it more space first, or ask for less; nothing was changed"
+    amount: str
+    place: str
+    free: str
+
+
+@dataclass(eq=False)
+class StorageRefuses(ImageError):
+    WHAT: ClassVar[str] = "cannot make {path} larger"
+    WHY: ClassVar[str] = "{tool} says: {reason}"
+    DO: ClassVar[str] = "mend that first; nothing was changed"
+    tool: str
+    reason: str

@@ -1,0 +1,34 @@
+"""ZFS volumes, by `zfs set volsize`. Spec: zfs-list(8), zfs-set(8), zfsprops(7)."""
+
+from __future__ import annotations
+
+from growdisk.host.command import run
+from growdisk.storage.values import Storage
+from growdisk.units import format_size
+
+_SECONDS = 60.0
+
+
+def look(dataset: str) -> Storage:
+    """ToolMissing, ToolFailed; ValueError if zfs says something else than its manual does."""
+    words = ["zfs", "list", "-Hp", "-t", "volume", "-o", "available,volblocksize,refreservation", dataset]
+    return storage_in(run(words, timeout=_SECONDS).stdout, dataset)
+
+
+def storage_in(told: str, dataset: str) -> Storage:
+    """In the words of `zfs list -Hp`: tabs between exact numbers of bytes."""
+    available, block, reserved = told.strip().split("\t")
+    place = f"the pool of {dataset}"
+    if reserved in ("none", "0", "-"):  # a sparse volume: its size is a promise
+        return Storage(
+            "zvol", dataset, int(block), None, place, notes=(f"{place} has {format_size(int(available))} free",)
+        )
+    return Storage("zvol", dataset, int(block), int(available), place)
+
+
+def words_to_resize(dataset: str, size: int) -> list[str]:
+    return ["zfs", "set", f"volsize={size}", dataset]
+
+
+def resize(dataset: str, size: int) -> None:
+    run(words_to_resize(dataset, size), timeout=_SECONDS)

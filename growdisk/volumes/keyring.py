@@ -1,0 +1,54 @@
+"""Passphrases and what they open. Never written anywhere: not into journal, plan or log, not on a command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from growdisk.block.device import BlockDevice
+
+if TYPE_CHECKING:
+    from growdisk.volumes.luks import LuksHeader
+    from growdisk.volumes.luks_device import DecryptedView
+
+
+class Keyring:
+    """Opens containers with whichever passphrase fits, and remembers their volume keys: deriving one takes a second."""
+
+    def __init__(self, passphrases: tuple[bytes, ...] = ()) -> None:
+        self._passphrases = passphrases
+        self._volume_keys: dict[str, bytes | None] = {}
+
+    def __repr__(self) -> str:
+        return f"Keyring of {len(self._passphrases)}"
+
+    @property
+    def passphrases(self) -> tuple[bytes, ...]:
+        """All that were given: an encrypted image takes one of them as well."""
+        return self._passphrases
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._passphrases
+
+    def open(self, device: BlockDevice, header: LuksHeader) -> DecryptedView | None:
+        """The decrypted content; None where no passphrase opens it."""
+        key = self.volume_key(device, header)
+        if key is None:
+            return None
+        from growdisk.volumes.luks_device import DecryptedView
+
+        return DecryptedView(device, header, key)
+
+    def volume_key(self, device: BlockDevice, header: LuksHeader) -> bytes | None:
+        if header.uuid not in self._volume_keys:
+            found = (header.volume_key(device, candidate) for candidate in self._candidates())
+            self._volume_keys[header.uuid] = next((key for key in found if key is not None), None)
+        return self._volume_keys[header.uuid]
+
+    def _candidates(self) -> Iterator[bytes]:
+        """As given; and as typed, where an editor has put a line break behind it."""
+        for passphrase in self._passphrases:
+            yield passphrase
+            if passphrase.endswith(b"\n"):
+                yield passphrase.rstrip(b"\r\n")

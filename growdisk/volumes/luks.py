@@ -1,0 +1,227 @@
+"""An encrypted partition: LUKS version 1 or 2, opened for reading by our own code.
+
+What encrypts the data, the volume key, lies in key slots, each under a passphrase. Whoever has it needs no passphrase
+any more: it is what the appliance gets, where deriving it anew would take minutes under emulation and, as argon2 is
+made to, more memory than the appliance has.
+Follows the LUKS1 On-Disk Format 1.2.3 and the LUKS2 On-Disk Format 1.1.0.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from growdisk.block.device import BlockDevice
+from growdisk.block.sector_cipher import UnknownCipher, sector_cipher
+from growdisk.errors import ToolMissing
+from growdisk.fast_dataclass import dataclass
+from growdisk.filesystems.luks import IN_TRANSITION
+from growdisk.host.json_codec import NotThatValue, decoded
+from growdisk.units import align_up
+from growdisk.volumes.luks2_json import Area, Digest, Kdf, Keyslot, Metadata, Segment
+
+_SECTOR = 512
+_MAGIC = b"LUKS\xba\xbe"
+_JSON_AT = 4096
+_MOST_JSON, _MOST_STRIPES, _MOST_KEY = 4 << 20, 10_000, 128
+_MOST_ROUNDS, _MOST_MEMORY_KIB = 1 << 27, 4 << 20
+_SLOTS, _SLOT_AT, _SLOT_SIZE, _SLOT_ENABLED = 8, 208, 48, 0x00AC71F3
+
+
+class LuksUnreadable(ValueError):
+    """The header is damaged, or uses what growdisk does not know; the text says what, `cure` what to do if anything."""
+
+    cure = ""
+
+
+class InTransition(LuksUnreadable):
+    """A re-encryption has begun and not ended: two keys, and a border between them that moves."""
+
+    cure = "let it end first, in the guest: cryptsetup reencrypt --resume-only DEVICE"
+
+    def __init__(self) -> None:
+        super().__init__("it is being encrypted, decrypted or re-encrypted, and that has not ended")
+
+
+@dataclass(frozen=True)
+class LuksHeader:
+    """Where the encrypted bytes lie, and how. `fixed`: why they do not simply reach to the end of the device."""
+
+    uuid: str
+    payload: int
+    cipher: str
+    sector_size: int
+    iv_start: int
+    slots: tuple[tuple[Keyslot, Digest], ...]
+    fixed: str = ""
+
+    def volume_key(self, device: BlockDevice, passphrase: bytes) -> bytes | None:
+        """The key that the passphrase opens; None when it opens none. LuksUnreadable, ToolMissing."""
+        try:
+            keys = (_key_in(device, slot, digest, passphrase) for slot, digest in self.slots)
+            return next((key for key in keys if key is not None), None)
+        except (ValueError, TypeError) as error:
+            raise LuksUnreadable(str(error)) from error
+
+
+def read_header(device: BlockDevice) -> LuksHeader:
+    """The header of `device`, of which is known that it has one. LuksUnreadable."""
+    head = device.read(0, min(device.size, _JSON_AT))
+    if head.startswith(IN_TRANSITION):
+        raise InTransition
+    if not head.startswith(_MAGIC) or len(head) < _JSON_AT:
+        raise LuksUnreadable("there is no LUKS header")
+    try:
+        return _version_1(head) if head[6:8] == b"\0\1" else _version_2(device, head)
+    except LuksUnreadable:
+        raise
+    except (NotThatValue, binascii.Error, KeyError, ValueError) as error:
+        raise LuksUnreadable(f"its header is damaged: {error}") from error
+
+
+# --- version 1: the same values, in fixed places ------------------------------------------------
+
+
+def _version_1(head: bytes) -> LuksHeader:
+    cipher, mode, digest = (_text(head[at : at + 32]) for at in (8, 40, 72))
+    payload, size = (int.from_bytes(head[at : at + 4], "big") for at in (104, 108))
+    rounds = int.from_bytes(head[164:168], "big")
+    own = Digest("pbkdf2", (), (), digest, rounds, _base64(head[132:164]), _base64(head[112:132]))
+    slots = tuple((_slot_1(raw, f"{cipher}-{mode}", digest, size), own) for raw in _raw_slots(head))
+    return LuksHeader(_text(head[168:208]), payload * _SECTOR, f"{cipher}-{mode}", _SECTOR, 0, slots)
+
+
+def _raw_slots(head: bytes) -> Iterator[bytes]:
+    for number in range(_SLOTS):
+        raw = head[_SLOT_AT + number * _SLOT_SIZE : _SLOT_AT + (number + 1) * _SLOT_SIZE]
+        if int.from_bytes(raw[:4], "big") == _SLOT_ENABLED:
+            yield raw
+
+
+def _slot_1(raw: bytes, encryption: str, digest: str, key_size: int) -> Keyslot:
+    rounds, sector, stripes = (int.from_bytes(raw[at : at + 4], "big") for at in (4, 40, 44))
+    kdf = Kdf("pbkdf2", _base64(raw[8:40]), digest, rounds)
+    area = Area(str(sector * _SECTOR), str(key_size * stripes), encryption, key_size)
+    return Keyslot("luks2", key_size, area, kdf, stripes_of(stripes, digest))
+
+
+def stripes_of(stripes: int, digest: str) -> dict[str, str | int]:
+    return {"type": "luks1", "stripes": stripes, "hash": digest}
+
+
+# --- version 2 ----------------------------------------------------------------------------------
+
+
+def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
+    length = int.from_bytes(head[8:16], "big")
+    if not _JSON_AT < length <= _MOST_JSON:
+        raise LuksUnreadable(f"a header of {length} bytes")
+    text = device.read(_JSON_AT, length - _JSON_AT).split(b"\0")[0]
+    metadata = decoded(text, Metadata)
+    segment = metadata.segments.get("0")
+    if _is_in_transition(metadata) or segment is None or len(metadata.segments) != 1:
+        raise InTransition
+    if segment.type != "crypt":
+        raise LuksUnreadable(f"its data are of the type {segment.type}, which growdisk does not know")
+    slots = tuple(
+        (slot, digest)
+        for digest in metadata.digests.values()
+        if "0" in digest.segments
+        for number in digest.keyslots
+        if (slot := metadata.keyslots[number]).type == "luks2"
+    )
+    return LuksHeader(
+        _text(head[168:208]), int(segment.offset), segment.encryption, segment.sector_size, int(segment.iv_tweak),
+        slots, _why_fixed(segment, metadata),
+    )  # fmt: skip
+
+
+def _is_in_transition(metadata: Metadata) -> bool:
+    needs = metadata.config.requirements.mandatory if metadata.config.requirements else ()
+    return any("reencrypt" in need for need in needs) or any(s.type == "reencrypt" for s in metadata.keyslots.values())
+
+
+def _why_fixed(segment: Segment, metadata: Metadata) -> str:
+    if segment.integrity is not None:
+        return "it protects the integrity of its data (dm-integrity), for whose tags there is no room to grow"
+    if segment.size != "dynamic":
+        return f"its header says that it has {segment.size} bytes, whatever the partition has"
+    if metadata.config.requirements is not None:
+        return f"it needs what growdisk does not know: {', '.join(metadata.config.requirements.mandatory)}"
+    return ""
+
+
+# --- from a passphrase to the volume key --------------------------------------------------------
+
+
+def _key_in(device: BlockDevice, slot: Keyslot, digest: Digest, passphrase: bytes) -> bytes | None:
+    stripes, stripe_hash = int(slot.af["stripes"]), str(slot.af["hash"])
+    _refuse_excess(slot, digest, stripes)
+    area_key = _derive(slot.kdf, passphrase, slot.area.key_size)
+    length = slot.key_size * stripes
+    material = device.read(int(slot.area.offset), align_up(length, _SECTOR))
+    cipher, _, mode = slot.area.encryption.partition("-")
+    split = sector_cipher(cipher, mode, area_key).decrypt(0, material)[:length]
+    key = _merge(split, slot.key_size, stripe_hash)
+    wanted = base64.b64decode(digest.digest)
+    salt = base64.b64decode(digest.salt)
+    return key if hashlib.pbkdf2_hmac(digest.hash, key, salt, digest.iterations, len(wanted)) == wanted else None
+
+
+def _refuse_excess(slot: Keyslot, digest: Digest, stripes: int) -> None:
+    """A header must not keep a processor busy for hours, nor take all memory."""
+    rounds = slot.kdf.iterations + digest.iterations + slot.kdf.time
+    if not 0 < stripes <= _MOST_STRIPES or not 0 < slot.key_size <= _MOST_KEY:
+        raise LuksUnreadable("a key slot cannot be true")
+    if rounds > _MOST_ROUNDS or slot.kdf.memory > _MOST_MEMORY_KIB:
+        raise LuksUnreadable("a key slot asks for an impossible amount of work")
+
+
+def _derive(kdf: Kdf, passphrase: bytes, length: int) -> bytes:
+    salt = base64.b64decode(kdf.salt)
+    if kdf.type == "pbkdf2":
+        return hashlib.pbkdf2_hmac(kdf.hash, passphrase, salt, kdf.iterations, length)
+    if kdf.type not in ("argon2i", "argon2id"):
+        raise LuksUnreadable(f"a key slot uses {kdf.type}, which growdisk does not know")
+    return _argon2(kdf.type)(passphrase, salt, kdf.time, kdf.memory, kdf.cpus, length)
+
+
+def _argon2(kind: str) -> Callable[[bytes, bytes, int, int, int, int], bytes]:
+    try:
+        from argon2.low_level import Type, hash_secret_raw
+    except ImportError as error:
+        raise ToolMissing("the Python library argon2", package="python3-argon2") from error
+    return partial(hash_secret_raw, type=Type.ID if kind == "argon2id" else Type.I)
+
+
+def _merge(split: bytes, length: int, digest: str) -> bytes:
+    """The key again, of its stripes (the specification's AFmerge)."""
+    state = bytes(length)
+    for start in range(0, len(split) - length, length):
+        state = _diffuse(_xor(state, split[start : start + length]), digest)
+    return _xor(state, split[-length:])
+
+
+def _diffuse(block: bytes, digest: str) -> bytes:
+    size = hashlib.new(digest).digest_size
+    parts = (block[start : start + size] for start in range(0, len(block), size))
+    hashed = (hashlib.new(digest, n.to_bytes(4, "big") + part).digest()[: len(part)] for n, part in enumerate(parts))
+    return b"".join(hashed)
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return (int.from_bytes(one, "little") ^ int.from_bytes(other, "little")).to_bytes(len(one), "little")
+
+
+def _text(field: bytes) -> str:
+    return field.split(b"\0")[0].decode("ascii", "replace")
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+__all__ = ["LuksHeader", "LuksUnreadable", "UnknownCipher", "read_header"]

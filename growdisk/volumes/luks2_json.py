@@ -1,0 +1,86 @@
+"""The JSON area of a LUKS2 header, as far as growdisk reads it (LUKS2 On-Disk Format 1.1.0). Sizes are strings."""
+
+from __future__ import annotations
+
+from growdisk.fast_dataclass import dataclass, field
+
+
+@dataclass(frozen=True)
+class Area:
+    """Of a key slot for a passphrase; what a re-encryption keeps in one has no cipher."""
+
+    offset: str
+    size: str
+    encryption: str = ""
+    key_size: int = 0
+
+
+@dataclass(frozen=True)
+class Kdf:
+    """PBKDF2 has a hash and iterations, argon2 time, memory (KiB) and cpus."""
+
+    type: str
+    salt: str
+    hash: str = ""
+    iterations: int = 0
+    time: int = 0
+    memory: int = 0
+    cpus: int = 0
+
+
+@dataclass(frozen=True)
+class Keyslot:
+    """Only `type` luks2 has a `kdf` and `af`, the stripes."""
+
+    type: str
+    key_size: int
+    area: Area
+    kdf: Kdf = Kdf("", "")
+    af: dict[str, str | int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Digest:
+    type: str
+    keyslots: tuple[str, ...]
+    segments: tuple[str, ...]
+    hash: str
+    iterations: int
+    salt: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Integrity:
+    type: str
+
+
+@dataclass(frozen=True)
+class Segment:
+    """`size` is a number, or "dynamic": to the end of the device."""
+
+    type: str
+    offset: str
+    size: str
+    encryption: str = ""
+    sector_size: int = 512
+    iv_tweak: str = "0"
+    integrity: Integrity | None = None
+
+
+@dataclass(frozen=True)
+class Requirements:
+    mandatory: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Config:
+    requirements: Requirements | None = None
+
+
+@dataclass(frozen=True)
+class Metadata:
+    keyslots: dict[str, Keyslot]
+    segments: dict[str, Segment]
+    digests: dict[str, Digest]
+    config: Config = field(default_factory=Config)
