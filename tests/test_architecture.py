@@ -151,3 +151,14 @@ def test_the_checker_shares_no_arithmetic_with_the_writer() -> None:
         if other.startswith("growdisk.qcow2.") and not other.startswith("growdisk.qcow2.check") and other not in shared
     }  # fmt: skip
     assert checker and borrowed == set()
+
+
+def test_no_test_module_imports_from_another() -> None:
+    """What several need lies in a module of helpers, and is run in no test by accident."""
+    lenders = [
+        f"{file.relative_to(ROOT)} imports {name}"
+        for file in sorted((ROOT / "tests").rglob("*.py"))
+        for name in imports(syntax(file))
+        if name.startswith("tests.") and name.rsplit(".", 1)[1].startswith("test_")
+    ]
+    assert lenders == []

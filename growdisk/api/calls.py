@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.api.in_use import naming_the_guest
+from growdisk.api.in_use import image_in_use_hint
 
 if TYPE_CHECKING:
     from growdisk.api.live_target import LiveRequest
@@ -37,7 +37,7 @@ def inspect(
     if isinstance(target, Path):
         from growdisk.api.disks import inspect as inspect_image
 
-        with naming_the_guest(target, "show"):
+        with image_in_use_hint(target, "show"):
             return inspect_image(target, image_format, sector_size, keys)
     from growdisk.api.online import inspect_online
 
@@ -52,7 +52,7 @@ def plan(
     if isinstance(target, Path):
         from growdisk.api.planning import plan as plan_image
 
-        with naming_the_guest(target, "plan", goal.size):
+        with image_in_use_hint(target, "plan", goal.size):
             return plan_image(target, goal, options, image_format)
     from growdisk.api.online import plan_online
 
@@ -76,7 +76,7 @@ def expand(
     if isinstance(target, Path):
         from growdisk.api.runs import expand as expand_image
 
-        with naming_the_guest(target, "expand", goal.size):
+        with image_in_use_hint(target, "expand", goal.size):
             return expand_image(target, goal, options, image_format, observer, stop)
     from growdisk.api.online import expand_online
 

@@ -11,7 +11,7 @@ from growdisk.block.mounts import IN_MEMORY, mount_of, mounts
 from growdisk.errors import ImageError, Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.planner.plan import Plan
-from growdisk.steps.extra_disk_step import OnDisk
+from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import MiB, format_size
@@ -84,7 +84,7 @@ def refuse_unsafe_place(path: Path, directory: RunDirectory, plan: Plan) -> None
 
 def _room_for(plan: Plan) -> int:
     """Bytes: overlays with what the steps write, and once more for undo files. Partitions that move are all written."""
-    steps = [step.step if isinstance(step, OnDisk) else step for step in plan.steps]
+    steps = [step.step if isinstance(step, ExtraDiskStep) else step for step in plan.steps]
     growth = sum(step.new_size - step.old_size for step in steps if isinstance(step, ResizeImage))
     moved = sum(move.size for step in steps if isinstance(step, RewritePartitions) for move in step.moves)
     written = _OVERLAYS + growth // _SHARE + moved

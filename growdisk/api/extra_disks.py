@@ -9,7 +9,7 @@ from growdisk.api.guard import carried_at, refuse_overlays, refuse_run
 from growdisk.api.second_opinion import heard
 from growdisk.block.device import BlockDevice
 from growdisk.planner.backend_choice import choose_backend
-from growdisk.planner.extra_disks import Beside, groups, propose_beside
+from growdisk.planner.extra_disks import ExtraDiskPlan, groups, propose_beside
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import OtherDisk, RunOptions
@@ -18,7 +18,7 @@ from growdisk.planner.planner import Proposal
 from growdisk.planner.refusals import refuse_unwritable
 from growdisk.qcow2.probe import ImageFormat, probe_to_write
 from growdisk.volumes.keyring import Keyring
-from growdisk.volumes.other_pvs import Neighbours
+from growdisk.volumes.other_pvs import PhysicalVolumeFinder
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
 
 
@@ -44,7 +44,7 @@ def refuse_spoiling(path: Path, options: RunOptions) -> None:
 
 def plan_beside(
     main: Facts, devices: Sequence[tuple[BlockDevice, Path]], options: RunOptions, sector_size: int, keyring: Keyring
-) -> list[Beside]:
+) -> list[ExtraDiskPlan]:
     """What becomes of each of `options.others`, which are opened as `devices`. Raises refusals."""
     found = []
     for (device, path), other in zip(devices, options.others, strict=True):
@@ -53,24 +53,26 @@ def plan_beside(
             facts = Facts(image, None, {})
             refuse_unwritable(facts)
             _refuse_idle(main, device, path, sector_size)
-            found.append(Beside(facts))
+            found.append(ExtraDiskPlan(facts))
             continue
         facts = inspect_device(device, image, sector_size, keyring)
         proposal = propose_beside(main, facts, other.goal)
         if isinstance(proposal, Proposal):
-            opinion = heard(facts, other.goal, proposal, device, keyring, Neighbours([(device, path)], sector_size))
+            opinion = heard(
+                facts, other.goal, proposal, device, keyring, PhysicalVolumeFinder([(device, path)], sector_size)
+            )
             proposal = opinion.proposal
             choice = choose_backend(facts, proposal, options, device, tried=opinion.asked)
-            found.append(Beside(facts, proposal, choice))
+            found.append(ExtraDiskPlan(facts, proposal, choice))
         else:
-            found.append(Beside(facts, Proposal((), facts)))
+            found.append(ExtraDiskPlan(facts, Proposal((), facts)))
     return found
 
 
 def _refuse_idle(main: Facts, device: BlockDevice, path: Path, sector_size: int) -> None:
     """OptionUnsupported where a disk holds nothing of the image's volume groups."""
     wanted = {volume.uuid for group in groups(main) for volume in group.physical_volumes}
-    if not wanted & Neighbours([(device, path)], sector_size).found().keys():
+    if not wanted & PhysicalVolumeFinder([(device, path)], sector_size).found().keys():
         reason, hint = "no volume group of this image lies on it as well", f"to let it grow too: --with {path}=+10G"
         raise _refusal(main.image.path, path, reason, hint)
 

@@ -10,13 +10,13 @@ from growdisk.guest_systems.look import Look, look_at
 from growdisk.planner.facts import Facts
 from growdisk.planner.giving_up import proposed_with_guest
 from growdisk.planner.goal import Goal
-from growdisk.planner.planner import AllDone, Proposal, Proposer
+from growdisk.planner.planner import AllDone, PlanFunction, Proposal
 from growdisk.planner.random_swap import with_random_swap
 from growdisk.volumes.keyring import Keyring
 
 
 def with_guest(
-    proposer: Proposer, facts: Facts, goal: Goal, device: BlockDevice, keyring: Keyring,
+    proposer: PlanFunction, facts: Facts, goal: Goal, device: BlockDevice, keyring: Keyring,
     others: Sequence[tuple[BlockDevice, Path]] = (),
 ) -> Proposal | AllDone:  # fmt: skip
     """See proposed_with_guest(). `others` are the guest's further disks."""

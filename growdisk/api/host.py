@@ -13,7 +13,7 @@ from growdisk.planner.facts import ImageFacts
 from growdisk.planner.failures import DeviceCannotGrow
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import Plan
-from growdisk.steps.extra_disk_step import OnDisk
+from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.grow_device import GrowDevice
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.workflow.run_directory import RunDirectory
@@ -44,7 +44,7 @@ def fit_to_host(plan: Plan, path: Path, directory: RunDirectory, options: RunOpt
             from growdisk.storage.growing import refuse_without_room
 
             refuse_without_room(path, step.storage, step.new_size)
-        elif isinstance(step, OnDisk | ResizeImage):
+        elif isinstance(step, ExtraDiskStep | ResizeImage):
             _refuse_fixed_size(plan, path, step)
     if path.is_block_device():
         refuse_unsafe_place(path, directory, plan)
@@ -62,10 +62,10 @@ def _with_room_notes(plan: Plan, path: Path) -> Plan:
     return replace(plan, notes=(*plan.notes, *notes_on_room(path, image.virtual_size)))
 
 
-def _refuse_fixed_size(plan: Plan, path: Path, step: OnDisk | ResizeImage) -> None:
+def _refuse_fixed_size(plan: Plan, path: Path, step: ExtraDiskStep | ResizeImage) -> None:
     """DeviceCannotGrow, where a device is to grow of which only the guest's own layers are in the plan."""
-    told = plan.companions[step.number - 1] if isinstance(step, OnDisk) else None
-    resize = step.step if isinstance(step, OnDisk) else step
+    told = plan.companions[step.number - 1] if isinstance(step, ExtraDiskStep) else None
+    resize = step.step if isinstance(step, ExtraDiskStep) else step
     disk, kind = (Path(told.path), told.format) if told else (path, plan.before.image.format)
     if (
         isinstance(resize, ResizeImage)

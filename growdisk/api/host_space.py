@@ -15,7 +15,7 @@ from growdisk.api.images.host import free_room
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
-from growdisk.planner.extra_disks import Beside
+from growdisk.planner.extra_disks import ExtraDiskPlan
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.host_need import GrowingImage, needed, needed_in_file
@@ -87,7 +87,11 @@ class Part:
 
 
 def parts_of(
-    device: BlockDevice, facts: Facts, proposal: Proposal, plan: Plan, others: Iterable[tuple[BlockDevice, Beside]]
+    device: BlockDevice,
+    facts: Facts,
+    proposal: Proposal,
+    plan: Plan,
+    others: Iterable[tuple[BlockDevice, ExtraDiskPlan]],
 ) -> list[Part]:
     beside = zip(others, plan.companions, strict=True)
     return [

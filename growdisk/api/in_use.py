@@ -11,7 +11,7 @@ from growdisk.units import SizeSpec
 
 
 @contextmanager
-def naming_the_guest(path: Path, verb: str, size: SizeSpec | None = None) -> Iterator[None]:
+def image_in_use_hint(path: Path, verb: str, size: SizeSpec | None = None) -> Iterator[None]:
     """An image in use is told with the command that works on its running guest."""
     try:
         yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from growdisk.api.live_session import Looked
+from growdisk.api.live_session import InspectedGuest
 from growdisk.fast_dataclass import replace
 from growdisk.host.free_space import room_for
 from growdisk.planner.goal import Goal
@@ -11,7 +11,7 @@ from growdisk.steps.live_steps import LiveResize
 from growdisk.units import SizeSpec, align_down
 
 
-def with_device(looked: Looked, goal: Goal) -> tuple[Looked, Goal]:
+def with_device(looked: InspectedGuest, goal: Goal) -> tuple[InspectedGuest, Goal]:
     """QEMU is not told that its device has grown: without a size, the goal becomes what the device has now.
 
     Where the goal is more than that, the facts get the storage below it, which must grow first.
@@ -31,7 +31,7 @@ def with_device(looked: Looked, goal: Goal) -> tuple[Looked, Goal]:
     return replace(looked, facts=facts), goal
 
 
-def refuse_full_storage(plan: Plan, looked: Looked) -> None:
+def refuse_full_storage(plan: Plan, looked: InspectedGuest) -> None:
     """StorageFull, StorageRefuses: where the host's storage has not what the plan needs."""
     for step in plan.steps:
         if isinstance(step, LiveResize) and step.storage is not None:

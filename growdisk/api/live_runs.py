@@ -14,10 +14,10 @@ from typing import ClassVar
 from growdisk.api.by_rule import known_to_host, refuse_to_fill_host
 from growdisk.api.extra_disks import refuse_spoiling
 from growdisk.api.live_device import refuse_full_storage, with_device
-from growdisk.api.live_session import GuestNotRunning, LiveSession, Looked, context_of, lock_run, look, thaw
-from growdisk.api.live_target import LiveRequest, Reached, reach, reach_anew, request_of
+from growdisk.api.live_session import GuestNotRunning, InspectedGuest, LiveSession, context_of, lock_run, look, thaw
+from growdisk.api.live_target import LiveRequest, RunningGuest, reach, reconnect, request_of
 from growdisk.api.result import Result, planned_steps, step_reports
-from growdisk.api.run_to_outcome import error_of, how_far_back, outcome
+from growdisk.api.run_to_outcome import how_far_back, outcome, run_to_outcome
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.planner.failures import OptionUnsupported
@@ -46,7 +46,7 @@ class GuestIsOff(Refused):
 
 
 @contextmanager
-def looked_at(request: LiveRequest, stop: StopRequest, *, fullness: bool = False) -> Iterator[Looked | Path]:
+def looked_at(request: LiveRequest, stop: StopRequest, *, fullness: bool = False) -> Iterator[InspectedGuest | Path]:
     """The running guest, looked at; or the path of its image, where it is off. `fullness`: with what its df says."""
     reached = reach(request)
     if isinstance(reached, Path):
@@ -60,7 +60,7 @@ def looked_at(request: LiveRequest, stop: StopRequest, *, fullness: bool = False
             looked.inside.forget()
 
 
-def plan_live(looked: Looked, goal: Goal, options: RunOptions) -> Result:
+def plan_live(looked: InspectedGuest, goal: Goal, options: RunOptions) -> Result:
     """What expanding the running guest would do."""
     directory = RunDirectory.beside(looked.reached.path)
     refuse_if_unfinished(directory)
@@ -78,7 +78,7 @@ def plan_live(looked: Looked, goal: Goal, options: RunOptions) -> Result:
 
 
 def expand_live(
-    looked: Looked, goal: Goal, options: RunOptions, observer: Observer, stop: StopRequest
+    looked: InspectedGuest, goal: Goal, options: RunOptions, observer: Observer, stop: StopRequest
 ) -> Result:  # fmt: skip
     """Grow it while it runs. Raises refusals; everything later is in the Result."""
     directory = RunDirectory.beside(looked.reached.path)
@@ -104,7 +104,7 @@ def expand_live(
         return carry_out(session, session.engine.advance)
 
 
-def _refuse_companions(looked: Looked, options: RunOptions) -> None:
+def _refuse_companions(looked: InspectedGuest, options: RunOptions) -> None:
     if options.others:
         raise OptionUnsupported(
             looked.facts.image.path, option=f"--with {options.others[0].path}", reason="its guest runs",
@@ -133,21 +133,21 @@ def reopened(
         yield LiveSession(path, plan, reached, inside, directory, directory.journal(), observer, stop, keys)
 
 
-def _reached_again(path: Path, plan: Plan) -> Reached | None:
+def _reached_again(path: Path, plan: Plan) -> RunningGuest | None:
     """By the way that the plan has; where that is gone, by the image, which may have been started another way."""
     assert plan.way is not None
     request = request_of(path, plan.way)
     try:
         reached = reach(request)
     except GrowdiskError:
-        reached = reach_anew(request)
+        reached = reconnect(request)
     return None if isinstance(reached, Path) else reached
 
 
 def carry_out(session: LiveSession, action: Callable[[], RunState]) -> Result:
     """Do it, and say how it ended."""
     with closing(session.snapshots):
-        error = _in_our_words(session, error_of(action))
+        error = _in_our_words(session, run_to_outcome(action))
         session.directory.finish()
         state, plan = session.engine.state, session.plan
         session.directory.put_away()
@@ -206,7 +206,7 @@ def _layout_now(session: LiveSession, state: RunState) -> Layout:
     return layout_of(looked.facts)
 
 
-def _planned(looked: Looked, proposal: Proposal, goal: Goal, options: RunOptions) -> Plan:
+def _planned(looked: InspectedGuest, proposal: Proposal, goal: Goal, options: RunOptions) -> Plan:
     """Refused, too, where the guest itself says that it cannot do its part."""
     old, new = looked.facts.image.virtual_size, proposal.after.image.virtual_size
     refuse_to_fill_host(looked.reached.path, goal, old, new)
@@ -217,7 +217,7 @@ def _planned(looked: Looked, proposal: Proposal, goal: Goal, options: RunOptions
     return plan
 
 
-def _nothing(looked: Looked, proposal: AllDone) -> Result:
+def _nothing(looked: InspectedGuest, proposal: AllDone) -> Result:
     layout = layout_of(looked.facts)
     return Result("nochange", None, None, layout, layout, reason=proposal.reason)
 

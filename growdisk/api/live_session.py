@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, cast
 
-from growdisk.api.live_target import Reached
+from growdisk.api.live_target import RunningGuest
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.free_space import room_for
@@ -18,7 +18,7 @@ from growdisk.live.guest_shell import GuestShell, GuestUnreachable
 from growdisk.live.guest_volumes import look_in_guest, partition_device, volumes_of
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.inspect import inspect_device
-from growdisk.planner.live_plan import Surroundings
+from growdisk.planner.live_plan import HostEnvironment
 from growdisk.planner.plan import Plan
 from growdisk.steps.live_context import Inside, LiveContext
 from growdisk.steps.live_overlays import LiveOverlays
@@ -59,23 +59,23 @@ class RunGoingOn(Refused):
 
 
 @dataclass(frozen=True)
-class Looked:
+class InspectedGuest:
     """A running guest that was looked at: its facts by its own account, and the way inside that was used."""
 
-    reached: Reached
+    reached: RunningGuest
     inside: Inside
     facts: Facts
     device: str
 
-    def surroundings(self) -> Surroundings:
+    def surroundings(self) -> HostEnvironment:
         machine = self.reached.machine
-        return Surroundings(
+        return HostEnvironment(
             self.reached.disk, machine.disks(), machine.memory(), room_for(self.reached.path),
             managed=bool(self.reached.domain),
         )  # fmt: skip
 
 
-def look(reached: Reached, path: Path, stop: StopRequest, *, fullness: bool = False) -> Looked:
+def look(reached: RunningGuest, path: Path, stop: StopRequest, *, fullness: bool = False) -> InspectedGuest:
     """Refused where the guest stands still, QEMU is busy with its disk, or there is no way inside."""
     machine, disk = reached.machine, reached.disk
     status = machine.status()
@@ -90,7 +90,7 @@ def look(reached: Reached, path: Path, stop: StopRequest, *, fullness: bool = Fa
     except BaseException:
         inside.forget()
         raise
-    return Looked(reached, inside, facts, seen.device)
+    return InspectedGuest(reached, inside, facts, seen.device)
 
 
 def _facts(shell: GuestShell, device: str, image: ImageFacts, *, fullness: bool) -> Facts:
@@ -101,7 +101,7 @@ def _facts(shell: GuestShell, device: str, image: ImageFacts, *, fullness: bool)
     )  # fmt: skip
 
 
-def _image_facts(reached: Reached, path: Path) -> ImageFacts:
+def _image_facts(reached: RunningGuest, path: Path) -> ImageFacts:
     disk = reached.disk
     return ImageFacts(
         path, disk.format, disk.size, disk.actual_size, disk.snapshots, (disk.backing,) if disk.backing else (),
@@ -113,7 +113,7 @@ class LiveSession:
     """A run in this process, on a running guest."""
 
     def __init__(
-        self, path: Path, plan: Plan, reached: Reached, inside: Inside, directory: RunDirectory, journal: Journal,
+        self, path: Path, plan: Plan, reached: RunningGuest, inside: Inside, directory: RunDirectory, journal: Journal,
         observer: Observer, stop: StopRequest, keys: tuple[bytes, ...] = (),
     ) -> None:  # fmt: skip
         self.path, self.plan, self.reached, self.directory = path, plan, reached, directory
@@ -127,7 +127,7 @@ class LiveSession:
 
 
 def context_of(
-    plan: Plan, reached: Reached, inside: Inside, image: Path, keys: tuple[bytes, ...],
+    plan: Plan, reached: RunningGuest, inside: Inside, image: Path, keys: tuple[bytes, ...],
     told: Callable[[str], None] = lambda line: None,
 ) -> LiveContext:  # fmt: skip
     """What the steps of `plan` work with."""
@@ -138,12 +138,12 @@ def context_of(
     )  # fmt: skip
 
 
-def _store(plan: Plan, context: LiveContext, directory: RunDirectory, reached: Reached) -> SnapshotStore:
+def _store(plan: Plan, context: LiveContext, directory: RunDirectory, reached: RunningGuest) -> SnapshotStore:
     names = [step.name for step in plan.steps]
     if plan.snapshots == "overlay":
         base = context.machine.node_of(lambda file: _is(file, directory.image))
         return LiveOverlays(
-            context, directory.path, base, plan.run, names, lambda deed: at_rest(reached, context.inside, deed)
+            context, directory.path, base, plan.run, names, lambda action: at_rest(reached, context.inside, action)
         )
     undo = LiveUndo(context, plan.steps)
     if plan.snapshots == "internal":
@@ -158,26 +158,26 @@ def _is(file: str, path: Path) -> bool:
         return False
 
 
-def at_rest(reached: Reached, inside: Inside, deed: Callable[[], None]) -> None:
+def at_rest(reached: RunningGuest, inside: Inside, action: Callable[[], None]) -> None:
     """Do it while the guest's file systems are frozen, where an agent can do that; also where ssh leads inside."""
     if not reached.by_ssh:
         inside.forget()  # an agent talks to one at a time
     try:
         agent = reached.open_agent()
     except GuestUnreachable:
-        deed()
+        action()
         return
     frozen = False
     try:
         frozen = agent.freeze()
-        deed()
+        action()
     finally:
         if frozen:
             agent.thaw()
         agent.close()
 
 
-def thaw(reached: Reached) -> None:
+def thaw(reached: RunningGuest) -> None:
     """A growdisk that died while the guest's files were at rest has left them so."""
     with contextlib.suppress(GuestUnreachable):
         agent = reached.open_agent()

@@ -11,7 +11,7 @@ from growdisk.fast_dataclass import dataclass, replace
 from growdisk.live.guest_shell import GuestShell, GuestUnreachable
 from growdisk.live.qemu_machine import LiveDisk, Machine
 from growdisk.live.qemu_processes import guest_of, server_folder
-from growdisk.planner.guest_connection import Way
+from growdisk.planner.guest_connection import GuestConnection
 
 if TYPE_CHECKING:
     from growdisk.live.agent_values import AgentCall
@@ -76,7 +76,7 @@ class GuestNotFound(Refused):
 
 
 @dataclass(frozen=True)
-class Reached:
+class RunningGuest:
     """A running machine, one disk of it, that disk's image, and how to get inside."""
 
     machine: Machine
@@ -94,7 +94,7 @@ class Reached:
         """The way inside; by the agent otherwise."""
         return _by_ssh(self.request)
 
-    def again(self) -> Reached:
+    def again(self) -> RunningGuest:
         """The same, with the disk as it is now."""
         return replace(self, disk=self.machine.disk(self.disk.key))
 
@@ -112,11 +112,11 @@ class Reached:
         """The agent's channel alone, and what closes it: for a guest that allows no commands. GuestUnreachable."""
         return _agent_channel(self)
 
-    def way(self, device: str) -> Way:
+    def way(self, device: str) -> GuestConnection:
         request = self.request
         by_ssh = _by_ssh(request)
         agent = "" if by_ssh else str(request.agent or _agent_socket(self) or "")
-        return Way(
+        return GuestConnection(
             self.qmp, self.domain, self.uri, self.disk.key, "ssh" if by_ssh else "agent", agent, request.ssh,
             str(request.ssh_config.resolve()) if request.ssh_config else "", device, request.allow_reboot,
         )  # fmt: skip
@@ -125,7 +125,7 @@ class Reached:
         self.machine.close()
 
 
-def reach(request: LiveRequest) -> Reached | Path:
+def reach(request: LiveRequest) -> RunningGuest | Path:
     """The running guest; or the path of the image, where the guest is off."""
     if request.online == "manual":
         raise UsageError(
@@ -147,15 +147,15 @@ def reach(request: LiveRequest) -> Reached | Path:
     return _by_monitor(request, Path(found.monitor))
 
 
-def reach_anew(request: LiveRequest) -> Reached | Path:
+def reconnect(request: LiveRequest) -> RunningGuest | Path:
     """By the image alone: a machine that was started anew has other sockets, the agent's as well, where it has one."""
     reached = reach(replace(request, qmp=None, domain="", agent=None))
-    if isinstance(reached, Reached) and request.agent and _agent_socket(reached) is None:
+    if isinstance(reached, RunningGuest) and request.agent and _agent_socket(reached) is None:
         return replace(reached, request=replace(reached.request, agent=request.agent))
     return reached
 
 
-def request_of(path: Path, way: Way) -> LiveRequest:
+def request_of(path: Path, way: GuestConnection) -> LiveRequest:
     """How a plan that was written down reaches its guest."""
     return LiveRequest(
         path=path, qmp=Path(way.qmp) if way.qmp else None, domain=way.domain, uri=way.uri or None, online=way.shell,
@@ -165,7 +165,7 @@ def request_of(path: Path, way: Way) -> LiveRequest:
     )  # fmt: skip
 
 
-def _by_domain(request: LiveRequest) -> Reached | Path:
+def _by_domain(request: LiveRequest) -> RunningGuest | Path:
     from growdisk.live.libvirt_domain import Domain
 
     domain = Domain.find(request.domain, request.uri)
@@ -177,7 +177,7 @@ def _by_domain(request: LiveRequest) -> Reached | Path:
     try:
         wanted = disks[request.disk].alias if request.disk in disks else request.disk
         disk = _choose(machine, wanted, request.path, None)
-        return Reached(
+        return RunningGuest(
             machine, disk, _image(machine, disk, None), None, request, "", domain.name, domain.uri, domain.agent_call
         )
     except BaseException:
@@ -198,7 +198,7 @@ def _file_of_domain(request: LiveRequest, disks: dict[str, DomainDisk]) -> Path:
     return Path(chosen[0].file)
 
 
-def _by_monitor(request: LiveRequest, socket: Path) -> Reached:
+def _by_monitor(request: LiveRequest, socket: Path) -> RunningGuest:
     from growdisk.live.qmp import QmpMonitor
 
     folder = server_folder(socket)
@@ -206,7 +206,7 @@ def _by_monitor(request: LiveRequest, socket: Path) -> Reached:
     try:
         disk = _choose(machine, request.disk, request.path, folder)
         path = _image(machine, disk, folder)
-        return Reached(machine, disk, path, folder, request, str(socket.resolve()), "", "", None)
+        return RunningGuest(machine, disk, path, folder, request, str(socket.resolve()), "", "", None)
     except BaseException:
         machine.close()
         raise
@@ -258,7 +258,7 @@ def _by_ssh(request: LiveRequest) -> bool:
     return request.online == "ssh" or (request.online == "auto" and bool(request.ssh))
 
 
-def _open_shell(reached: Reached) -> GuestShell:
+def _open_shell(reached: RunningGuest) -> GuestShell:
     request = reached.request
     if _by_ssh(request):
         if not request.ssh:
@@ -276,7 +276,7 @@ def _open_shell(reached: Reached) -> GuestShell:
         raise
 
 
-def _agent_channel(reached: Reached) -> tuple[AgentCall, Callable[[], None]]:
+def _agent_channel(reached: RunningGuest) -> tuple[AgentCall, Callable[[], None]]:
     request = reached.request
     from growdisk.live.guest_agent import AgentSocket
 
@@ -292,7 +292,7 @@ def _agent_channel(reached: Reached) -> tuple[AgentCall, Callable[[], None]]:
     return channel.call, channel.close
 
 
-def _agent_socket(reached: Reached) -> Path | None:
+def _agent_socket(reached: RunningGuest) -> Path | None:
     if reached.domain:
         return None
     socket = reached.machine.channel_socket(_AGENT_CHANNEL)

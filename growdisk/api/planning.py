@@ -20,15 +20,19 @@ from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import make_plan
-from growdisk.planner.planner import AllDone, Proposer, propose
+from growdisk.planner.planner import AllDone, PlanFunction, propose
 from growdisk.qcow2.probe import ImageFormat, probe_to_write
 from growdisk.volumes.keyring import Keyring
-from growdisk.volumes.other_pvs import Neighbours
+from growdisk.volumes.other_pvs import PhysicalVolumeFinder
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
 
 
 def plan(
-    path: Path, goal: Goal, options: RunOptions, image_format: ImageFormat | None = None, proposer: Proposer = propose
+    path: Path,
+    goal: Goal,
+    options: RunOptions,
+    image_format: ImageFormat | None = None,
+    proposer: PlanFunction = propose,
 ) -> Result:
     """What `expand` would do, and what the disk would look like afterwards."""
     directory, goal = RunDirectory.beside(path), known_to_host(goal, path)
@@ -53,7 +57,7 @@ def plan(
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)
         refuse_to_fill_host(path, goal, facts.image.virtual_size, proposal.after.image.virtual_size)
         refuse_spoiling(path, options)
-        neighbours = Neighbours([(device, path), *others], goal.sector_size)
+        neighbours = PhysicalVolumeFinder([(device, path), *others], goal.sector_size)
         opinion = heard(facts, goal, proposal, device, keyring, neighbours)
         proposal = opinion.proposal
         choice = choose_backend(facts, proposal, options, device, tried=opinion.asked)

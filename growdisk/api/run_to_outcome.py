@@ -11,7 +11,7 @@ from growdisk.workflow.journal import Event
 from growdisk.workflow.states import RunState, Status
 
 
-def error_of(action: Callable[[], RunState]) -> GrowdiskError | None:
+def run_to_outcome(action: Callable[[], RunState]) -> GrowdiskError | None:
     """Do it. Errors of growdisk are how it ended; everything else is a bug."""
     try:
         action()

@@ -18,7 +18,7 @@ from growdisk.api.host import facts_of_host, fit_to_host, refuse_unfit_host
 from growdisk.api.host_space import SET_ASIDE, HostTooFull, parts_of, refuse_without_room
 from growdisk.api.images.host import free_room
 from growdisk.api.result import Result, step_reports
-from growdisk.api.run_to_outcome import error_of, how_far_back, outcome
+from growdisk.api.run_to_outcome import how_far_back, outcome, run_to_outcome
 from growdisk.api.second_opinion import heard
 from growdisk.api.session import Session, layout_now
 from growdisk.backends.doctor import require_appliance
@@ -30,12 +30,12 @@ from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan, decode_plan, make_plan
-from growdisk.planner.planner import AllDone, Proposer, propose
+from growdisk.planner.planner import AllDone, PlanFunction, propose
 from growdisk.qcow2.named_files import trusting_references
 from growdisk.qcow2.probe import probe_to_write
 from growdisk.steps.disk import Disk, Format
 from growdisk.volumes.keyring import Keyring
-from growdisk.volumes.other_pvs import Neighbours
+from growdisk.volumes.other_pvs import PhysicalVolumeFinder
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.journal import Event
 from growdisk.workflow.run_directory import (
@@ -73,7 +73,7 @@ class Silent:
 
 def expand(
     path: Path, goal: Goal, options: RunOptions, image_format: Format | None = None,
-    observer: Observer | None = None, stop: StopRequest | None = None, proposer: Proposer = propose,
+    observer: Observer | None = None, stop: StopRequest | None = None, proposer: PlanFunction = propose,
 ) -> Result:  # fmt: skip
     """Grow image, partition and file system, or what else `proposer` proposes. Raises refusals; everything later is in
     the Result."""
@@ -98,7 +98,7 @@ def expand(
             return Result("nochange", None, None, layout, layout, reason=proposal.reason)
         refuse_to_fill_host(path, goal, facts.image.virtual_size, proposal.after.image.virtual_size)
         refuse_spoiling(path, options)
-        neighbours = Neighbours([(disk, path), *named], goal.sector_size)
+        neighbours = PhysicalVolumeFinder([(disk, path), *named], goal.sector_size)
         opinion = heard(facts, goal, proposal, disk, keyring, neighbours)
         proposal = opinion.proposal
         choice = choose_backend(facts, proposal, options, disk, tried=opinion.asked)
@@ -262,7 +262,7 @@ def _refuse_without_run(path: Path, verb: str, state: RunState, *, undoable: boo
 def _carry_out(session: Session, action: Callable[[], RunState]) -> Result:
     """Do it, and say how it ended. Errors of growdisk become part of the Result; everything else is a bug."""
     with closing(session.snapshots), session.directory.working():
-        error = error_of(action)
+        error = run_to_outcome(action)
         session.directory.finish()
         result = _result(session, error)
     session.put_away()

@@ -17,15 +17,15 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.failures import BelongsToOthers
 from growdisk.planner.goal import Goal
 from growdisk.planner.planner import Proposal
-from growdisk.planner.second_opinion import Fate, Part, judge
-from growdisk.steps.device_path import Place, look_through
-from growdisk.steps.failures import PlaceClosed
+from growdisk.planner.second_opinion import Part, Treatment, judge
+from growdisk.steps.device_path import DevicePath, look_through
+from growdisk.steps.failures import DeviceNotReadable
 from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.units import ByteRange
 from growdisk.volumes.keyring import Keyring
-from growdisk.volumes.other_pvs import Neighbours
+from growdisk.volumes.other_pvs import PhysicalVolumeFinder
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,12 @@ class Opinion:
 
 
 def heard(
-    facts: Facts, goal: Goal, proposal: Proposal, device: BlockDevice, keyring: Keyring, neighbours: Neighbours
+    facts: Facts,
+    goal: Goal,
+    proposal: Proposal,
+    device: BlockDevice,
+    keyring: Keyring,
+    neighbours: PhysicalVolumeFinder,
 ) -> Opinion:
     """Raises BelongsToOthers where blkid, or what stands in free space, speaks against the plan."""
     _refuse_occupied(facts, proposal, device)
@@ -55,10 +60,15 @@ def heard(
 
 
 def _parts(
-    facts: Facts, goal: Goal, proposal: Proposal, device: BlockDevice, keyring: Keyring, neighbours: Neighbours
+    facts: Facts,
+    goal: Goal,
+    proposal: Proposal,
+    device: BlockDevice,
+    keyring: Keyring,
+    neighbours: PhysicalVolumeFinder,
 ) -> Iterator[tuple[Part, BlockDevice]]:
     before, after = facts.table, proposal.after.table
-    whole = Part("sda", 0, Fate.KEPT_WHOLE if before is None else Fate.AROUND, facts.contents.get(0))
+    whole = Part("sda", 0, Treatment.KEPT_WHOLE if before is None else Treatment.AROUND, facts.contents.get(0))
     yield whole, device
     if before is not None and after is not None:
         yield from _partitions(facts, goal, proposal, device, before, after)
@@ -75,11 +85,11 @@ def _partitions(
         if old.role is Role.EXTENDED or old.end > device.size:
             continue
         if new is None or new.range != old.range or old.number in worked_on:
-            fate = Fate.GIVEN_UP if new is None and _is_consented(goal, before, old) else Fate.KEPT_WHOLE
-            yield Part(f"sda{old.number}", old.number, fate, own), Window(device, old.start, old.size)
+            treatment = Treatment.GIVEN_UP if new is None and _is_consented(goal, before, old) else Treatment.KEPT_WHOLE
+            yield Part(f"sda{old.number}", old.number, treatment, own), Window(device, old.start, old.size)
         if new is not None and new.start == old.start and new.end > old.end:
             later = Padded(Window(device, old.start, min(new.end, device.size) - old.start), new.size)
-            yield Part(f"sda{old.number}", old.number, Fate.KEPT_WHOLE, own, grown=True), later
+            yield Part(f"sda{old.number}", old.number, Treatment.KEPT_WHOLE, own, grown=True), later
 
 
 def _is_consented(goal: Goal, table: PartitionTable, part: Partition) -> bool:
@@ -88,17 +98,17 @@ def _is_consented(goal: Goal, table: PartitionTable, part: Partition) -> bool:
 
 
 def _inner(
-    facts: Facts, proposal: Proposal, device: BlockDevice, keyring: Keyring, neighbours: Neighbours
+    facts: Facts, proposal: Proposal, device: BlockDevice, keyring: Keyring, neighbours: PhysicalVolumeFinder
 ) -> Iterator[tuple[Part, BlockDevice]]:
     """What grows inside containers and logical volumes."""
     for step in proposal.steps:
         if isinstance(step, GrowFilesystemAt) and step.layers:
             old = facts.table.by_number(step.number) if facts.table else None
             size = old.size if old else device.size - step.start
-            place = Place(step.number, step.start, size, step.layers)
-            with suppress(PlaceClosed):
+            place = DevicePath(step.number, step.start, size, step.layers)
+            with suppress(DeviceNotReadable):
                 view = look_through(device, place, keyring, neighbours)
-                yield Part(place.name, step.number, Fate.KEPT_WHOLE, identify(view)), view
+                yield Part(place.name, step.number, Treatment.KEPT_WHOLE, identify(view)), view
 
 
 # --- space that no partition has ----------------------------------------------------------------

@@ -18,11 +18,11 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.repair import repair
 from growdisk.steps.context import Hands, RunContext
 from growdisk.steps.device_growth import GrownDevice
-from growdisk.steps.device_path import Place, is_openable
+from growdisk.steps.device_path import DevicePath, is_openable
 from growdisk.steps.disk import Disk
-from growdisk.steps.extra_disk_step import OnDisk
+from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.failures import ImageChanged
-from growdisk.steps.fingerprint import Pin
+from growdisk.steps.fingerprint import ImageFingerprint
 from growdisk.steps.flushing_store import QuietSnapshots
 from growdisk.steps.grow_device import GrowDevice
 from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
@@ -32,7 +32,7 @@ from growdisk.steps.internal_snapshots import InternalSnapshots
 from growdisk.steps.overlay_snapshots import OverlaySnapshots
 from growdisk.units import ByteRange
 from growdisk.volumes.keyring import Keyring
-from growdisk.workflow.composite_store import TogetherStores
+from growdisk.workflow.composite_store import CompositeSnapshotStore
 from growdisk.workflow.engine import Engine, Observer
 from growdisk.workflow.journal import Event, Journal, Record
 from growdisk.workflow.run_directory import RunDirectory
@@ -127,7 +127,7 @@ class Session:
         stores = [_snapshots(plan, part, disk) for part in _parts(plan, disk, directory)]
         context = _context(path, plan, disk, stop, keyring)
         hands = [context.hands, *(other.hands for other in context.beside)]
-        store = QuietSnapshots(stores[0] if len(stores) == 1 else TogetherStores(stores), hands, disk)
+        store = QuietSnapshots(stores[0] if len(stores) == 1 else CompositeSnapshotStore(stores), hands, disk)
         # A running guest's steps are only ever undone here, when it is off: of those the names are enough.
         steps = cast("tuple[Step[RunContext], ...]", plan.steps)
         engine = Engine(
@@ -169,10 +169,10 @@ def _context(path: Path, plan: Plan, disk: Disk, stop: StopRequest, keyring: Key
     return RunContext(disk, hands, path, beside)
 
 
-def _places(plan: Plan, number: int = 0) -> list[Place]:
+def _places(plan: Plan, number: int = 0) -> list[DevicePath]:
     """Where its steps work on one of its disks, each once."""
     inner = (GrowLuks, GrowPhysicalVolume, GrowFilesystemAt)
-    on_disks = [(step.step, step.number) if isinstance(step, OnDisk) else (step, 0) for step in plan.steps]
+    on_disks = [(step.step, step.number) if isinstance(step, ExtraDiskStep) else (step, 0) for step in plan.steps]
     return list(dict.fromkeys(step.place for step, disk in on_disks if isinstance(step, inner) and disk == number))
 
 
@@ -186,8 +186,8 @@ class _Part:
     samples: tuple[ByteRange, ...] = ()
 
     @property
-    def pin(self) -> Pin:
-        return Pin(self.directory.path / "pin", self.disk.path, self.samples)
+    def pin(self) -> ImageFingerprint:
+        return ImageFingerprint(self.directory.path / "pin", self.disk.path, self.samples)
 
 
 def _parts(plan: Plan, disk: Disk, directory: RunDirectory) -> list[_Part]:

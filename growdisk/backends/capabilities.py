@@ -1,5 +1,6 @@
-"""What can be grown on this machine, and which packages are missing: from what `machine.examine` found. Pure but for a
-look whether programs and libraries are there.
+"""What can be grown on this machine, and which packages are missing: from what `doctor.run_checks` found.
+
+Pure but for a look whether programs and libraries are there.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def missing_tools() -> list[str]:
     return [tool for tool in TOOLS if not is_here(tool)]
 
 
-def obstacle(*, tried: bool = False) -> Obstacle | None:
+def why_unavailable(*, tried: bool = False) -> Obstacle | None:
     """What the direct backend lacks here; None where it works. `tried`: tools have just worked, confined, by FUSE."""
     if missing := missing_tools():
         verb = "is" if len(missing) == 1 else "are"

@@ -57,12 +57,12 @@ class DirectEditor(DirectGuest):
             ext_place(place)[0], [f"sif <{place.inode.number}> {name} {value}" for name, value in values.items()]
         )
 
-    def _in_folder(self, path: str, deed: str, *words: str) -> None:
+    def _in_folder(self, path: str, action: str, *words: str) -> None:
         """Do something with the last name of `path` in its folder, whose time shows it."""
         folder, name = self._folder(path), PurePosixPath(path).name
         number, now = folder.inode.number, clock.now()
         times = [f"sif <{number}> {stamp} @{now}" for stamp in ("mtime", "ctime")]
-        self._edit(ext_place(folder)[0], [f"cd <{number}>", " ".join([deed, _quoted(name), *words]), *times])
+        self._edit(ext_place(folder)[0], [f"cd <{number}>", " ".join([action, _quoted(name), *words]), *times])
 
     def _folder(self, path: str) -> Place:
         parent = str(PurePosixPath(path).parent)

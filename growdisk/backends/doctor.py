@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.backends import uml_available
-from growdisk.backends.direct_available import TOOLS, obstacle
+from growdisk.backends.direct_available import TOOLS, why_unavailable
 from growdisk.block.nbd import serve
 from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ToolMissing
@@ -46,7 +46,7 @@ class Finding:
     needed: bool = True
 
 
-def examine(*, launch_appliance: bool = False) -> Iterator[Finding]:
+def run_checks(*, launch_appliance: bool = False) -> Iterator[Finding]:
     """All findings, one by one as they are found; really launching the appliance takes ten seconds or more."""
     yield from (tool_finding(tool) for tool in _NEEDED_TOOLS)
     yield from (_module_finding(module, package) for module, package in _NEEDED_MODULES.items())
@@ -122,7 +122,7 @@ def appliance_finding(found: Accelerator) -> Finding:
 def direct_finding() -> Finding:
     """Really mount and confine something, as the direct backend does."""
     started = time.monotonic()
-    found = obstacle()
+    found = why_unavailable()
     if found is not None:
         cure = f"{found.cure} (until then libguestfs does it)"
         return Finding("direct backend", False, found.reason, cure, needed=False)
@@ -133,7 +133,7 @@ def direct_finding() -> Finding:
 def kernel_program_finding() -> Finding:
     """Really run a kernel as a program, and put a disk into it."""
     started = time.monotonic()
-    found = uml_available.obstacle(fresh=True)
+    found = uml_available.why_unavailable(fresh=True)
     if found is not None:
         cure = f"{found.cure} (until then libguestfs does it, more slowly)"
         return Finding("user-mode kernel", False, found.reason, cure, needed=False)

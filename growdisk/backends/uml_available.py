@@ -20,11 +20,11 @@ _NAME = "disk"
 _CURE = "allow this user ptrace and user namespaces"
 
 
-def obstacle(*, fresh: bool = False) -> Obstacle | None:
+def why_unavailable(*, fresh: bool = False) -> Obstacle | None:
     """What stands against it here; None where it works. `fresh` tries again."""
     if not is_here(TOOL) or not MODULES.is_dir():
         return Obstacle(f"{TOOL} is not installed", f"sudo apt-get install {PACKAGES[TOOL]}")
-    if (found := direct_available.obstacle()) is not None:
+    if (found := direct_available.why_unavailable()) is not None:
         return found
     trial = Trial("uml", file_facts(Path(require(TOOL))), file_facts(Path(require("bwrap"))))
     known = None if fresh else trial.recall()

@@ -1,6 +1,6 @@
 """What a range of a device consists of, and how each part gets into a buffer of the caller's.
 
-Looking a range up and fetching it are two deeds. The first goes through cached tables, and belongs to one thread. The
+Looking a range up and fetching it are two actions. The first goes through cached tables, and belongs to one thread. The
 second touches the host's files alone; where it takes a processor's time (decompressing), other threads can do it.
 """
 

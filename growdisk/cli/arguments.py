@@ -16,7 +16,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.option_table import SHARED
 from growdisk.planner.rule_words import rule_of
-from growdisk.planner.size_specs import chosen_volumes, grown, other_disks, percent, wishes_by_disk
+from growdisk.planner.size_specs import chosen_volumes, grown, other_disks, percent, requests_by_disk
 from growdisk.units import SizeSpec, parse_goal_size
 
 if TYPE_CHECKING:
@@ -78,10 +78,10 @@ def add_not_in_use(parser: argparse._ActionsContainer) -> None:
 def goal_of(arguments: argparse.Namespace) -> Goal:
     settle_positionals(arguments)
     size = _size(arguments) if arguments.size is not None else None
-    wishes, *_ = wishes_by_disk(arguments.grow, len(getattr(arguments, "others", ())))
+    requests, *_ = requests_by_disk(arguments.grow, len(getattr(arguments, "others", ())))
     return Goal(
         size, arguments.partition, arguments.swap, _numbers(arguments.delete), arguments.preallocation,
-        move=_numbers(arguments.move), grow=grown(wishes), sector_size=arguments.sector_size,
+        move=_numbers(arguments.move), grow=grown(requests), sector_size=arguments.sector_size,
         to_gpt=arguments.to_gpt, lv=chosen_volumes(arguments.lv), lv_share=percent(arguments.lv_share),
         repair=not arguments.no_guest_repair,
         rule=rule_of(arguments.when_used, arguments.max_size, arguments.min_interval, arguments.keep_host_free),

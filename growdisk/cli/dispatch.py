@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from growdisk.cli.output import AnswerLost, Output, error_document, forget, prepare_streams
+from growdisk.cli.output import Output, OutputError, error_document, forget, prepare_streams
 from growdisk.cli.parser import NoCommand, TextAsked, own_words, parsed
 from growdisk.cli.trust import following
 from growdisk.errors import GrowdiskError, ImageDamaged, Refused, UsageError
@@ -31,7 +31,7 @@ def dispatch(words: Sequence[str]) -> int:
     try:
         code = _answer(words, output)
         output.finish()
-    except AnswerLost as lost:
+    except OutputError as lost:
         forget(sys.stdout)
         if not lost.reader_gone:
             output.note(f"growdisk: {lost}")
@@ -59,7 +59,7 @@ def _answer(words: Sequence[str], output: Output) -> int:
         output.note("growdisk: stopped by Ctrl-C")
         output.document({"error": _unplanned("interrupted", "interrupted", "", "", _INTERRUPTED)})
         return _INTERRUPTED
-    except AnswerLost:
+    except OutputError:
         raise
     except Exception as bug:
         import traceback

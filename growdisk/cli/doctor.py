@@ -25,10 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Exit code 0 if the main job can be done here by any backend, else 3."""
     from growdisk.backends.capabilities import MAIN, capabilities
-    from growdisk.backends.doctor import examine, has_appliance
+    from growdisk.backends.doctor import has_appliance, run_checks
 
     findings = []
-    for finding in examine(launch_appliance=not arguments.quick):
+    for finding in run_checks(launch_appliance=not arguments.quick):
         findings.append(finding)
         output.lines(_lines(finding))
     works = {"guestfs": has_appliance()} | {

@@ -28,7 +28,7 @@ _AT_ONCE = 4096  # lines
 _PLAIN_WIDTH, _MAX_WIDTH, _MIN_WIDTH = 80, 120, 20
 
 
-class AnswerLost(Exception):
+class OutputError(Exception):
     """The result could not be written. `reader_gone`: the reader of a pipe has seen enough, which is no failure."""
 
     def __init__(self, error: OSError) -> None:
@@ -102,7 +102,7 @@ class Output:
             _answer("]" if parts else "[]")
 
     def finish(self) -> None:
-        """The last of the answer leaves this process. AnswerLost where it cannot."""
+        """The last of the answer leaves this process. OutputError where it cannot."""
         _answer("", end="", flush=True)
 
     def note(self, text: str) -> None:
@@ -202,7 +202,7 @@ def _answer(text: str, *, end: str = "\n", flush: bool = False) -> None:
     try:
         print(text, end=end, flush=flush)
     except OSError as error:
-        raise AnswerLost(error) from error
+        raise OutputError(error) from error
 
 
 def _say(text: str) -> None:

@@ -75,11 +75,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     return _shown(arguments, output, lambda watching: run_playbook(request, watching))
 
 
-def _shown(arguments: argparse.Namespace, output: Output, deed: Callable[[Watching], Ended]) -> int:
+def _shown(arguments: argparse.Namespace, output: Output, action: Callable[[Watching], Ended]) -> int:
     from growdisk.cli.fleet_view import FleetView
 
     with FleetView(output, verbose=arguments.verbose, check=arguments.check, diff=arguments.diff) as view:
-        ended = deed(view.watching)
+        ended = action(view.watching)
     return view.summed_up(ended)
 
 

@@ -16,23 +16,23 @@ def add_trust(parser: argparse.ArgumentParser | argparse._ArgumentGroup, default
     )  # fmt: skip
 
 
-def following(deed: Callable[[], int], *, trust_all: bool) -> int:
+def following(action: Callable[[], int], *, trust_all: bool) -> int:
     """Do it. Where an image names a file outside its folder, it refuses before it changes anything: then the user is
     asked on a terminal, once for each file, and it is done again."""
     if trust_all:
         from growdisk.qcow2.named_files import trusting_references
 
         with trusting_references():
-            return deed()
+            return action()
     try:
-        return deed()
+        return action()
     except ReferenceOutside as error:
         if not _agreed(error):
             raise
         from growdisk.qcow2.named_files import trusting
 
         with trusting(error.target):
-            return following(deed, trust_all=False)
+            return following(action, trust_all=False)
 
 
 def _agreed(error: ReferenceOutside) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from growdisk.cli.output import Output
 
 if TYPE_CHECKING:
-    from growdisk.api.watching.actions import Deed
+    from growdisk.api.watching.actions import Action
     from growdisk.api.watching.round import Round
 
 NAME = "watch"
@@ -34,9 +34,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.watching.rules import load_rules
     from growdisk.cli.listing import printable
 
-    def tell(deed: Deed) -> None:
-        if deed.result not in _SILENT or arguments.verbose:
-            output.lines([printable(f"{deed.entry.name}: {deed.result}: {deed.detail}")])
+    def tell(action: Action) -> None:
+        if action.result not in _SILENT or arguments.verbose:
+            output.lines([printable(f"{action.entry.name}: {action.result}: {action.detail}")])
 
     rules = load_rules(arguments.rules)
     ended = watch_once(rules, arguments.connect, tell, dry_run=arguments.dry_run, jobs=arguments.jobs)
@@ -48,6 +48,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _summary(ended: Round) -> str:
-    results = [deed.result for deed in ended.deeds]
+    results = [action.result for action in ended.actions]
     counts = ", ".join(f"{results.count(word)} {word}" for word in dict.fromkeys(results))
     return f"{len(results)} disk{'' if len(results) == 1 else 's'} in {ended.seconds:.1f} s: {counts or 'none'}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.text import change_lines
 
 _LINE = re.compile(r"[ \t]*(?P<name>[^#\s]\S*)[ \t]+(?P<source>\S+)")
@@ -19,21 +19,21 @@ _RANDOM = frozenset({"/dev/urandom", "/dev/random", "/dev/hwrng"})
 _REMOVED = "# removed by growdisk: "
 
 
-def nodes_made_of(text: str, gone: SwapIdentity) -> Iterator[str]:
+def nodes_made_of(text: str, gone: RemovedPartition) -> Iterator[str]:
     """The device nodes that stand for the opened container: /dev/mapper/NAME."""
     for line in text.split("\n"):
         if (match := _LINE.match(line)) and gone.is_named_by(match["source"]):
             yield f"/dev/mapper/{match['name']}"
 
 
-def is_random_swap(text: str, part: SwapIdentity) -> bool:
+def is_random_swap(text: str, part: RemovedPartition) -> bool:
     """Whether it makes swap of `part` at each start, with a key that nobody knows."""
     lines = (match for line in text.split("\n") if (match := _FIELDS.match(line)))
     own = [match for match in lines if part.is_named_by(match["source"])]
     return bool(own) and all(m["key"] in _RANDOM and "swap" in m["options"].split(",") for m in own)
 
 
-def without_container(text: str, gone: SwapIdentity) -> str:
+def without_container(text: str, gone: RemovedPartition) -> str:
     def change(line: str) -> str:
         match = _LINE.match(line)
         return _REMOVED + line if match and gone.is_named_by(match["source"]) else line

@@ -13,7 +13,7 @@ from growdisk.guest_config import places
 from growdisk.guest_config.crypttab import nodes_made_of
 from growdisk.guest_config.files import Change, GuestFiles, found
 from growdisk.guest_config.fstab import Entry, parse_fstab
-from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.text import decode
 
 _FSTAB, _CRYPTTAB = "/etc/fstab", "/etc/crypttab"
@@ -21,7 +21,7 @@ _LINK = "it is a link and stays: take the partition out of what makes it (NixOS:
 _OF_SOME_DISK = re.compile(r"/dev/disk/by-(?:id|path)/[^\s\"',;]+?-part\d+(?!\w)")
 
 
-def doubtful(files: GuestFiles, swap: SwapIdentity) -> Iterator[Change]:
+def doubtful(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
     """In the root file system: names of this partition of some disk, and links that name it."""
     yield from _in_fstab(files, swap)
     others = (*places.CRYPTTABS, *places.UNITS, *places.RESUME_FILES, *places.DRACUT_FILES)
@@ -30,7 +30,7 @@ def doubtful(files: GuestFiles, swap: SwapIdentity) -> Iterator[Change]:
     yield from _links(files, swap)
 
 
-def _in_fstab(files: GuestFiles, swap: SwapIdentity) -> Iterator[Change]:
+def _in_fstab(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
     """If another line surely names the partition, these are of another disk."""
     for path in found(files, places.FSTABS):
         entries = list(parse_fstab(decode(files.read(path))))
@@ -40,11 +40,11 @@ def _in_fstab(files: GuestFiles, swap: SwapIdentity) -> Iterator[Change]:
                 yield _left(path, entry.plain_source, waits=not sure)
 
 
-def _is_of(entry: Entry, swap: SwapIdentity) -> bool:
+def _is_of(entry: Entry, swap: RemovedPartition) -> bool:
     return entry.is_swap() or not swap.is_swap
 
 
-def _in_text(path: str, files: GuestFiles, swap: SwapIdentity) -> Iterator[Change]:
+def _in_text(path: str, files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
     content = files.read(path)
     if f"-part{swap.number}".encode() not in content or b"\0" in content[:4096]:
         return
@@ -58,7 +58,7 @@ def _left(path: str, name: str, *, waits: bool) -> Change:
     return Change(path, f"names {name}, which is left: it may be of another disk", mended=False, waits=waits)
 
 
-def _links(files: GuestFiles, swap: SwapIdentity) -> Iterator[Change]:
+def _links(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
     if _is_link(files, _FSTAB):
         entries = parse_fstab(decode(files.read(_FSTAB)))
         if any(swap.is_named_by(entry.source) and _is_of(entry, swap) for entry in entries):

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 
-from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.resume import without_kernel_options
 from growdisk.guest_config.text import change_lines
 
 _DEVICES = re.compile(r"""(?P<before>[ \t]*add_device\+?=)(?P<quote>["'])(?P<words>.*?)(?P=quote)""")
 
 
-def without_devices(text: str, gone: SwapIdentity) -> str:
+def without_devices(text: str, gone: RemovedPartition) -> str:
     def change(line: str) -> str:
         match = _DEVICES.match(line)
         if match is None or not any(gone.is_named_by(word) for word in match["words"].split()):

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
 from growdisk.guest_config.text import change_lines
 
 SWAP_FILE = "/swapfile"
@@ -53,7 +53,7 @@ def parse_fstab(text: str) -> Iterator[Entry]:
             yield Entry(match["source"], match["mount_point"], match["kind"], match["options"] or "")
 
 
-def without_swap(text: str, swap: SwapIdentity, policy: SwapPolicy) -> str:
+def without_swap(text: str, swap: RemovedPartition, policy: SwapPolicy) -> str:
     """fstab with the lines of `swap` made comments, or (policy FILE) its first line given /swapfile as source."""
     file_wanted = policy is SwapPolicy.FILE and not any(entry.source == SWAP_FILE for entry in parse_fstab(text))
 
@@ -76,7 +76,7 @@ def with_swap_file(text: str) -> str:
     return text + ("" if text.endswith("\n") or not text else "\n") + f"{SWAP_FILE} none swap sw 0 0\n"
 
 
-def _is_line_of(line: str, swap: SwapIdentity) -> bool:
+def _is_line_of(line: str, swap: RemovedPartition) -> bool:
     return any((entry.is_swap() or not swap.is_swap) and swap.is_named_by(entry.source) for entry in parse_fstab(line))
 
 

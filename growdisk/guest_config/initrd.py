@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.text import encode
 
 BLOCK = 4096  # the block size of nearly every file system, so that it can shift the file by whole blocks
@@ -32,18 +32,18 @@ _INITRD_MAGICS = (
 )  # fmt: skip
 
 
-def forgetting_block(swap: SwapIdentity) -> bytes:
+def forgetting_block(swap: RemovedPartition) -> bytes:
     """The block to put before an initrd of initramfs-tools."""
     return _block("conf/conf.d", _file_name(swap), encode(_script(swap)), b"\n", swap)
 
 
-def noresume_block(swap: SwapIdentity) -> bytes:
+def noresume_block(swap: RemovedPartition) -> bytes:
     """The block to put before an initrd of dracut that has the resume= of `swap`."""
     # Blanks and not empty lines: dracut goes through all lines with each option that it looks for.
     return _block("etc/cmdline.d", _dracut_name(swap), b"noresume", b" ", swap)
 
 
-def _block(folder: str, name: str, script: bytes, padding_byte: bytes, swap: SwapIdentity) -> bytes:
+def _block(folder: str, name: str, script: bytes, padding_byte: bytes, swap: RemovedPartition) -> bytes:
     fixed = len(_archive(folder, name, b"")) + len(_END)
     padding = BLOCK - fixed - len(script)
     if padding < 0:
@@ -63,7 +63,7 @@ def is_archive(head: bytes) -> bool:
     return head.startswith((b"070701", b"070702"))
 
 
-def forgets(head: bytes, swap: SwapIdentity) -> bool:
+def forgets(head: bytes, swap: RemovedPartition) -> bool:
     """Whether the initrd that begins with `head` has been given the block for `swap`."""
     return not {_file_name(swap), _dracut_name(swap)}.isdisjoint(leading_names(head))
 
@@ -83,11 +83,11 @@ def leading_names(head: bytes) -> Iterator[str]:
             offset += len(_END)
 
 
-def _dracut_name(swap: SwapIdentity) -> str:
+def _dracut_name(swap: RemovedPartition) -> str:
     return f"etc/cmdline.d/{_file_name(swap).rpartition('/')[2]}.conf"
 
 
-def _file_name(swap: SwapIdentity) -> str:
+def _file_name(swap: RemovedPartition) -> str:
     # The swap is in the name: blocks for two swaps stand one before the other and both are obeyed.
     # 'zzz' sorts behind the 'zz-resume-auto' of update-initramfs.
     # What crypttab calls it is not: that is known the first time only.
@@ -95,7 +95,7 @@ def _file_name(swap: SwapIdentity) -> str:
     return f"conf/conf.d/zzz-growdisk-resume-{hashlib.sha256(repr(names).encode()).hexdigest()[:8]}"
 
 
-def _script(swap: SwapIdentity) -> str:
+def _script(swap: RemovedPartition) -> str:
     # Empty, not 'none': that means the same to every version of /init, while old ones would wait for a device 'none'.
     patterns = "|".join(swap.shell_patterns())
     comment = "# growdisk: this swap partition is gone, do not wait for it."

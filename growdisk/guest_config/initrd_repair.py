@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from growdisk.guest_config import initrd, places
 from growdisk.guest_config.files import Change, GuestFiles, found
-from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.removed_partition import RemovedPartition
 
 _NAMES = ("initrd", "initramfs", "booster")
 
 
-def change_initrds(files: GuestFiles, swap: SwapIdentity, *, rooted: bool, plain: bool) -> Iterator[Change]:
+def change_initrds(files: GuestFiles, swap: RemovedPartition, *, rooted: bool, plain: bool) -> Iterator[Change]:
     """`plain`: initramfs-tools has made all of them, so that none must be unpacked."""
     for path in found(files, places.initrds(rooted=rooted)):
         head = files.read_start(path, initrd.HEAD)
@@ -24,7 +24,7 @@ def change_initrds(files: GuestFiles, swap: SwapIdentity, *, rooted: bool, plain
             yield from _change_unpacked(files, path, swap)
 
 
-def change_unified(files: GuestFiles, swap: SwapIdentity, *, rooted: bool) -> Iterator[Change]:
+def change_unified(files: GuestFiles, swap: RemovedPartition, *, rooted: bool) -> Iterator[Change]:
     for path in found(files, places.unified_kernels(rooted=rooted)):
         from growdisk.guest_config.unified_verdict import changed_unified
 
@@ -49,7 +49,7 @@ def _is_packed_kernel(files: GuestFiles, path: str, head: bytes) -> bool:
         return True
 
 
-def _opens_containers(files: GuestFiles, path: str, swap: SwapIdentity) -> bool:
+def _opens_containers(files: GuestFiles, path: str, swap: RemovedPartition) -> bool:
     """Whether what is encrypted in the partition is opened by the initrd already, which no RESUME tells."""
     from growdisk.guest_config.initrd_content import contents_of
     from growdisk.guest_config.initrd_verdict import OPENED
@@ -57,7 +57,7 @@ def _opens_containers(files: GuestFiles, path: str, swap: SwapIdentity) -> bool:
     return any(name.startswith(OPENED) for name in contents_of(files.read(path)).naming(swap.needles()))
 
 
-def _change_unpacked(files: GuestFiles, path: str, swap: SwapIdentity) -> Iterator[Change]:
+def _change_unpacked(files: GuestFiles, path: str, swap: RemovedPartition) -> Iterator[Change]:
     """One that only its content tells who made it."""
     from growdisk.guest_config.initrd_content import contents_of
     from growdisk.guest_config.initrd_verdict import verdict_of

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from growdisk.guest_config import initrd
 from growdisk.guest_config.initrd_content import Contents, Maker
-from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.removed_partition import RemovedPartition
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Verdict(NamedTuple):
     block: bytes = b""
 
 
-def verdict_of(contents: Contents, swap: SwapIdentity, files: GuestFiles) -> Verdict | None:
+def verdict_of(contents: Contents, swap: RemovedPartition, files: GuestFiles) -> Verdict | None:
     """None if nothing in it names the partition."""
     maker = contents.maker
     if contents.unread:

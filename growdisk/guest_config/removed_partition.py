@@ -43,7 +43,7 @@ class SwapPolicy(Enum):
 
 
 @dataclass(frozen=True)
-class SwapIdentity:
+class RemovedPartition:
     """By what a partition can be named. Only `number`, the partition's, is always there.
 
     `mapped` are device nodes of what lies in it: /dev/mapper/sda5_crypt, /dev/vg0/swap. `stems` are names that udev

@@ -17,7 +17,7 @@ from growdisk.guest_config.dracut import without_devices
 from growdisk.guest_config.files import Change, GuestFiles, found
 from growdisk.guest_config.fstab import SWAP_FILE, parse_fstab, with_swap_file, without_swap
 from growdisk.guest_config.initrd_repair import change_initrds, change_unified
-from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy, stem_of
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy, stem_of
 from growdisk.guest_config.resume import resume_none, without_kernel_options
 from growdisk.guest_config.systemd_units import silenced
 from growdisk.guest_config.text import decode, encode
@@ -33,7 +33,7 @@ _ROOTS = ("/", "/boot")
 
 
 def repair_guest(
-    files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy, *, plain_initrds: bool | None = None
+    files: GuestFiles, swap: RemovedPartition, policy: SwapPolicy, *, plain_initrds: bool | None = None
 ) -> tuple[Change, ...]:
     """Take `swap` out of all files that name it; with policy FILE, /swapfile (made by the caller) replaces it.
 
@@ -43,7 +43,7 @@ def repair_guest(
     return tuple(_changes(files, swap, policy, has_plain_initrds(files) if plain_initrds is None else plain_initrds))
 
 
-def left_to_repair(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> tuple[Change, ...]:
+def left_to_repair(files: GuestFiles, swap: RemovedPartition, policy: SwapPolicy) -> tuple[Change, ...]:
     """What repair_guest() would change; nothing is written."""
     return tuple(change for change in repair_guest(_LookOnly(files), swap, policy) if change.mended)
 
@@ -71,7 +71,7 @@ class _LookOnly:
         pass
 
 
-def _changes(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy, plain_initrds: bool) -> Iterator[Change]:
+def _changes(files: GuestFiles, swap: RemovedPartition, policy: SwapPolicy, plain_initrds: bool) -> Iterator[Change]:
     rooted = is_system(files)
     swap = known_in(files, swap) if rooted else swap
     if rooted:
@@ -87,7 +87,7 @@ def _changes(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy, plain_in
         )
 
 
-def _change_settings(files: GuestFiles, swap: SwapIdentity, policy: SwapPolicy) -> Iterator[Change]:
+def _change_settings(files: GuestFiles, swap: RemovedPartition, policy: SwapPolicy) -> Iterator[Change]:
     line = "swap line made a comment" if swap.is_swap else "line made a comment"
     where = f"swap is {SWAP_FILE}" if policy is SwapPolicy.FILE else line
     doubts = list(doubtful(files, swap))
@@ -114,7 +114,7 @@ def _has_any(content: bytes, hints: Sequence[bytes]) -> bool:
     return any(hint in lowered for hint in hints)
 
 
-def known_in(files: GuestFiles, swap: SwapIdentity) -> SwapIdentity:
+def known_in(files: GuestFiles, swap: RemovedPartition) -> RemovedPartition:
     """The same with the names that crypttab gives to what is in it, and those of the disk that root's line has."""
     found = [node for path in files.glob(_CRYPTTAB) for node in nodes_made_of(decode(files.read(path)), swap)]
     entries = [entry for path in files.glob(_FSTAB) for entry in parse_fstab(decode(files.read(path)))]
@@ -126,7 +126,7 @@ def known_in(files: GuestFiles, swap: SwapIdentity) -> SwapIdentity:
 
 
 def _edit(
-    files: GuestFiles, swap: SwapIdentity, patterns: Sequence[str], change: Callable[[str], str], what: str
+    files: GuestFiles, swap: RemovedPartition, patterns: Sequence[str], change: Callable[[str], str], what: str
 ) -> Iterator[Change]:  # fmt: skip
     """What names nothing of the partition is not gone through line by line, and a program is left alone."""
     hints = swap.hints()

@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
-from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.text import change_lines
 
 _ASSIGNMENT = re.compile(r"""(?P<before>[ \t]*(?:export[ \t]+)?RESUME=)(?P<value>"[^"]*"|'[^']*'|[^\s;#]*)""")
 _VALUE = r"""(?P<value>"[^"\s]*"|'[^'\s]*'|[^\s"']+(?=[\s"']|$))"""
 
 
-def resume_none(text: str, swap: SwapIdentity) -> str:
+def resume_none(text: str, swap: RemovedPartition) -> str:
     """A file of initramfs-tools with RESUME=none where it named `swap`."""
 
     def change(line: str) -> str:
@@ -30,7 +30,7 @@ def resume_none(text: str, swap: SwapIdentity) -> str:
     return change_lines(text, change)
 
 
-def without_resume_option(text: str, swap: SwapIdentity) -> str:
+def without_resume_option(text: str, swap: RemovedPartition) -> str:
     """A boot loader's file without resume=`swap`, and without the resume_offset= that stood with it."""
 
     def change(line: str) -> str:
@@ -40,7 +40,7 @@ def without_resume_option(text: str, swap: SwapIdentity) -> str:
     return change_lines(text, lambda line: line if line.lstrip().startswith("#") else change(line))
 
 
-def without_kernel_options(text: str, gone: SwapIdentity) -> str:
+def without_kernel_options(text: str, gone: RemovedPartition) -> str:
     """Without resume=, and without waiting for a container or volume that was in the partition: rd.luks.uuid=, …"""
 
     def change(line: str) -> str:
@@ -53,28 +53,28 @@ def without_kernel_options(text: str, gone: SwapIdentity) -> str:
     return without_resume_option(change_lines(text, change), gone)
 
 
-def _is_container(swap: SwapIdentity, value: str) -> bool:
+def _is_container(swap: RemovedPartition, value: str) -> bool:
     """luks-UUID, UUID, or UUID=NAME."""
     return swap.is_named_by(f"UUID={value.removeprefix('luks-').partition('=')[0]}")
 
 
-def _is_volume(swap: SwapIdentity, value: str) -> bool:
+def _is_volume(swap: RemovedPartition, value: str) -> bool:
     return swap.is_named_by(f"/dev/{value}")
 
 
-def _is_source(swap: SwapIdentity, value: str) -> bool:
+def _is_source(swap: RemovedPartition, value: str) -> bool:
     """target=NAME,source=DEVICE,…"""
     return any(
         swap.is_named_by(word.removeprefix("source=")) for word in value.split(",") if word.startswith("source=")
     )
 
 
-def _is_first_field(swap: SwapIdentity, value: str) -> bool:
+def _is_first_field(swap: RemovedPartition, value: str) -> bool:
     """DEVICE:OPTIONS"""
     return swap.is_named_by(value.partition(":")[0])
 
 
-_WAITS: Mapping[str, Callable[[SwapIdentity, str], bool]] = MappingProxyType(
+_WAITS: Mapping[str, Callable[[RemovedPartition, str], bool]] = MappingProxyType(
     {
         "rd.luks.uuid": _is_container, "luks.uuid": _is_container, "rd.luks.name": _is_container,
         "luks.name": _is_container, "rd.lvm.lv": _is_volume, "cryptopts": _is_source, "cryptdevice": _is_first_field,

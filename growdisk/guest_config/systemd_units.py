@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 
-from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.removed_partition import RemovedPartition
 
 _WHAT = re.compile(r"^[ \t]*What[ \t]*=[ \t]*(?P<source>.*?)[ \t]*$", re.MULTILINE)
 
 
-def silenced(text: str, gone: SwapIdentity) -> str:
+def silenced(text: str, gone: RemovedPartition) -> str:
     """The unit's file: empty where its last What= names the partition."""
     sources = [match["source"] for match in _WHAT.finditer(text)]
     return "" if sources and gone.is_named_by(sources[-1]) else text

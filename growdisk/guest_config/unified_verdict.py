@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from growdisk.guest_config.initrd_content import Maker, contents_of
-from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.resume import without_kernel_options
 from growdisk.guest_config.unified import NO_RESUME, Unified
 
@@ -23,7 +23,7 @@ class Changed(NamedTuple):
     content: bytes = b""
 
 
-def changed_unified(content: bytes, swap: SwapIdentity, files: GuestFiles) -> Changed | None:
+def changed_unified(content: bytes, swap: RemovedPartition, files: GuestFiles) -> Changed | None:
     """None if it is no unified kernel image, or does not name the partition."""
     try:
         image = Unified(content)
@@ -42,7 +42,7 @@ def changed_unified(content: bytes, swap: SwapIdentity, files: GuestFiles) -> Ch
     return Changed("resume= in it replaced", new) if new else Changed(f"it has no room for {NO_RESUME}: {_REBUILD}")
 
 
-def _why_initrd_waits(initrd: bytes, swap: SwapIdentity) -> str:
+def _why_initrd_waits(initrd: bytes, swap: RemovedPartition) -> str:
     """ "" if it does not; NO_RESUME if that on the command line is obeyed."""
     if not initrd:
         return ""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.guest_config import initrd, places
-from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.repair import INITRAMFS_TOOLS, OTHER_MAKERS
 from growdisk.guest_scripts.script_plan import DRIVER, RUN_ORDER, GuestLayer, GuestPlan, GuestSwap, Phase
 from growdisk.guest_scripts.table_edits import (
@@ -83,7 +83,7 @@ class _Numbered:
 
 
 def _values(plan: GuestPlan) -> dict[str, object]:
-    gone = [_gone(swap) for swap in plan.swaps if swap.fate in ("drop", "file")]
+    gone = [_gone(swap) for swap in plan.swaps if swap.action in ("drop", "file")]
     return _table_values(plan) | {
         "run": plan.run, "serial": plan.serial, "driver_name": DRIVER,
         "phases": " ".join(phase.value for phase in RUN_ORDER),
@@ -94,10 +94,10 @@ def _values(plan: GuestPlan) -> dict[str, object]:
         "gone_swaps": " ".join(str(swap.number) for swap in gone), "gone": gone,
         "gone_parts": " ".join(dict.fromkeys(str(part.number) for part in plan.gone)),
         "gone_names": list(_gone_names(plan)),
-        "moved_swaps": [swap for swap in plan.swaps if swap.fate == "move"],
+        "moved_swaps": [swap for swap in plan.swaps if swap.action == "move"],
         "swap_file_size": plan.swap_file_size,
         **_places(),
-        "swap_file_uuid": next((swap.uuid for swap in plan.swaps if swap.fate == "file"), ""),
+        "swap_file_uuid": next((swap.uuid for swap in plan.swaps if swap.action == "file"), ""),
     }  # fmt: skip
 
 
@@ -149,7 +149,7 @@ _TOLD = (b"/dev/", b"hd0,m", b"hd0,g")  # the guest's own name is looked for; GR
 
 def _gone_names(plan: GuestPlan) -> Iterator[_GoneNames]:
     """What goes has one entry a number, whatever lies in it."""
-    swaps = [_identity(swap) for swap in plan.swaps if swap.fate in ("drop", "file")]
+    swaps = [_identity(swap) for swap in plan.swaps if swap.action in ("drop", "file")]
     names: dict[int, list[str]] = {}
     needles: dict[int, list[str]] = {}
     for part in (*swaps, *plan.gone):
@@ -161,8 +161,8 @@ def _gone_names(plan: GuestPlan) -> Iterator[_GoneNames]:
         yield _GoneNames(number, tuple(dict.fromkeys(known)), tuple(dict.fromkeys(needles[number])))
 
 
-def _identity(swap: GuestSwap) -> SwapIdentity:
-    return SwapIdentity(
+def _identity(swap: GuestSwap) -> RemovedPartition:
+    return RemovedPartition(
         swap.number, swap.uuid or None, swap.label or None, swap.partuuid or None, swap.partlabel or None
     )
 
@@ -176,7 +176,7 @@ def _gone(swap: GuestSwap) -> _GoneSwap:
     return _GoneSwap(swap.number, name, _printf(head), len(padding), _printf(tail))
 
 
-def _names(part: SwapIdentity) -> Iterator[str]:
+def _names(part: RemovedPartition) -> Iterator[str]:
     """As files write them, without quotes: fstab writes a blank as \\040, a link of udev as \\x20."""
     for tag, directory, value in (
         ("UUID", "by-uuid", part.uuid), ("LABEL", "by-label", part.label), ("PARTUUID", "by-partuuid", part.partuuid),

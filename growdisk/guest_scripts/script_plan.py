@@ -23,10 +23,10 @@ from enum import Enum
 from typing import Literal
 
 from growdisk.fast_dataclass import dataclass, replace
-from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.partitions.table import Partition, PartitionTable
 
-SwapFate = Literal["drop", "move", "file", "keep"]
+SwapAction = Literal["drop", "move", "file", "keep"]
 
 
 class Phase(Enum):
@@ -65,7 +65,7 @@ class GuestSwap:
     label: str
     partuuid: str
     partlabel: str
-    fate: SwapFate
+    action: SwapAction
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class GuestPlan:
     swap_file_size: int = 0
     serial: str = ""
     layers: tuple[GuestLayer, ...] = ()
-    gone: tuple[SwapIdentity, ...] = ()
+    gone: tuple[RemovedPartition, ...] = ()
     others: tuple[GuestGrowth, ...] = ()
 
     def growth(self, number: int) -> GuestPlan:

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.filesystems.file_tree import Unknown
 from growdisk.guest_config.files import Change, GuestFiles
-from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
 from growdisk.guest_config.repair import has_plain_initrds, known_in, repair_guest
 from growdisk.guest_systems.file_rewriter import DirectGuest
 from growdisk.guest_systems.look import Home, Look
 
-Fates = Sequence[tuple[SwapIdentity, SwapPolicy]]
+Decisions = Sequence[tuple[RemovedPartition, SwapPolicy]]
 
 
 class Pending:
@@ -72,9 +72,9 @@ class GuestSeen:
     unread: str = ""
 
     @classmethod
-    def by(cls, look: Look, system: str, fates: Fates) -> GuestSeen:
+    def by(cls, look: Look, system: str, decisions: Decisions) -> GuestSeen:
         try:
-            return cls(look, tuple(repairs_of(look, system, fates)))
+            return cls(look, tuple(repairs_of(look, system, decisions)))
         except Unknown as unknown:
             return cls(look, unread=f"the guest's files cannot all be read here: {unknown}")
 
@@ -83,24 +83,24 @@ class GuestSeen:
         return [self.unread] if self.unread else list(dict.fromkeys(_obstacles(self.look, self.repairs)))
 
 
-def repairs_of(look: Look, system: str, fates: Fates) -> list[HomeRepair]:
+def repairs_of(look: Look, system: str, decisions: Decisions) -> list[HomeRepair]:
     """What is to be done in each home. On device `system` lies the swap file, if a fate says that there is one.
     Unknown where a file cannot be read."""
     plain = {id(home): has_plain_initrds(DirectGuest(home.paths, None)) for home in look.systems}
     all_plain = bool(plain) and all(plain.values())
-    return [_repair(home, system, fates, plain.get(id(home), all_plain)) for home in look.homes]
+    return [_repair(home, system, decisions, plain.get(id(home), all_plain)) for home in look.homes]
 
 
-def _repair(home: Home, system: str, fates: Fates, plain: bool) -> HomeRepair:
+def _repair(home: Home, system: str, decisions: Decisions, plain: bool) -> HomeRepair:
     pending = Pending(DirectGuest(home.paths, None))
     changes: list[Change] = []
-    for part, policy in fates:
+    for part, policy in decisions:
         own = policy if home.root.node == system and home.rooted else SwapPolicy.DROP
         changes += repair_guest(pending, part, own, plain_initrds=plain)
     return HomeRepair(home, tuple(dict.fromkeys(changes)), pending)
 
 
-def needles_of(home: Home, parts: Sequence[SwapIdentity]) -> tuple[bytes, ...]:
+def needles_of(home: Home, parts: Sequence[RemovedPartition]) -> tuple[bytes, ...]:
     """What to search the home for."""
     files = DirectGuest(home.paths, None)
     known = [known_in(files, part) if home.rooted else part for part in parts]

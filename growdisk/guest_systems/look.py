@@ -29,7 +29,7 @@ from growdisk.filesystems.file_tree import FileTree, Unknown
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.xfs_tree import XfsTree
 from growdisk.guest_config.fstab import Entry, parse_fstab
-from growdisk.guest_config.removed_partition import SwapIdentity, stem_of
+from growdisk.guest_config.removed_partition import RemovedPartition, stem_of
 from growdisk.guest_config.text import decode
 from growdisk.guest_systems.cached_reads import CachedReads
 from growdisk.guest_systems.device_names import DISK, devices_of
@@ -38,7 +38,7 @@ from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.volumes.inspect import views_inside
 from growdisk.volumes.keyring import Keyring
-from growdisk.volumes.other_pvs import Neighbours
+from growdisk.volumes.other_pvs import PhysicalVolumeFinder
 
 _FSTAB = "/etc/fstab"
 _MOUNTED = ("/boot", "/efi", "/esp", "/usr", "/nix", "/etc", "/ostree", "/sysroot")
@@ -55,7 +55,7 @@ class Seen:
     node: str
     device: BlockDevice
     content: Content
-    names: SwapIdentity
+    names: RemovedPartition
 
 
 class Mount(NamedTuple):
@@ -107,7 +107,7 @@ def look_at(
     others: Sequence[tuple[BlockDevice, Path]] = (),
 ) -> Look:  # fmt: skip
     """All homes on the disk. `others` are further disks of the guest, onto which a volume group may reach."""
-    neighbours = Neighbours([(disk, path), *others], sector_size)
+    neighbours = PhysicalVolumeFinder([(disk, path), *others], sector_size)
     closed: dict[str, str] = {}
     seen = list(_seen(disk, path, sector_size, keyring or Keyring(), neighbours, closed))
     trees: dict[str, FileTree] = {}
@@ -121,7 +121,12 @@ def look_at(
 
 
 def _seen(
-    disk: BlockDevice, path: Path, sector_size: int, keyring: Keyring, neighbours: Neighbours, closed: dict[str, str]
+    disk: BlockDevice,
+    path: Path,
+    sector_size: int,
+    keyring: Keyring,
+    neighbours: PhysicalVolumeFinder,
+    closed: dict[str, str],
 ) -> Iterator[Seen]:
     table = read_table(disk, path, sector_size)
     for name, device in devices_of(disk, path, sector_size).items():
@@ -137,15 +142,15 @@ def _seen(
                 yield Seen(node, view, content, _names(node, table, part, content))
 
 
-def _names(node: str, table: PartitionTable | None, part: Partition | None, content: Content) -> SwapIdentity:
+def _names(node: str, table: PartitionTable | None, part: Partition | None, content: Content) -> RemovedPartition:
     uuid, label = content.uuid or None, content.label or None
     number = part.number if part else 0
     if part is None or table is None or node != f"/dev/{DISK}{number}":
         group, _, volume = node.removeprefix("/dev/").partition("/")
         mapped = f"/dev/mapper/{group.replace('-', '--')}-{volume.replace('-', '--')}" if volume else node
-        return SwapIdentity(-1, uuid, label, mapped=(node, mapped), is_swap=False)
+        return RemovedPartition(-1, uuid, label, mapped=(node, mapped), is_swap=False)
     partuuid = part.guid or f"{table.disk_id.removeprefix('0x')}-{number:02x}"
-    return SwapIdentity(number, uuid, label, partuuid, part.name or None, is_swap=False)
+    return RemovedPartition(number, uuid, label, partuuid, part.name or None, is_swap=False)
 
 
 def _tree_of(content: Content, device: BlockDevice) -> FileTree | None:

@@ -15,7 +15,7 @@ from growdisk.filesystems.unpacking import Unpackable, unpacked
 from growdisk.guest_config import initrd, places
 from growdisk.guest_config.initrd_content import contents_of
 from growdisk.guest_config.initrd_verdict import REMEDIES
-from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.text import is_said
 from growdisk.guest_config.unified import NO_RESUME, Unified, is_program
 from growdisk.guest_systems.look import Home
@@ -42,7 +42,7 @@ class Found:
     unsearched: dict[str, str]
 
 
-def search(home: Home, parts: Sequence[SwapIdentity], needles: Sequence[bytes]) -> Found:
+def search(home: Home, parts: Sequence[RemovedPartition], needles: Sequence[bytes]) -> Found:
     found = Found({}, {})
     tops = places.SEARCHED if home.rooted else ("",)
     for number, (path, place) in enumerate(_files(home.paths, tops)):
@@ -99,7 +99,7 @@ def _below(paths: GuestPaths, folder: str, depth: int, seen: set[tuple[int, int]
             yield from _below(paths, path, depth - 1, seen)
 
 
-def _said_in(path: str, place: Place, parts: Sequence[SwapIdentity], needles: tuple[bytes, ...]) -> str | None:
+def _said_in(path: str, place: Place, parts: Sequence[RemovedPartition], needles: tuple[bytes, ...]) -> str | None:
     """None if it names nothing of what is gone."""
     name = path.rpartition("/")[2].replace("\\x2d", "-").encode("utf-8", "surrogateescape")
     if any(needle.rpartition(b"/")[2] in name for needle in needles if len(needle) > 10 and b"=" not in needle):

@@ -37,7 +37,7 @@ class _Piece:
     buf_b64: str = ""
 
 
-class Overheard:
+class OutputTail:
     """The stderr of one script, line by line to `told`. OSError where the agent is silent."""
 
     def __init__(self, call: AgentCall, told: Told) -> None:

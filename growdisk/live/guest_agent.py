@@ -19,7 +19,7 @@ from pathlib import Path
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.command import COMMAND_LOG
 from growdisk.host.json_codec import NotThatValue, converted
-from growdisk.live.agent_output import Overheard
+from growdisk.live.agent_output import OutputTail
 from growdisk.live.agent_values import CALL_SECONDS, AgentCall, AgentError, fields
 from growdisk.live.guest_shell import GuestAnswer, GuestLost, GuestUnreachable, Told
 
@@ -79,7 +79,7 @@ class AgentShell:
     def run(self, script: str, timeout: float, told: Told | None = None) -> GuestAnswer:
         COMMAND_LOG.debug("# in the guest, by its agent: sh -s, %d bytes", len(script))
         try:
-            return self._run(script, timeout, Overheard(self._call, told) if told else None)
+            return self._run(script, timeout, OutputTail(self._call, told) if told else None)
         except (AgentError, OSError, NotThatValue, binascii.Error) as error:
             raise GuestLost(self.name, reason=str(error)) from error
 
@@ -105,7 +105,7 @@ class AgentShell:
             return False
         return True
 
-    def _run(self, script: str, timeout: float, overheard: Overheard | None) -> GuestAnswer:
+    def _run(self, script: str, timeout: float, overheard: OutputTail | None) -> GuestAnswer:
         deadline = time.monotonic() + timeout
         arguments = {
             "path": "/bin/sh", "arg": overheard.words if overheard else ["-s"], "capture-output": True,

@@ -42,7 +42,7 @@ class BlockerPolicy:
         return BlockerPolicy(self.swap, kinds)
 
 
-class Fate(Enum):
+class BlockerAction(Enum):
     GOES = 1
     MOVES = 2
     STAYS = 3
@@ -53,7 +53,7 @@ class Block:
     """Partitions that keep together, the outermost first."""
 
     parts: tuple[Partition, ...]
-    fate: Fate
+    action: BlockerAction
 
     @property
     def start(self) -> int:
@@ -68,7 +68,7 @@ def blocks_behind(table: PartitionTable, target: Partition, policy: BlockerPolic
     """The blocks on the disk behind `target`, a primary or the extended partition, in order."""
     behind = sorted((p for p in table.partitions if p.start >= target.end and p.role is not Role.LOGICAL), key=_start)
     groups = [(p, *sorted(table.logicals, key=_start)) if p.role is Role.EXTENDED else (p,) for p in behind]
-    return [Block(parts, _fate(parts, policy)) for parts in groups]
+    return [Block(parts, _action(parts, policy)) for parts in groups]
 
 
 def blocks_inside(table: PartitionTable, target: Partition, policy: BlockerPolicy) -> list[Block]:
@@ -78,30 +78,30 @@ def blocks_inside(table: PartitionTable, target: Partition, policy: BlockerPolic
     """
     found = []
     for part in sorted((p for p in table.logicals if p.start >= target.end), key=_start):
-        fate = _fate((part,), policy)
-        if fate is Fate.GOES and any(p.number > part.number and _stays(p, policy) for p in table.logicals):
-            fate = Fate.STAYS if part.number in policy.delete else Fate.MOVES
-        found.append(Block((part,), fate))
+        action = _action((part,), policy)
+        if action is BlockerAction.GOES and any(p.number > part.number and _stays(p, policy) for p in table.logicals):
+            action = BlockerAction.STAYS if part.number in policy.delete else BlockerAction.MOVES
+        found.append(Block((part,), action))
     return found
 
 
 def _stays(part: Partition, policy: BlockerPolicy) -> bool:
-    return _fate((part,), policy) is not Fate.GOES
+    return _action((part,), policy) is not BlockerAction.GOES
 
 
-def _fate(parts: Sequence[Partition], policy: BlockerPolicy) -> Fate:
+def _action(parts: Sequence[Partition], policy: BlockerPolicy) -> BlockerAction:
     numbers = {p.number for p in parts if p.role is not Role.EXTENDED}
     swap = {n for n in numbers if policy.kinds.get(n) == "swap"}
     outer = parts[0].number
     delete = numbers if outer in policy.delete else numbers & policy.delete
     move = numbers if outer in policy.move else numbers & policy.move
     if not numbers <= swap | delete | move:
-        return Fate.STAYS
+        return BlockerAction.STAYS
     leave = delete if policy.swap is SwapPolicy.MOVE and numbers else delete | swap
     if numbers <= leave - move and (numbers or policy.swap is not SwapPolicy.MOVE):
-        return Fate.GOES
+        return BlockerAction.GOES
     # Swap among partitions that move goes with them. What is to be deleted cannot go alone.
-    return Fate.STAYS if delete - move else Fate.MOVES
+    return BlockerAction.STAYS if delete - move else BlockerAction.MOVES
 
 
 def in_words(parts: Sequence[Partition], policy: BlockerPolicy) -> str:

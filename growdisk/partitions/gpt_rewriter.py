@@ -90,7 +90,7 @@ def _header(raw: bytes, entries: bytes, places: tuple[int, int], last_usable: in
 
 
 def _protective(sector_0: bytes, header: GptHeader, last: int) -> bytes:
-    """A protective entry covers the disk. Beside real ones it only does where it did before."""
+    """A protective entry covers the disk. ExtraDiskPlan real ones it only does where it did before."""
     changed, entries = bytearray(sector_0), parse_entries(sector_0) or ()
     alone = not any(entry.count for entry in entries if entry.type != PROTECTIVE_TYPE)
     for entry in entries:

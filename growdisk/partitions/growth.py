@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from growdisk.fast_dataclass import replace
 from growdisk.partitions.blocks import (
     Block,
+    BlockerAction,
     BlockerPolicy,
-    Fate,
     SwapPolicy,
     blocks_behind,
     blocks_inside,
@@ -99,7 +99,7 @@ def _grow_logical(table: PartitionTable, target: Partition, policy: BlockerPolic
     assert extended is not None, target
     outer = _grow(table, extended, policy)
     inner = blocks_inside(table, target, policy)
-    if isinstance(outer, NothingToDo) or any(block.fate is Fate.STAYS for block in inner):
+    if isinstance(outer, NothingToDo) or any(block.action is BlockerAction.STAYS for block in inner):
         return _grow_within(table, target, inner, extended.end)
     growth = _grow_within(outer.table, target, inner, outer.target.end)
     if isinstance(growth, NothingToDo):
@@ -117,7 +117,7 @@ def _reach(blocks: list[Block], limit: int, before_block: int = 0) -> tuple[list
     """The blocks that must give way, and where the growth ends: at the first that stays, or at `limit`."""
     reached = []
     for block in blocks:
-        if block.fate is Fate.STAYS:
+        if block.action is BlockerAction.STAYS:
             limit = min(limit, block.start - before_block)
             break
         reached.append(block)
@@ -132,7 +132,7 @@ def _settle(
     removed: list[Partition] = []
     moved: list[Partition] = []
     for block in reversed(movable):
-        if block.fate is Fate.GOES:
+        if block.action is BlockerAction.GOES:
             removed = [*block.parts, *removed]
         else:
             # By whole MiB: what was aligned stays so, and EBRs keep their distance to their partitions.
@@ -158,7 +158,7 @@ def _refuse_small_part(
         blocks = [*blocks_inside(table, target, policy), *blocks_behind(table, table.extended, policy)]
     else:
         blocks = blocks_behind(table, target, policy)
-    staying = [b for b in blocks if b.fate is Fate.STAYS]
+    staying = [b for b in blocks if b.action is BlockerAction.STAYS]
     if not staying:
         return None
     free = table.free_ranges()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from growdisk.fast_dataclass import dataclass, replace
-from growdisk.partitions.blocks import Block, BlockerPolicy, Fate, blocks_behind
+from growdisk.partitions.blocks import Block, BlockerAction, BlockerPolicy, blocks_behind
 from growdisk.partitions.growth import (
     Grown,
     Growth,
@@ -125,8 +125,8 @@ def _together(
     limit = end.target.end if isinstance(end, Grown) else last.end
     names = {p.number for p in targets}
     middle = [b for b in blocks_behind(table, first, policy) if b.end <= last.end]
-    gone = [b for b in middle if b.fate is Fate.GOES and b.parts[0].number not in names]
-    blocks = [Block((first,), Fate.STAYS), *(b for b in middle if b not in gone)]
+    gone = [b for b in middle if b.action is BlockerAction.GOES and b.parts[0].number not in names]
+    blocks = [Block((first,), BlockerAction.STAYS), *(b for b in middle if b not in gone)]
     pieces = [_Piece(b, target=b.parts[0].number in names) for b in blocks]
     had = limit - _packed(pieces)[-1][1]
     given = _amounts(targets, shares, had)
@@ -193,7 +193,7 @@ def _placed(
     for piece, (start, _) in zip(pieces, places, strict=True):
         parts = piece.moved_to(start)
         if start != piece.block.start:
-            if piece.block.fate is Fate.STAYS and not piece.target:
+            if piece.block.action is BlockerAction.STAYS and not piece.target:
                 return _must_move(piece.block)
             moved += parts
         targets += parts[:1] if piece.target else []

@@ -25,7 +25,7 @@ from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.fitness import refuse_unfit
 from growdisk.planner.goal import RunOptions
 from growdisk.planner.planner import Proposal
-from growdisk.steps.device_path import Place
+from growdisk.steps.device_path import DevicePath
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.steps.grow_luks import GrowLuks
@@ -97,9 +97,9 @@ def _why_not(facts: Facts, proposal: Proposal, device: BlockDevice, *, tried: bo
         inside = f"the guest's files cannot be read here: {unknown}"
     if inside:
         return inside
-    from growdisk.backends.direct_available import obstacle
+    from growdisk.backends.direct_available import why_unavailable
 
-    return _missing_tools(steps) or str(obstacle(tried=tried) or "")
+    return _missing_tools(steps) or str(why_unavailable(tried=tried) or "")
 
 
 def _why_slower(steps: tuple[DiskStep, ...]) -> str:
@@ -108,9 +108,9 @@ def _why_slower(steps: tuple[DiskStep, ...]) -> str:
     if largest <= _LARGE:
         return ""
     from growdisk.backends.doctor import has_appliance
-    from growdisk.backends.uml_available import obstacle
+    from growdisk.backends.uml_available import why_unavailable
 
-    if obstacle() and not (largest > _LARGE_FOR_APPLIANCE and has_appliance()):
+    if why_unavailable() and not (largest > _LARGE_FOR_APPLIANCE and has_appliance()):
         return ""
     return f"a kernel grows a file system of {format_size(largest)} sooner than resize2fs alone"
 
@@ -127,21 +127,21 @@ def _why_doubtful(facts: Facts, steps: tuple[DiskStep, ...]) -> str:
 
 def _has_a_kernel() -> bool:
     from growdisk.backends.doctor import has_appliance
-    from growdisk.backends.uml_available import obstacle
+    from growdisk.backends.uml_available import why_unavailable
 
-    return obstacle() is None or has_appliance()
+    return why_unavailable() is None or has_appliance()
 
 
 def _why_no_kernel(facts: Facts, steps: tuple[DiskStep, ...]) -> str:
     """Why a kernel that runs as a program cannot do it, with this machine's tools; "" where it can."""
     if facts.table is not None and facts.table.sector_size != _SECTOR:
         return f"its disks have sectors of {_SECTOR} bytes"
-    from growdisk.backends.uml_available import obstacle
+    from growdisk.backends.uml_available import why_unavailable
 
     missing = [tool for step in steps for tool in _kernel_tools(step) if not is_here(tool)]
     if missing:
         return f"{missing[0]} is not installed: sudo apt-get install {PACKAGES[missing[0]]}"
-    return str(obstacle() or "")
+    return str(why_unavailable() or "")
 
 
 def _kernel_tools(step: DiskStep) -> list[str]:
@@ -155,7 +155,7 @@ def _kernel_tools(step: DiskStep) -> list[str]:
     return []
 
 
-def _openers(place: Place) -> list[str]:
+def _openers(place: DevicePath) -> list[str]:
     return [_OPENERS[layer.partition(":")[0]] for layer in place.layers]
 
 
@@ -206,7 +206,7 @@ def _why_not_in_guest(facts: Facts, proposal: Proposal, device: BlockDevice) -> 
 
 
 def _judged(look: Look, step: RepairGuest) -> GuestSeen:
-    return GuestSeen.by(look, step.system, step.fates())
+    return GuestSeen.by(look, step.system, step.decisions())
 
 
 def _why_not_at_home(look: Look) -> str:

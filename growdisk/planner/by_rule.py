@@ -20,7 +20,7 @@ from growdisk.units import SizeSpec, format_size
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from growdisk.planner.proposal import Proposal, Proposer
+    from growdisk.planner.proposal import PlanFunction, Proposal
 
 _TIMES = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
@@ -34,7 +34,7 @@ class FullnessUnknown(Refused):
     reason: str
 
 
-def proposed_by_rule(rule: Rule, facts: Facts, goal: Goal, propose: Proposer) -> Proposal | AllDone:
+def proposed_by_rule(rule: Rule, facts: Facts, goal: Goal, propose: PlanFunction) -> Proposal | AllDone:
     """What `propose` proposes, if the rule wants it to be done. FullnessUnknown, and what `propose` raises.
 
     What stands against growth matters only to a disk that is to grow.

@@ -16,12 +16,12 @@ from growdisk.planner.failures import CannotGrow, OptionUnsupported
 from growdisk.planner.goal import Goal
 from growdisk.planner.layout import Layout
 from growdisk.planner.planner import AllDone, Proposal, propose
-from growdisk.steps.extra_disk_step import OnDisk, as_disk, disk_name
+from growdisk.steps.extra_disk_step import ExtraDiskStep, as_disk, disk_name
 from growdisk.steps.repair_guest import RepairGuest
 
 
 @dataclass(frozen=True)
-class Beside:
+class ExtraDiskPlan:
     """Another disk of the run. `proposal` None: it does not grow itself."""
 
     facts: Facts
@@ -48,7 +48,7 @@ def groups(facts: Facts) -> list[VolumeGroup]:
     return [group for content in facts.contents.values() for group in _groups(content)]
 
 
-def together(main: Proposal | AllDone, facts: Facts, others: Sequence[Beside]) -> Proposal | AllDone:
+def together(main: Proposal | AllDone, facts: Facts, others: Sequence[ExtraDiskPlan]) -> Proposal | AllDone:
     """The first disk's proposal, which may be to do nothing for itself; AllDone where there is nothing to do at all."""
     if isinstance(main, AllDone) and any(other.proposal and other.proposal.steps for other in others):
         return Proposal((), facts)
@@ -68,17 +68,17 @@ def as_disk_layout(layout: Layout, number: int) -> Layout:
     )  # fmt: skip
 
 
-def steps_of(others: Sequence[Beside]) -> Iterator[OnDisk]:
+def steps_of(others: Sequence[ExtraDiskPlan]) -> Iterator[ExtraDiskStep]:
     for number, other in enumerate(others, 1):
-        yield from (OnDisk(step, number) for step in (other.proposal.steps if other.proposal else ()))
+        yield from (ExtraDiskStep(step, number) for step in (other.proposal.steps if other.proposal else ()))
 
 
-def given_up(others: Sequence[Beside]) -> Iterator[str]:
+def given_up(others: Sequence[ExtraDiskPlan]) -> Iterator[str]:
     for number, other in enumerate(others, 1):
         yield from (as_disk(line, number) for line in (other.proposal.given_up if other.proposal else ()))
 
 
-def notes(others: Sequence[Beside]) -> Iterator[str]:
+def notes(others: Sequence[ExtraDiskPlan]) -> Iterator[str]:
     for number, other in enumerate(others, 1):
         name, path = disk_name(number), other.facts.image.path
         if other.proposal is None:

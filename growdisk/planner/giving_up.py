@@ -15,7 +15,7 @@ from growdisk.guest_systems.look import Look
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, OptionUnsupported
 from growdisk.planner.goal import Goal
-from growdisk.planner.planner import AllDone, Proposal, Proposer
+from growdisk.planner.planner import AllDone, PlanFunction, Proposal
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile
 from growdisk.steps.repair_guest import RepairGuest
@@ -23,7 +23,9 @@ from growdisk.steps.repair_guest import RepairGuest
 _SIX = 6
 
 
-def proposed_with_guest(proposer: Proposer, facts: Facts, goal: Goal, look: Callable[[], Look]) -> Proposal | AllDone:
+def proposed_with_guest(
+    proposer: PlanFunction, facts: Facts, goal: Goal, look: Callable[[], Look]
+) -> Proposal | AllDone:
     """What `proposer` proposes, as far as the guest allows it; `look` is asked only if something of it is given up."""
     proposal = proposer(facts, goal)
     if isinstance(proposal, AllDone) or not _in_guest(proposal):
@@ -35,7 +37,7 @@ def proposed_with_guest(proposer: Proposer, facts: Facts, goal: Goal, look: Call
     repair = next((step for step in proposal.steps if isinstance(step, RepairGuest)), None)
     if repair is None:
         return replace(proposal, guest=GuestSeen(seen))
-    guest = GuestSeen.by(seen, repair.system, repair.fates())
+    guest = GuestSeen.by(seen, repair.system, repair.decisions())
     reasons = guest.obstacles()
     if reasons and repair.swaps and goal.swap is None and not repair.gone:
         return _moved(proposer, facts, goal, reasons, guest.repairs)
@@ -47,7 +49,7 @@ def _in_guest(proposal: Proposal) -> bool:
 
 
 def _moved(
-    proposer: Proposer, facts: Facts, goal: Goal, reasons: Sequence[str], repairs: Sequence[HomeRepair]
+    proposer: PlanFunction, facts: Facts, goal: Goal, reasons: Sequence[str], repairs: Sequence[HomeRepair]
 ) -> Proposal | AllDone:
     """Instead of giving it up."""
     try:

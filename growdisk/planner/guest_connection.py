@@ -9,7 +9,7 @@ from growdisk.guest_scripts.script_plan import GuestPlan
 
 
 @dataclass(frozen=True)
-class Way:
+class GuestConnection:
     """To QEMU: `qmp` (a socket), or `domain` at `uri`. To the disk: `key` (QEMU's path of the device).
 
     Into the guest: `shell`, with `agent` (a socket; "" through libvirt) or `ssh` and `ssh_config`. `device` is the

@@ -7,11 +7,18 @@ from collections.abc import Iterable, Iterator
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent, SwapContent
 from growdisk.guest_config.removed_partition import SwapPolicy
-from growdisk.guest_scripts.script_plan import GuestFilesystem, GuestGrowth, GuestLayer, GuestPlan, GuestSwap, SwapFate
+from growdisk.guest_scripts.script_plan import (
+    GuestFilesystem,
+    GuestGrowth,
+    GuestLayer,
+    GuestPlan,
+    GuestSwap,
+    SwapAction,
+)
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
-from growdisk.steps.device_path import Place
+from growdisk.steps.device_path import DevicePath
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.steps.grow_luks import GrowLuks
@@ -55,11 +62,11 @@ def growths_of(steps: Iterable[DiskStep]) -> tuple[Growth, ...]:
     )
 
 
-def _place_of(step: GrowFilesystem) -> Place:
-    return step.place if isinstance(step, GrowFilesystemAt) else Place(step.number, step.start, step.size)
+def _place_of(step: GrowFilesystem) -> DevicePath:
+    return step.place if isinstance(step, GrowFilesystemAt) else DevicePath(step.number, step.start, step.size)
 
 
-def _is_around(layer: LayerStep, place: Place) -> bool:
+def _is_around(layer: LayerStep, place: DevicePath) -> bool:
     outer = layer.place
     if isinstance(layer, GrowLogicalVolume):
         outer = outer.within_volume(layer.group, layer.volume)
@@ -91,7 +98,7 @@ def guest_plan(
         )  # fmt: skip
     return GuestPlan(
         run, before, after, target, grown[0].filesystem,
-        swaps=tuple(_swap(facts, before, number, fate) for number, fate in _fates(steps)),
+        swaps=tuple(_swap(facts, before, number, action) for number, action in _fates(steps)),
         swap_file_size=made.size if made else 0, serial=serial, layers=grown[0].layers, others=tuple(grown[1:]),
         gone=tuple(part for step in steps if isinstance(step, RepairGuest) for part in step.gone),
     )  # fmt: skip
@@ -178,21 +185,21 @@ def _only_at_rest(facts: Facts, target: int, what: str) -> CannotGrow:
     )  # fmt: skip
 
 
-def _fates(steps: Iterable[DiskStep]) -> list[tuple[int, SwapFate]]:
-    fates: list[tuple[int, SwapFate]] = []
+def _fates(steps: Iterable[DiskStep]) -> list[tuple[int, SwapAction]]:
+    decisions: list[tuple[int, SwapAction]] = []
     for step in steps:
         if isinstance(step, RemakeSwap):
-            fates += [(swap.number, "move") for swap in step.swaps]
+            decisions += [(swap.number, "move") for swap in step.swaps]
         elif isinstance(step, RepairGuest):
             # All the swap that goes becomes one file, under the name of the first.
-            first: SwapFate = "file" if step.policy is SwapPolicy.FILE else "drop"
-            fates += [(swap.number, "drop" if number else first) for number, swap in enumerate(step.swaps)]
-    return fates
+            first: SwapAction = "file" if step.policy is SwapPolicy.FILE else "drop"
+            decisions += [(swap.number, "drop" if number else first) for number, swap in enumerate(step.swaps)]
+    return decisions
 
 
-def _swap(facts: Facts, before: PartitionTable, number: int, fate: SwapFate) -> GuestSwap:
+def _swap(facts: Facts, before: PartitionTable, number: int, action: SwapAction) -> GuestSwap:
     content, part = facts.contents[number], before.by_number(number)
     assert isinstance(content, SwapContent), content
     assert part is not None, number
     partuuid = part.guid or f"{before.disk_id.removeprefix('0x')}-{number:02x}"
-    return GuestSwap(number, part.size, content.uuid, content.label, partuuid, part.name, fate)
+    return GuestSwap(number, part.size, content.uuid, content.label, partuuid, part.name, action)

@@ -22,7 +22,7 @@ from growdisk.qcow2.header import LEGACY_AES
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.volumes.inspect import look_inside
 from growdisk.volumes.keyring import Keyring
-from growdisk.volumes.other_pvs import Neighbours
+from growdisk.volumes.other_pvs import PhysicalVolumeFinder
 
 _LDM_AT, _LDM = 6 * 512, b"PRIVHEAD"
 
@@ -37,7 +37,7 @@ def inspect_device(
     """What is on `device`, the guest-visible content of `image`, and in what `keyring` opens, or `look` sees. Damaged
     tables are refused. `others` are further disks of the guest, onto which a volume group may reach. Not `thorough`: of
     the disk itself only the very ends are looked at."""
-    known, neighbours = keyring or Keyring(), Neighbours([(device, image.path), *others], sector_size)
+    known, neighbours = keyring or Keyring(), PhysicalVolumeFinder([(device, image.path), *others], sector_size)
     look = look or (lambda window, _start: look_inside(window, known, neighbours))
     try:
         table = read_table(device, image.path, sector_size)

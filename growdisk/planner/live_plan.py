@@ -17,7 +17,7 @@ from growdisk.live.qemu_machine import Arrival, LiveDisk
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
-from growdisk.planner.guest_connection import Way
+from growdisk.planner.guest_connection import GuestConnection
 from growdisk.planner.guest_plan import Growth, LayerStep, content_of, growths_of, guest_plan, kind_of
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import Plan, new_run_name
@@ -41,7 +41,7 @@ _LEAST_REFCOUNT_BITS = 8
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class HostEnvironment:
     """What beside the disk decides: all disks of the machine, its memory (bytes), the host's room for the image.
 
     `managed`: by libvirt, which must know of every change of a disk's files.
@@ -55,7 +55,7 @@ class Surroundings:
 
 
 def make_live_plan(
-    facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions, around: Surroundings, way: Way
+    facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions, around: HostEnvironment, way: GuestConnection
 ) -> Plan:
     """`way` comes without the guest plan, which is made here. OptionUnsupported where it cannot be done."""
     path = facts.image.path
@@ -85,7 +85,7 @@ def make_live_plan(
 def live_steps(
     facts: Facts, steps: tuple[DiskStep, ...], *, restart: bool, device_size: int = 0
 ) -> Iterator[LiveStep]:  # fmt: skip
-    """The same steps, by the same names. Repairing and remaking swap are one deed of the guest.
+    """The same steps, by the same names. Repairing and remaking swap are one action of the guest.
 
     `device_size`: what the host's device has now, in bytes, if the disk lies on one.
     """
@@ -171,7 +171,7 @@ def _refuse_options(facts: Facts, goal: Goal, options: RunOptions) -> None:
         )  # fmt: skip
 
 
-def _refuse_fixed_device(facts: Facts, proposal: Proposal, around: Surroundings) -> None:
+def _refuse_fixed_device(facts: Facts, proposal: Proposal, around: HostEnvironment) -> None:
     """QEMU uses what a block device has, and cannot make it larger; the host may, and goes first."""
     size, wanted = around.host.device_size, proposal.after.image.virtual_size
     if facts.image.storage is None and around.disk.format == "raw" and size is not None and wanted > size:
@@ -182,7 +182,7 @@ def _refuse_fixed_device(facts: Facts, proposal: Proposal, around: Surroundings)
         )  # fmt: skip
 
 
-def _restart(facts: Facts, proposal: Proposal, around: Surroundings, way: Way) -> bool:
+def _restart(facts: Facts, proposal: Proposal, around: HostEnvironment, way: GuestConnection) -> bool:
     """Whether the guest must restart to see its new size. OptionUnsupported where that cannot be, or is not allowed."""
     bus, path = around.disk.bus, facts.image.path
     grows = any(isinstance(step, ResizeImage) and step.new_size > step.old_size for step in proposal.steps)
@@ -202,7 +202,7 @@ def _restart(facts: Facts, proposal: Proposal, around: Surroundings, way: Way) -
     return True
 
 
-def _snapshot_mode(facts: Facts, options: RunOptions, around: Surroundings, steps: int) -> tuple[SnapshotMode, str]:
+def _snapshot_mode(facts: Facts, options: RunOptions, around: HostEnvironment, steps: int) -> tuple[SnapshotMode, str]:
     """The mode, and where it was not chosen freely, why."""
     obstacle = _obstacle(around, steps)
     match options.snapshots:
@@ -218,7 +218,7 @@ def _snapshot_mode(facts: Facts, options: RunOptions, around: Surroundings, step
     return options.snapshots, ""
 
 
-def _obstacle(around: Surroundings, steps: int) -> str:
+def _obstacle(around: HostEnvironment, steps: int) -> str:
     """Why the machine's memory and disks cannot be put into snapshots; "" where they can."""
     disk = around.disk
     if disk.version != 3:
@@ -235,7 +235,7 @@ def _obstacle(around: Surroundings, steps: int) -> str:
 
 
 def _notes(
-    facts: Facts, proposal: Proposal, around: Surroundings, mode: SnapshotMode, reason: str, *, restart: bool
+    facts: Facts, proposal: Proposal, around: HostEnvironment, mode: SnapshotMode, reason: str, *, restart: bool
 ) -> Iterator[str]:
     yield from proposal.notes
     storage = facts.image.storage

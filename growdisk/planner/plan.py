@@ -13,15 +13,15 @@ from growdisk.errors import ImageUnsupported, shell_word
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.json_codec import Raw, decoded, encoded, encoded_lines
 from growdisk.planner.backend_choice import GUESTFS, Choice
-from growdisk.planner.extra_disks import Beside, as_disk_layout, given_up, notes, steps_of
+from growdisk.planner.extra_disks import ExtraDiskPlan, as_disk_layout, given_up, notes, steps_of
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.failures import OptionUnsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
-from growdisk.planner.guest_connection import Way
+from growdisk.planner.guest_connection import GuestConnection
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.moves import is_repeatable
 from growdisk.planner.planner import Proposal
-from growdisk.steps.extra_disk_step import OnDisk
+from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.registry import STEP_KINDS, DiskStep, LiveStep
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import format_size
@@ -31,7 +31,7 @@ _LEAST_REFCOUNT_BITS = 8  # five snapshots and the disk itself, and the user's o
 
 
 @dataclass(frozen=True)
-class Companion:
+class ExtraDisk:
     """The image of another disk of the guest, which is kept and taken back with every step; an absolute path.
 
     `before` and `after` are None where the disk does not grow itself.
@@ -55,22 +55,22 @@ class Plan:
     keep: bool
     before: Layout
     after: Layout
-    steps: tuple[DiskStep | LiveStep | OnDisk, ...]
+    steps: tuple[DiskStep | LiveStep | ExtraDiskStep, ...]
     given_up: tuple[str, ...]
-    way: Way | None = None
+    way: GuestConnection | None = None
     notes: tuple[str, ...] = ()
     backend_reason: str = ""
-    companions: tuple[Companion, ...] = ()
+    companions: tuple[ExtraDisk, ...] = ()
 
     @property
     def own_steps(self) -> tuple[DiskStep | LiveStep, ...]:
         """Those on the first disk."""
-        return tuple(step for step in self.steps if not isinstance(step, OnDisk))
+        return tuple(step for step in self.steps if not isinstance(step, ExtraDiskStep))
 
     @property
     def sector_size(self) -> int:
         """The disks' logical one, which no image records."""
-        steps = [step.step if isinstance(step, OnDisk) else step for step in self.steps]
+        steps = [step.step if isinstance(step, ExtraDiskStep) else step for step in self.steps]
         tables = [step.before for step in steps if isinstance(step, RewritePartitions)]
         return tables[0].sector_size if tables else 512
 
@@ -94,15 +94,15 @@ class _WrittenPlan:
     after: Layout
     steps: tuple[_WrittenStep, ...]
     given_up: tuple[str, ...]
-    way: Way | None = None
+    way: GuestConnection | None = None
     notes: tuple[str, ...] = ()
     backend_reason: str = ""
-    companions: tuple[Companion, ...] = ()
+    companions: tuple[ExtraDisk, ...] = ()
 
 
 def make_plan(
     facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions, choice: Choice = GUESTFS,
-    others: Sequence[Beside] = (),
+    others: Sequence[ExtraDiskPlan] = (),
 ) -> Plan:  # fmt: skip
     """Decide how the proposal is carried out. OptionUnsupported where an image does not allow it."""
     _refuse_preallocation(facts, goal)
@@ -150,20 +150,20 @@ def new_run_name() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
-def _written(step: DiskStep | LiveStep | OnDisk) -> _WrittenStep:
-    if isinstance(step, OnDisk):
+def _written(step: DiskStep | LiveStep | ExtraDiskStep) -> _WrittenStep:
+    if isinstance(step, ExtraDiskStep):
         return replace(_written(step.step), disk=step.number)
     return _WrittenStep(type(step).__name__, Raw(encoded(step)))
 
 
-def _read(written: _WrittenStep) -> DiskStep | LiveStep | OnDisk:
+def _read(written: _WrittenStep) -> DiskStep | LiveStep | ExtraDiskStep:
     step = decoded(written.fields, STEP_KINDS[written.kind])
-    return OnDisk(cast("DiskStep", step), written.disk) if written.disk else step
+    return ExtraDiskStep(cast("DiskStep", step), written.disk) if written.disk else step
 
 
-def _companion(other: Beside, number: int, options: RunOptions) -> Companion:
+def _companion(other: ExtraDiskPlan, number: int, options: RunOptions) -> ExtraDisk:
     image = other.facts.image
-    known = Companion(str(image.path.resolve()), image.format, _snapshot_mode(image, options)[0])
+    known = ExtraDisk(str(image.path.resolve()), image.format, _snapshot_mode(image, options)[0])
     if other.proposal is None:
         return known
     before, after = (as_disk_layout(layout_of(facts), number) for facts in (other.facts, other.proposal.after))
@@ -200,8 +200,8 @@ def _snapshot_mode(
     return mode, notes
 
 
-def _refuse_moves_without_a_way_back(path: Path, steps: Sequence[DiskStep | OnDisk]) -> None:
-    for step in (step.step if isinstance(step, OnDisk) else step for step in steps):
+def _refuse_moves_without_a_way_back(path: Path, steps: Sequence[DiskStep | ExtraDiskStep]) -> None:
+    for step in (step.step if isinstance(step, ExtraDiskStep) else step for step in steps):
         if isinstance(step, RewritePartitions) and not is_repeatable(step.before, step.moves):
             raise OptionUnsupported(
                 path, option="--snapshots none", hint="leave the option out, or grow the disk by more",

@@ -25,13 +25,13 @@ from growdisk.planner.foreign import (
     refuse_hidden_main,
 )
 from growdisk.planner.goal import Goal
-from growdisk.planner.layers.content_growth import Inside, Room
+from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.fills import together
 from growdisk.planner.layers.registry import grow_inside
 from growdisk.planner.moves import moves_of, notes_on
 from growdisk.planner.proposal import AllDone as AllDone
+from growdisk.planner.proposal import PlanFunction as PlanFunction
 from growdisk.planner.proposal import Proposal as Proposal
-from growdisk.planner.proposal import Proposer as Proposer
 from growdisk.planner.refusals import (
     refuse_hibernated,
     refuse_unwritable,
@@ -74,7 +74,7 @@ def _propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
             raise CannotGrow(facts.image.path, first.number, reason=growth.reason, hint="growdisk show draws the disk")
         growth, new_size = Grown(table, first, others=tuple(others)), facts.image.virtual_size
     refuse_foreign(facts, goal, growth, shares)
-    rooms = [Room(facts, part, goal, _suffix(part, growth)) for part in (growth.target, *growth.others)]
+    rooms = [GrowthTarget(facts, part, goal, _suffix(part, growth)) for part in (growth.target, *growth.others)]
     insides = [grow_inside(room) for room in rooms]
     if growth.table == facts.table and not any(inside.lags for inside in insides):
         return AllDone(_all_done(facts, goal, growth.target))
@@ -141,7 +141,7 @@ def _growth(
 
 
 def _steps(
-    facts: Facts, goal: Goal, growth: Grown, new_size: int, moves: tuple[Move, ...], insides: list[Inside]
+    facts: Facts, goal: Goal, growth: Grown, new_size: int, moves: tuple[Move, ...], insides: list[ContentGrowth]
 ) -> Iterator[DiskStep]:
     assert facts.table is not None
     # A table counts whole sectors; a raw file may end within one.
@@ -163,7 +163,7 @@ def grown_image(facts: Facts, goal: Goal, new_size: int) -> ResizeImage:
     return ResizeImage(old, new_size, goal.preallocation)
 
 
-def _with_system(insides: list[Inside]) -> Inside:
+def _with_system(insides: list[ContentGrowth]) -> ContentGrowth:
     """A root has more room than a /boot beside it."""
     return max(insides, key=lambda inside: (bool(inside.system), inside.content.size or 0 if inside.content else 0))
 
@@ -173,7 +173,7 @@ def _propose_whole(facts: Facts, goal: Goal) -> Proposal | AllDone:
     refuse_table_options(facts, goal)
     new_size = wanted_size(facts, goal)
     disk = Partition(0, 0, align_down(new_size, goal.sector_size))
-    inside = grow_inside(Room(facts, disk, goal))
+    inside = grow_inside(GrowthTarget(facts, disk, goal))
     if new_size == facts.image.virtual_size and not inside.lags:
         return AllDone("the file system fills the whole disk")
     image = replace(facts.image, virtual_size=new_size)
@@ -185,7 +185,9 @@ def _propose_whole(facts: Facts, goal: Goal) -> Proposal | AllDone:
 # --- what it will look like ---------------------------------------------------------------------
 
 
-def _after(facts: Facts, growth: Grown, new_size: int, rooms: list[Room], insides: list[Inside]) -> Facts:
+def _after(
+    facts: Facts, growth: Grown, new_size: int, rooms: list[GrowthTarget], insides: list[ContentGrowth]
+) -> Facts:
     numbers = {part.number for part in growth.table.partitions}
     contents: dict[int, Content] = {n: c for n, c in facts.contents.items() if n in numbers}
     for room, inside in zip(rooms, insides, strict=True):

@@ -34,4 +34,4 @@ class AllDone:
     reason: str
 
 
-Proposer = Callable[[Facts, Goal], Proposal | AllDone]
+PlanFunction = Callable[[Facts, Goal], Proposal | AllDone]

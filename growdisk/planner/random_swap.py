@@ -14,7 +14,7 @@ from growdisk.filesystems.content import SwapContent
 from growdisk.filesystems.file_tree import Unknown
 from growdisk.guest_config.crypttab import is_random_swap
 from growdisk.guest_config.places import CRYPTTABS
-from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.text import decode
 from growdisk.guest_systems.look import Home, Look
 from growdisk.partitions.table import BIOS_BOOT, Partition, Role
@@ -37,10 +37,10 @@ def _is_unknown(facts: Facts, part: Partition) -> bool:
     return part.role is not Role.EXTENDED and part.type_code != BIOS_BOOT and part.number not in facts.contents
 
 
-def _named(facts: Facts, part: Partition) -> SwapIdentity:
+def _named(facts: Facts, part: Partition) -> RemovedPartition:
     assert facts.table is not None
     partuuid = part.guid or f"{facts.table.disk_id.removeprefix('0x')}-{part.number:02x}"
-    return SwapIdentity(part.number, partuuid=partuuid, partlabel=part.name or None)
+    return RemovedPartition(part.number, partuuid=partuuid, partlabel=part.name or None)
 
 
 def _crypttabs(home: Home) -> Iterator[str]:

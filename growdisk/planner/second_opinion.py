@@ -22,7 +22,7 @@ _OF_A_WHOLE = frozenset(
 _HINT = "look at it with wipefs (it changes nothing without -a), and take away the signature that is not true"
 
 
-class Fate(Enum):
+class Treatment(Enum):
     """What the plan would do to a part of the disk."""
 
     KEPT_WHOLE = "changed"  # grown, moved, or given up because it looks like swap
@@ -39,7 +39,7 @@ class Part:
 
     name: str
     number: int
-    fate: Fate
+    treatment: Treatment
     own: Content | None = None
     grown: bool = False
 
@@ -53,11 +53,11 @@ def judge(facts: Facts, part: Part, verdict: Verdict) -> None:
 def _objection(facts: Facts, part: Part, verdict: Verdict) -> str:
     if verdict.failed:
         return f"blkid came to no result on {part.name}"
-    if part.fate is Fate.AROUND:
+    if part.treatment is Treatment.AROUND:
         return _objection_to_disk(facts, verdict)
     if verdict.candidates:
         return f"blkid finds {' and '.join(verdict.candidates)} at once on {part.name}"
-    if part.fate is Fate.GIVEN_UP:
+    if part.treatment is Treatment.GIVEN_UP:
         return _belonging(part, verdict)
     random = isinstance(part.own, SwapContent) and part.own.random_key
     own = part.own.kind if part.own and not random else ""

@@ -14,9 +14,9 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.failures import NothingToGrow
 from growdisk.planner.foreign import refuse_foreign_disk, refuse_partition
 from growdisk.planner.goal import Goal
-from growdisk.planner.layers.content_growth import Inside, Room
+from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.registry import grow_inside
-from growdisk.planner.planner import AllDone, Proposal, Proposer, grown_image, propose, wanted_size
+from growdisk.planner.planner import AllDone, PlanFunction, Proposal, grown_image, propose, wanted_size
 from growdisk.planner.refusals import refuse_hibernated, refuse_unwritable
 from growdisk.planner.target import choose_shares, is_whole_disk
 from growdisk.steps.registry import DiskStep
@@ -91,7 +91,7 @@ def grow_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
     )  # fmt: skip
 
 
-def remake_swap(swaps: tuple[SwapSpace, ...]) -> Proposer:
+def remake_swap(swaps: tuple[SwapSpace, ...]) -> PlanFunction:
     """Swap space again where the table has it. Refused by the step itself where something else is there."""
 
     def proposed(facts: Facts, goal: Goal) -> Proposal | AllDone:
@@ -101,12 +101,12 @@ def remake_swap(swaps: tuple[SwapSpace, ...]) -> Proposer:
     return proposed
 
 
-def make_swap_file(system: str, size: int, uuid: str) -> Proposer:
+def make_swap_file(system: str, size: int, uuid: str) -> PlanFunction:
     """A swap file in the file system `system`."""
     return lambda facts, goal: _in_the_guest(facts, goal, MakeSwapFile(system, size, uuid))
 
 
-def forget_gone(step: RepairGuest) -> Proposer:
+def forget_gone(step: RepairGuest) -> PlanFunction:
     """The guest no longer waits for the partitions that are gone."""
 
     def proposed(facts: Facts, goal: Goal) -> Proposal | AllDone:
@@ -125,8 +125,8 @@ def _in_the_guest(facts: Facts, goal: Goal, step: DiskStep) -> Proposal:
     return Proposal((*leading, step), facts)
 
 
-def _insides(facts: Facts, goal: Goal) -> tuple[list[Room], list[Inside]]:
-    rooms = [Room(facts, part, goal, suffix) for part, suffix in _grown_partitions(facts, goal)]
+def _insides(facts: Facts, goal: Goal) -> tuple[list[GrowthTarget], list[ContentGrowth]]:
+    rooms = [GrowthTarget(facts, part, goal, suffix) for part, suffix in _grown_partitions(facts, goal)]
     return rooms, [grow_inside(room) for room in rooms]
 
 

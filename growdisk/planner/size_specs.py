@@ -17,20 +17,20 @@ _HINT = "write --grow sda1=60% --grow sda3=rest, or --grow sda1=+5G to grow by, 
 
 
 def grown(words: Sequence[str]) -> tuple[Grow, ...]:
-    """`sda1=60%` and so on as wishes. UsageError for what cannot be meant."""
+    """`sda1=60%` and so on as requests. UsageError for what cannot be meant."""
     from growdisk.partitions.shares import Percent, Rest
     from growdisk.planner.goal import Grow
 
-    wishes = tuple(Grow(name, share_of(word, share)) for word in words for name, _, share in [word.partition("=")])
-    if sum(wish.share.value for wish in wishes if isinstance(wish.share, Percent)) > 100:
+    requests = tuple(Grow(name, share_of(word, share)) for word in words for name, _, share in [word.partition("=")])
+    if sum(request.share.value for request in requests if isinstance(request.share, Percent)) > 100:
         raise UsageError("the shares of --grow are more than 100 % together", hint=_HINT)
-    if sum(isinstance(wish.share, Rest) for wish in wishes) > 1:
+    if sum(isinstance(request.share, Rest) for request in requests) > 1:
         raise UsageError("only one --grow can take the rest", hint=_HINT)
-    return wishes
+    return requests
 
 
-def wishes_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
-    """The wishes for the first disk, then for each of the `others`: sdb1 is on the first of them."""
+def requests_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
+    """The requests for the first disk, then for each of the `others`: sdb1 is on the first of them."""
     found: list[list[str]] = [[] for _ in range(others + 1)]
     for word in words:
         match = _DISK.match(word) if others else None
@@ -43,25 +43,26 @@ def wishes_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
     return found
 
 
-def other_disks(words: Sequence[str], wishes: Sequence[str], like: Goal) -> tuple[OtherDisk, ...]:
-    """`data.qcow2`, `data.qcow2=+10G`. One with a size, or with a partition that `wishes` name, grows itself; what may
-    be given up for it is as for the first disk."""
+def other_disks(words: Sequence[str], requests: Sequence[str], like: Goal) -> tuple[OtherDisk, ...]:
+    """`data.qcow2`, `data.qcow2=+10G`. One with a size, or with a partition that `requests` name, grows itself;
+    what may be given up for it is as for the first disk."""
     return tuple(
-        _other_disk(word, own, like) for word, own in zip(words, wishes_by_disk(wishes, len(words))[1:], strict=True)
+        _other_disk(word, own, like)
+        for word, own in zip(words, requests_by_disk(requests, len(words))[1:], strict=True)
     )
 
 
-def _other_disk(word: str, wishes: Sequence[str], like: Goal) -> OtherDisk:
+def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
     from pathlib import Path
 
     from growdisk.planner.goal import Goal, OtherDisk
     from growdisk.units import parse_goal_size
 
     name, equals, size = word.rpartition("=") if "=" in word and not Path(word).exists() else (word, "", "")
-    if not (equals or wishes):
+    if not (equals or requests):
         return OtherDisk(Path(name))
     wanted = parse_goal_size(size) if equals else None
-    grow, sectors = grown(wishes), like.sector_size
+    grow, sectors = grown(requests), like.sector_size
     return OtherDisk(Path(name), Goal(wanted, swap=like.swap, grow=grow, sector_size=sectors, repair=like.repair))
 
 
@@ -89,12 +90,12 @@ def chosen_volumes(words: Sequence[str]) -> tuple[Grow, ...]:
     from growdisk.partitions.shares import Rest
     from growdisk.planner.goal import Grow
 
-    wishes = []
+    requests = []
     for name, equals, share in (word.partition("=") for word in words):
         if not name:
             raise UsageError(f"cannot read --lv ={share}", hint="write --lv VG/LV, or --lv VG/LV=60%")
-        wishes.append(Grow(name, share_of(f"{name}={share}", share) if equals else Rest()))
-    return tuple(wishes)
+        requests.append(Grow(name, share_of(f"{name}={share}", share) if equals else Rest()))
+    return tuple(requests)
 
 
 def percent(text: str | None) -> float | None:

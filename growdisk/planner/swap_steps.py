@@ -14,12 +14,12 @@ from growdisk.filesystems.content import (
     SwapContent,
     XfsContent,
 )
-from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
 from growdisk.partitions.growth import Grown
 from growdisk.partitions.table import Partition, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
-from growdisk.planner.layers.content_growth import Inside
+from growdisk.planner.layers.content_growth import ContentGrowth
 from growdisk.planner.refusals import refuse_file_for_random_key, refuse_large_swap_file
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap, SwapSpace
@@ -29,7 +29,7 @@ _MOUNTABLE = (ExtContent, XfsContent, BtrfsContent)
 _FILES = "/etc/fstab, crypttab, RESUME, the boot loader's command line"
 
 
-def swap_steps(facts: Facts, goal: Goal, growth: Grown, inside: Inside) -> Iterator[DiskStep]:
+def swap_steps(facts: Facts, goal: Goal, growth: Grown, inside: ContentGrowth) -> Iterator[DiskStep]:
     """`inside` is what grows; the guest's own files are looked for there first."""
     moved = tuple(
         SwapSpace(part.number, part.start, part.size, content.uuid, content.label)
@@ -48,7 +48,7 @@ def swap_steps(facts: Facts, goal: Goal, growth: Grown, inside: Inside) -> Itera
         yield repair
 
 
-def repair_notes(facts: Facts, goal: Goal, growth: Grown, inside: Inside) -> Iterator[str]:
+def repair_notes(facts: Facts, goal: Goal, growth: Grown, inside: ContentGrowth) -> Iterator[str]:
     """What is not done in the guest, and why."""
     gone = [facts.name_of(p.number) for p in growth.removed if p.role is not Role.EXTENDED]
     if not gone or _repair(facts, goal, growth, inside):
@@ -58,7 +58,7 @@ def repair_notes(facts: Facts, goal: Goal, growth: Grown, inside: Inside) -> Ite
     yield f"{asked if not goal.repair else unread}: what names {', '.join(gone)} there ({_FILES}) is for you to change"
 
 
-def _repair(facts: Facts, goal: Goal, growth: Grown, inside: Inside) -> RepairGuest | None:
+def _repair(facts: Facts, goal: Goal, growth: Grown, inside: ContentGrowth) -> RepairGuest | None:
     removed = [p for p in growth.removed if p.role is not Role.EXTENDED]
     systems = [inside.system] if inside.system else []
     systems += [device for device in _mountable(facts, growth) if device not in systems]
@@ -77,18 +77,18 @@ def _mountable(facts: Facts, growth: Grown) -> Iterator[str]:
         yield f"/dev/{facts.name_of(part.number)}"
 
 
-def _identities(facts: Facts, part: Partition) -> Iterator[SwapIdentity]:
+def _identities(facts: Facts, part: Partition) -> Iterator[RemovedPartition]:
     """All by which a partition, and what lies in it, may be named."""
     assert facts.table is not None
     content = facts.contents.get(part.number)
     is_swap = part.number in facts.swaps
     partuuid = part.guid or f"{facts.table.disk_id.removeprefix('0x')}-{part.number:02x}"
     uuid, label = (content.uuid or None, content.label or None) if content else (None, None)
-    outer = SwapIdentity(part.number, uuid, label, partuuid, part.name or None, is_swap=is_swap)
+    outer = RemovedPartition(part.number, uuid, label, partuuid, part.name or None, is_swap=is_swap)
     yield replace(outer, mapped=tuple(_volume_nodes(content)))
     for inner in _inner(content):
         if inner.uuid or inner.label:
-            yield SwapIdentity(part.number, inner.uuid or None, inner.label or None, is_swap=False)
+            yield RemovedPartition(part.number, inner.uuid or None, inner.label or None, is_swap=False)
 
 
 def _inner(content: Content | None) -> Iterator[Content]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from growdisk.api.in_use import naming_the_guest
+from growdisk.api.in_use import image_in_use_hint
 from growdisk.api.planning import plan
 from growdisk.host.yaml_reader import as_yaml
 from growdisk.partitions.shares import Percent, Rest, Share
@@ -47,7 +47,7 @@ def playbook_of(
         found.append((facts, proposal))
         return proposal
 
-    with naming_the_guest(path, "plan", goal.size):
+    with image_in_use_hint(path, "plan", goal.size):
         plan(path, goal, options, image_format, watched)
     facts, proposal = found[-1]
     if isinstance(proposal, AllDone):
@@ -116,14 +116,14 @@ class _Writer:
         if step.before == step.after:
             return
         goal = self._goal
-        wishes: _Words = {"grow": self._sizes(step)} if goal.grow else {"partition": str(self._target())}
+        requests: _Words = {"grow": self._sizes(step)} if goal.grow else {"partition": str(self._target())}
         swap = goal.swap or ("move" if self._moves_swap else None)
         for name, value in (("swap", swap), ("move", list(goal.move)), ("delete", list(goal.delete))):
             if value and value != "drop":
-                wishes[name] = value
+                requests[name] = value
         if goal.to_gpt:
-            wishes["to_gpt"] = True
-        yield self._task("rewrite_partitions", step, {**wishes, **self._sectors, **self._keys})
+            requests["to_gpt"] = True
+        yield self._task("rewrite_partitions", step, {**requests, **self._sectors, **self._keys})
 
     def _grow(self, number: int, step: DiskStep) -> _Words:
         goal = self._goal
@@ -153,7 +153,7 @@ class _Writer:
 
     def _sizes(self, step: RewritePartitions) -> list[str]:
         """What shares come to: a share of what is left would be more with each run."""
-        parts = [choose_target(self._facts, wish.partition)[1] for wish in self._goal.grow]
+        parts = [choose_target(self._facts, request.partition)[1] for request in self._goal.grow]
         grown = [new for part in parts if (new := step.after.by_number(part.number)) is not None]
         return [f"sda{part.number}={part.size}b" for part in grown]
 
@@ -180,8 +180,8 @@ def _known(**words: str | None) -> _Words:
     return {name: word for name, word in words.items() if word}
 
 
-def _wish(wish: Grow) -> str:
-    return f"{wish.partition}={_share(wish.share)}"
+def _wish(request: Grow) -> str:
+    return f"{request.partition}={_share(request.share)}"
 
 
 def _share(share: Share) -> str:

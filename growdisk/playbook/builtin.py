@@ -14,16 +14,17 @@ from growdisk.playbook.outcome import Outcome, failure
 
 
 @dataclass(eq=False)
-class ToldToFail(Refused):
+class FailTask(Refused):
     """fail, assert, or failed_when: the playbook's own word."""
 
+    ID: ClassVar[str] = "told-to-fail"
     WHAT: ClassVar[str] = "{reason}"
     reason: str
 
 
 def carry_out(task: Task, scope: Scope) -> Outcome:
     """`task` is one of ansible.builtin. TemplateFailed where an expression fails."""
-    return _DEEDS[task.action.rsplit(".", 1)[-1]](task, scope)
+    return _ACTIONS[task.action.rsplit(".", 1)[-1]](task, scope)
 
 
 def _debug(task: Task, scope: Scope) -> Outcome:
@@ -42,14 +43,14 @@ def _assert(task: Task, scope: Scope) -> Outcome:
         if not scope.holds([text], task.place_of("that")):
             told = task.options.get("fail_msg", task.options.get("msg", "Assertion failed"))
             message = str(scope.filled_in(told, task.place))
-            return failure(ToldToFail(f"{message} ({text})"), {"assertion": text, "evaluated_to": False})
+            return failure(FailTask(f"{message} ({text})"), {"assertion": text, "evaluated_to": False})
     told = task.options.get("success_msg", "All assertions passed")
     return Outcome(changed=False, message=str(scope.filled_in(told, task.place)))
 
 
 def _fail(task: Task, scope: Scope) -> Outcome:
     told = task.options.get("msg", "Failed as requested from task")
-    return failure(ToldToFail(_shown(scope.filled_in(told, task.place_of("msg")))), {})
+    return failure(FailTask(_shown(scope.filled_in(told, task.place_of("msg")))), {})
 
 
 def _set_fact(task: Task, scope: Scope) -> Outcome:
@@ -62,6 +63,6 @@ def _shown(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-_DEEDS: Mapping[str, Callable[[Task, Scope], Outcome]] = {
+_ACTIONS: Mapping[str, Callable[[Task, Scope], Outcome]] = {
     "debug": _debug, "assert": _assert, "fail": _fail, "set_fact": _set_fact,
 }  # fmt: skip

@@ -15,13 +15,13 @@ from growdisk.errors import GrowdiskError, NeedsUser, error_document
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
 from growdisk.playbook.events import Event, StepStarted, TaskEnded, TaskStarted
-from growdisk.playbook.host_vars import Setting
+from growdisk.playbook.host_vars import PlayContext
 from growdisk.playbook.model import Task
 from growdisk.playbook.options import truth_of
 from growdisk.playbook.outcome import Outcome
 from growdisk.playbook.perform import perform
 from growdisk.playbook.play_journal import PlayJournal
-from growdisk.playbook.play_snapshot import WayBack
+from growdisk.playbook.play_snapshot import PlaySnapshot
 from growdisk.playbook.reports import HostReport, HostResult, TaskReport
 from growdisk.playbook.specs import NAMESPACE, TASKS
 from growdisk.playbook.task_checkpoint import finished_before, state_before
@@ -35,7 +35,7 @@ class HostRun:
     """`tell` hears of everything; `journal` is None in check mode; `run` names the run, for what lies beside images."""
 
     def __init__(
-        self, setting: Setting, facts: Mapping[str, object], journal: PlayJournal | None, run: str,
+        self, setting: PlayContext, facts: Mapping[str, object], journal: PlayJournal | None, run: str,
         tell: Callable[[Event], None], stop: StopRequest,
     ) -> None:  # fmt: skip
         self._setting, self._facts, self._journal, self._run = setting, dict(facts), journal, run
@@ -74,7 +74,7 @@ class HostRun:
         scope = self._setting.scope_of(task, self._facts, self._files)
         self._tell(TaskStarted(self._setting.host.name, position, len(self._tasks), task.name))
         task_run = TaskRun(
-            self._setting.play.name, task, scope, self._deed_of(number), ignoring=self._setting.play.ignore_errors,
+            self._setting.play.name, task, scope, self._handler_for(number), ignoring=self._setting.play.ignore_errors,
             stopped=lambda: self._stop.requested,
         )  # fmt: skip
         journal = self._journal
@@ -97,11 +97,11 @@ class HostRun:
             return task_run.refused(error)
         return task_run.run()
 
-    def _deed_of(self, number: int) -> Callable[[Task, Mapping[str, object], str], Outcome]:
+    def _handler_for(self, number: int) -> Callable[[Task, Mapping[str, object], str], Outcome]:
         """Tasks of growdisk, recorded."""
-        return lambda task, options, item: self._deed(f"{number}.{item}", task, options)
+        return lambda task, options, item: self._handler(f"{number}.{item}", task, options)
 
-    def _deed(self, key: str, task: Task, options: Mapping[str, object]) -> Outcome:
+    def _handler(self, key: str, task: Task, options: Mapping[str, object]) -> Outcome:
         name = task.action.removeprefix(f"{NAMESPACE}.")
         check = self._setting.request.check or truth_of(task.check_mode) is True
         chosen = dict(options)
@@ -134,8 +134,8 @@ class HostRun:
         self._journal.makes_way_back(image)
         self._way_back(image).take()
 
-    def _way_back(self, image: Path) -> WayBack:
-        return WayBack(image, self._run, self._setting.number)
+    def _way_back(self, image: Path) -> PlaySnapshot:
+        return PlaySnapshot(image, self._run, self._setting.number)
 
     # --- the end --------------------------------------------------------------------------------
 

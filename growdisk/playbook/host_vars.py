@@ -18,7 +18,7 @@ from growdisk.playbook.request import Request, file_vars
 
 
 @dataclass(frozen=True)
-class Setting:
+class PlayContext:
     """One play on one host: where its variables come from. `number` counts the playbook's plays from 0."""
 
     request: Request

@@ -37,7 +37,7 @@ _FILES: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Manner:
+class TaskContext:
     """How a task is done: `check` looks only and says what would be; `observer` is told of steps; `stop` ends it.
 
     `foreseen`, in check mode: how disks would be after the tasks before this one, which takes them so.
@@ -49,7 +49,7 @@ class Manner:
     foreseen: dict[Path, Facts] | None = None
 
 
-Deed = Callable[[Options, Manner], Outcome]
+TaskHandler = Callable[[Options, TaskContext], Outcome]
 
 
 def perform(
@@ -63,12 +63,12 @@ def perform(
             near = nearest(name, TASKS)
             hint = f"write {NAMESPACE}.{near}" if near else f"there are {', '.join(TASKS)}"
             raise UsageError(f"there is no task {task}", hint=hint)
-        return _deed(name)(typed(TASKS[name], options), Manner(check, observer, stop, foreseen))
+        return _handler(name)(typed(TASKS[name], options), TaskContext(check, observer, stop, foreseen))
     except GrowdiskError as error:
         return failure(error)
 
 
-def _deed(name: str) -> Deed:
+def _handler(name: str) -> TaskHandler:
     """Loaded when it is first asked for: a look at a disk needs little of what a run needs."""
-    deeds: Mapping[str, Deed] = import_module(f"growdisk.playbook.tasks.{_FILES[name]}").DEEDS
-    return deeds[name]
+    actions: Mapping[str, TaskHandler] = import_module(f"growdisk.playbook.tasks.{_FILES[name]}").HANDLERS
+    return actions[name]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from growdisk.playbook.outcome import Diff
 from growdisk.playbook.reports import HostReport, TaskReport
-from growdisk.playbook.task_checkpoint import Before
+from growdisk.playbook.task_checkpoint import TaskCheckpoint
 from growdisk.playbook.task_run import Done
 from growdisk.workflow.journal import Event, Journal, Record
 
@@ -51,12 +51,12 @@ class PlayJournal:
         found = [record for record in self._of(Event.VERIFIED) if record.step == str(number)]
         return _done(_loaded(found[-1])) if found else None
 
-    def item_begun(self, key: str) -> Before | None:
+    def item_begun(self, key: str) -> TaskCheckpoint | None:
         """How it was before a task, or an item of its loop, that has begun."""
         found = [record for record in self._of(Event.APPLYING) if record.step == key]
         return _before(_loaded(found[0])) if found else None
 
-    def half_done(self) -> list[Before]:
+    def half_done(self) -> list[TaskCheckpoint]:
         """What had begun and not ended."""
         ended = {record.step for record in self._of(Event.VERIFIED)}
         begun = [record for record in self._of(Event.APPLYING) if str(record.step).split(".")[0] not in ended]
@@ -81,7 +81,7 @@ class PlayJournal:
         if image not in self.ways_back():
             self._journal.append(Record(Event.SNAPSHOTTING, str(image)))
 
-    def item_begins(self, key: str, before: Before) -> None:
+    def item_begins(self, key: str, before: TaskCheckpoint) -> None:
         if self.item_begun(key) is None:
             self._journal.append(Record(Event.APPLYING, key, facts=_dumped(asdict(before))))
 
@@ -110,9 +110,9 @@ def _loaded(record: Record) -> dict[str, object]:
     return found
 
 
-def _before(found: dict[str, object]) -> Before:
+def _before(found: dict[str, object]) -> TaskCheckpoint:
     image, made = found["image"], found["made"]
-    return Before(
+    return TaskCheckpoint(
         Path(str(image)) if image else None, str(found["run"]), int(str(found["size"])),
         Path(str(made)) if made else None,
     )  # fmt: skip

@@ -30,7 +30,7 @@ class NoRoomForCopy(Refused):
     reason: str
 
 
-class WayBack:
+class PlaySnapshot:
     """For one image of one play; `name` is unique to both."""
 
     def __init__(self, image: Path, run: str, play: int) -> None:

@@ -14,7 +14,7 @@ from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.yaml_reader import BadFile, Place
 from growdisk.playbook.expressions import OMIT, Scope, TemplateFailed, sandbox, templates_in
-from growdisk.playbook.host_vars import Setting
+from growdisk.playbook.host_vars import PlayContext
 from growdisk.playbook.keywords import ON_FAILURE
 from growdisk.playbook.model import Task
 from growdisk.playbook.options import check_option, nearest
@@ -42,7 +42,7 @@ class Looked:
     images: tuple[Path, ...]
 
 
-def look_ahead(setting: Setting, made: set[Path], given: Iterable[str]) -> Looked:
+def look_ahead(setting: PlayContext, made: set[Path], given: Iterable[str]) -> Looked:
     """BadFile, TemplateFailed or a UsageError, naming the place.
 
     `made` are files that will be there by then, `given` names that earlier plays will have registered.
@@ -61,7 +61,7 @@ def refuse_twice(play: str, looked: Mapping[str, Looked]) -> None:
 
 
 class _Look:
-    def __init__(self, setting: Setting, made: set[Path], given: Iterable[str]) -> None:
+    def __init__(self, setting: PlayContext, made: set[Path], given: Iterable[str]) -> None:
         self._setting, self._made = setting, made
         self._facts: dict[str, object] = {}
         self._files = setting.files({})
@@ -187,7 +187,7 @@ def given_by(tasks: Sequence[Task]) -> Iterator[str]:
             yield "growdisk_disk"
 
 
-def _unknown_name(name: str, task: Task, scope: Scope, setting: Setting) -> TemplateFailed:
+def _unknown_name(name: str, task: Task, scope: Scope, setting: PlayContext) -> TemplateFailed:
     known = [*setting.play.vars, *setting.host.vars, *setting.request.extra, "inventory_hostname"]
     near = nearest(name, known)
     hint = f"write {near}" if near else f"give it with -e {name}=VALUE, or in the inventory"

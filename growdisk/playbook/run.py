@@ -14,7 +14,7 @@ from growdisk.planner.plan import new_run_name
 from growdisk.playbook.events import Event
 from growdisk.playbook.fleet import Fleet, Job
 from growdisk.playbook.host_run import HostRun
-from growdisk.playbook.host_vars import Setting
+from growdisk.playbook.host_vars import PlayContext
 from growdisk.playbook.hosts import Host, hosts_of, refuse_empty_limit
 from growdisk.playbook.inventory import Inventory, read_inventories
 from growdisk.playbook.loader import load
@@ -122,8 +122,8 @@ class _Prepared:
     def names(self) -> list[str]:
         return list(dict.fromkeys(host.name for hosts in self.hosts for host in hosts))
 
-    def setting(self, play: int, host: Host) -> Setting:
-        return Setting(self.request, self.playbook, self.playbook.plays[play], play, host, self.inventory)
+    def setting(self, play: int, host: Host) -> PlayContext:
+        return PlayContext(self.request, self.playbook, self.playbook.plays[play], play, host, self.inventory)
 
 
 def _prepare(request: Request, *, look: bool = True) -> _Prepared:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Before:
+class TaskCheckpoint:
     """What a task was about to touch. `run` is the last run recorded beside the image ("" for none), `size` the
     virtual size in bytes (0 where it could not be read), `made` a file that was not there."""
 
@@ -41,16 +41,16 @@ class Before:
         return {**options, "size": f"{spec.resolve(self.size)}b"}
 
 
-def state_before(image: Path | None, made: Path | None) -> Before:
+def state_before(image: Path | None, made: Path | None) -> TaskCheckpoint:
     if image is None or not image.exists():
-        return Before(image, made=made)
+        return TaskCheckpoint(image, made=made)
     try:
         from growdisk.api.images.info import image_info
 
         size = image_info(image).virtual_size
     except GrowdiskError:
         size = 0
-    return Before(image, api.status(image).run or "", size, made)
+    return TaskCheckpoint(image, api.status(image).run or "", size, made)
 
 
 def finished_before(

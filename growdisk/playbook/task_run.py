@@ -1,4 +1,4 @@
-"""One task on one host: condition, loop, the deed itself, and what the playbook makes of its end."""
+"""One task on one host: condition, loop, the action itself, and what the playbook makes of its end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from growdisk.errors import GrowdiskError, UsageError, error_document
 from growdisk.fast_dataclass import dataclass
-from growdisk.playbook.builtin import ToldToFail, carry_out
+from growdisk.playbook.builtin import FailTask, carry_out
 from growdisk.playbook.expressions import OMIT, Scope
 from growdisk.playbook.model import Task
 from growdisk.playbook.options import truth_of
@@ -15,7 +15,7 @@ from growdisk.playbook.outcome import Outcome, failure
 from growdisk.playbook.reports import State, TaskReport
 from growdisk.playbook.specs import NAMESPACE
 
-Deed = Callable[[Task, Mapping[str, object], str], Outcome]
+TaskHandler = Callable[[Task, Mapping[str, object], str], Outcome]
 """A task of growdisk, its options filled in, and the item's number: do it."""
 
 
@@ -33,13 +33,13 @@ class Done:
 
 
 class TaskRun:
-    """`deed` does growdisk's own tasks; `ignoring`: what the play says about errors; a loop ends early if `stopped`."""
+    """`action` does growdisk's own tasks; `ignoring`: what the play says about errors. If `stopped`, a loop ends."""
 
     def __init__(
-        self, play: str, task: Task, scope: Scope, deed: Deed, *, ignoring: object,
+        self, play: str, task: Task, scope: Scope, action: TaskHandler, *, ignoring: object,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
-        self._play, self._task, self._scope, self._deed = play, task, scope, deed
+        self._play, self._task, self._scope, self._handler = play, task, scope, action
         self._stopped = stopped
         self._ignoring = task.ignore_errors or ignoring
 
@@ -91,7 +91,7 @@ class TaskRun:
         if not task.action.startswith(f"{NAMESPACE}."):
             return carry_out(task, scope)
         given = {name: scope.filled_in(value, task.place_of(name)) for name, value in task.options.items()}
-        return self._deed(task, {name: value for name, value in given.items() if value is not OMIT}, number)
+        return self._handler(task, {name: value for name, value in given.items() if value is not OMIT}, number)
 
     def _told(
         self, scope: Scope, outcome: Outcome, label: str | None, seconds: float
@@ -119,7 +119,7 @@ class TaskRun:
         conditions = self._task.failed_when or ()
         if not scope.holds(conditions, self._task.place):
             return None
-        return error or ToldToFail(f"failed_when: {' and '.join(conditions)}")
+        return error or FailTask(f"failed_when: {' and '.join(conditions)}")
 
     def _report(
         self, state: State, outcome: Outcome, label: str | None, seconds: float, error: GrowdiskError | None

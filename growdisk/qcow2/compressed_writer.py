@@ -32,7 +32,7 @@ class _Last:
     end: int
 
 
-class Packer:
+class CompressedWriter:
     """Puts compressed clusters into one open image."""
 
     def __init__(self, metadata: Metadata, mapping: Mapping, reader: Reader, writer: Writer) -> None:

@@ -14,7 +14,7 @@ from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.image_services import Parts
 from growdisk.qcow2.metadata import Metadata
-from growdisk.qcow2.write_guard import Gate
+from growdisk.qcow2.write_guard import WriteGuard
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class GuestDisk(InParts):
         self._parts = Parts(self._metadata, backing)
         if header.snapshot_count:
             _ = self._parts.snapshots  # an image whose snapshot table cannot be read is refused at once
-        self._gate = Gate(self._metadata, writable=writable)
+        self._gate = WriteGuard(self._metadata, writable=writable)
         self._closed = False
 
     # --- what it is -------------------------------------------------------------------------------

@@ -209,14 +209,14 @@ class Qcow2Image(GuestDisk):
         if is_sound:
             self._metadata.allocator.give_back_all()
 
-    def _counted_wide(self, deed: Callable[[], Result]) -> Result:
+    def _counted_wide(self, action: Callable[[], Result]) -> Result:
         """Do what refuses before its first write; where the refcounts are too narrow for it, widen them and try again.
 
         Version 2 has one width, and 64 bits are enough for everything.
         """
         while True:
             try:
-                return deed()
+                return action()
             except RefcountsTooNarrow:
                 if self.header.version < 3 or self.header.refcount_bits == 64:
                     raise

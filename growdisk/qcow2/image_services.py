@@ -12,7 +12,7 @@ from growdisk.qcow2.features import Incompatible
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.block.device import BlockDevice
-    from growdisk.qcow2.compressed_writer import Packer
+    from growdisk.qcow2.compressed_writer import CompressedWriter
     from growdisk.qcow2.l1_walk import Walker
     from growdisk.qcow2.mapping import Mapping
     from growdisk.qcow2.metadata import Metadata
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from growdisk.qcow2.reader import Reader
     from growdisk.qcow2.resize import Resizer
     from growdisk.qcow2.revert import Reverter
-    from growdisk.qcow2.snapshot_ops import SnapshotKeeper
+    from growdisk.qcow2.snapshot_ops import SnapshotManager
     from growdisk.qcow2.writer import Writer
 
 
@@ -75,10 +75,10 @@ class Parts:
         return Preflight(self.metadata, self.mapping, self.reader, self.walker)
 
     @cached_property
-    def packer(self) -> Packer:
-        from growdisk.qcow2.compressed_writer import Packer
+    def packer(self) -> CompressedWriter:
+        from growdisk.qcow2.compressed_writer import CompressedWriter
 
-        return Packer(self.metadata, self.mapping, self.reader, self.writer)
+        return CompressedWriter(self.metadata, self.mapping, self.reader, self.writer)
 
     @cached_property
     def resizer(self) -> Resizer:
@@ -87,11 +87,11 @@ class Parts:
         return Resizer(self.metadata, self.mapping, self.reader, self.writer, self.walker)
 
     @cached_property
-    def snapshots(self) -> SnapshotKeeper:
+    def snapshots(self) -> SnapshotManager:
         """Reads the snapshot table: ImageDamaged where that cannot be read."""
-        from growdisk.qcow2.snapshot_ops import SnapshotKeeper
+        from growdisk.qcow2.snapshot_ops import SnapshotManager
 
-        return SnapshotKeeper(self.metadata, self.walker)
+        return SnapshotManager(self.metadata, self.walker)
 
     @cached_property
     def reverter(self) -> Reverter:

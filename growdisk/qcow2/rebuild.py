@@ -12,7 +12,7 @@ from growdisk.block.device import ResizableDevice
 from growdisk.errors import ImageDamaged
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.check.checker import Analysis
-from growdisk.qcow2.check.cluster_counts import ClusterTally
+from growdisk.qcow2.check.cluster_counts import ClusterCounts
 from growdisk.qcow2.check.stored_refcounts import encode
 from growdisk.qcow2.header import REFTABLE_OFFSET
 
@@ -64,7 +64,7 @@ def rebuild_refcounts(file: ResizableDevice, analysis: Analysis, order: int | No
     file.flush()
 
 
-def _layout(analysis: Analysis, counted: ClusterTally, start: int, per_block: int) -> tuple[list[int], int]:
+def _layout(analysis: Analysis, counted: ClusterCounts, start: int, per_block: int) -> tuple[list[int], int]:
     """(indices of the blocks needed, clusters of the table) once both also cover themselves, from `start` on."""
     cluster_size = analysis.header.cluster_size
     used = set(_used_blocks(counted, start, per_block))
@@ -85,7 +85,7 @@ def _too_large(analysis: Analysis) -> ImageDamaged:
     return ImageDamaged(analysis.path, format="qcow2", reason="its refcounts need a table of more than 8 MiB")
 
 
-def _used_blocks(counted: ClusterTally, end: int, per_block: int) -> list[int]:
+def _used_blocks(counted: ClusterCounts, end: int, per_block: int) -> list[int]:
     """The indices of the blocks with a count. Only what was counted is looked at: files may have holes."""
     found: set[int] = set()
     for first, length in counted.segments():

@@ -16,7 +16,7 @@ from growdisk.errors import ImageDamaged
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2 import entries
 from growdisk.qcow2.check.checker import Analysis, CheckReport, analyse, fixed
-from growdisk.qcow2.check.cluster_counts import ClusterTally
+from growdisk.qcow2.check.cluster_counts import ClusterCounts
 from growdisk.qcow2.check.copied_flags import active_l1, mended_l2_table
 from growdisk.qcow2.check.stored_refcounts import encode, read_padded
 from growdisk.qcow2.features import Autoclear, Incompatible
@@ -149,7 +149,7 @@ def _write_refcounts(file: ResizableDevice, analysis: Analysis, choose: Callable
     file.flush()
 
 
-def _write_flags(file: ResizableDevice, header: Header, refcounts: ClusterTally, *, setting: bool) -> None:
+def _write_flags(file: ResizableDevice, header: Header, refcounts: ClusterCounts, *, setting: bool) -> None:
     """Set missing COPIED flags of the active disk, or clear wrong ones."""
     for index, entry in enumerate(active_l1(file, header)):
         offset = entry & entries.OFFSET_MASK

@@ -19,7 +19,7 @@ from growdisk.qcow2.l1_walk import Walker, without_copied
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.references import References
-from growdisk.qcow2.snapshot_ops import SnapshotKeeper
+from growdisk.qcow2.snapshot_ops import SnapshotManager
 from growdisk.qcow2.snapshots import SnapshotEntry, dump_entries
 from growdisk.qcow2.tables import dump_table
 
@@ -27,7 +27,7 @@ from growdisk.qcow2.tables import dump_table
 class Reverter:
     """Takes entries off the end of one open image's snapshot table."""
 
-    def __init__(self, metadata: Metadata, walker: Walker, keeper: SnapshotKeeper) -> None:
+    def __init__(self, metadata: Metadata, walker: Walker, keeper: SnapshotManager) -> None:
         self._metadata, self._walker, self._keeper, self._geometry = metadata, walker, keeper, metadata.geometry
 
     def last_of(self, names: Collection[str]) -> int:

@@ -39,7 +39,7 @@ from growdisk.qcow2.tables import dump_table, load_table
 Begin = Callable[[], None]
 
 
-class SnapshotKeeper:
+class SnapshotManager:
     """The snapshots of one open image."""
 
     def __init__(self, metadata: Metadata, walker: Walker) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _KEPT_UP_TO_DATE = Autoclear.GROWDISK_RUN | Autoclear.RAW_DATA_FILE
 
 
-class Gate:
+class WriteGuard:
     """Knows whether an image may be changed, and whether that has begun."""
 
     def __init__(self, metadata: Metadata, *, writable: bool) -> None:
@@ -28,9 +28,9 @@ class Gate:
         self.writable, self.has_begun = writable, False
         self.bitmaps: BitmapKeeper | None = None  # known when a change has begun
 
-    def of(self, metadata: Metadata) -> Gate:
+    def of(self, metadata: Metadata) -> WriteGuard:
         """The same gate before the metadata of the same image as they have been read again."""
-        gate = Gate(metadata, writable=self.writable)
+        gate = WriteGuard(metadata, writable=self.writable)
         gate.has_begun = self.has_begun
         gate.bitmaps = self.bitmaps
         if gate.bitmaps is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from growdisk.errors import ApplianceHangs, OperationFailed
 from growdisk.fast_dataclass import dataclass
-from growdisk.steps.device_path import Place, open_inside
+from growdisk.steps.device_path import DevicePath, open_inside
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import HostWriteFailed
 from growdisk.volumes.keyring import Keyring
@@ -36,7 +36,7 @@ class Hands:
 
     def __init__(
         self, disk: Disk, stop: StopRequest, sector_size: int = 512, keyring: Keyring | None = None,
-        places: Collection[Place] = (), *, kind: Kind = "guestfs", beside: Sequence[Disk] = (),
+        places: Collection[DevicePath] = (), *, kind: Kind = "guestfs", beside: Sequence[Disk] = (),
     ) -> None:  # fmt: skip
         """`places` are those that the run's steps work in, which `keyring` opens. A kernel has the disks `beside` as
         well: LVM finds there what belongs to its groups."""
@@ -97,9 +97,9 @@ class Hands:
 
         An appliance has seen to that itself; where none can be had, the tools' own judgement has to be enough.
         """
-        from growdisk.backends.uml_available import obstacle
+        from growdisk.backends.uml_available import why_unavailable
 
-        if self._kind != "direct" or obstacle():
+        if self._kind != "direct" or why_unavailable():
             return
         other = Hands(self._disk, self._stop, self.sector_size, kind="uml")
         try:

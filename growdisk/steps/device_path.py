@@ -1,6 +1,6 @@
 """Where something stands: in a partition, or further in, through containers and logical volumes.
 
-    Place(5, ..., ("luks:cff1…", "lv:vg0/root"))     sda5 → what LUKS encrypts in it → the volume root of the group vg0
+    DevicePath(5, ..., ("luks:cff1…", "lv:vg0/root"))   sda5 → what LUKS encrypts in it → the volume root of vg0
 
 The same place is opened on two roads: by our own engine, to look, and inside the appliance, to work.
 """
@@ -13,10 +13,10 @@ from growdisk.block.device import BlockDevice
 from growdisk.block.window import Window
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
-from growdisk.steps.failures import PlaceClosed
+from growdisk.steps.failures import DeviceNotReadable
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.lv_device import LogicalVolumeView, is_readable
-from growdisk.volumes.other_pvs import Neighbours
+from growdisk.volumes.other_pvs import PhysicalVolumeFinder
 
 if TYPE_CHECKING:
     from growdisk.backends.appliance import Appliance
@@ -26,7 +26,7 @@ _LUKS, _VOLUME = "luks:", "lv:"
 
 
 @dataclass(frozen=True)
-class Place:
+class DevicePath:
     """Partition `number` (0: the whole disk), bytes [start, start+size) of the disk; `layers` from the outermost in."""
 
     number: int
@@ -52,13 +52,13 @@ class Place:
         return f"/dev/{what}" if kind == "lv" else f"/dev/mapper/{mapping_name(what)}"
 
     @property
-    def around(self) -> Place:
+    def around(self) -> DevicePath:
         return replace(self, layers=self.layers[:-1])
 
-    def within_luks(self, uuid: str) -> Place:
+    def within_luks(self, uuid: str) -> DevicePath:
         return replace(self, layers=(*self.layers, _LUKS + uuid))
 
-    def within_volume(self, group: str, volume: str) -> Place:
+    def within_volume(self, group: str, volume: str) -> DevicePath:
         return replace(self, layers=(*self.layers, f"{_VOLUME}{group}/{volume}"))
 
 
@@ -66,12 +66,14 @@ def mapping_name(luks_uuid: str) -> str:
     return f"growdisk-{luks_uuid}"
 
 
-def look_at(disk: Disk, place: Place, keyring: Keyring, sector_size: int = 512) -> BlockDevice:
-    """The place through our own engine. PlaceClosed where it cannot be read."""
+def look_at(disk: Disk, place: DevicePath, keyring: Keyring, sector_size: int = 512) -> BlockDevice:
+    """The place through our own engine. DeviceNotReadable where it cannot be read."""
     return look_through(disk, place, keyring, neighbours_of(disk, sector_size))
 
 
-def look_through(device: BlockDevice, place: Place, keyring: Keyring, neighbours: Neighbours) -> BlockDevice:
+def look_through(
+    device: BlockDevice, place: DevicePath, keyring: Keyring, neighbours: PhysicalVolumeFinder
+) -> BlockDevice:
     """The same on any device; what a volume group has elsewhere is found among `neighbours`."""
     if not place.layers:
         return Window(device, place.start, place.size)
@@ -82,12 +84,12 @@ def look_through(device: BlockDevice, place: Place, keyring: Keyring, neighbours
     return _decrypted(outer, place, keyring)
 
 
-def neighbours_of(disk: Disk, sector_size: int) -> Neighbours:
+def neighbours_of(disk: Disk, sector_size: int) -> PhysicalVolumeFinder:
     """The physical volumes on all the disks of a run."""
-    return Neighbours([(each, each.path) for each in (disk, *disk.companions)], sector_size)
+    return PhysicalVolumeFinder([(each, each.path) for each in (disk, *disk.companions)], sector_size)
 
 
-def is_openable(disk: Disk, place: Place, keyring: Keyring) -> bool:
+def is_openable(disk: Disk, place: DevicePath, keyring: Keyring) -> bool:
     """Whether the keys that there are open the outermost container of a place, however large its partition is now."""
     if not place.layers[:1] or not place.layers[0].startswith(_LUKS):
         return True
@@ -100,7 +102,7 @@ def is_openable(disk: Disk, place: Place, keyring: Keyring) -> bool:
         return False
 
 
-def open_inside(appliance: Appliance, disk: Disk, place: Place, keyring: Keyring, sector_size: int = 512) -> None:
+def open_inside(appliance: Appliance, disk: Disk, place: DevicePath, keyring: Keyring, sector_size: int = 512) -> None:
     """Make the place's device be there inside the appliance."""
     if not place.layers:
         return
@@ -115,29 +117,29 @@ def open_inside(appliance: Appliance, disk: Disk, place: Place, keyring: Keyring
     outer = look_at(disk, place.around, keyring, sector_size)
     key = keyring.volume_key(outer, read_header(outer))
     if key is None:
-        raise PlaceClosed(place.around.name, reason="no passphrase that was given opens it")
+        raise DeviceNotReadable(place.around.name, reason="no passphrase that was given opens it")
     appliance.volumes.open_luks(place.around.device, mapping_name(what), key)
 
 
-def _volume(outer: BlockDevice, place: Place, name: str, neighbours: Neighbours) -> BlockDevice:
+def _volume(outer: BlockDevice, place: DevicePath, name: str, neighbours: PhysicalVolumeFinder) -> BlockDevice:
     try:
         group = read_volume_group(outer)
         devices = neighbours.of(group, outer) if group else {}
     except VolumeGroupUnreadable as error:
-        raise PlaceClosed(place.name, reason=str(error)) from error
+        raise DeviceNotReadable(place.name, reason=str(error)) from error
     volume = group.by_name(name.partition("/")[2]) if group else None
     if group is None or volume is None or not is_readable(volume, devices):
-        raise PlaceClosed(place.name, reason="there is no such logical volume any more")
+        raise DeviceNotReadable(place.name, reason="there is no such logical volume any more")
     return LogicalVolumeView(devices, group, volume)
 
 
-def _decrypted(outer: BlockDevice, place: Place, keyring: Keyring) -> BlockDevice:
+def _decrypted(outer: BlockDevice, place: DevicePath, keyring: Keyring) -> BlockDevice:
     from growdisk.volumes.luks import LuksUnreadable, read_header
 
     try:
         view = keyring.open(outer, read_header(outer))
     except LuksUnreadable as error:
-        raise PlaceClosed(place.around.name, reason=str(error)) from error
+        raise DeviceNotReadable(place.around.name, reason=str(error)) from error
     if view is None:
-        raise PlaceClosed(place.around.name, reason="no passphrase that was given opens it")
+        raise DeviceNotReadable(place.around.name, reason="no passphrase that was given opens it")
     return view

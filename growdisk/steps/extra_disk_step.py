@@ -17,7 +17,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True)
-class OnDisk:
+class ExtraDiskStep:
     """`number` counts the run's disks: 0 would be sda, 1 is sdb."""
 
     step: DiskStep

@@ -19,9 +19,10 @@ class SnapshotMissing(NeedsUser):
 
 
 @dataclass(eq=False)
-class PromiseBroken(OperationFailed):
+class VerifyFailed(OperationFailed):
     """verify found something else than the step promised."""
 
+    ID: ClassVar[str] = "promise-broken"
     WHAT: ClassVar[str] = "{step} did not give what was planned"
     WHY: ClassVar[str] = "{found} instead of {expected}"
     DO: ClassVar[str] = "report this: it should not happen; the image is restored"
@@ -85,7 +86,8 @@ class ImageChanged(Refused):
 
 
 @dataclass(eq=False)
-class PlaceClosed(Refused):
+class DeviceNotReadable(Refused):
+    ID: ClassVar[str] = "place-closed"
     WHAT: ClassVar[str] = "cannot read {place}"
     WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = "give the passphrase again (--key-file FILE), or roll back (growdisk rollback IMAGE)"

@@ -25,7 +25,7 @@ _LENGTH = 128  # bytes; always the same, so that one can be written over the oth
 _MILLISECOND = 10**6  # in nanoseconds
 
 
-class Pin:
+class ImageFingerprint:
     """The pin at `path` on the file `target`: inode, size in bytes and modification time in nanoseconds.
 
     On a device: a digest of the bytes in `samples`.

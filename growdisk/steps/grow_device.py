@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.steps.context import RunContext
-from growdisk.steps.failures import PromiseBroken
+from growdisk.steps.failures import VerifyFailed
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.storage.growing import resize_device
 from growdisk.storage.values import Storage
@@ -31,7 +31,7 @@ class GrowDevice(ResizeImage):
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         """A volume's new room holds what was there before: nobody may take it for zeros."""
         if context.disk.size != self.new_size:
-            raise PromiseBroken(self.name, found=f"{context.disk.size} bytes", expected=f"{self.new_size} bytes")
+            raise VerifyFailed(self.name, found=f"{context.disk.size} bytes", expected=f"{self.new_size} bytes")
 
 
 def words_for(storage: Storage) -> str:

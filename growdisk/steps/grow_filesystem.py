@@ -11,7 +11,7 @@ from growdisk.filesystems.content import Content, ExtContent
 from growdisk.filesystems.ext_features import doubt, kernel_mounts
 from growdisk.filesystems.identify import identify
 from growdisk.steps.context import RunContext
-from growdisk.steps.failures import FilesystemBroken, FilesystemChanged, PromiseBroken
+from growdisk.steps.failures import FilesystemBroken, FilesystemChanged, VerifyFailed
 from growdisk.units import format_change
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
@@ -77,7 +77,7 @@ class GrowFilesystem:
         content = self._read(context)
         if content is None or content.uuid != self.uuid or content.size != self.new_size:
             found = f"{content.kind} of {content.size} bytes" if content else "nothing"
-            raise PromiseBroken(self.name, found=found, expected=f"{self.new_size} bytes")
+            raise VerifyFailed(self.name, found=found, expected=f"{self.new_size} bytes")
 
     def _read(self, context: RunContext) -> Content | None:
         return identify(Window(context.disk, self.start, self.size))

@@ -7,7 +7,7 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import BtrfsContent, Content, F2fsContent
 from growdisk.filesystems.identify import identify
 from growdisk.steps.context import RunContext
-from growdisk.steps.device_path import Place, look_at
+from growdisk.steps.device_path import DevicePath, look_at
 from growdisk.steps.failures import FilesystemBroken
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.units import format_change
@@ -16,14 +16,14 @@ from growdisk.workflow.step import Evidence
 
 @dataclass(frozen=True)
 class GrowFilesystemAt(GrowFilesystem):
-    """`number`, `start` and `size` are the partition's; `layers` lead from it to the file system (see Place)."""
+    """`number`, `start` and `size` are the partition's; `layers` lead from it to the file system (see DevicePath)."""
 
     kind: str = "ext4"
     layers: tuple[str, ...] = ()
 
     @property
-    def place(self) -> Place:
-        return Place(self.number, self.start, self.size, self.layers)
+    def place(self) -> DevicePath:
+        return DevicePath(self.number, self.start, self.size, self.layers)
 
     def describe(self) -> str:
         sizes = format_change(self.old_size, self.new_size)

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.steps.context import RunContext
-from growdisk.steps.device_path import Place, look_at
-from growdisk.steps.failures import PromiseBroken
+from growdisk.steps.device_path import DevicePath, look_at
+from growdisk.steps.failures import VerifyFailed
 from growdisk.units import format_change
 from growdisk.workflow.step import Check, Evidence, Ready, Scope
 
@@ -20,7 +20,7 @@ from growdisk.workflow.step import Check, Evidence, Ready, Scope
 class GrowLuks:
     """`place` is the container's content, `new_size` what it will have."""
 
-    place: Place
+    place: DevicePath
     old_size: int
     new_size: int
     suffix: str = ""
@@ -46,4 +46,4 @@ class GrowLuks:
         """The kernel's size of it against the one that our own reader of the header finds."""
         found = look_at(context.disk, self.place, context.hands.keyring, context.hands.sector_size).size
         if not found == self.new_size == evidence.facts.get("size", found):
-            raise PromiseBroken(self.name, found=f"{evidence.facts.get('size')} bytes", expected=f"{found} bytes")
+            raise VerifyFailed(self.name, found=f"{evidence.facts.get('size')} bytes", expected=f"{found} bytes")

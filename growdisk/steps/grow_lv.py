@@ -7,8 +7,8 @@ from typing import ClassVar
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.volume_group import LogicalVolume
 from growdisk.steps.context import RunContext
-from growdisk.steps.device_path import Place
-from growdisk.steps.failures import PromiseBroken, VolumesChanged
+from growdisk.steps.device_path import DevicePath
+from growdisk.steps.failures import VerifyFailed, VolumesChanged
 from growdisk.steps.grow_pv import owner_of, read_group
 from growdisk.units import format_change
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
@@ -18,7 +18,7 @@ from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready,
 class GrowLogicalVolume:
     """The volume with `uuid` in `group`, whose physical volume is at `place`, to `extents` extents."""
 
-    place: Place
+    place: DevicePath
     group: str
     volume: str
     uuid: str
@@ -61,7 +61,7 @@ class GrowLogicalVolume:
         volume = self._volume(context)
         found = volume.extents if volume else None
         if found != self.extents:
-            raise PromiseBroken(self.name, found=f"{found} extents", expected=f"{self.extents} extents")
+            raise VerifyFailed(self.name, found=f"{found} extents", expected=f"{self.extents} extents")
 
     def _volume(self, context: RunContext) -> LogicalVolume | None:
         group = read_group(context, self.place)

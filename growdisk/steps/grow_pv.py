@@ -8,8 +8,8 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.steps.context import RunContext
-from growdisk.steps.device_path import Place, look_at, neighbours_of
-from growdisk.steps.failures import PromiseBroken, VolumesChanged
+from growdisk.steps.device_path import DevicePath, look_at, neighbours_of
+from growdisk.steps.failures import VerifyFailed, VolumesChanged
 from growdisk.units import format_change
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
@@ -18,7 +18,7 @@ from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready,
 class GrowPhysicalVolume:
     """The physical volume at `place`, of the group with `uuid`, to `extents` extents of `extent_size` bytes."""
 
-    place: Place
+    place: DevicePath
     group: str
     uuid: str
     old_extents: int
@@ -60,16 +60,16 @@ class GrowPhysicalVolume:
         group = read_group(context, self.place)
         found = group.own_volume.pe_count if group and group.uuid == self.uuid else None
         if found != self.extents:
-            raise PromiseBroken(self.name, found=f"{found} extents", expected=f"{self.extents} extents")
+            raise VerifyFailed(self.name, found=f"{found} extents", expected=f"{self.extents} extents")
 
 
-def owner_of(context: RunContext, place: Place) -> str:
+def owner_of(context: RunContext, place: DevicePath) -> str:
     """The system ID of the group there; "" where it has none."""
     group = read_group(context, place)
     return group.system_id if group else ""
 
 
-def read_group(context: RunContext, place: Place) -> VolumeGroup | None:
+def read_group(context: RunContext, place: DevicePath) -> VolumeGroup | None:
     """The group that the physical volume at `place` belongs to, as the images have it: None also where its other
     physical volumes say something else."""
     size = context.hands.sector_size

@@ -24,7 +24,7 @@ from growdisk.live.guest_shell import GuestLost, GuestShell, GuestUnreachable
 from growdisk.live.guest_volumes import GuestVolumes, volumes_of
 from growdisk.live.qemu_machine import LiveDisk, Machine
 from growdisk.steps import live_place
-from growdisk.steps.device_path import Place
+from growdisk.steps.device_path import DevicePath
 from growdisk.steps.live_failures import GuestDidNotReturn, GuestMustRestart, GuestRefused, PhaseFailed, PhaseStuck
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.stopping import StopRequest
@@ -117,14 +117,14 @@ class LiveContext:
         """What the guest has opened and activated by now."""
         return volumes_of(self.inside.shell)
 
-    def opened(self, place: Place) -> BlockDevice:
-        """PlaceClosed where the guest does not have it open."""
+    def opened(self, place: DevicePath) -> BlockDevice:
+        """DeviceNotReadable where the guest does not have it open."""
         return live_place.opened(self.seen(), self.volumes(), place)
 
-    def content(self, place: Place) -> Content | None:
+    def content(self, place: DevicePath) -> Content | None:
         return live_place.content_at(self.seen(), self.volumes(), place)
 
-    def group(self, place: Place) -> VolumeGroup | None:
+    def group(self, place: DevicePath) -> VolumeGroup | None:
         return live_place.group_at(self.seen(), self.volumes(), place)
 
     def ask(self, words: str) -> str:

@@ -11,7 +11,7 @@ from typing import ClassVar
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
 from growdisk.guest_scripts.script_plan import Phase
-from growdisk.steps.failures import FilesystemChanged, PromiseBroken, VolumesChanged
+from growdisk.steps.failures import FilesystemChanged, VerifyFailed, VolumesChanged
 from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_lv import GrowLogicalVolume
@@ -56,7 +56,7 @@ class LiveGrowLuks:
     def verify(self, context: LiveContext, evidence: Evidence) -> None:
         size = context.opened(self.planned.place).size
         if size != self.planned.new_size:
-            raise PromiseBroken(self.name, found=f"{size} bytes", expected=f"{self.planned.new_size} bytes")
+            raise VerifyFailed(self.name, found=f"{size} bytes", expected=f"{self.planned.new_size} bytes")
 
     def has_begun(self, context: LiveContext) -> bool:
         return context.opened(self.planned.place).size > self.planned.old_size
@@ -95,7 +95,7 @@ class LiveGrowPhysicalVolume:
         group = self._group(context)
         found = group.own_volume.pe_count if group and group.uuid == self.planned.uuid else None
         if found != self.planned.extents:
-            raise PromiseBroken(self.name, found=f"{found} extents", expected=f"{self.planned.extents} extents")
+            raise VerifyFailed(self.name, found=f"{found} extents", expected=f"{self.planned.extents} extents")
 
     def has_begun(self, context: LiveContext) -> bool:
         group = self._group(context)
@@ -139,7 +139,7 @@ class LiveGrowLogicalVolume:
         volume = self._volume(context)
         found = (volume.extents if volume else None, self._size(context))
         if found != (self.planned.extents, self._wanted):
-            raise PromiseBroken(self.name, found=f"{found}", expected=f"{self.planned.extents} extents")
+            raise VerifyFailed(self.name, found=f"{found}", expected=f"{self.planned.extents} extents")
 
     def has_begun(self, context: LiveContext) -> bool:
         volume = self._volume(context)
@@ -192,7 +192,7 @@ class LiveGrow:
         content = context.content(self.planned.place)
         size = (content.size or 0) if content else 0
         if content is None or content.uuid != self.planned.uuid or size < self.planned.new_size - self._slack:
-            raise PromiseBroken(self.name, found=f"{size} bytes", expected=f"{self.planned.new_size} bytes")
+            raise VerifyFailed(self.name, found=f"{size} bytes", expected=f"{self.planned.new_size} bytes")
         conclude(context, last=self.last)
 
     def has_begun(self, context: LiveContext) -> bool:

@@ -19,7 +19,7 @@ from growdisk.steps.live_failures import OverlaysNeedRest, WrongImage
 
 
 class LiveOverlays:
-    """The SnapshotStore of `--snapshots overlay`, online. `quiet` runs a deed while the guest's files are at rest."""
+    """The SnapshotStore of `--snapshots overlay`, online. `quiet` runs a action while the guest's files are at rest."""
 
     can_restore = False
 

@@ -1,4 +1,4 @@
-"""Where something stands inside a running guest: a Place, opened through what the guest itself has open.
+"""Where something stands inside a running guest: a DevicePath, opened through what the guest itself has open.
 
 The same places as offline (steps/device_path.py), by a third road: the guest's own mapped devices.
 """
@@ -12,29 +12,29 @@ from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.live.guest_block_device import GuestDisk
 from growdisk.live.guest_volumes import GuestVolumes, look_in_guest, partition_device
-from growdisk.steps.device_path import Place
-from growdisk.steps.failures import PlaceClosed
+from growdisk.steps.device_path import DevicePath
+from growdisk.steps.failures import DeviceNotReadable
 
 
-def opened(seen: GuestDisk, volumes: GuestVolumes, place: Place) -> BlockDevice:
-    """The place as the guest has it now. PlaceClosed where it is not open there."""
+def opened(seen: GuestDisk, volumes: GuestVolumes, place: DevicePath) -> BlockDevice:
+    """The place as the guest has it now. DeviceNotReadable where it is not open there."""
     if not place.layers:
         end = min(place.start + place.size, seen.size)
         return Window(seen, place.start, end - place.start)
     kind, _, what = place.layers[-1].partition(":")
     found = volumes.opened(what) if kind == "luks" else _volume(seen, volumes, place, what)
     if found is None:
-        raise PlaceClosed(place.name, reason="the guest does not have it open")
+        raise DeviceNotReadable(place.name, reason="the guest does not have it open")
     return found
 
 
-def content_at(seen: GuestDisk, volumes: GuestVolumes, place: Place) -> Content | None:
+def content_at(seen: GuestDisk, volumes: GuestVolumes, place: DevicePath) -> Content | None:
     device = opened(seen, volumes, place)
     name = device.device if isinstance(device, GuestDisk) else partition_device(seen, place.start)
     return look_in_guest(device, name, volumes)
 
 
-def group_at(seen: GuestDisk, volumes: GuestVolumes, place: Place) -> VolumeGroup | None:
+def group_at(seen: GuestDisk, volumes: GuestVolumes, place: DevicePath) -> VolumeGroup | None:
     """The group whose physical volume is at `place`; None where its metadata cannot be read."""
     try:
         return read_volume_group(opened(seen, volumes, place))
@@ -42,7 +42,7 @@ def group_at(seen: GuestDisk, volumes: GuestVolumes, place: Place) -> VolumeGrou
         return None
 
 
-def _volume(seen: GuestDisk, volumes: GuestVolumes, place: Place, name: str) -> GuestDisk | None:
+def _volume(seen: GuestDisk, volumes: GuestVolumes, place: DevicePath, name: str) -> GuestDisk | None:
     group = group_at(seen, volumes, place.around)
     volume = group.by_name(name.partition("/")[2]) if group else None
     return volumes.volume(group.uuid, volume.uuid) if group and volume else None

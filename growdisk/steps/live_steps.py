@@ -15,7 +15,7 @@ from growdisk.guest_scripts.script_plan import Phase
 from growdisk.live.qemu_machine import Arrival
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable, Role
-from growdisk.steps.failures import PromiseBroken, TableChanged
+from growdisk.steps.failures import TableChanged, VerifyFailed
 from growdisk.steps.grow_device import words_for
 from growdisk.steps.live_context import LiveContext
 from growdisk.steps.live_failures import GuestDoesNotSee
@@ -69,7 +69,7 @@ class LiveResize:
     def verify(self, context: LiveContext, evidence: Evidence) -> None:
         disk = context.disk
         if disk.size != self.new_size:
-            raise PromiseBroken(self.name, found=f"{disk.size} bytes", expected=f"{self.new_size} bytes")
+            raise VerifyFailed(self.name, found=f"{disk.size} bytes", expected=f"{self.new_size} bytes")
         if not _arrives(context, self.new_size, _ARRIVAL_SECONDS):
             hint = "run the same command with --allow-reboot" if disk.bus.arrival is Arrival.RESTART else ""
             raise GuestDoesNotSee(context.device, self.new_size, context.seen().size, *([hint] if hint else []))
@@ -113,7 +113,7 @@ class LiveRewrite:
     def verify(self, context: LiveContext, evidence: Evidence) -> None:
         table = _table(context)
         if table != self.planned.after:
-            raise PromiseBroken(self.name, found=listed(table), expected=listed(self.planned.after))
+            raise VerifyFailed(self.name, found=listed(table), expected=listed(self.planned.after))
 
 
 def _table(context: LiveContext) -> PartitionTable | None:
@@ -142,7 +142,7 @@ class LiveReread:
     def verify(self, context: LiveContext, evidence: Evidence) -> None:
         if not self._seen(context):
             found = ", ".join(f"{n} [{s}, +{z})" for n, (s, z) in sorted(_kernel_view(context).items()))
-            raise PromiseBroken(self.name, found=found, expected=listed(self.table))
+            raise VerifyFailed(self.name, found=found, expected=listed(self.table))
 
     def _seen(self, context: LiveContext) -> bool:
         """A kernel gives an extended partition a token size, so that is not compared."""

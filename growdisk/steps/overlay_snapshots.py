@@ -17,7 +17,7 @@ from growdisk.block.write_log import capture, redo
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import SnapshotMissing
-from growdisk.steps.fingerprint import Pin
+from growdisk.steps.fingerprint import ImageFingerprint
 from growdisk.steps.held_room import HeldRoom
 from growdisk.steps.overlay_chain import OverlayChain
 from growdisk.steps.redo_room import new_length, room_for_redo
@@ -31,7 +31,9 @@ class OverlaySnapshots:
 
     can_restore = True
 
-    def __init__(self, disk: Disk, directory: Path, steps: Sequence[str], pin: Pin, *, keep_undo: bool = False) -> None:
+    def __init__(
+        self, disk: Disk, directory: Path, steps: Sequence[str], pin: ImageFingerprint, *, keep_undo: bool = False
+    ) -> None:
         self._disk, self._pin, self._keep_undo = disk, pin, keep_undo
         self._chain = OverlayChain(disk, directory, steps)
         self._room = HeldRoom(directory / "held-room.json", disk.file)

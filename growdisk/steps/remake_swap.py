@@ -11,7 +11,7 @@ from growdisk.filesystems.content import Content, SwapContent
 from growdisk.filesystems.identify import identify
 from growdisk.guest_config.fstab import SWAP_FILE
 from growdisk.steps.context import RunContext
-from growdisk.steps.failures import NoGuestSystem, PromiseBroken
+from growdisk.steps.failures import NoGuestSystem, VerifyFailed
 from growdisk.steps.homes import homes_now, mounts_of
 from growdisk.units import format_size
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
@@ -54,7 +54,7 @@ class RemakeSwap:
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         for swap in self._missing(context):
             found = _read(context, swap)
-            raise PromiseBroken(self.name, found=str(found), expected=f"swap with UUID {swap.uuid}")
+            raise VerifyFailed(self.name, found=str(found), expected=f"swap with UUID {swap.uuid}")
 
     def _missing(self, context: RunContext) -> list[SwapSpace]:
         return [swap for swap in self.swaps if not _is_there(swap, _read(context, swap))]
@@ -107,7 +107,7 @@ class MakeSwapFile:
         ):
             header = guest.read_start(SWAP_FILE, 4096)
         if header[4086:] != b"SWAPSPACE2":
-            raise PromiseBroken(self.name, found="no swap signature", expected=f"swap in {SWAP_FILE}")
+            raise VerifyFailed(self.name, found="no swap signature", expected=f"swap in {SWAP_FILE}")
 
 
 def _uuid_in(header: bytes) -> str:

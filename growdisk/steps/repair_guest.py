@@ -10,13 +10,13 @@ from growdisk.backends.backend import Backend
 from growdisk.errors import ToolFailed
 from growdisk.fast_dataclass import dataclass
 from growdisk.guest_config.files import Change, GuestFiles
-from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
 from growdisk.guest_config.repair import left_to_repair, repair_guest
 from growdisk.guest_systems.home_repair import HomeRepair, needles_of, repairs_of
 from growdisk.guest_systems.look import Look
 from growdisk.guest_systems.search import search
 from growdisk.steps.context import RunContext
-from growdisk.steps.failures import PromiseBroken
+from growdisk.steps.failures import VerifyFailed
 from growdisk.steps.homes import homes_now, settled_homes
 from growdisk.workflow.step import Check, Evidence, Ready, Scope
 
@@ -32,9 +32,9 @@ class RepairGuest:
     """
 
     system: str
-    swaps: tuple[SwapIdentity, ...]
+    swaps: tuple[RemovedPartition, ...]
     policy: SwapPolicy
-    gone: tuple[SwapIdentity, ...] = ()
+    gone: tuple[RemovedPartition, ...] = ()
     others: tuple[str, ...] = ()
 
     name: ClassVar[str] = "repair-guest"
@@ -54,7 +54,7 @@ class RepairGuest:
             look = settled_homes(context, backend)
             if not look.homes:
                 return self._repair_unread(backend)
-            repairs = repairs_of(look, self.system, self.fates())
+            repairs = repairs_of(look, self.system, self.decisions())
             for repair in (repair for repair in repairs if repair.pending.paths):
                 home = repair.home
                 with backend.mounted_guest(home.root.node, home.mounts) as guest:
@@ -65,7 +65,7 @@ class RepairGuest:
     def _left(self, look: Look, repairs: list[HomeRepair]) -> list[str]:
         """What still names it, and is not known to, and what could not be searched: in words."""
         known = {change.path for repair in repairs for change in repair.changes if not change.mended}
-        parts = [part for part, _ in self.fates()]
+        parts = [part for part, _ in self.decisions()]
         found = [search(home, parts, needles_of(home, parts)) for home in look.homes]
         named, unsearched = (
             [f"{path} ({said})" if said else path for one in each for path, said in one.items() if path not in known]
@@ -80,7 +80,7 @@ class RepairGuest:
         systems, unread = self._systems(backend)
         for device in systems:
             with backend.mounted_guest(device, writable=True) as guest:
-                found = [change for part, policy in self.fates() for change in repair_guest(guest, part, policy)]
+                found = [change for part, policy in self.decisions() for change in repair_guest(guest, part, policy)]
             changes |= {change.path: change for change in found}
         return Evidence(_told_unread(list(changes.values()), unread, found=bool(systems)))
 
@@ -88,9 +88,9 @@ class RepairGuest:
         """The repaired files are read again: nothing may be left to repair."""
         look = homes_now(context)
         if look.homes:
-            for repair in repairs_of(look, self.system, self.fates()):
+            for repair in repairs_of(look, self.system, self.decisions()):
                 for path in repair.pending.paths:
-                    raise PromiseBroken(self.name, found=f"stale lines in {path}", expected="a guest without them")
+                    raise VerifyFailed(self.name, found=f"stale lines in {path}", expected="a guest without them")
             return
         with _at_work(context) as backend:
             for device in self._systems(backend)[0]:
@@ -98,9 +98,9 @@ class RepairGuest:
                     self._expect_none_left(guest)
 
     def _expect_none_left(self, guest: GuestFiles) -> None:
-        for part, policy in self.fates():
+        for part, policy in self.decisions():
             for change in left_to_repair(guest, part, policy):
-                raise PromiseBroken(self.name, found=f"stale lines in {change.path}", expected="a guest without them")
+                raise VerifyFailed(self.name, found=f"stale lines in {change.path}", expected="a guest without them")
 
     def _systems(self, backend: Backend) -> tuple[list[str], list[str]]:
         """Where a guest is (the first where there is no other, else whatever has an fstab), and what cannot be read."""
@@ -109,7 +109,7 @@ class RepairGuest:
         found = {device: _has_guest(backend, device) for device in (self.system, *self.others)}
         return [device for device, has in found.items() if has], [d for d, has in found.items() if has is None]
 
-    def fates(self) -> list[tuple[SwapIdentity, SwapPolicy]]:
+    def decisions(self) -> list[tuple[RemovedPartition, SwapPolicy]]:
         swaps = [(swap, SwapPolicy.DROP if number else self.policy) for number, swap in enumerate(self.swaps)]
         return [*swaps, *((part, SwapPolicy.DROP) for part in self.gone)]
 

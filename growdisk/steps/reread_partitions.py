@@ -8,7 +8,7 @@ from typing import ClassVar
 from growdisk.fast_dataclass import dataclass
 from growdisk.partitions.table import PartitionTable, Role
 from growdisk.steps.context import RunContext
-from growdisk.steps.failures import PromiseBroken
+from growdisk.steps.failures import VerifyFailed
 from growdisk.workflow.step import Check, Evidence, Ready, Scope
 
 
@@ -38,7 +38,7 @@ class RereadPartitions:
         with context.hands.backend("reading the table") as backend:
             differences = self._differences(dict(_seen(backend.kernel_partitions())))
         if differences:
-            raise PromiseBroken(self.name, found=differences, expected="the planned table")
+            raise VerifyFailed(self.name, found=differences, expected="the planned table")
 
     def _expected(self) -> dict[str, tuple[int, int]]:
         """Name to (start, size). A kernel gives an extended partition a token size, so that is not compared."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.steps.context import RunContext
-from growdisk.steps.failures import PromiseBroken
+from growdisk.steps.failures import VerifyFailed
 from growdisk.units import format_change, format_size
 from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
 
@@ -44,8 +44,8 @@ class ResizeImage:
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         if context.disk.size != self.new_size:
-            raise PromiseBroken(self.name, found=f"{context.disk.size} bytes", expected=f"{self.new_size} bytes")
+            raise VerifyFailed(self.name, found=f"{context.disk.size} bytes", expected=f"{self.new_size} bytes")
         sample = min(_ZERO_SAMPLE, self.new_size - self.old_size)
         for offset in (self.old_size, self.new_size - sample):
             if any(context.disk.read(offset, sample)):
-                raise PromiseBroken(self.name, found="old bytes in the grown area", expected="zeros")
+                raise VerifyFailed(self.name, found="old bytes in the grown area", expected="zeros")

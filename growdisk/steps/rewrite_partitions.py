@@ -13,7 +13,7 @@ from growdisk.partitions.rewriting import rewrite
 from growdisk.partitions.sectors import SectorChange, apply_changes, read_table
 from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.steps.context import RunContext
-from growdisk.steps.failures import PromiseBroken, TableChanged
+from growdisk.steps.failures import TableChanged, VerifyFailed
 from growdisk.steps.moving import Move, copy, digest
 from growdisk.units import format_change, format_size
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
@@ -59,7 +59,7 @@ class RewritePartitions:
         """Our own reader, from the image, against what pyparted was asked for; what was copied is read once more."""
         table = self._read(context)
         if table != self.after:
-            raise PromiseBroken(self.name, found=listed(table), expected=listed(self.after))
+            raise VerifyFailed(self.name, found=listed(table), expected=listed(self.after))
         for move in self.moves:
             self._compare(context, move, evidence.facts)
 
@@ -74,7 +74,7 @@ class RewritePartitions:
     def _compare(self, context: RunContext, move: Move, facts: dict[str, int | str]) -> None:
         expected = facts[f"sda{move.number}"]
         if (found := digest(context.disk, move)) != expected:
-            raise PromiseBroken(self.name, found=f"SHA-256 {found} of sda{move.number}", expected=str(expected))
+            raise VerifyFailed(self.name, found=f"SHA-256 {found} of sda{move.number}", expected=str(expected))
 
     def _changes(self) -> list[str]:
         copied = {move.number for move in self.moves}

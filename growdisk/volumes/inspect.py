@@ -11,12 +11,14 @@ from growdisk.filesystems.identify import identify
 from growdisk.filesystems.lvm import VolumeGroupUnreadable
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.lv_device import LogicalVolumeView, is_readable
-from growdisk.volumes.other_pvs import Neighbours
+from growdisk.volumes.other_pvs import PhysicalVolumeFinder
 
 _DEPTH = 4  # LUKS in LVM in LUKS is the most that anybody has
 
 
-def look_inside(device: BlockDevice, keyring: Keyring, neighbours: Neighbours, depth: int = 0) -> Content | None:
+def look_inside(
+    device: BlockDevice, keyring: Keyring, neighbours: PhysicalVolumeFinder, depth: int = 0
+) -> Content | None:
     """As identify(), with what is inside. What does not open with the keys that there are stays closed; what a volume
     group has elsewhere is looked for among `neighbours`."""
     content = identify(device)
@@ -31,7 +33,7 @@ def look_inside(device: BlockDevice, keyring: Keyring, neighbours: Neighbours, d
 
 
 def views_inside(
-    node: str, device: BlockDevice, keyring: Keyring, neighbours: Neighbours, depth: int = 0
+    node: str, device: BlockDevice, keyring: Keyring, neighbours: PhysicalVolumeFinder, depth: int = 0
 ) -> Iterator[tuple[str, BlockDevice, Content]]:
     """What can be mounted, all the way in: each by its device's name in the appliance, with a device to read from.
 
@@ -49,7 +51,7 @@ def views_inside(
 
 
 def _volume_views(
-    device: BlockDevice, content: PhysicalVolumeContent, keyring: Keyring, neighbours: Neighbours, depth: int
+    device: BlockDevice, content: PhysicalVolumeContent, keyring: Keyring, neighbours: PhysicalVolumeFinder, depth: int
 ) -> Iterator[tuple[str, BlockDevice, Content]]:
     group = content.group
     if group is None:
@@ -74,7 +76,7 @@ def _opened(device: BlockDevice, keyring: Keyring) -> BlockDevice | None:
 
 
 def _with_volumes(
-    device: BlockDevice, content: PhysicalVolumeContent, keyring: Keyring, neighbours: Neighbours, depth: int
+    device: BlockDevice, content: PhysicalVolumeContent, keyring: Keyring, neighbours: PhysicalVolumeFinder, depth: int
 ) -> Content:
     group = content.group
     if group is None:
@@ -91,7 +93,7 @@ def _with_volumes(
 
 
 def _with_payload(
-    device: BlockDevice, content: LuksContent, keyring: Keyring, neighbours: Neighbours, depth: int
+    device: BlockDevice, content: LuksContent, keyring: Keyring, neighbours: PhysicalVolumeFinder, depth: int
 ) -> Content:
     from growdisk.volumes.luks import LuksUnreadable, UnknownCipher, read_header
 

@@ -18,7 +18,7 @@ from growdisk.partitions.table import Role
 _LABEL_BYTES = 4 * 512
 
 
-class Neighbours:
+class PhysicalVolumeFinder:
     """`disks` are a guest's disks that are at hand, each with the path that messages name."""
 
     def __init__(self, disks: Iterable[tuple[BlockDevice, Path]], sector_size: int = 512) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from growdisk.workflow.snapshots import SnapshotStore
 
 
-class TogetherStores:
+class CompositeSnapshotStore:
     """A SnapshotStore of SnapshotStores."""
 
     def __init__(self, stores: Sequence[SnapshotStore]) -> None:

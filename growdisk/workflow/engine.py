@@ -13,10 +13,10 @@ from typing import Generic, Protocol, TypeVar
 
 from growdisk.errors import GrowdiskError
 from growdisk.workflow.failures import (
+    CommitFailed,
     Interrupted,
     NothingToRestore,
     RestoreFailed,
-    SettleFailed,
     StepFailed,
     StoppedAndRestored,
     StoppedWithoutWayBack,
@@ -74,7 +74,7 @@ class Engine(Generic[C]):
     def advance(self) -> RunState:
         """Begin or go on with the run, in the direction that the journal says, until it is finished or kept.
 
-        Raises StepFailed when a step failed and all was restored, RestoreFailed or SettleFailed when a person is
+        Raises StepFailed when a step failed and all was restored, RestoreFailed or CommitFailed when a person is
         needed, and the step's own refusal when nothing had been touched yet.
         """
         state = self.state
@@ -195,21 +195,21 @@ class Engine(Generic[C]):
             try:
                 self._record(Event.SETTLING)
             except OSError as error:
-                raise SettleFailed(_reason(error)) from error
+                raise CommitFailed(_reason(error)) from error
         self._make_final(self._snapshots.settle, Event.DONE)
 
-    def _make_final(self, deed: Callable[[], None], then: Event) -> None:
+    def _make_final(self, action: Callable[[], None], then: Event) -> None:
         """Only forward from here on. What had no room the first time may have it when what was set aside is free."""
         try:
             try:
-                deed()
+                action()
                 self._record(then)
             except OSError:
                 self._make_room()
-                deed()
+                action()
                 self._record(then)
         except (GrowdiskError, OSError) as error:
-            raise SettleFailed(_reason(error)) from error
+            raise CommitFailed(_reason(error)) from error
 
     # --- back -----------------------------------------------------------------------------------
 

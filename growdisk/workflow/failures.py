@@ -34,9 +34,10 @@ class RestoreFailed(NeedsUser):
 
 
 @dataclass(eq=False)
-class SettleFailed(NeedsUser):
+class CommitFailed(NeedsUser):
     """All steps are done, but the result could not be made final."""
 
+    ID: ClassVar[str] = "settle-failed"
     WHAT: ClassVar[str] = "all steps are done, but the result could not be made final in the image"
     WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = "fix the cause (often a full disk on the host), then run: growdisk resume IMAGE"

@@ -23,7 +23,7 @@ from growdisk.block.fuse import FuseFolder
 from growdisk.block.nbd import NbdServer, serve
 from growdisk.block.raw import RawFile
 from growdisk.errors import ApplianceFailed, OperationFailed, ToolFailed
-from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
 from growdisk.guest_config.repair import repair_guest
 from growdisk.host.kvm import accelerator
 from tests.contract.appliances import KINDS, served
@@ -173,7 +173,7 @@ def test_repairing_keeps_inodes_owners_modes_and_xattrs(rig: Rig) -> None:
     paths = ("/etc/fstab", "/boot/initrd.img-6.1", "/etc/initramfs-tools/conf.d/resume")
     rig.appliance.sync()
     before = {path: inode(rig.image, path) for path in paths}
-    swap = SwapIdentity(number=2, uuid=UUID)
+    swap = RemovedPartition(number=2, uuid=UUID)
     with rig.appliance.mounted_guest("/dev/sda1") as guest:
         assert guest.kernels() == ["/boot/vmlinuz-6.1"]
         guest.make_swap_file("/swapfile", 64 * MiB, uuid=UUID)

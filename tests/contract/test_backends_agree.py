@@ -18,10 +18,10 @@ import pytest
 from growdisk.backends.appliance_values import CheckState, KernelPartition
 from growdisk.backends.backend import Backend
 from growdisk.backends.direct import DirectTools
-from growdisk.backends.uml_available import obstacle as kernel_obstacle
+from growdisk.backends.uml_available import why_unavailable as kernel_obstacle
 from growdisk.block.raw import RawFile
 from growdisk.errors import ToolFailed
-from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
 from growdisk.guest_config.repair import repair_guest
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
@@ -116,7 +116,7 @@ def hands(name: str, device: RawFile, path: Path) -> Iterator[Backend]:
 
 def work_on(backend: Backend, device: str) -> tuple[CheckState, str]:
     checked = backend.check_ext(device).state
-    swap = SwapIdentity(number=99, uuid=UUID)
+    swap = RemovedPartition(number=99, uuid=UUID)
     try:
         backend.resize_ext(device, GROWN)
         with backend.mounted_guest(device) as guest:

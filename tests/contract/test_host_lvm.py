@@ -17,7 +17,7 @@ from growdisk.block.raw import RawFile
 from growdisk.host.fuse_mount import mounted
 from growdisk.units import GiB, MiB
 from tests.contract.appliances import need
-from tests.contract.test_thin_pools import _LVM, Inside
+from tests.contract.host_lvm import _LVM, Inside
 
 pytestmark = pytest.mark.appliance
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.guest_config.initrd import forgetting_block
-from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.removed_partition import RemovedPartition
 
 pytestmark = pytest.mark.boot
 
@@ -70,5 +70,5 @@ def test_a_stale_resume_is_forgotten_whatever_compresses_it(compressor: str, arc
     if shutil.which(compressor) is None:
         pytest.skip(f"{compressor} is not installed")
     main = subprocess.run(COMPRESSORS[compressor], input=archive, stdout=subprocess.PIPE, check=True).stdout
-    (tmp_path / "initrd").write_bytes(forgetting_block(SwapIdentity(number=5, uuid=UUID)) + main)
+    (tmp_path / "initrd").write_bytes(forgetting_block(RemovedPartition(number=5, uuid=UUID)) + main)
     assert resume_at_boot(tmp_path / "initrd") == ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -19,17 +19,12 @@ from growdisk.block.raw import RawFile
 from growdisk.host.fuse_mount import mounted
 from growdisk.units import GiB, MiB
 from tests.contract.appliances import need
+from tests.contract.host_lvm import _LVM, Inside
 
 pytestmark = pytest.mark.appliance
 
 POOL = 256 * MiB
 VOLUME = GiB  # more than the pool has
-# lvm looks for modules in one place only; what would check a pool at its start may not be installed.
-_LVM = """
-modprobe -d /uml dm-thin-pool
-echo 'global { thin_check_executable="" }' >>/etc/lvm/lvm.conf
-mkdir -p /run/m
-"""
 _ASK = """
 import json, sys
 sys.path.insert(0, "/exchange/python")
@@ -47,7 +42,6 @@ for number in $(seq 60); do
     head -c 4M /dev/urandom >/run/m/ext4/$number; sync
 done
 """
-Inside = Callable[[str], str]
 Room = dict[str, object]
 
 

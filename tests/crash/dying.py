@@ -61,8 +61,8 @@ def _arm(changes: int) -> None:
     before_change(changes, lambda: os._exit(DIED))
 
 
-def before_change(changes: int, deed: Callable[[], object], names: Collection[str] = _CHANGES) -> None:
-    """Let `deed` happen once in this process, right before its change number `changes`, whatever it changes itself.
+def before_change(changes: int, action: Callable[[], object], names: Collection[str] = _CHANGES) -> None:
+    """Let `action` happen once in this process, right before its change number `changes`, whatever it changes itself.
 
     `names`: the calls of `os` that count; fallocate() always does.
     """
@@ -73,7 +73,7 @@ def before_change(changes: int, deed: Callable[[], object], names: Collection[st
             nonlocal left
             left -= 1
             if left == -1:
-                deed()
+                action()
             return call(*arguments, **options)
 
         return counting

@@ -18,10 +18,10 @@ from growdisk.partitions.sectors import read_table
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import layout_of
-from growdisk.planner.plan import Companion, Plan
+from growdisk.planner.plan import ExtraDisk, Plan
 from growdisk.steps.context import RunContext
 from growdisk.steps.disk import Disk, Format
-from growdisk.steps.extra_disk_step import OnDisk
+from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import MiB
@@ -76,7 +76,7 @@ class World:
     mode: SnapshotMode
     keep: bool
     pristine: Path
-    beside: tuple[Companion, ...] = ()
+    beside: tuple[ExtraDisk, ...] = ()
 
     @property
     def images(self) -> list[Path]:
@@ -140,7 +140,10 @@ class World:
             ResizeImage(OLD_SIZE, NEW_SIZE),
             RewritePartitions(table.with_disk_size(NEW_SIZE), growth.table),
             Scribble(),
-            *(OnDisk(ResizeImage(OTHER_SIZE, OTHER_SIZE + 4 * MiB), number) for number, _ in enumerate(self.beside, 1)),
+            *(
+                ExtraDiskStep(ResizeImage(OTHER_SIZE, OTHER_SIZE + 4 * MiB), number)
+                for number, _ in enumerate(self.beside, 1)
+            ),
         )
         return Plan(
             "20260101-000000-test", "guestfs", self.mode, self.keep, layout, layout, steps, (), companions=self.beside
@@ -177,12 +180,12 @@ def make_world(tmp_path: Path, kind: str, *, keep: bool = False) -> World:
     pristine = make_disk(tmp_path / f"pristine-{name}", disk)
     folder = tmp_path / "run"
     folder.mkdir()
-    beside: tuple[Companion, ...] = ()
+    beside: tuple[ExtraDisk, ...] = ()
     if kind in COMPANIONS:
         other, other_mode = COMPANIONS[kind]
         made = tmp_path / f"pristine-{other}"
         subprocess.run(["qemu-img", "create", "-q", "-f", format_of(made), made, str(OTHER_SIZE)], check=True)
-        beside = (Companion(str(folder / other), format_of(Path(other)), other_mode),)
+        beside = (ExtraDisk(str(folder / other), format_of(Path(other)), other_mode),)
     return World(folder, folder / name, mode, keep, pristine, beside)
 
 

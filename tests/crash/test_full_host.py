@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.run_to_outcome import error_of
+from growdisk.api.run_to_outcome import run_to_outcome
 from growdisk.api.runs import Silent
 from growdisk.api.session import Session
 from growdisk.errors import GrowdiskError
@@ -39,7 +39,7 @@ def attempt(world: World) -> int:
         except OSError:
             world.directory.withdraw()
             return REFUSED
-        error = error_of(session.engine.advance)
+        error = run_to_outcome(session.engine.advance)
         return end(session, error)
 
 
@@ -56,7 +56,7 @@ def back(world: World) -> int:
         session = Session.reopen(
             world.image, world._plan(disk), disk, world.directory, Silent(), StopRequest(), Keyring()
         )
-        return end(session, error_of(session.engine.go_back))
+        return end(session, run_to_outcome(session.engine.go_back))
 
 
 @contextmanager

@@ -55,11 +55,11 @@ def grow_to(size: int) -> SizeSpec:
     return SizeSpec(size, relative=False)
 
 
-def failing(small: Path, deed: Callable[[], object]) -> str:
+def failing(small: Path, action: Callable[[], object]) -> str:
     """The message; nothing is there afterwards that was not there before, and no room is gone."""
     names, free = sorted(path.name for path in small.iterdir()), free_room(small)
     with pytest.raises((WriteFailed, NotCreated)) as failure:
-        deed()
+        action()
     assert sorted(path.name for path in small.iterdir()) == names
     assert free_room(small) >= free - SLACK
     return f"{failure.value}"
@@ -96,16 +96,16 @@ def test_shrinking_gives_room_back_from_the_middle_of_the_file(small: Path) -> N
     run("qemu-io", "-r", "-c", "read -q -P 4 12M 1M", "-c", "read -q -P 1 2M 8M", image)
 
 
-@pytest.mark.parametrize("deed", [delete_snapshot, apply_snapshot], ids=["delete", "apply"])
-def test_snapshots_give_the_room_back_that_only_they_took(small: Path, deed: Callable[[Path, str], object]) -> None:
+@pytest.mark.parametrize("action", [delete_snapshot, apply_snapshot], ids=["delete", "apply"])
+def test_snapshots_give_the_room_back_that_only_they_took(small: Path, action: Callable[[Path, str], object]) -> None:
     image = make(small / "a.qcow2")
     create_snapshot(image, "one")
     free = free_room(small)
     run("qemu-io", "-c", "write -q -P 2 0 6M", image)
-    deed(image, "one")
+    action(image, "one")
     assert free_room(small) >= free - SLACK
     run("qemu-img", "check", "-q", image)
-    run("qemu-io", "-r", "-c", f"read -q -P {2 if deed is delete_snapshot else 1} 0 6M", image)
+    run("qemu-io", "-r", "-c", f"read -q -P {2 if action is delete_snapshot else 1} 0 6M", image)
 
 
 @pytest.mark.parametrize("options", SHAPES)
@@ -139,14 +139,14 @@ NEW: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("deed", NEW.values(), ids=NEW)
+@pytest.mark.parametrize("action", NEW.values(), ids=NEW)
 def test_a_new_file_that_does_not_fit_is_not_there_and_numbers_are_told(
-    small: Path, deed: Callable[[Path], object]
+    small: Path, action: Callable[[Path], object]
 ) -> None:
     image = make(small / "a.qcow2")
     with (small / "other").open("wb") as other:
         other.write(bytes(free_room(small) - 6 * MiB))
-    said = failing(small, lambda: deed(image))
+    said = failing(small, lambda: action(image))
     assert "it takes up to " in said
     assert "MiB are free" in said
     run("qemu-img", "check", "-q", image)

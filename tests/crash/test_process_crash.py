@@ -17,12 +17,12 @@ from growdisk.api.images.snapshots import create_snapshot
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.units import SizeSpec
 from tests.crash.dying import run_dying
-from tests.crash.verb_worlds import IN_PLACE, NEW, Deed, check_is_sound, judge, plain, seen
+from tests.crash.verb_worlds import IN_PLACE, NEW, Change, check_is_sound, judge, plain, seen
 from tests.crash.worlds import KiB
 
 LIMITS = (0.0, 0.3, 0.7, 1.0, 1.1, 1.4)  # of the longest file
 DONE, REFUSED, FAILED, BUG = 0, 3, 4, 70
-GROWING: list[tuple[str, Callable[[Path], None], Deed]] = [
+GROWING: list[tuple[str, Callable[[Path], None], Change]] = [
     *IN_PLACE,
     ("snapshot", plain, lambda path: create_snapshot(path, "two")),
     ("grow-full", plain,
@@ -40,49 +40,49 @@ def some_numbers() -> Iterator[int]:
         number, step = number + step, step + (number > 6)
 
 
-@pytest.mark.parametrize(("name", "prepare", "deed"), IN_PLACE, ids=[name for name, *_ in IN_PLACE])
+@pytest.mark.parametrize(("name", "prepare", "action"), IN_PLACE, ids=[name for name, *_ in IN_PLACE])
 def test_a_killed_process_leaves_the_old_guest_or_the_new_one(
-    tmp_path: Path, name: str, prepare: Callable[[Path], None], deed: Deed
+    tmp_path: Path, name: str, prepare: Callable[[Path], None], action: Change
 ) -> None:
-    pristine, work, before, after = world(tmp_path, prepare, deed)
+    pristine, work, before, after = world(tmp_path, prepare, action)
     for number in some_numbers():
         renew(pristine, work)
-        died = run_dying(lambda: deed(work / "image.qcow2"), number)
+        died = run_dying(lambda: action(work / "image.qcow2"), number)
         judge(work, before, after)
         if not died:
             break
     assert number, name
 
 
-@pytest.mark.parametrize(("name", "deed"), NEW, ids=[name for name, _ in NEW])
+@pytest.mark.parametrize(("name", "action"), NEW, ids=[name for name, _ in NEW])
 def test_a_killed_process_leaves_no_half_of_a_file_and_the_next_one_succeeds(
-    tmp_path: Path, name: str, deed: Deed
+    tmp_path: Path, name: str, action: Change
 ) -> None:
     pristine, work = tmp_path / "pristine", tmp_path / "work"
     pristine.mkdir()
     plain(pristine)
     for number in some_numbers():
         renew(pristine, work)
-        if not run_dying(lambda: deed(work / "image.qcow2"), number):
+        if not run_dying(lambda: action(work / "image.qcow2"), number):
             break
         if not (work / "new").exists():
-            deed(work / "image.qcow2")
+            action(work / "image.qcow2")
         assert {file.name for file in work.iterdir()} - {".new.growdisk-new", "patch"} == {"image.qcow2", "new"}
         if not name.endswith(("raw", "raw-full")):
             assert check_is_sound(work / "new")
 
 
-@pytest.mark.parametrize(("name", "prepare", "deed"), GROWING, ids=[name for name, *_ in GROWING])
+@pytest.mark.parametrize(("name", "prepare", "action"), GROWING, ids=[name for name, *_ in GROWING])
 def test_without_room_a_verb_fails_in_words_and_the_guest_is_whole(
-    tmp_path: Path, name: str, prepare: Callable[[Path], None], deed: Deed
+    tmp_path: Path, name: str, prepare: Callable[[Path], None], action: Change
 ) -> None:
-    pristine, work, before, after = world(tmp_path, prepare, deed)
+    pristine, work, before, after = world(tmp_path, prepare, action)
     longest = max(file.stat().st_size for file in pristine.iterdir())
     outcomes = set()
     for share in LIMITS:
         renew(pristine, work)
         contents = {file.name: file.read_bytes() for file in work.iterdir()}
-        outcome = run_limited(lambda: deed(work / "image.qcow2"), int(longest * share))
+        outcome = run_limited(lambda: action(work / "image.qcow2"), int(longest * share))
         assert outcome in (DONE, REFUSED, FAILED), f"{name} at {share} of the size: {outcome}"
         if outcome == REFUSED:
             assert {file.name: file.read_bytes() for file in work.iterdir()} == contents
@@ -93,14 +93,14 @@ def test_without_room_a_verb_fails_in_words_and_the_guest_is_whole(
     assert outcomes & {REFUSED, FAILED}, "no limit was low enough to be met"
 
 
-@pytest.mark.parametrize(("name", "deed"), NEW, ids=[name for name, _ in NEW])
-def test_without_room_no_half_of_a_file_stays(tmp_path: Path, name: str, deed: Deed) -> None:
+@pytest.mark.parametrize(("name", "action"), NEW, ids=[name for name, _ in NEW])
+def test_without_room_no_half_of_a_file_stays(tmp_path: Path, name: str, action: Change) -> None:
     pristine, work = tmp_path / "pristine", tmp_path / "work"
     pristine.mkdir()
     plain(pristine)
     for limit in (0, 10 * KiB, 100 * KiB):
         renew(pristine, work)
-        outcome = run_limited(lambda: deed(work / "image.qcow2"), limit)
+        outcome = run_limited(lambda: action(work / "image.qcow2"), limit)
         names = {file.name for file in work.iterdir()} - {"patch"}
         assert (outcome, names) in (
             (DONE, {"image.qcow2", "new"}),
@@ -114,14 +114,14 @@ def test_without_room_no_half_of_a_file_stays(tmp_path: Path, name: str, deed: D
 # --- shared -----------------------------------------------------------------------------------------
 
 
-def world(tmp_path: Path, prepare: Callable[[Path], None], deed: Deed) -> tuple[Path, Path, bytes, bytes]:
+def world(tmp_path: Path, prepare: Callable[[Path], None], action: Change) -> tuple[Path, Path, bytes, bytes]:
     """(the files before, where to work on copies of them, the guest before, the guest afterwards)."""
     pristine, work = tmp_path / "pristine", tmp_path / "work"
     work.mkdir()
     prepare(work)
     before = seen(work / "image.qcow2")
     shutil.copytree(work, pristine)
-    deed(work / "image.qcow2")
+    action(work / "image.qcow2")
     return pristine, work, before, seen(work / "image.qcow2")
 
 
@@ -131,14 +131,14 @@ def renew(pristine: Path, work: Path) -> None:
     shutil.copytree(pristine, work)
 
 
-def run_limited(deed: Callable[[], object], limit: int) -> int:
+def run_limited(action: Callable[[], object], limit: int) -> int:
     """How a child ends that can write no file beyond `limit` bytes."""
     answer, told = os.pipe()
     child = os.fork()
     if child == 0:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         try:
-            deed()
+            action()
         except GrowdiskError as error:
             os._exit(REFUSED if isinstance(error, Refused) else error.exit_code)
         except BaseException:

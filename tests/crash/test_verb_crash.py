@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.host import HostState, recorded
-from tests.crash.verb_worlds import IN_PLACE, NEW, Deed, check_is_sound, judge, plain, seen
+from tests.crash.verb_worlds import IN_PLACE, NEW, Change, check_is_sound, judge, plain, seen
 from tests.oracle.qemu import qemu_check
 
 STATES = 16
@@ -28,9 +28,9 @@ STATES = 16
 UNSEEN = ("commit", "commit-raw", "rebase", "rebase-none", "compact", "snapshot-encrypted", "delete-encrypted")
 
 
-@pytest.mark.parametrize(("name", "prepare", "deed"), IN_PLACE, ids=[name for name, *_ in IN_PLACE])
+@pytest.mark.parametrize(("name", "prepare", "action"), IN_PLACE, ids=[name for name, *_ in IN_PLACE])
 def test_a_crash_leaves_the_old_guest_or_the_new_one(
-    tmp_path: Path, name: str, prepare: Callable[[Path], None], deed: Deed
+    tmp_path: Path, name: str, prepare: Callable[[Path], None], action: Change
 ) -> None:
     work = tmp_path / "work"
     work.mkdir()
@@ -38,7 +38,7 @@ def test_a_crash_leaves_the_old_guest_or_the_new_one(
     path = work / "image.qcow2"
     before = seen(path)
     with recorded(work) as tape:
-        deed(path)
+        action(path)
     after = seen(path)
     assert (before == after) == (name in UNSEEN)
     assert check_is_sound(path)
@@ -65,14 +65,14 @@ def qemu_agrees(state: HostState, work: Path) -> None:
 # --- a new file: whole or not there -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "deed"), NEW, ids=[name for name, _ in NEW])
-def test_a_new_file_is_whole_or_not_there(tmp_path: Path, name: str, deed: Deed) -> None:
+@pytest.mark.parametrize(("name", "action"), NEW, ids=[name for name, _ in NEW])
+def test_a_new_file_is_whole_or_not_there(tmp_path: Path, name: str, action: Change) -> None:
     work = tmp_path / "work"
     work.mkdir()
     plain(work)
     source = (work / "image.qcow2").read_bytes()
     with recorded(work) as tape:
-        deed(work / "image.qcow2")
+        action(work / "image.qcow2")
     whole = (work / "new").read_bytes()
     found = set()
     for state in tape.states(seed=3, count=STATES):

@@ -25,7 +25,7 @@ KEY = b"correct horse"
 SIZE = 512 * KiB
 
 
-Deed = Callable[[Path], object]
+Change = Callable[[Path], object]
 
 
 def quiet(_done: int, _total: int) -> None:
@@ -82,7 +82,7 @@ def with_data_file(directory: Path) -> None:
     make_image(directory / "image.qcow2", options)
 
 
-IN_PLACE: list[tuple[str, Callable[[Path], None], Deed]] = [
+IN_PLACE: list[tuple[str, Callable[[Path], None], Change]] = [
     ("commit", layers, lambda path: commit_overlay(path, quiet)),
     ("commit-raw", over_raw, lambda path: commit_overlay(path, quiet)),
     ("rebase", over_raw, lambda path: rebase_overlay(path, "other.raw", "raw", quiet)),
@@ -126,7 +126,7 @@ def check_is_sound(path: Path) -> bool:
     return True
 
 
-NEW: list[tuple[str, Deed]] = [
+NEW: list[tuple[str, Change]] = [
     ("convert-raw", lambda path: convert_image(Source(path), path.with_name("new"), RawTarget(), quiet)),
     ("convert-qcow2", lambda path: convert_image(
         Source(path), path.with_name("new"), Qcow2Target(CreateOptions(4 * KiB)), quiet)),

@@ -127,7 +127,7 @@ _TRIED = {"direct": direct_available, "uml": uml_available}
 
 @cache
 def _obstacle(backend: str) -> str:
-    return str(_TRIED[backend].obstacle() or "")
+    return str(_TRIED[backend].why_unavailable() or "")
 
 
 def _command_lines() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The whole job on every kind of image and for every fate of swap, judged by foreign tools alone."""
+"""The whole job on every kind of image and for every action of swap, judged by foreign tools alone."""
 
 from __future__ import annotations
 

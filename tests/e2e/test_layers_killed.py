@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.uml_available import obstacle
+from growdisk.backends.uml_available import why_unavailable
 from tests.e2e.dying import Death, die
 from tests.e2e.judges import assert_sound
 from tests.e2e.process import Host
@@ -26,7 +26,7 @@ WORDS = ("+256M", "--lv-share", "60%")
 
 
 def _work_with(host: Host, backend: str) -> None:
-    if backend == "uml" and (reason := obstacle()):
+    if backend == "uml" and (reason := why_unavailable()):
         pytest.skip(f"no kernel runs as a program here: {reason}")
     host.backend = backend
 

@@ -176,9 +176,9 @@ def test_a_long_copy_can_be_stopped(base: Path, tmp_path: Path, monkeypatch: pyt
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base.qcow2"]
 
 
-def _then(deed: Callable[..., object], stop: StopRequest) -> Callable[..., object]:
+def _then(action: Callable[..., object], stop: StopRequest) -> Callable[..., object]:
     def done_and_stopped(*arguments: object) -> object:
-        answer = deed(*arguments)
+        answer = action(*arguments)
         stop.request("SIGTERM")
         return answer
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.uml_available import obstacle
+from growdisk.backends.uml_available import why_unavailable
 from tests.e2e.dying import Death, die
 from tests.e2e.judges import assert_sound
 from tests.e2e.process import Host
@@ -56,7 +56,7 @@ def assert_filled(images: list[Path], group: str, extents: int) -> None:
 
 @pytest.mark.parametrize("kind", ["guestfs", "uml"])
 def test_a_group_on_two_disks_grows_and_goes_back_on_both(disks: tuple[Path, Path], host: Host, kind: str) -> None:
-    if kind == "uml" and (reason := obstacle()):
+    if kind == "uml" and (reason := why_unavailable()):
         pytest.skip(f"no kernel runs as a program here: {reason}")
     host.backend = kind
     root, spare = disks

@@ -22,8 +22,8 @@ COUNT = int(os.environ.get("MUTANTS", "120"))
 ORDER = int(os.environ.get("MUTANTS_FROM", "0"))
 
 
-def in_limited_child(deed: Callable[[], list[str]], answer: Path) -> list[str]:
-    """What `deed` returns, in a process that can take MEMORY bytes more than it has."""
+def in_limited_child(action: Callable[[], list[str]], answer: Path) -> list[str]:
+    """What `action` returns, in a process that can take MEMORY bytes more than it has."""
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
@@ -31,7 +31,7 @@ def in_limited_child(deed: Callable[[], list[str]], answer: Path) -> list[str]:
         try:
             has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (has + MEMORY, resource.RLIM_INFINITY))
-            answer.write_text(json.dumps(deed()))
+            answer.write_text(json.dumps(action()))
         except BaseException:
             traceback.print_exc()
             os._exit(1)

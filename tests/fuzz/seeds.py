@@ -29,10 +29,10 @@ class Seed:
 
 @dataclass(frozen=True)
 class Recipe:
-    """`deeds`: commands of qemu-io; a word that begins with `snapshot ` or `bitmap ` is one of qemu-img's."""
+    """`actions`: commands of qemu-io; a word that begins with `snapshot ` or `bitmap ` is one of qemu-img's."""
 
     options: str
-    deeds: tuple[str, ...]
+    actions: tuple[str, ...]
     size: str = "256k"
     backed: bool = False
     encrypted: bool = False
@@ -71,15 +71,15 @@ def make_seed(name: str, directory: Path) -> Seed:
         options += "" if "encrypt.format" in options else ",encrypt.format=luks,encrypt.iter-time=10"
         words = [*_SECRET, *words]
     qemu_img("create", "-q", "-f", "qcow2", *words, "-o", options, path.name, recipe.size, directory=directory)
-    for deed in recipe.deeds:
-        _do(path, deed, encrypted=recipe.encrypted)
+    for action in recipe.actions:
+        _do(path, action, encrypted=recipe.encrypted)
     (directory / "key").unlink()
     beside = {other.name: other.read_bytes() for other in directory.iterdir() if other != path}
     return Seed(name, path.read_bytes(), beside, KEY if recipe.encrypted else None)
 
 
-def _do(path: Path, deed: str, *, encrypted: bool) -> None:
-    what, _, name = deed.partition(" ")
+def _do(path: Path, action: str, *, encrypted: bool) -> None:
+    what, _, name = action.partition(" ")
     image = ["--image-opts", f"driver=qcow2,file.filename={path.name},encrypt.key-secret=key"]
     place = [*_SECRET, *image] if encrypted else [path.name]
     if what == "snapshot":
@@ -87,5 +87,5 @@ def _do(path: Path, deed: str, *, encrypted: bool) -> None:
     elif what == "bitmap":
         qemu_img("bitmap", "--add", "-g", "64k", path.name, name, directory=path.parent)
     else:
-        words = ["qemu-io", *([] if encrypted else ["-f", "qcow2"]), "-c", deed, *place]
+        words = ["qemu-io", *([] if encrypted else ["-f", "qcow2"]), "-c", action, *place]
         subprocess.run(words, check=True, capture_output=True, cwd=path.parent)  # a data file is looked for there

@@ -31,7 +31,7 @@ def test_tables_scattered_over_a_hole_of_2_to_the_55_bytes_are_counted_or_refuse
             file.write(struct.pack(">Q", chance.randrange(1 << 38) << 16 | 1 << 63))
         file.truncate(1 << 55)
 
-    def deed() -> list[str]:
+    def action() -> list[str]:
         with time_limit(60.0):
             try:
                 report = check_image(path)
@@ -40,5 +40,5 @@ def test_tables_scattered_over_a_hole_of_2_to_the_55_bytes_are_counted_or_refuse
             assert report is not None
             return ["counted", str(report.corruptions)]
 
-    answer = in_limited_child(deed, memory_directory / "answer")
+    answer = in_limited_child(action, memory_directory / "answer")
     assert answer[0] == ("counted" if entries < 1 << 16 else "refused"), answer

@@ -69,11 +69,11 @@ class TwoReaders:
 
     # --- growdisk ---------------------------------------------------------------------------------
 
-    def _ours(self, deed: Callable[[], Answer]) -> Answer | None:
+    def _ours(self, action: Callable[[], Answer]) -> Answer | None:
         """The answer, or None for a refusal."""
         try:
             with time_limit(SECONDS):
-                return deed()
+                return action()
         except GrowdiskError:
             return None
         except TooLong:

@@ -31,7 +31,7 @@ from tests.fuzz.seeds import Seed
 
 MAX_GUEST = 4 << 20  # bytes of a guest that are converted; a hole of 2^60 bytes would take its time in any program
 SECONDS = 5.0
-Deed = Callable[[], object]
+Change = Callable[[], object]
 
 
 #: What no verb of the command line does: what they refuse half-way is told to a guest as an I/O error.
@@ -57,14 +57,14 @@ class Bench:
         """What went wrong; each line begins with the name of the verb. `chosen`: a bit for each, all by default."""
         mutant.write(self.path, self.seed)
         before, faults = self._bytes(), []
-        for name, deed in _chosen(self.readers(), chosen):
-            faults += self._try(name, deed)[0]
+        for name, action in _chosen(self.readers(), chosen):
+            faults += self._try(name, action)[0]
         if self._bytes() != before:
             faults.append("readers: the image was changed")
             mutant.write(self.path, self.seed)
         sound = self._errors() == []
-        for name, deed in _chosen(self.writers(), chosen >> 8):
-            found, error = self._try(name, deed)
+        for name, action in _chosen(self.writers(), chosen >> 8):
+            found, error = self._try(name, action)
             faults += found
             if error is None:
                 faults += self._after_success(name, sound=sound)
@@ -78,7 +78,7 @@ class Bench:
 
     # --- the verbs --------------------------------------------------------------------------------
 
-    def readers(self) -> Iterator[tuple[str, Deed]]:
+    def readers(self) -> Iterator[tuple[str, Change]]:
         path, key = self.path, self.seed.key
         yield "info", lambda: image_info(path).as_json()
         yield "check", lambda: check_image(path)
@@ -96,7 +96,7 @@ class Bench:
                 source = Source(path, snapshot=snapshot[0], selector="id", key=key)
                 yield "convert snapshot", lambda source=source: self._convert(source, Qcow2Target(CreateOptions()))
 
-    def writers(self) -> Iterator[tuple[str, Deed]]:
+    def writers(self) -> Iterator[tuple[str, Change]]:
         path, key, size = self.path, self.seed.key, self._guest_size()
         yield "repair leaks", lambda: check_image(path, "leaks")
         yield "repair all", lambda: check_image(path, "all")
@@ -121,19 +121,19 @@ class Bench:
         self.output.unlink(missing_ok=True)
         convert_image(source, self.output, target, _quiet)
 
-    def _open_and(self, deed: str, offset: int, length: int) -> None:
+    def _open_and(self, action: str, offset: int, length: int) -> None:
         with Qcow2Image.open(self.path, writable=True, key=self.seed.key) as image:
             if 0 < length <= image.size - offset:
-                getattr(image, deed)(offset, length)
+                getattr(image, action)(offset, length)
                 image.flush()
 
     # --- judging ----------------------------------------------------------------------------------
 
-    def _try(self, name: str, deed: Deed) -> tuple[list[str], GrowdiskError | None]:
+    def _try(self, name: str, action: Change) -> tuple[list[str], GrowdiskError | None]:
         """What is wrong with how it ended, and the error that it ended in."""
         try:
             with time_limit(self.seconds):
-                deed()
+                action()
         except GrowdiskError as error:
             return ([] if error.what else [f"{name}: an error without words"]), error
         except TooLong:
@@ -188,12 +188,12 @@ class Bench:
             (self.path.parent / name).write_bytes(data)
 
 
-def _chosen(deeds: Iterator[tuple[str, Deed]], bits: int) -> Iterator[tuple[str, Deed]]:
-    return (deed for number, deed in enumerate(deeds) if bits >> number & 1)
+def _chosen(actions: Iterator[tuple[str, Change]], bits: int) -> Iterator[tuple[str, Change]]:
+    return (action for number, action in enumerate(actions) if bits >> number & 1)
 
 
 def is_dirty(image: bytes) -> bool:
-    """Whether every writer repairs it first, and may refuse its own deed afterwards."""
+    """Whether every writer repairs it first, and may refuse its own action afterwards."""
     return image[4:8] == b"\0\0\0\3" and bool(image[79] & 1)
 
 

@@ -15,11 +15,11 @@ from tests.guest_scripts.worlds import RUN, make_world
 pytestmark = pytest.mark.boot
 
 
-def _hang(guest: Machine, tool: str, deed: str) -> None:
-    """From now on, `tool` does `deed` instead and then hangs; but not where it only tells something."""
+def _hang(guest: Machine, tool: str, action: str) -> None:
+    """From now on, `tool` does `action` instead and then hangs; but not where it only tells something."""
     guest.run("mkdir -p /usr/local/sbin")
     telling = f'case $1 in --version | -d) exec /sbin/{tool} "$@" ;; esac'
-    script = f"#!/bin/sh\n{telling}\n{deed}\nsync\n>/root/hangs\nsync\nsleep 1000\n"
+    script = f"#!/bin/sh\n{telling}\n{action}\nsync\n>/root/hangs\nsync\nsleep 1000\n"
     guest.run(
         f"cat >/usr/local/sbin/{tool} <<'SHIM'\n{script}SHIM\nchmod 755 /usr/local/sbin/{tool}; rm -f /root/hangs"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.live_target import LiveRequest, Reached, reach, reach_anew
+from growdisk.api.live_target import LiveRequest, RunningGuest, reach, reconnect
 from growdisk.block.locks import image_writers
 from growdisk.live.block_jobs import JobFailed, delete, load, merge_overlays, put_overlay, save
 from growdisk.live.qemu_machine import Arrival, CommandRefused, Machine, UnexpectedAnswer
@@ -201,12 +201,12 @@ def test_file_names_start_from_where_qemu_was_started(tmp_path: Path) -> None:
     path = image(tmp_path)
     with started(Path(path.name), folder=tmp_path) as guest:
         found = reach(LiveRequest(qmp=guest.sockets.qmp))
-        assert isinstance(found, Reached)
+        assert isinstance(found, RunningGuest)
         with closing(found):
             assert (found.path, found.disk.file, found.machine.files(found.disk.key)) == (path, str(path), (str(path),))
             assert found.machine.node_of(lambda file: file == str(path)) == found.disk.node
         by_image = reach(LiveRequest(path=path))
-        assert isinstance(by_image, Reached)
+        assert isinstance(by_image, RunningGuest)
         by_image.close()
 
 
@@ -216,7 +216,7 @@ def test_an_overlay_of_the_users_own_is_what_grows_by_whichever_name(tmp_path: P
     with bare_machine(overlay) as guest:
         for request in (LiveRequest(path=overlay), LiveRequest(qmp=guest.sockets.qmp, disk="disk")):
             found = reach(request)
-            assert isinstance(found, Reached)
+            assert isinstance(found, RunningGuest)
             with closing(found):
                 assert (found.path, found.disk.file, found.disk.size) == (overlay, str(overlay), 64 * MiB)
                 found.machine.resize(found.disk.key, found.disk.size + 64 * MiB)
@@ -227,8 +227,8 @@ def test_an_overlay_of_the_users_own_is_what_grows_by_whichever_name(tmp_path: P
 def test_a_machine_that_was_started_anew_is_found_with_the_sockets_that_it_has_now(tmp_path: Path) -> None:
     with bare_machine(image(tmp_path)) as guest:
         old = tmp_path / "gone"
-        found = reach_anew(LiveRequest(path=guest.image, qmp=old, agent=old))
-        assert isinstance(found, Reached)
+        found = reconnect(LiveRequest(path=guest.image, qmp=old, agent=old))
+        assert isinstance(found, RunningGuest)
         with closing(found):
             way = found.way("/dev/sda")
             assert (way.qmp, way.agent) == (str(guest.sockets.qmp), str(guest.sockets.agent))

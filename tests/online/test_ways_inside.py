@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.api.live_session import at_rest
-from growdisk.api.live_target import LiveRequest, Reached, reach
+from growdisk.api.live_target import LiveRequest, RunningGuest, reach
 from growdisk.live.guest_agent import AgentShell, AgentSocket
 from growdisk.live.guest_shell import GuestShell, GuestUnreachable
 from growdisk.live.ssh import SshShell
@@ -64,10 +64,10 @@ def test_the_guests_files_come_to_rest_for_a_deed_and_are_free_again_whatever_co
     """Through the agent that leads inside, which talks to one at a time."""
 
     def fail() -> None:
-        raise RuntimeError("the deed")
+        raise RuntimeError("the action")
 
     reached = reach(LiveRequest(qmp=scsi_guest.sockets.qmp))
-    assert isinstance(reached, Reached)
+    assert isinstance(reached, RunningGuest)
     with closing(reached):
         inside = Inside(reached.open_shell, StopRequest())
         assert inside.shell.run("true", _PATIENCE).status == 0

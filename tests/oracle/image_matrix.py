@@ -23,10 +23,10 @@ def _written(options: str) -> Callable[[Path], Path]:
         path = folder / "image.qcow2"
         qemu_img("create", "-q", "-f", "qcow2", "-o", options, path, "16M")
         zero = "write -z" if "0.10" not in options else "write -P 0"
-        deeds = ["write -P 1 0 3M", f"{zero} 1M 1M", "write -P 4 1500k 1k", f"{zero} 9M 100k", "write -P 5 15M 500k"]
+        actions = ["write -P 1 0 3M", f"{zero} 1M 1M", "write -P 4 1500k 1k", f"{zero} 9M 100k", "write -P 5 15M 500k"]
         if "preallocation" not in options:
-            deeds += ["write -c -P 2 4M 2M", "write -c -P 3 6M 2M", "discard 2M 512k"]
-        qemu_io(path, *deeds)
+            actions += ["write -c -P 2 4M 2M", "write -c -P 3 6M 2M", "discard 2M 512k"]
+        qemu_io(path, *actions)
         return path
 
     return make

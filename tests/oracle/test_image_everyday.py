@@ -46,7 +46,7 @@ def assert_sound(path: Path) -> None:
     assert qemu_check(path)[0] == 0
 
 
-def deeds(chance: random.Random, size: int, options: str) -> list[str]:
+def actions(chance: random.Random, size: int, options: str) -> list[str]:
     """qemu-io commands: unaligned data, zeros, holes, and whole compressed clusters where the layer has them."""
     found = []
     for _ in range(chance.randrange(1, 12)):
@@ -74,7 +74,7 @@ def random_layer(chance: random.Random, path: Path, base: Path | None) -> Path:
     qemu_img("create", "-q", "-f", "qcow2", "-o", options, *over, path, str(size))
     if chance.random() < 0.6:
         qemu_io(path, *compressed(chance, path, size))
-    qemu_io(path, *deeds(chance, size, options))
+    qemu_io(path, *actions(chance, size, options))
     return path
 
 

@@ -17,11 +17,11 @@ from tests.oracle.verbs import image, info, make
 MiB = 1 << 20
 
 
-def overlay_on(base: Path, path: Path, *deeds: str, size: str | None = None, options: str = "compat=1.1") -> Path:
+def overlay_on(base: Path, path: Path, *actions: str, size: str | None = None, options: str = "compat=1.1") -> Path:
     form = info(base)["format"]
     words = [size] if size else []
     qemu_img("create", "-q", "-f", "qcow2", "-o", options, "-b", base.name, "-F", str(form), path, *words)
-    qemu_io(path, *deeds)
+    qemu_io(path, *actions)
     return path
 
 
@@ -56,7 +56,7 @@ def test_a_chain_ten_deep_reads_through(tmp_path: Path) -> None:
 
 # --- commit ---------------------------------------------------------------------------------------
 
-DEEDS = ("write -P 7 0 100k", "write -z 1M 200k", "write -c -P 8 2M 64k", "write -P 9 3500k 3k", "discard 5M 64k")
+HANDLERS = ("write -P 7 0 100k", "write -z 1M 200k", "write -c -P 8 2M 64k", "write -P 9 3500k 3k", "discard 5M 64k")
 
 
 @pytest.mark.parametrize("base_format", ["raw", "qcow2"])
@@ -67,7 +67,7 @@ def test_committed_data_are_in_the_base_and_the_overlay_is_empty(
     base = tmp_path / f"base.{base_format}"
     qemu_img("create", "-q", "-f", base_format, base, sizes[0])
     subprocess.run(["qemu-io", "-f", base_format, "-c", "write -P 1 0 8M", base], check=True, capture_output=True)
-    top = overlay_on(base, tmp_path / "top.qcow2", *DEEDS, size=sizes[1])
+    top = overlay_on(base, tmp_path / "top.qcow2", *HANDLERS, size=sizes[1])
     before = seen(top)
     assert image("commit", top) == 0
     assert seen(top) == before
@@ -83,7 +83,7 @@ def test_committed_data_are_in_the_base_and_the_overlay_is_empty(
 
 def test_snapshots_of_an_overlay_outlive_its_commit(tmp_path: Path) -> None:
     base = make(tmp_path / "base.qcow2", "write -P 1 0 8M")
-    top = overlay_on(base, tmp_path / "top.qcow2", *DEEDS)
+    top = overlay_on(base, tmp_path / "top.qcow2", *HANDLERS)
     qemu_img("snapshot", "-c", "kept", top)
     qemu_io(top, "write -P 3 6M 1M")
     assert image("commit", top) == 0
@@ -96,7 +96,7 @@ def test_a_commit_that_dies_before_the_overlay_is_emptied_can_be_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = make(tmp_path / "base.qcow2", "write -P 1 0 8M")
-    top = overlay_on(base, tmp_path / "top.qcow2", *DEEDS)
+    top = overlay_on(base, tmp_path / "top.qcow2", *HANDLERS)
     before = seen(top)
 
     def die(_: object) -> None:
@@ -112,7 +112,7 @@ def test_a_commit_that_dies_before_the_overlay_is_emptied_can_be_done_again(
 
 def test_no_commit_into_a_base_that_another_program_reads(tmp_path: Path) -> None:
     base = make(tmp_path / "base.qcow2", "write -P 1 0 8M")
-    top = overlay_on(base, tmp_path / "top.qcow2", *DEEDS)
+    top = overlay_on(base, tmp_path / "top.qcow2", *HANDLERS)
     before = states(tmp_path)
     holder = RawFile.open(base)
     try:
@@ -135,8 +135,8 @@ def test_a_safe_rebase_changes_nothing_that_the_guest_sees(tmp_path: Path, optio
     make(tmp_path / "long.qcow2", "write -P 1 0 64M", size="64M")
     (tmp_path / "short.raw").write_bytes(b"\1" * 3 * MiB)
     overlay_on(base, tmp_path / "middle", "write -P 5 4M 3k", "write -P 6 5M 100k")
-    deeds = DEEDS if options != "compat=0.10" else (*DEEDS[:1], *DEEDS[2:4])
-    top = overlay_on(tmp_path / "middle", tmp_path / "top.qcow2", *deeds, size="8M", options=options)
+    actions = HANDLERS if options != "compat=0.10" else (*HANDLERS[:1], *HANDLERS[2:4])
+    top = overlay_on(tmp_path / "middle", tmp_path / "top.qcow2", *actions, size="8M", options=options)
     before, bases = seen(top), {name: seen(tmp_path / name) for name in ("base.qcow2", "other.qcow2", "middle")}
     words = ["-b", new] if new else []
     assert image("rebase", top, *words) == 0

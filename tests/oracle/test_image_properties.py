@@ -87,9 +87,9 @@ class World:
         length = min(b, len(self.data) - start)
         if c % 2:
             start, length = start // 512 * 512, max(length // 512 * 512, 512)
-        deed = getattr(self, f"_{what.replace(' ', '_')}")
+        action = getattr(self, f"_{what.replace(' ', '_')}")
         try:
-            deed(start, length, c)
+            action(start, length, c)
         except Refused as error:
             assert self._may_be_refused(what), f"{what}: {error}"
 

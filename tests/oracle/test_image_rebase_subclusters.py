@@ -30,12 +30,12 @@ def test_a_rebase_never_changes_what_the_guest_sees(tmp_path: Path, seed: int) -
     cluster = chance.choice(("16k", "64k"))
     options = f"extended_l2=on,cluster_size={cluster}"
     qemu_img("create", "-q", "-f", "qcow2", "-o", options, "-b", old, "-F", "raw", top, str(size))
-    deeds = [f"write -c -P 9 {MiB} 64k"]
+    actions = [f"write -c -P 9 {MiB} 64k"]
     for _ in range(30):
         length = chance.choice((512, 2 * KiB, 5 * KiB, 40 * KiB))
         offset = chance.randrange(0, (size - length) // 512) * 512
-        deeds.append(f"{chance.choice(('write -P 7', 'write -z', 'discard'))} {offset} {length}")
-    qemu_io(top, *deeds)
+        actions.append(f"{chance.choice(('write -P 7', 'write -z', 'discard'))} {offset} {length}")
+    qemu_io(top, *actions)
     before = guest_bytes(top)
     assert image("rebase", top, "-b", new, "-F", "raw") == 0
     assert guest_bytes(top) == before

@@ -54,8 +54,8 @@ def _image(folder: Path, change: Change, written: str) -> Path:
     shuffled(path, change)
     picked, step = random.Random(5), 4096 if written == "a part" else 512
     writes = [f"write -P 9 {picked.randrange(16 * _MIB // step) * step} {step}" for _ in range(200)]
-    deeds = {"nothing": ["read 0 512"], "all": ["write -P 3 0 16M"]}.get(written, writes)
-    words = [word for deed in deeds for word in ("-c", deed)]
+    actions = {"nothing": ["read 0 512"], "all": ["write -P 3 0 16M"]}.get(written, writes)
+    words = [word for action in actions for word in ("-c", action)]
     subprocess.run(["qemu-io", *words, path], check=True, stdout=subprocess.DEVNULL)
     return path
 

@@ -96,8 +96,8 @@ def test_writes_zeros_and_discards_are_noted(tmp_path: Path, options: str, granu
             disk.discard(6 * MiB, 128 * KiB)
             disk.write(8 * MiB - 512, b"y" * 512)
 
-    deeds = ("write 3146240 1k", "write -z 5M 256k", "discard 6M 128k", "write 8388096 512")
-    same_done_twice(path, ours, lambda path: qemu_io(path, *deeds))
+    actions = ("write 3146240 1k", "write -z 5M 256k", "discard 6M 128k", "write 8388096 512")
+    same_done_twice(path, ours, lambda path: qemu_io(path, *actions))
 
 
 @pytest.mark.parametrize("granularity", ("512", "64k"))

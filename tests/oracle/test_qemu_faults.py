@@ -147,14 +147,14 @@ def test_without_its_backing_file_an_image_is_checked_and_keeps_its_snapshots(tm
     qemu_img("create", "-q", "-f", "qcow2", "-b", "base.raw", "-F", "raw", path, "1M")
     qemu_io(path, "write 0 64k")
     (tmp_path / "base.raw").unlink()
-    assert [deed(path) for deed in KEYLESS] == [0] * len(KEYLESS)
+    assert [action(path) for action in KEYLESS] == [0] * len(KEYLESS)
     assert image("read", path, "0", "1M", tmp_path / "out") == 3  # guest bytes do need it
 
 
 def test_without_its_key_an_image_is_checked_resized_and_keeps_its_snapshots(tmp_path: Path) -> None:
     path, options = tmp_path / "image.qcow2", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"
     qemu_img("create", "-q", "--object", "secret,id=s,data=x", "-f", "qcow2", "-o", options, path, "1M")
-    assert [deed(path) for deed in KEYLESS] == [0] * len(KEYLESS)
+    assert [action(path) for action in KEYLESS] == [0] * len(KEYLESS)
     assert image("resize", path, "2M") == 0
     qemu_img("check", "--object", "secret,id=s,data=x", "--image-opts",
              f"driver=qcow2,file.filename={path},encrypt.key-secret=s")  # fmt: skip

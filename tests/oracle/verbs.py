@@ -18,7 +18,7 @@ def info(path: Path) -> dict[str, object]:
     return answer
 
 
-def make(path: Path, *deeds: str, size: str = "8M", options: str = "compat=1.1") -> Path:
+def make(path: Path, *actions: str, size: str = "8M", options: str = "compat=1.1") -> Path:
     qemu_img("create", "-q", "-f", "qcow2", "-o", options, path, size)
-    qemu_io(path, *deeds)
+    qemu_io(path, *actions)
     return path

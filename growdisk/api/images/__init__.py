@@ -1,1 +1,1 @@
-"""What `growdisk image` does, for programs: one file per deed, loaded when it is asked for."""
+"""What `growdisk image` does, for programs: one file per action, loaded when it is asked for."""

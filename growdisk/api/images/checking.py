@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from growdisk.api.guard import WriteGuard
-from growdisk.api.images.host import format_of, told_failures
+from growdisk.api.images.host import format_of, report_host_errors
 from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ImageDamaged, ImageError
 from growdisk.fast_dataclass import replace
@@ -69,7 +69,7 @@ def _checked(path: Path, repair_what: Repair | None, *, overlays_may_break: bool
     """The report on the image alone, and whether it names other files."""
     file = RawFile.open(path, writable=repair_what is not None)
     try:
-        with told_failures(path, writing=repair_what is not None):
+        with report_host_errors(path, writing=repair_what is not None):
             if repair_what is None:
                 report = check(file, path)
             else:

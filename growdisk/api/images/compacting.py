@@ -7,7 +7,7 @@ from pathlib import Path
 from growdisk.api.guard import WriteGuard
 from growdisk.api.images.info import actual_size
 from growdisk.api.images.new_file import NewFile
-from growdisk.api.images.opening import opened_qcow2, told_no_creation
+from growdisk.api.images.opening import opened_qcow2, report_create_errors
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged, ImageUnsupported
 from growdisk.qcow2.check.checker import check
@@ -24,7 +24,7 @@ def compact_image(path: Path, key: Passphrase | None = None, *, overlays_may_bre
     with opened_qcow2(path, "unused clusters", writable=True, with_backing=False, key=key, guard=guard) as image:
         before = actual_size(path)
         _refuse(path)
-        with told_no_creation(path, lambda: before), NewFile(path, replacing=True) as new:
+        with report_create_errors(path, lambda: before), NewFile(path, replacing=True) as new:
             file = RawFile.create(new.temporary)
             file.write_behind()
             try:

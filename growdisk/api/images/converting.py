@@ -13,7 +13,7 @@ from pathlib import Path
 from growdisk.api.images.history import State, follow, states_of
 from growdisk.api.images.host import format_of
 from growdisk.api.images.new_file import NewFile
-from growdisk.api.images.opening import data_length, opened, refuse_small_device, require_keys, told_no_creation
+from growdisk.api.images.opening import data_length, opened, refuse_small_device, report_create_errors, require_keys
 from growdisk.api.images.pumping import Progress, clusters, nonzero_pieces, write_pieces
 from growdisk.api.images.resizing import extend_raw, refuse_raw_preallocation
 from growdisk.api.images.snapshots import Selector, is_id
@@ -80,7 +80,7 @@ def convert_image(source: Source, path: Path, target: RawTarget | Qcow2Target, p
         bitmaps = _bitmaps(device, source, target)
         states = _states(device, source, target)
         first = states[0][1] if states else content
-        with told_no_creation(path, lambda: data_length(content)), NewFile(path) as new:
+        with report_create_errors(path, lambda: data_length(content)), NewFile(path) as new:
             with _new_image(new, target, align_up(first.size, _SECTOR)) as image:
                 _fill(image, first, target, progress)
                 if isinstance(image, Qcow2Image) and isinstance(target, Qcow2Target):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from growdisk.api.images.new_file import NewFile
-from growdisk.api.images.opening import data_length, refuse_small_device, told_no_creation
+from growdisk.api.images.opening import data_length, refuse_small_device, report_create_errors
 from growdisk.api.images.pumping import Progress, nonzero_pieces, write_pieces
 from growdisk.block.device import ExtentKind
 from growdisk.block.raw import RawFile
@@ -25,7 +25,7 @@ def copy_image(source: Path, path: Path, sparse: Sparse, progress: Progress) -> 
     file = RawFile.open(source)
     try:
         takes = (lambda: file.size) if sparse == "never" else (lambda: data_length(file))
-        with told_no_creation(path, takes), NewFile(path) as new:
+        with report_create_errors(path, takes), NewFile(path) as new:
             copy = new.open()
             try:
                 refuse_small_device(copy, file.size)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from growdisk.api.images.host import format_of
 from growdisk.api.images.new_file import NewFile
-from growdisk.api.images.opening import open_device, told_no_creation
+from growdisk.api.images.opening import open_device, report_create_errors
 from growdisk.api.images.resizing import extend_raw, refuse_raw_preallocation
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, UsageError
@@ -49,7 +49,7 @@ def create_qcow2(
     if problem is not None:
         raise ImageUnsupported(path, reason=problem, hint="choose other options; nothing was written")
     takes = size if options.preallocation in ("falloc", "full") else 0
-    with told_no_creation(path, (lambda: takes) if takes else None), NewFile(path) as new:
+    with report_create_errors(path, (lambda: takes) if takes else None), NewFile(path) as new:
         create(
             new.temporary, size, options,
             backing=backing, backing_format=backing_format,
@@ -67,7 +67,7 @@ def create_raw(path: Path, size: int, preallocation: Preallocation) -> None:
             path, reason="a block device is a raw image already, as large as it is",
             hint="blkdiscard -z empties it; nothing was written",
         )  # fmt: skip
-    with told_no_creation(path, lambda: size), NewFile(path) as new:
+    with report_create_errors(path, lambda: size), NewFile(path) as new:
         file = RawFile.create(new.temporary)
         try:
             extend_raw(file, size, preallocation)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from growdisk.api.guard import WriteGuard
-from growdisk.api.images.opening import opened, require_keys, told_no_creation
+from growdisk.api.images.opening import opened, report_create_errors, require_keys
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported
@@ -32,7 +32,7 @@ def read_bytes(
     with opened(path, image_format, key=key) as image:
         require_keys(image)
         _require_inside(path, image, offset, length)
-        with told_no_creation(target), _output(target, image_of=path) as fd:
+        with report_create_errors(target), _output(target, image_of=path) as fd:
             for start, end in split_range(offset, offset + length, _CHUNK):
                 _write_all(fd, image.read(start, end - start))
 

@@ -26,7 +26,7 @@ def free_room(place: Path) -> int:
 
 
 @contextmanager
-def told_failures(path: Path, *, writing: bool) -> Iterator[None]:
+def report_host_errors(path: Path, *, writing: bool) -> Iterator[None]:
     """An error of the host, as an error of ours about the image."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""Opening an image for one deed, in the format that is asked for or found, and telling failures of the host."""
+"""Opening an image for one action, in the format that is asked for or found, and telling failures of the host."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from growdisk.api.guard import WriteGuard
-from growdisk.api.images.host import format_of, free_room, told_failures
+from growdisk.api.images.host import format_of, free_room, report_host_errors
 from growdisk.block.device import BlockDevice, ExtentKind, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, NotCreated, WriteFailed
@@ -34,7 +34,7 @@ def opened(
     """
     device = open_device(path, image_format, writable=writable, with_backing=with_backing, key=key, guard=guard)
     try:
-        with told_failures(path, writing=writable):
+        with report_host_errors(path, writing=writable):
             try:
                 yield device
             except BaseException as error:
@@ -65,20 +65,20 @@ def open_device(
 
 @contextmanager
 def opened_qcow2(
-    path: Path, deed: str, *, writable: bool = False, with_backing: bool = True, key: Passphrase | None = None,
+    path: Path, action: str, *, writable: bool = False, with_backing: bool = True, key: Passphrase | None = None,
     guard: WriteGuard | None = None,
 ) -> Iterator[Qcow2Image]:  # fmt: skip
     """The same for what only qcow2 images can do."""
     with opened(path, writable=writable, with_backing=with_backing, key=key, guard=guard) as device:
         if not isinstance(device, Qcow2Image):
             raise ImageUnsupported(
-                path, reason=f"a raw image has no {deed}", hint=f"growdisk image convert {path} makes it qcow2"
+                path, reason=f"a raw image has no {action}", hint=f"growdisk image convert {path} makes it qcow2"
             )
         yield device
 
 
 @contextmanager
-def told_no_creation(path: Path, takes: Callable[[], int] | None = None) -> Iterator[None]:
+def report_create_errors(path: Path, takes: Callable[[], int] | None = None) -> Iterator[None]:
     """The same for a file that was to be made. `takes`: bytes of the host that it will have at the most."""
     try:
         yield

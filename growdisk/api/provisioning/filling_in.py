@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from growdisk.api.provisioning.recipe import FileInto, KeysFor, Output, PasswordFor, Recipe
 from growdisk.errors import UsageError
 from growdisk.given_file import read_given
-from growdisk.guest_config.customize.changes import FileOrder, KeysOrder, Orders, PasswordOrder
+from growdisk.guest_config.customize.changes import FileChange, GuestChanges, KeysOrder, PasswordOrder
 from growdisk.guest_config.customize.hostname import check_hostname
 from growdisk.guest_config.customize.passwords import check_hash, hash_password
 
@@ -26,12 +26,12 @@ def values_for(base: Path, number: int, output: Output, recipe: Recipe) -> Value
     return {**values, "hostname": hostname or values["name"]}
 
 
-def orders_for(recipe: Recipe, values: Values) -> Orders:
+def orders_for(recipe: Recipe, values: Values) -> GuestChanges:
     """UsageError for a text that cannot be filled in, and for what no guest would take."""
     hostname = filled_in(recipe.hostname, values, "the hostname")
     if hostname:
         check_hostname(hostname)
-    return Orders(
+    return GuestChanges(
         hostname, recipe.reset_machine_id, recipe.remove_ssh_host_keys, recipe.new_ssh_host_keys,
         tuple(_keys(keys, values) for keys in recipe.authorized_keys),
         tuple(_password(password, values, recipe) for password in recipe.passwords),
@@ -71,7 +71,7 @@ def _password(password: PasswordFor, values: Values, recipe: Recipe) -> Password
     return PasswordOrder(password.user, *hash_password(password.clear, salt_from))
 
 
-def _file(file: FileInto, values: Values) -> FileOrder:
+def _file(file: FileInto, values: Values) -> FileChange:
     path = filled_in(file.path, values, f"the path {file.path}")
     if not path.startswith("/") or path.endswith("/") or ".." in PurePosixPath(path).parts:
         raise UsageError(f"'{path}' is no path of a file in a guest", hint="write it from / on, without ..")
@@ -82,7 +82,7 @@ def _file(file: FileInto, values: Values) -> FileOrder:
             content = filled_in(content.decode(), values, what).encode()
         except UnicodeDecodeError as error:
             raise UsageError(f"{what} is not UTF-8", hint="copy it in as it is, without filling it in") from error
-    return FileOrder(path, content, file.mode, file.owner, file.group)
+    return FileChange(path, content, file.mode, file.owner, file.group)
 
 
 def content_of(source: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Orders carried out in the guest of a hidden image: by host tools where they can, else in the appliance."""
+"""GuestChanges carried out in the guest of a hidden image: by host tools where they can, else in the appliance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from growdisk.errors import ToolFailed
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
 from growdisk.filesystems.ext_tree import Unknown
 from growdisk.filesystems.volume_group import VolumeGroup
-from growdisk.guest_config.customize.changes import Orders
+from growdisk.guest_config.customize.changes import GuestChanges
 from growdisk.guest_config.customize.customize import customize
 from growdisk.guest_config.customize.errors import CannotCustomize
 from growdisk.guest_systems.look import Mount, look_at
@@ -20,7 +20,7 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.steps.context import Hands
-from growdisk.steps.device_path import Place
+from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.stopping import StopRequest
@@ -33,7 +33,7 @@ _MARK = "/etc/passwd"  # what only a root has
 def customize_guest(
     path: Path,
     image_format: ImageFormat,
-    orders: Orders,
+    orders: GuestChanges,
     *,
     kind: Kind,
     stop: StopRequest,
@@ -59,23 +59,23 @@ def customize_guest(
     return lines
 
 
-def why_not_direct(facts: Facts, orders: Orders) -> str:
+def why_not_direct(facts: Facts, orders: GuestChanges) -> str:
     """Why host tools cannot do it, as far as can be told beforehand; "" where they can."""
-    from growdisk.backends.direct_available import obstacle
+    from growdisk.backends.direct_available import why_unavailable
 
     if orders.commands:
         return "commands in the guest need a kernel"
     main = facts.main
     if main is None or facts.kind_of(main.number) not in _EXT:
         return "the guest has no ext file system right in a partition"
-    return str(obstacle() or "")
+    return str(why_unavailable() or "")
 
 
 def kernel_kind() -> Kind:
     """Whose kernel does what host tools cannot."""
-    from growdisk.backends.uml_available import obstacle
+    from growdisk.backends.uml_available import why_unavailable
 
-    return "guestfs" if obstacle() else "uml"
+    return "guestfs" if why_unavailable() else "uml"
 
 
 def _mounts(disk: Disk, path: Path, keyring: Keyring) -> tuple[Mount, ...]:
@@ -87,15 +87,15 @@ def _mounts(disk: Disk, path: Path, keyring: Keyring) -> tuple[Mount, ...]:
     return max(homes, key=lambda home: home.paths.root.tree.device.size).mounts if homes else ()
 
 
-def _to_open(facts: Facts, mounts: Sequence[Mount]) -> list[Place]:
+def _to_open(facts: Facts, mounts: Sequence[Mount]) -> list[DevicePath]:
     """The containers and volumes that they are in."""
     nodes = {mount.node for mount in mounts}
     parts = facts.table.partitions if facts.table else (Partition(0, 0, facts.image.virtual_size),)
-    around = ((Place(part.number, part.start, part.size), facts.contents.get(part.number)) for part in parts)
+    around = ((DevicePath(part.number, part.start, part.size), facts.contents.get(part.number)) for part in parts)
     return [place for outer, content in around for place in _places(outer, content) if place.device in nodes]
 
 
-def _places(place: Place, content: Content | None) -> Iterator[Place]:
+def _places(place: DevicePath, content: Content | None) -> Iterator[DevicePath]:
     match content:
         case LuksContent(uuid=uuid, inside=inside):
             yield place.within_luks(uuid)

@@ -22,7 +22,7 @@ from growdisk.api.images.creating import create_overlay
 from growdisk.api.images.opening import open_device
 from growdisk.api.provisioning.encrypted import encryption_of
 from growdisk.api.provisioning.recipe import Recipe
-from growdisk.api.provisioning.rewriting import alone_on, put_in_place, rewrite_overlay
+from growdisk.api.provisioning.rewriting import exclusive_output, put_in_place, rewrite_overlay
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageError
 from growdisk.qcow2.create_options import CreateOptions
@@ -54,7 +54,7 @@ class Making:
     @contextmanager
     def begun(self, *, force: bool) -> Iterator[tuple[Path, ImageFormat]]:
         """The hidden image to work on, and its format. After the block OUT is there, or nothing is left."""
-        with alone_on(self.path):
+        with exclusive_output(self.path):
             yield from self._begun(force=force)
 
     def _begun(self, *, force: bool) -> Iterator[tuple[Path, ImageFormat]]:

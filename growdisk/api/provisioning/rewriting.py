@@ -1,4 +1,4 @@
-"""The last two deeds on an output: an overlay written anew in the order of the disk, and the name that it gets.
+"""The last two actions on an output: an overlay written anew in the order of the disk, and the name that it gets.
 
 A qcow2 file's clusters lie in the order in which they were first written to. Two runs that write the same may do so in
 another order; written anew, both are the same bytes.
@@ -63,7 +63,7 @@ class HiddenFile:
 
 
 @contextmanager
-def alone_on(path: Path) -> Iterator[None]:
+def exclusive_output(path: Path) -> Iterator[None]:
     """Nobody else makes an output at `path` meanwhile: both would use the same hidden names. ImageInUse."""
     lock = path.with_name(f".{path.name}.growdisk-lock")
     while True:

@@ -62,15 +62,15 @@ def provision(
         epoch = last_time_in(base, base_format, recipe.keys) if recipe.epoch is None else recipe.epoch
     batch = Batch(base, base_format, layers, recipe, force, stop, epoch)
 
-    def deed(number: int, output: Output) -> Provisioned:
+    def action(number: int, output: Output) -> Provisioned:
         watching.output_started(output.path)
         report = _reported(output.path, lambda: _one(batch, number, output, dry_run=dry_run))
         watching.output_ended(report)
         return report
 
     with trusting(base), ThreadPoolExecutor(min(jobs, len(outputs)), "provision") as pool:
-        deeds = [pool.submit(copy_context().run, deed, number, output) for number, output in enumerate(outputs, 1)]
-        return ProvisionReport(base, tuple(made.result() for made in deeds))
+        actions = [pool.submit(copy_context().run, action, number, output) for number, output in enumerate(outputs, 1)]
+        return ProvisionReport(base, tuple(made.result() for made in actions))
 
 
 def _one(batch: Batch, number: int, output: Output, *, dry_run: bool) -> Provisioned:
@@ -82,11 +82,11 @@ def _one(batch: Batch, number: int, output: Output, *, dry_run: bool) -> Provisi
     return one.planned() if dry_run else one.made()
 
 
-def _reported(path: Path, deed: Callable[[], Provisioned]) -> Provisioned:
+def _reported(path: Path, action: Callable[[], Provisioned]) -> Provisioned:
     """The report of one output, whatever happens to it."""
     started = time.monotonic()
     try:
-        report = deed()
+        report = action()
     except GrowdiskError as error:
         report = Provisioned(path, "failed", error=error)
     except OSError as error:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Ending = Literal["grown", "would grow", "resumed", "nothing", "quiet", "busy", "refused", "restored", "stuck"]
 
-Ended = Callable[[dict[str, object], float], "Deed"]
+Ended = Callable[[dict[str, object], float], "Action"]
 """What becomes of growdisk's document, and of the seconds that it took."""
 
 _GRACE = 60  # seconds between being asked to stop and being killed
@@ -37,7 +37,7 @@ _OF_CODE: dict[int, Ending] = {2: "refused", _REFUSED: "refused", _RESTORED: "re
 
 
 @dataclass(frozen=True)
-class Deed:
+class Action:
     """How a disk came out of a round. `code` as growdisk's exit codes; `detail` in words."""
 
     entry: DiskEntry
@@ -48,24 +48,24 @@ class Deed:
     new_size: int | None = None
 
 
-def deal_with(entry: DiskEntry, rule: WatchRule, uri: str | None, *, dry_run: bool) -> Deed:
+def deal_with(entry: DiskEntry, rule: WatchRule, uri: str | None, *, dry_run: bool) -> Action:
     """What the rule wants for this disk, done. Raises nothing."""
     if entry.error is not None:
-        return Deed(entry, "refused", _REFUSED, f"{entry.error['what']}: {entry.error['why']}")
+        return Action(entry, "refused", _REFUSED, f"{entry.error['what']}: {entry.error['why']}")
     if entry.run == "running":
-        return Deed(entry, "busy", detail="a run is going on")
+        return Action(entry, "busy", detail="a run is going on")
     if entry.run == "unfinished":
-        return Deed(entry, "busy", detail="an unfinished run would be resumed") if dry_run else _resumed(entry, rule)
+        return Action(entry, "busy", detail="an unfinished run would be resumed") if dry_run else _resumed(entry, rule)
     # Of a guest that says nothing only old superblocks are known: whoever is to grow it asks again, and tells.
     silent = entry.state == "running" and bool(entry.note)
     if 0 <= entry.fullness <= rule.threshold and not silent:
-        return Deed(entry, "nothing", detail=_fullness(entry))
+        return Action(entry, "nothing", detail=_fullness(entry))
     if rule.is_quiet(datetime.now().astimezone().time()):
-        return Deed(entry, "quiet", detail=f"{_fullness(entry)}; nothing begins in the quiet hours")
+        return Action(entry, "quiet", detail=f"{_fullness(entry)}; nothing begins in the quiet hours")
     return _grown(entry, rule, uri, dry_run=dry_run)
 
 
-def _grown(entry: DiskEntry, rule: WatchRule, uri: str | None, *, dry_run: bool) -> Deed:
+def _grown(entry: DiskEntry, rule: WatchRule, uri: str | None, *, dry_run: bool) -> Action:
     words = ["plan" if dry_run else "expand", *_target(entry, uri), rule.size_for(entry.virtual_size or 0)]
     for option in ("when_used", "max_size", "min_interval", "keep_host_free", "swap", "snapshots"):
         if value := getattr(rule, option):
@@ -73,9 +73,9 @@ def _grown(entry: DiskEntry, rule: WatchRule, uri: str | None, *, dry_run: bool)
     return _done(entry, words, rule.timeout, lambda found, seconds: _ended(entry, found, seconds))
 
 
-def _resumed(entry: DiskEntry, rule: WatchRule) -> Deed:
-    def ended(found: dict[str, object], seconds: float) -> Deed:
-        return Deed(entry, "resumed", 0, f"an earlier run is finished: {found.get('result')}", seconds)
+def _resumed(entry: DiskEntry, rule: WatchRule) -> Action:
+    def ended(found: dict[str, object], seconds: float) -> Action:
+        return Action(entry, "resumed", 0, f"an earlier run is finished: {found.get('result')}", seconds)
 
     return _done(entry, ["resume", entry.path], rule.timeout, ended)
 
@@ -86,7 +86,7 @@ def _target(entry: DiskEntry, uri: str | None) -> list[str]:
     return [entry.path, *(["--online", "agent"] if entry.state == "running" else [])]
 
 
-def _done(entry: DiskEntry, words: list[str], seconds: float, ended: Ended) -> Deed:
+def _done(entry: DiskEntry, words: list[str], seconds: float, ended: Ended) -> Action:
     """Run growdisk with `words`, no longer than that."""
     house = str(Path(__file__).parents[3])
     bounded = ["timeout", "--preserve-status", f"--kill-after={_GRACE}", f"{seconds:g}"]
@@ -95,27 +95,27 @@ def _done(entry: DiskEntry, words: list[str], seconds: float, ended: Ended) -> D
     try:
         done = run(argv, timeout=seconds + _GRACE + _MORE, accept=None)
     except GrowdiskError as error:
-        return Deed(entry, "stuck", _STUCK, f"{error.what}: {error.why}", time.monotonic() - begun)
+        return Action(entry, "stuck", _STUCK, f"{error.what}: {error.why}", time.monotonic() - begun)
     found = _document(done)
     if done.status == 0:
         return ended(found, done.seconds)
     return _failed(entry, done, found, late=done.seconds >= seconds)
 
 
-def _ended(entry: DiskEntry, found: dict[str, object], seconds: float) -> Deed:
+def _ended(entry: DiskEntry, found: dict[str, object], seconds: float) -> Action:
     if found.get("result") == "nochange":
-        return Deed(entry, "nothing", detail=str(found.get("reason", "")), seconds=seconds)
+        return Action(entry, "nothing", detail=str(found.get("reason", "")), seconds=seconds)
     old, new = entry.virtual_size or 0, _size_after(found)
     result: Ending = "would grow" if found.get("result") == "planned" else "grown"
-    return Deed(entry, result, 0, f"{format_change(old, new)} ({_fullness(entry)})", seconds, new)
+    return Action(entry, result, 0, f"{format_change(old, new)} ({_fullness(entry)})", seconds, new)
 
 
-def _failed(entry: DiskEntry, done: CompletedCommand, found: dict[str, object], *, late: bool) -> Deed:
+def _failed(entry: DiskEntry, done: CompletedCommand, found: dict[str, object], *, late: bool) -> Action:
     error = found.get("error")
     told = error if isinstance(error, dict) else {"what": "growdisk died", "why": done.last_words}
     why = f"{told['what']}: {told['why']}" + (f" (its time of {done.seconds:.0f} s was up)" if late else "")
     result = _OF_CODE.get(done.status, "stuck")
-    return Deed(entry, result, _STUCK if result == "stuck" else max(done.status, _REFUSED), why, done.seconds)
+    return Action(entry, result, _STUCK if result == "stuck" else max(done.status, _REFUSED), why, done.seconds)
 
 
 def _document(done: CompletedCommand) -> dict[str, object]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from growdisk.api.watching.actions import Deed
+from growdisk.api.watching.actions import Action
 from growdisk.api.watching.round import Round
 from growdisk.durable import replace_file
 from growdisk.errors import Refused
@@ -39,37 +39,37 @@ def as_text(ended: Round, now: float) -> str:
 
 
 def _families(ended: Round, now: float) -> Iterator[tuple[str, str, list[Sample]]]:
-    deeds = ended.deeds
+    actions = ended.actions
     yield (
         "growdisk_filesystem_fullness_ratio", "How full a file system is, of what users may fill.",
-        [({**_disk(d), "filesystem": fs.name}, fs.fullness) for d in deeds for fs in d.entry.file_systems],
+        [({**_disk(d), "filesystem": fs.name}, fs.fullness) for d in actions for fs in d.entry.file_systems],
     )  # fmt: skip
-    yield "growdisk_disk_size_bytes", "Size of the virtual disk.", _sizes(deeds)
+    yield "growdisk_disk_size_bytes", "Size of the virtual disk.", _sizes(actions)
     yield (
         "growdisk_disk_host_bytes", "What the image takes on the host.",
-        [(_disk(d), float(d.entry.actual_size)) for d in deeds if d.entry.actual_size is not None],
+        [(_disk(d), float(d.entry.actual_size)) for d in actions if d.entry.actual_size is not None],
     )  # fmt: skip
-    known = [d for d in deeds if d.entry.virtual_size is not None]
+    known = [d for d in actions if d.entry.virtual_size is not None]
     idle = "Room of the disk that belongs to no file system."
     yield "growdisk_disk_idle_bytes", idle, [(_disk(d), float(d.entry.idle)) for d in known]
     yield (
         "growdisk_disk_last_result", "How the disk came out of the last round, in its label.",
-        [({**_disk(d), "result": d.result.replace(" ", "_")}, 1.0) for d in deeds],
+        [({**_disk(d), "result": d.result.replace(" ", "_")}, 1.0) for d in actions],
     )  # fmt: skip
     code = "0 all is well, 3 refused, 4 failed and restored, 5 needs a person."
-    yield "growdisk_disk_last_code", code, [(_disk(d), float(d.code)) for d in deeds]
+    yield "growdisk_disk_last_code", code, [(_disk(d), float(d.code)) for d in actions]
     yield "growdisk_watch_last_code", "The worst of the last round.", [({}, float(ended.code))]
     yield "growdisk_watch_last_duration_seconds", "How long the last round took.", [({}, round(ended.seconds, 3))]
     yield "growdisk_watch_last_timestamp_seconds", "When the last round ended.", [({}, round(now, 3))]
 
 
-def _sizes(deeds: Iterable[Deed]) -> list[Sample]:
-    sizes = ((d, d.new_size if d.result == "grown" else d.entry.virtual_size) for d in deeds)
+def _sizes(actions: Iterable[Action]) -> list[Sample]:
+    sizes = ((d, d.new_size if d.result == "grown" else d.entry.virtual_size) for d in actions)
     return [(_disk(d), float(size)) for d, size in sizes if size is not None]
 
 
-def _disk(deed: Deed) -> dict[str, str]:
-    return {"disk": deed.entry.name}
+def _disk(action: Action) -> dict[str, str]:
+    return {"disk": action.entry.name}
 
 
 def _lines(name: str, text: str, samples: list[Sample]) -> Iterator[str]:

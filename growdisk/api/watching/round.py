@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from growdisk.api.fleet.listing import Wanted, list_disks
 from growdisk.api.fleet.values import DiskEntry
-from growdisk.api.watching.actions import Deed, deal_with
+from growdisk.api.watching.actions import Action, deal_with
 from growdisk.api.watching.rules import Rules, WatchRule
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
@@ -30,31 +30,31 @@ class RoundGoingOn(Refused):
 
 @dataclass(frozen=True)
 class Round:
-    """`code` is the worst of its deeds."""
+    """`code` is the worst of its actions."""
 
-    deeds: tuple[Deed, ...]
+    actions: tuple[Action, ...]
     seconds: float
     dry_run: bool
 
     @property
     def code(self) -> int:
-        return max((deed.code for deed in self.deeds), default=0)
+        return max((action.code for action in self.actions), default=0)
 
 
-def watch_once(rules: Rules, uri: str | None, tell: Callable[[Deed], None], *, dry_run: bool, jobs: int) -> Round:
-    """`tell` hears of each deed as soon as it is done. RoundGoingOn, LibvirtUnreachable."""
+def watch_once(rules: Rules, uri: str | None, tell: Callable[[Action], None], *, dry_run: bool, jobs: int) -> Round:
+    """`tell` hears of each action as soon as it is done. RoundGoingOn, LibvirtUnreachable."""
     begun = time.monotonic()
     with _alone():
         wanted = [(entry, rule) for entry in list_disks(_wanted(rules, uri)) if (rule := rules.rule_for(entry))]
 
-        def one(pair: tuple[DiskEntry, WatchRule]) -> Deed:
-            deed = deal_with(*pair, uri or rules.connect, dry_run=dry_run)
-            tell(deed)
-            return deed
+        def one(pair: tuple[DiskEntry, WatchRule]) -> Action:
+            action = deal_with(*pair, uri or rules.connect, dry_run=dry_run)
+            tell(action)
+            return action
 
         with ThreadPoolExecutor(max(jobs, 1)) as pool:
-            deeds = tuple(pool.map(one, wanted))
-    return Round(deeds, time.monotonic() - begun, dry_run)
+            actions = tuple(pool.map(one, wanted))
+    return Round(actions, time.monotonic() - begun, dry_run)
 
 
 def _wanted(rules: Rules, uri: str | None) -> Wanted:

@@ -1,4 +1,4 @@
-"""How a long deed of an image verb ends before its end."""
+"""How a long action of an image verb ends before its end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def ended_like_ctrl_c() -> Iterator[None]:
-    """Inside this SIGTERM and SIGHUP end a deed as Ctrl-C does: what was half made is removed."""
+    """Inside this SIGTERM and SIGHUP end a action as Ctrl-C does: what was half made is removed."""
     ends = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, signal.default_int_handler) for number in ends]
     try:

@@ -34,7 +34,7 @@ def add_new_key(parser: argparse.ArgumentParser) -> None:
 
 
 def unlocking(
-    arguments: argparse.Namespace, deed: Callable[[tuple[bytes, ...]], Answer], given: tuple[bytes, ...] | None = None
+    arguments: argparse.Namespace, action: Callable[[tuple[bytes, ...]], Answer], given: tuple[bytes, ...] | None = None
 ) -> Answer:
     """Do it with the passphrases that there are. An image that needs another refuses before it changes anything:
     then one is asked for, once for each image, and it is done again."""
@@ -42,7 +42,7 @@ def unlocking(
     asked: set[Path] = set()
     while True:
         try:
-            return deed(keys)
+            return action(keys)
         except (KeyNeeded, WrongKey) as error:
             if error.path in asked or not _is_terminal():
                 raise

@@ -19,7 +19,7 @@ _MILLI = 10**6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("deed", choices=("list", "create", "apply", "delete"), help="what to do")
+    parser.add_argument("action", choices=("list", "create", "apply", "delete"), help="what to do")
     add_path(parser)
     parser.add_argument("name", nargs="?", metavar="NAME", help="the snapshot's name, or its id")
     add_overlays_may_break(parser)
@@ -29,13 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    if arguments.deed == "list":
+    if arguments.action == "list":
         return _list(arguments, output)
     chosen = [word for word in (arguments.name, arguments.id, arguments.only_name) if word is not None]
     if len(chosen) != 1:
         from growdisk.errors import UsageError
 
-        raise UsageError(f"snapshot {arguments.deed} needs one NAME", hint="or --id ID, or --name NAME")
+        raise UsageError(f"snapshot {arguments.action} needs one NAME", hint="or --id ID, or --name NAME")
     return _change(arguments, chosen[0], output)
 
 
@@ -52,9 +52,9 @@ def _list(arguments: argparse.Namespace, output: Output) -> int:
 def _change(arguments: argparse.Namespace, name: str, output: Output) -> int:
     from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
 
-    path, deed = arguments.path, arguments.deed
+    path, action = arguments.path, arguments.action
     selector = _selector(arguments)
-    if deed == "create":
+    if action == "create":
         if selector == "id":
             from growdisk.errors import UsageError
 
@@ -62,9 +62,9 @@ def _change(arguments: argparse.Namespace, name: str, output: Output) -> int:
         info = create_snapshot(path, name, overlays_may_break=arguments.overlays_may_break)
         output.document({"result": "created", "id": info.id, "name": info.name})
         return 0
-    change = apply_snapshot if deed == "apply" else delete_snapshot
+    change = apply_snapshot if action == "apply" else delete_snapshot
     change(path, name, selector, overlays_may_break=arguments.overlays_may_break)
-    output.document({"result": "applied" if deed == "apply" else "deleted", "snapshot": name})
+    output.document({"result": "applied" if action == "apply" else "deleted", "snapshot": name})
     return 0
 
 

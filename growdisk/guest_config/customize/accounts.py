@@ -30,12 +30,12 @@ def groups(group: str) -> Mapping[str, int]:
     return {row[0]: int(row[2]) for row in rows if len(row) == 4 and row[2].isdecimal()}
 
 
-def account_of(passwd: str, user: str, deed: str) -> Account:
+def account_of(passwd: str, user: str, action: str) -> Account:
     account = accounts(passwd).get(user)
     if account is None:
         people = ", ".join(name for name, one in accounts(passwd).items() if one.uid == 0 or 1000 <= one.uid < 60000)
         hint = f"name one that is there ({people}), or add it first: --run 'useradd -m {user}'"
-        raise CannotCustomize(deed, f"it has no user '{user}'", hint)
+        raise CannotCustomize(action, f"it has no user '{user}'", hint)
     return account
 
 

@@ -19,7 +19,7 @@ class Owner:
 
 
 @dataclass(frozen=True)
-class FileOrder:
+class FileChange:
     """A file to copy in. `owner` and `group` are names or numbers; `group` "": the owner's own."""
 
     path: str
@@ -47,19 +47,19 @@ class PasswordOrder:
 
 
 @dataclass(frozen=True)
-class Orders:
+class GuestChanges:
     hostname: str = ""
     reset_machine_id: bool = False
     remove_ssh_host_keys: bool = False
     new_ssh_host_keys: bool = False
     authorized_keys: tuple[KeysOrder, ...] = ()
     passwords: tuple[PasswordOrder, ...] = ()
-    files: tuple[FileOrder, ...] = ()
+    files: tuple[FileChange, ...] = ()
     commands: tuple[str, ...] = ()
 
     @property
     def any(self) -> bool:
-        return self != Orders()
+        return self != GuestChanges()
 
     def described(self) -> Iterator[str]:
         """What would be done, a line each, for those who only want to look."""

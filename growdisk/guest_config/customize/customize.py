@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from growdisk.guest_config.customize import ssh_keys
 from growdisk.guest_config.customize.accounts import Account, account_of, groups, with_password
-from growdisk.guest_config.customize.changes import FileOrder, GuestEditor, KeysOrder, Orders, Owner
+from growdisk.guest_config.customize.changes import FileChange, GuestChanges, GuestEditor, KeysOrder, Owner
 from growdisk.guest_config.customize.errors import CannotCustomize
 from growdisk.guest_config.customize.hostname import hosts_for
 from growdisk.guest_config.text import decode, encode
@@ -24,7 +24,7 @@ _DAY = 86400
 _LOGIN_DEFS, _PAM = "/etc/login.defs", "/etc/pam.d/common-password"
 
 
-def customize(guest: GuestEditor, orders: Orders) -> Iterator[str]:
+def customize(guest: GuestEditor, orders: GuestChanges) -> Iterator[str]:
     """Yields what was done, a line each."""
     files = [(order, _owner(guest, order)) for order in orders.files]
     if not orders.commands:
@@ -44,7 +44,7 @@ def customize(guest: GuestEditor, orders: Orders) -> Iterator[str]:
         yield f"{_RELABEL}: the first boot labels all files for SELinux, and restarts"
 
 
-def _make_its_own(guest: GuestEditor, orders: Orders) -> Iterator[str]:
+def _make_its_own(guest: GuestEditor, orders: GuestChanges) -> Iterator[str]:
     """What tells this guest from others, and who may log in."""
     if orders.reset_machine_id:
         yield _reset_machine_id(guest)
@@ -69,7 +69,7 @@ def _knows_yescrypt(guest: GuestEditor) -> bool:
     return any("yescrypt" in line.lower() for text in texts for line in text.splitlines() if not line.startswith("#"))
 
 
-def _check_accounts(guest: GuestEditor, orders: Orders) -> None:
+def _check_accounts(guest: GuestEditor, orders: GuestChanges) -> None:
     for order in orders.authorized_keys:
         account = _account(guest, order.user, "authorize keys")
         if not guest.exists(account.home):
@@ -140,7 +140,7 @@ def _authorize(guest: GuestEditor, order: KeysOrder, account: Account) -> str:
     return f"authorized keys of {order.user}: {len(order.keys)} in {path}"
 
 
-def _put_file(guest: GuestEditor, file: FileOrder, owner: Owner) -> None:
+def _put_file(guest: GuestEditor, file: FileChange, owner: Owner) -> None:
     missing = []
     folder = PurePosixPath(file.path).parent
     while not guest.exists(str(folder)):
@@ -158,20 +158,20 @@ def _rewrite(guest: GuestEditor, path: str, content: bytes) -> None:
         guest.put(path, content, Owner())
 
 
-def _account(guest: GuestEditor, user: str, deed: str) -> Account:
-    return account_of(decode(guest.read("/etc/passwd")), user, f"{deed} for {user}")
+def _account(guest: GuestEditor, user: str, action: str) -> Account:
+    return account_of(decode(guest.read("/etc/passwd")), user, f"{action} for {user}")
 
 
-def _owner(guest: GuestEditor, order: FileOrder) -> Owner:
-    deed = f"copy {order.path}"
+def _owner(guest: GuestEditor, order: FileChange) -> Owner:
+    action = f"copy {order.path}"
     if order.owner.isdecimal():
         uid, gid = int(order.owner), int(order.owner)
     else:
-        account = account_of(decode(guest.read("/etc/passwd")), order.owner, deed)
+        account = account_of(decode(guest.read("/etc/passwd")), order.owner, action)
         uid, gid = account.uid, account.gid
     if order.group:
         known = groups(decode(guest.read("/etc/group"))) if guest.exists("/etc/group") else {}
         if not order.group.isdecimal() and order.group not in known:
-            raise CannotCustomize(deed, f"it has no group '{order.group}'", "name one of /etc/group, or a number")
+            raise CannotCustomize(action, f"it has no group '{order.group}'", "name one of /etc/group, or a number")
         gid = int(order.group) if order.group.isdecimal() else known[order.group]
     return Owner(uid, gid, order.mode)

@@ -12,10 +12,10 @@ from growdisk.fast_dataclass import dataclass
 class CannotCustomize(Refused):
     """The guest is not such that this could be done."""
 
-    WHAT: ClassVar[str] = "cannot {deed} in the guest"
+    WHAT: ClassVar[str] = "cannot {action} in the guest"
     WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = "{hint}"
-    deed: str
+    action: str
     reason: str
     hint: str
 

@@ -5,7 +5,8 @@
 The planner decides about tables; whatever stands in the partition is grown by whoever knows that kind of content. A
 layer that holds others asks for them in turn and puts their steps behind its own: outermost first, as they are done.
 
-A new kind: `<kind>.py` with a function (Room) -> Inside, its line in `registry.py`, and `growable` in its Content.
+A new kind: `<kind>.py` with a function (GrowthTarget) -> ContentGrowth, its line in `registry.py`, and `growable` in
+its Content.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.fills import NOTHING, Fills
-from growdisk.steps.device_path import Place
+from growdisk.steps.device_path import DevicePath
 from growdisk.steps.registry import DiskStep
 
 
 @dataclass(frozen=True)
-class Room:
+class GrowthTarget:
     """The partition as it will be, and what stands in it now. Number 0 is the whole disk, where there is no table.
 
-    Further in, `layers` lead to the room (see Place), which holds `inner` and will have `inner_size` bytes. `suffix`
-    goes behind the name of every step: "" for the only partition that grows, "-sda3" for a further one.
+    Further in, `layers` lead to the room (see DevicePath), which holds `inner` and will have `inner_size` bytes.
+    `suffix` goes behind the name of every step: "" for the only partition that grows, "-sda3" for a further one.
     """
 
     facts: Facts
@@ -45,8 +46,8 @@ class Room:
         return self.inner_size if self.layers else self.partition.size
 
     @property
-    def place(self) -> Place:
-        return Place(self.partition.number, self.partition.start, self.partition.size, self.layers)
+    def place(self) -> DevicePath:
+        return DevicePath(self.partition.number, self.partition.start, self.partition.size, self.layers)
 
     @property
     def device(self) -> str:
@@ -58,12 +59,12 @@ class Room:
         """Whether somebody asked for this very partition: then it grows, whatever is in it."""
         return self.goal.partition != "auto" or bool(self.goal.grow)
 
-    def within(self, place: Place, content: Content | None, size: int) -> Room:
+    def within(self, place: DevicePath, content: Content | None, size: int) -> GrowthTarget:
         return replace(self, layers=place.layers, inner=content, inner_size=size)
 
 
 @dataclass(frozen=True)
-class Inside:
+class ContentGrowth:
     """What is done inside a partition when it has grown; all of it is also right when it stays as it is.
 
     `content` is how it will be; `lags`: some layer does not fill what is around it, so that there is something to do

@@ -5,7 +5,7 @@ from __future__ import annotations
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_growth import grown_size, most_blocks
-from growdisk.planner.layers.content_growth import Inside, Room
+from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.file_systems import cannot_grow, grown
 from growdisk.planner.layers.fills import fills_of
 from growdisk.planner.refusals import refuse_cut_off
@@ -13,7 +13,7 @@ from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.units import format_size
 
 
-def grow_ext(room: Room) -> Inside:
+def grow_ext(room: GrowthTarget) -> ContentGrowth:
     content, part = room.content, room.partition
     assert isinstance(content, ExtContent), content
     wanted = grown_size(content, room.size)
@@ -23,13 +23,13 @@ def grow_ext(room: Room) -> Inside:
     refuse_cut_off(room.facts, part, content)
     old = content.size or 0
     step = GrowFilesystem(part.number, part.start, part.size, content.uuid, old, wanted, suffix=room.suffix)
-    return Inside(
+    return ContentGrowth(
         steps=(step,), content=replace(content, size=wanted), lags=wanted > old, system=room.device,
         free=part.size - (content.used or 0), fills=fills_of(content, wanted),
     )  # fmt: skip
 
 
-def _refuse_too_many_blocks(room: Room, content: ExtContent, wanted: int) -> None:
+def _refuse_too_many_blocks(room: GrowthTarget, content: ExtContent, wanted: int) -> None:
     limit = (1 << 32) * content.block_size
     if wanted >= limit and not content.has_64bit:
         raise cannot_grow(

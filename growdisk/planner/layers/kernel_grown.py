@@ -6,7 +6,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.filesystems.btrfs import grown_btrfs
 from growdisk.filesystems.content import BtrfsContent, XfsContent
 from growdisk.filesystems.xfs import group_count, grown_xfs
-from growdisk.planner.layers.content_growth import Inside, Room
+from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.file_systems import cannot_grow, grown
 from growdisk.units import MiB, format_size
 
@@ -15,7 +15,7 @@ _EXPLOSION = 4
 _LEAST_BTRFS = 256 * MiB  # Linux fs/btrfs/ioctl.c, btrfs_ioctl_resize
 
 
-def grow_xfs(room: Room) -> Inside:
+def grow_xfs(room: GrowthTarget) -> ContentGrowth:
     content = room.content
     assert isinstance(content, XfsContent), content
     wanted = grown_xfs(content, room.size)
@@ -30,7 +30,7 @@ def grow_xfs(room: Room) -> Inside:
     return replace(inside, content=replace(content, size=wanted, ag_count=after))
 
 
-def grow_btrfs(room: Room) -> Inside:
+def grow_btrfs(room: GrowthTarget) -> ContentGrowth:
     content = room.content
     assert isinstance(content, BtrfsContent), content
     if content.devices != 1:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from growdisk.errors import KeyNeeded
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import LuksContent
-from growdisk.planner.layers.content_growth import Inside, Room
+from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.file_systems import cannot_grow
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.units import align_down
@@ -15,7 +15,7 @@ from growdisk.units import align_down
 _INSIDE = "grow it from inside the guest"
 
 
-def grow_luks(room: Room, grow: Callable[[Room], Inside]) -> Inside:
+def grow_luks(room: GrowthTarget, grow: Callable[[GrowthTarget], ContentGrowth]) -> ContentGrowth:
     content = room.content
     assert isinstance(content, LuksContent), content
     if content.fixed:
@@ -40,14 +40,14 @@ def grow_luks(room: Room, grow: Callable[[Room], Inside]) -> Inside:
     )  # fmt: skip
 
 
-def _locked(room: Room, content: LuksContent) -> Inside:
+def _locked(room: GrowthTarget, content: LuksContent) -> ContentGrowth:
     name = room.place.name
     if room.is_named and not content.tried:
         note = (
             f"{name} is encrypted, and no key was given: the partition alone is larger. The container takes that when "
             "it is opened next; what is in it has to be grown from inside the guest"
         )
-        return Inside((), content, lags=False, system="", notes=(note,))
+        return ContentGrowth((), content, lags=False, system="", notes=(note,))
     reason = (
         "no passphrase that was given opens it" if content.tried else "what is in it grows with its passphrase only"
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content, PhysicalVolumeContent
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
-from growdisk.planner.layers.content_growth import Inside, Room
+from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.file_systems import cannot_grow
 from growdisk.planner.layers.fills import together
 from growdisk.planner.layers.volume_fitness import why_not_group
@@ -22,7 +22,7 @@ _MOST_EXTENTS = (1 << 32) - 1
 _DIGITS = "0123456789"
 
 
-def grow_physical_volume(room: Room, grow: Callable[[Room], Inside]) -> Inside:
+def grow_physical_volume(room: GrowthTarget, grow: Callable[[GrowthTarget], ContentGrowth]) -> ContentGrowth:
     content = room.content
     assert isinstance(content, PhysicalVolumeContent), content
     group = _group(room, content)
@@ -41,7 +41,7 @@ def grow_physical_volume(room: Room, grow: Callable[[Room], Inside]) -> Inside:
     for _volume, step, inside in insides:
         steps += [step, *inside.steps]
     after = contents | {volume.name: inside.content for volume, _, inside in insides}
-    return Inside(
+    return ContentGrowth(
         tuple(steps), _after(content, group, extents, growth, after),
         lags=extents > group.own_volume.pe_count or any(growth.values()) or any(i.lags for _, _, i in insides),
         system=_system(room, group, contents, [inside for _, _, inside in insides]),
@@ -55,9 +55,9 @@ def grow_physical_volume(room: Room, grow: Callable[[Room], Inside]) -> Inside:
 
 
 def _grow_volume(
-    room: Room, group: VolumeGroup, volume: LogicalVolume, extents: int, contents: dict[str, Content | None],
-    grow: Callable[[Room], Inside], suffix: str,
-) -> tuple[GrowLogicalVolume, Inside]:  # fmt: skip
+    room: GrowthTarget, group: VolumeGroup, volume: LogicalVolume, extents: int, contents: dict[str, Content | None],
+    grow: Callable[[GrowthTarget], ContentGrowth], suffix: str,
+) -> tuple[GrowLogicalVolume, ContentGrowth]:  # fmt: skip
     step = GrowLogicalVolume(
         room.place, group.name, volume.name, volume.uuid, volume.extents, extents, group.extent_size, suffix
     )
@@ -66,12 +66,12 @@ def _grow_volume(
     return step, grow(inner)
 
 
-def _suffixes(room: Room, volumes: list[LogicalVolume]) -> Iterator[tuple[LogicalVolume, str]]:
+def _suffixes(room: GrowthTarget, volumes: list[LogicalVolume]) -> Iterator[tuple[LogicalVolume, str]]:
     for volume in volumes:
         yield volume, room.suffix if len(volumes) == 1 else f"{room.suffix}-{volume.name}"
 
 
-def _group(room: Room, content: PhysicalVolumeContent) -> VolumeGroup:
+def _group(room: GrowthTarget, content: PhysicalVolumeContent) -> VolumeGroup:
     """The group, if it can be worked on."""
     group, name = content.group, room.place.name
     if content.unreadable:
@@ -104,7 +104,7 @@ def _is_volume(layer: str) -> bool:
     return layer.startswith("lv:")
 
 
-def _refuse_odd_sizes(room: Room, group: VolumeGroup) -> None:
+def _refuse_odd_sizes(room: GrowthTarget, group: VolumeGroup) -> None:
     own = group.own_volume
     if group.end_of_extents > room.size:
         raise cannot_grow(
@@ -119,7 +119,7 @@ def _refuse_odd_sizes(room: Room, group: VolumeGroup) -> None:
         )  # fmt: skip
 
 
-def _grows_twice(room: Room, group: VolumeGroup) -> bool:
+def _grows_twice(room: GrowthTarget, group: VolumeGroup) -> bool:
     """What the volumes get is counted for one of them."""
     named = {
         int(digits) for wish in room.goal.grow if (digits := wish.partition[len(wish.partition.rstrip(_DIGITS)) :])
@@ -146,7 +146,9 @@ def _longer(volume: LogicalVolume, extents: int, key: str) -> LogicalVolume:
     return replace(volume, segments=(*volume.segments, last))
 
 
-def _system(room: Room, group: VolumeGroup, contents: dict[str, Content | None], insides: list[Inside]) -> str:
+def _system(
+    room: GrowthTarget, group: VolumeGroup, contents: dict[str, Content | None], insides: list[ContentGrowth]
+) -> str:
     """The root file system: a volume of that name, or one that grows."""
     if room.facts.table is not None and contents.get(_ROOT) is not None and group.by_name(_ROOT):
         return room.place.within_volume(group.name, _ROOT).device

@@ -18,7 +18,7 @@ from growdisk.filesystems.content import (
     XfsContent,
 )
 from growdisk.planner.foreign import INSIDE, in_words
-from growdisk.planner.layers.content_growth import Inside, Room
+from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.ext import grow_ext
 from growdisk.planner.layers.file_systems import cannot_grow
 from growdisk.planner.layers.kernel_grown import grow_btrfs, grow_xfs
@@ -26,7 +26,7 @@ from growdisk.planner.layers.luks import grow_luks
 from growdisk.planner.layers.lvm import grow_physical_volume
 from growdisk.planner.layers.tool_grown import grow_f2fs, grow_ntfs
 
-Grow = Callable[[Room], Inside]
+Grow = Callable[[GrowthTarget], ContentGrowth]
 
 LAYERS: Mapping[type[Content], Grow] = MappingProxyType(
     {
@@ -37,12 +37,12 @@ LAYERS: Mapping[type[Content], Grow] = MappingProxyType(
         F2fsContent: grow_f2fs,
     }
 )
-HOLDERS: Mapping[type[Content], Callable[[Room, Grow], Inside]] = MappingProxyType(
+HOLDERS: Mapping[type[Content], Callable[[GrowthTarget, Grow], ContentGrowth]] = MappingProxyType(
     {LuksContent: grow_luks, PhysicalVolumeContent: grow_physical_volume}
 )
 
 
-def grow_inside(room: Room) -> Inside:
+def grow_inside(room: GrowthTarget) -> ContentGrowth:
     """What is to do inside `room`. Raises Refused errors, which name the image."""
     content = room.content
     if content is not None:
@@ -55,4 +55,4 @@ def grow_inside(room: Room) -> Inside:
     what = content.kind if content is not None else "unknown content"
     whole = "the logical volume" if room.layers else "the partition"
     note = f"{room.place.name} holds {what}, which growdisk does not grow: {whole} alone is larger"
-    return Inside((), content, lags=False, system="", notes=(note,))
+    return ContentGrowth((), content, lags=False, system="", notes=(note,))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from growdisk.filesystems.content import F2fsContent, NtfsContent
 from growdisk.filesystems.f2fs import grown_f2fs
 from growdisk.filesystems.ntfs import grown_ntfs
-from growdisk.planner.layers.content_growth import Inside, Room
+from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.file_systems import cannot_grow, grown
 
 
-def grow_ntfs(room: Room) -> Inside:
+def grow_ntfs(room: GrowthTarget) -> ContentGrowth:
     content = room.content
     assert isinstance(content, NtfsContent), content
     wanted = grown_ntfs(content, room.size)
@@ -19,7 +19,7 @@ def grow_ntfs(room: Room) -> Inside:
     return grown(room, content, wanted, mountable=False, notes=(note,))
 
 
-def _refuse_unready(room: Room, content: NtfsContent) -> None:
+def _refuse_unready(room: GrowthTarget, content: NtfsContent) -> None:
     if content.hibernated:
         raise cannot_grow(
             room, "Windows is hibernated in it, or was shut down with fast start-up, which is half of that",
@@ -32,7 +32,7 @@ def _refuse_unready(room: Room, content: NtfsContent) -> None:
         )  # fmt: skip
 
 
-def grow_f2fs(room: Room) -> Inside:
+def grow_f2fs(room: GrowthTarget) -> ContentGrowth:
     content = room.content
     assert isinstance(content, F2fsContent), content
     return grown(room, content, grown_f2fs(content, room.size), mountable=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from growdisk.filesystems.content import Content
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
 from growdisk.partitions.shares import Percent, Rest, Share, Size
-from growdisk.planner.layers.content_growth import Room
+from growdisk.planner.layers.content_growth import GrowthTarget
 from growdisk.planner.layers.file_systems import cannot_grow
 from growdisk.planner.layers.volume_fitness import why_no_room, why_not_volume
 from growdisk.units import align_up, format_size
@@ -14,7 +14,7 @@ Chosen = list[tuple[LogicalVolume, Share]]
 
 
 def chosen_volumes(
-    room: Room, group: VolumeGroup, contents: dict[str, Content | None], own_extents: int
+    room: GrowthTarget, group: VolumeGroup, contents: dict[str, Content | None], own_extents: int
 ) -> tuple[Chosen, list[str]]:
     """As --lv names them; else the largest one whose content can grow, and notes on larger ones that cannot."""
     notes: list[str] = []
@@ -35,7 +35,9 @@ def chosen_volumes(
     return [(volume, portion if isinstance(share, Rest) else share) for volume, share in parts], notes
 
 
-def _largest(room: Room, group: VolumeGroup, contents: dict[str, Content | None], own_extents: int) -> LogicalVolume:
+def _largest(
+    room: GrowthTarget, group: VolumeGroup, contents: dict[str, Content | None], own_extents: int
+) -> LogicalVolume:
     growable = [v for v in group.visible if (c := contents.get(v.name)) and c.growable]
     fit = [volume for volume in growable if not _why_not(group, volume, own_extents)]
     if not fit:
@@ -44,7 +46,7 @@ def _largest(room: Room, group: VolumeGroup, contents: dict[str, Content | None]
     return max(fit, key=lambda volume: volume.extents)
 
 
-def extents_for(room: Room, group: VolumeGroup, chosen: Chosen, own_extents: int) -> dict[str, int]:
+def extents_for(room: GrowthTarget, group: VolumeGroup, chosen: Chosen, own_extents: int) -> dict[str, int]:
     """Volume name → extents to add, where the own physical volume has `own_extents`."""
     free = own_extents - group.used_extents + group.free_elsewhere
     given = {v.name: _amount(room, group, v, share, free) for v, share in chosen if not isinstance(share, Rest)}
@@ -70,7 +72,9 @@ def taken_from_the_group(group: VolumeGroup, growth: dict[str, int], own_extents
     return [f"{size} that were free in the volume group {group.name} are taken too; --lv-share 60% leaves some free"]
 
 
-def _allowed(room: Room, group: VolumeGroup, volume: LogicalVolume, wanted: int, own_extents: int, share: Share) -> int:
+def _allowed(
+    room: GrowthTarget, group: VolumeGroup, volume: LogicalVolume, wanted: int, own_extents: int, share: Share
+) -> int:
     """What its allocation policy lets it have of that. Who named an amount is told where that is less."""
     most = group.room_for(volume, own_extents)
     if most is None or wanted <= most:
@@ -84,7 +88,7 @@ def _allowed(room: Room, group: VolumeGroup, volume: LogicalVolume, wanted: int,
     return most
 
 
-def _amount(room: Room, group: VolumeGroup, volume: LogicalVolume, share: Share, free: int) -> int:
+def _amount(room: GrowthTarget, group: VolumeGroup, volume: LogicalVolume, share: Share, free: int) -> int:
     match share:
         case Percent(value):
             return int(free * value / 100)
@@ -97,7 +101,7 @@ def _amount(room: Room, group: VolumeGroup, volume: LogicalVolume, share: Share,
     return 0
 
 
-def _named(room: Room, group: VolumeGroup, wanted: str, own_extents: int) -> LogicalVolume:
+def _named(room: GrowthTarget, group: VolumeGroup, wanted: str, own_extents: int) -> LogicalVolume:
     """vg0/root, root, /dev/vg0/root, /dev/mapper/vg0-root."""
     spellings = {volume.name: volume for volume in group.visible}
     for volume in group.visible:

@@ -63,7 +63,7 @@ def sector_size_of(options: Options) -> int:
     return size
 
 
-def way_of(options: Options) -> RunOptions:
+def run_options(options: Options) -> RunOptions:
     keep, snapshots = options.flag("keep_snapshots"), options.text("snapshots") or "auto"
     if keep and snapshots == "none":
         raise UsageError("keep_snapshots and snapshots: none exclude each other", hint="leave one of them out")

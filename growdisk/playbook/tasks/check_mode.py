@@ -10,14 +10,14 @@ from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.layout import layout_of
-from growdisk.planner.planner import AllDone, Proposal, Proposer
+from growdisk.planner.planner import AllDone, PlanFunction, Proposal
 from growdisk.qcow2.probe import ImageFormat
 
 Foreseen = dict[Path, Facts]
 
 
 def planned(
-    path: Path, goal: Goal, options: RunOptions, image_format: ImageFormat | None, proposer: Proposer,
+    path: Path, goal: Goal, options: RunOptions, image_format: ImageFormat | None, proposer: PlanFunction,
     foreseen: Foreseen | None,
 ) -> Result:  # fmt: skip
     """The plan; `foreseen` is read, and then holds the disk as it would be."""

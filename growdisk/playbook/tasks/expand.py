@@ -5,31 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 
 from growdisk import api
-from growdisk.api.in_use import naming_the_guest
+from growdisk.api.in_use import image_in_use_hint
 from growdisk.api.json_output import document
 from growdisk.api.result import Result
 from growdisk.planner.planner import propose
 from growdisk.playbook.options import Options
 from growdisk.playbook.outcome import Outcome, difference, failure
-from growdisk.playbook.perform import Manner
-from growdisk.playbook.tasks.arguments import format_of, goal_of, target_of, way_of
+from growdisk.playbook.perform import TaskContext
+from growdisk.playbook.tasks.arguments import format_of, goal_of, run_options, target_of
 from growdisk.playbook.tasks.check_mode import planned
 from growdisk.units import format_change
 
 
-def expand(options: Options, manner: Manner) -> Outcome:
+def expand(options: Options, manner: TaskContext) -> Outcome:
     return _grown(options, manner, running=False)
 
 
-def expand_online(options: Options, manner: Manner) -> Outcome:
+def expand_online(options: Options, manner: TaskContext) -> Outcome:
     """As expand; but a running guest is looked for even where only its image is named."""
     return _grown(options, manner, running=True)
 
 
-def _grown(options: Options, manner: Manner, *, running: bool) -> Outcome:
-    target, goal, way = target_of(options, running=running), goal_of(options), way_of(options)
+def _grown(options: Options, manner: TaskContext, *, running: bool) -> Outcome:
+    target, goal, way = target_of(options, running=running), goal_of(options), run_options(options)
     if manner.check and isinstance(target, Path):
-        with naming_the_guest(target, "plan", goal.size):
+        with image_in_use_hint(target, "plan", goal.size):
             return outcome_of(planned(target, goal, way, format_of(options), propose, manner.foreseen))
     if manner.check:
         return outcome_of(api.plan(target, goal, way, format_of(options)))
@@ -61,4 +61,4 @@ def _message(result: Result) -> str:
     return would + "; ".join(step.detail for step in result.steps if step.state in ("done", "pending"))
 
 
-DEEDS = {"expand": expand, "expand_online": expand_online}
+HANDLERS = {"expand": expand, "expand_online": expand_online}

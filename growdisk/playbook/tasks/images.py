@@ -17,7 +17,7 @@ from growdisk.errors import (
 )
 from growdisk.playbook.options import Options
 from growdisk.playbook.outcome import Outcome
-from growdisk.playbook.perform import Manner
+from growdisk.playbook.perform import TaskContext
 from growdisk.playbook.tasks.arguments import format_of
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from growdisk.api.run_status import StatusReport
 
 
-def _snapshot(options: Options, manner: Manner) -> Outcome:
+def _snapshot(options: Options, manner: TaskContext) -> Outcome:
     """present and absent are idempotent; applied goes back each time it is asked."""
     from growdisk.api.images.info import image_info
     from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
@@ -55,7 +55,7 @@ def _snapshot(options: Options, manner: Manner) -> Outcome:
     return Outcome(changed=True, message=f"snapshot {name}: {state}", result=result)
 
 
-def _rollback(options: Options, manner: Manner) -> Outcome:
+def _rollback(options: Options, manner: TaskContext) -> Outcome:
     """Where there is nothing to undo, nothing is done."""
     from growdisk.api.runs import refuse_unknown_step
 
@@ -73,7 +73,7 @@ def _rollback(options: Options, manner: Manner) -> Outcome:
     return outcome if outcome.failed else Outcome(True, f"run {report.run} is undone", outcome.result, outcome.diff)
 
 
-def _commit(options: Options, manner: Manner) -> Outcome:
+def _commit(options: Options, manner: TaskContext) -> Outcome:
     path = options.place("image")
     report = _run_of(path)
     if "commit" not in report.next:
@@ -91,7 +91,7 @@ def _run_of(path: Path) -> StatusReport:
     return api.status(path)
 
 
-def _convert(options: Options, manner: Manner) -> Outcome:
+def _convert(options: Options, manner: TaskContext) -> Outcome:
     from growdisk.api.images.converting import Source, convert_image
     from growdisk.api.images.info import image_info
 
@@ -136,7 +136,7 @@ def _create_options(options: Options) -> str:
     return ",".join(f"{name}={words[value] if isinstance(value, bool) else value}" for name, value in given)
 
 
-def _image(options: Options, manner: Manner) -> Outcome:
+def _image(options: Options, manner: TaskContext) -> Outcome:
     match options.word("state"):
         case "sound":
             return _sound(options, manner)
@@ -145,7 +145,7 @@ def _image(options: Options, manner: Manner) -> Outcome:
     return _present(options, manner)
 
 
-def _sound(options: Options, manner: Manner) -> Outcome:
+def _sound(options: Options, manner: TaskContext) -> Outcome:
     from growdisk.api.images.checking import check_image
 
     path = options.place("image")
@@ -162,7 +162,7 @@ def _sound(options: Options, manner: Manner) -> Outcome:
     return Outcome(True, f"repaired: {found}", repaired.as_json())
 
 
-def _compacted(options: Options, manner: Manner) -> Outcome:
+def _compacted(options: Options, manner: TaskContext) -> Outcome:
     """A plan cannot know what there is to be had; a run says so when it was nothing."""
     from growdisk.api.images.compacting import compact_image
 
@@ -174,7 +174,7 @@ def _compacted(options: Options, manner: Manner) -> Outcome:
     return Outcome(changed, f"{format_change(before, after)} on the host", {"before": before, "after": after})
 
 
-def _present(options: Options, manner: Manner) -> Outcome:
+def _present(options: Options, manner: TaskContext) -> Outcome:
     from growdisk.api.images.info import image_info
 
     path, text = options.place("image"), options.text("size")
@@ -197,7 +197,7 @@ def _present(options: Options, manner: Manner) -> Outcome:
     return Outcome(True, message, image_info(path).as_json())
 
 
-def _created(options: Options, manner: Manner, size: SizeSpec | None) -> Outcome:
+def _created(options: Options, manner: TaskContext, size: SizeSpec | None) -> Outcome:
     from growdisk.api.images.creating import create_qcow2, create_raw
     from growdisk.api.images.info import image_info
 
@@ -248,6 +248,6 @@ def _no_progress(done: int, total: int) -> None:
     """Nobody watches."""
 
 
-DEEDS = {
+HANDLERS = {
     "snapshot": _snapshot, "rollback": _rollback, "commit": _commit, "convert": _convert, "image": _image,
 }  # fmt: skip

@@ -18,18 +18,18 @@ from growdisk.planner.layout import layout_of
 from growdisk.planner.planner import Proposal, propose
 from growdisk.playbook.options import Options
 from growdisk.playbook.outcome import Outcome, described
-from growdisk.playbook.perform import Manner
+from growdisk.playbook.perform import TaskContext
 from growdisk.playbook.tasks.arguments import format_of, goal_of, keys_of, sector_size_of, target_of
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.units import format_size, parse_size
 
 
-def _show(options: Options, manner: Manner) -> Outcome:
+def _show(options: Options, manner: TaskContext) -> Outcome:
     layout = layout_of(_facts_of(options))
     return Outcome(changed=False, message=described(layout).rstrip(), result=asdict(layout))
 
 
-def _facts(options: Options, manner: Manner) -> Outcome:
+def _facts(options: Options, manner: TaskContext) -> Outcome:
     """Under the key that Ansible takes facts from; `growdisk run` does the same."""
     layout = asdict(layout_of(_facts_of(options)))
     message = f"{layout['image']['format']}, {format_size(layout['image']['virtual_size'])}"
@@ -40,7 +40,7 @@ def _facts_of(options: Options) -> Facts:
     return api.inspect(target_of(options), format_of(options), sector_size_of(options), keys_of(options))
 
 
-def _script(options: Options, manner: Manner) -> Outcome:
+def _script(options: Options, manner: TaskContext) -> Outcome:
     """A folder with something in it is taken for the scripts that were written before."""
     folder = options.place("dest")
     if (folder / "README.md").is_file():
@@ -65,7 +65,7 @@ class AssertionFailed(Refused):
     found: str
 
 
-def _assert(options: Options, manner: Manner) -> Outcome:
+def _assert(options: Options, manner: TaskContext) -> Outcome:
     facts = _facts_of(options)
     failures = [*_sizes(options, facts), *_partitions(options, facts), *_unfilled(options, facts), *_unsound(options)]
     if failures:
@@ -138,4 +138,4 @@ def _unsound(options: Options) -> Iterator[str]:
     yield "it cannot be checked"
 
 
-DEEDS = {"show": _show, "facts": _facts, "script": _script, "assert": _assert}
+HANDLERS = {"show": _show, "facts": _facts, "script": _script, "assert": _assert}

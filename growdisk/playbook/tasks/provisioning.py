@@ -11,12 +11,12 @@ from growdisk.api.provisioning.recipe import Output, Recipe
 from growdisk.fast_dataclass import replace
 from growdisk.playbook.options import Options
 from growdisk.playbook.outcome import Outcome, described, failure
-from growdisk.playbook.perform import Manner
+from growdisk.playbook.perform import TaskContext
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import format_size, parse_goal_size
 
 
-def _provision(options: Options, manner: Manner) -> Outcome:
+def _provision(options: Options, manner: TaskContext) -> Outcome:
     """An image that is there is left as it is: it may have been booted since."""
     base, dest = options.place("base"), options.place("dest")
     if dest.exists() and not options.flag("force"):
@@ -51,4 +51,4 @@ def _recipe(options: Options) -> Recipe:
     return replace(recipe, overlay=True) if options.flag("overlay") else recipe
 
 
-DEEDS = {"provision": _provision}
+HANDLERS = {"provision": _provision}

@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-from growdisk.api.in_use import naming_the_guest
+from growdisk.api.in_use import image_in_use_hint
 from growdisk.api.result import Result
 from growdisk.api.runs import expand
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.plan import decode_plan
-from growdisk.planner.planner import AllDone, Proposal, Proposer
+from growdisk.planner.planner import AllDone, PlanFunction, Proposal
 from growdisk.planner.single_step import grow_only, reread_only, resize_only, rewrite_only, whole_rewrite
 from growdisk.playbook.options import Options
 from growdisk.playbook.outcome import Outcome
-from growdisk.playbook.perform import Deed, Manner
-from growdisk.playbook.tasks.arguments import format_of, goal_of, way_of
+from growdisk.playbook.perform import TaskContext, TaskHandler
+from growdisk.playbook.tasks.arguments import format_of, goal_of, run_options
 from growdisk.playbook.tasks.check_mode import planned
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.playbook.tasks.swap_results import swaps_between, swaps_in
 from growdisk.workflow.run_directory import RunDirectory
 
 
-def one_step(options: Options, manner: Manner, proposer: Proposer, goal: Goal | None = None) -> Result:
+def one_step(options: Options, manner: TaskContext, proposer: PlanFunction, goal: Goal | None = None) -> Result:
     """A run of what `proposer` proposes; in check mode the plan for it."""
-    path, goal, way = options.place("image"), goal or goal_of(options), way_of(options)
-    with naming_the_guest(path, "expand", goal.size):
+    path, goal, way = options.place("image"), goal or goal_of(options), run_options(options)
+    with image_in_use_hint(path, "expand", goal.size):
         if manner.check:
             return planned(path, goal, way, format_of(options), proposer, manner.foreseen)
         return expand(path, goal, way, format_of(options), manner.observer, manner.stop, proposer)
 
 
-def _alone(proposer: Proposer) -> Deed:
+def _alone(proposer: PlanFunction) -> TaskHandler:
     return lambda options, manner: outcome_of(one_step(options, manner, proposer))
 
 
-def _reread(options: Options, manner: Manner) -> Outcome:
+def _reread(options: Options, manner: TaskContext) -> Outcome:
     """It only looks: never `changed`."""
     return replace(outcome_of(one_step(options, manner, reread_only)), changed=False)
 
 
-def _rewrite(options: Options, manner: Manner) -> Outcome:
+def _rewrite(options: Options, manner: TaskContext) -> Outcome:
     """Returns, for the tasks behind, which swap spaces are gone and which were moved."""
     swaps: dict[str, object] = {"gone_swaps": [], "moved_swaps": [], "guest_systems": []}
 
@@ -61,7 +61,7 @@ def swaps_of_run(directory: RunDirectory) -> dict[str, object]:
     return swaps_between(plan.own_steps, named)
 
 
-DEEDS = {
+HANDLERS = {
     "resize_image": _alone(resize_only), "rewrite_partitions": _rewrite, "reread_partitions": _reread,
     "grow_filesystem": _alone(grow_only),
 }  # fmt: skip

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from growdisk.errors import UsageError
 from growdisk.fast_dataclass import replace
-from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
 from growdisk.planner.goal import Goal
 from growdisk.planner.single_step import forget_gone, make_swap_file, remake_swap
 from growdisk.playbook.options import Options, nearest, truth_of
 from growdisk.playbook.outcome import Outcome
-from growdisk.playbook.perform import Manner
+from growdisk.playbook.perform import TaskContext
 from growdisk.playbook.tasks.arguments import sector_size_of
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.playbook.tasks.steps import one_step
@@ -24,12 +24,12 @@ _IDENTITY = ("number", *_WORDS, "mapped", "is_swap")
 _SPACE = ("number", "start", "size", "uuid", "label")
 
 
-def _remake_swap(options: Options, manner: Manner) -> Outcome:
+def _remake_swap(options: Options, manner: TaskContext) -> Outcome:
     swaps = tuple(_space(options, each) for each in options.mappings("swaps"))
     return outcome_of(one_step(options, manner, remake_swap(swaps), _goal(options)))
 
 
-def _make_swap_file(options: Options, manner: Manner) -> Outcome:
+def _make_swap_file(options: Options, manner: TaskContext) -> Outcome:
     size = parse_size(options.word("size"))
     if size.relative:
         raise UsageError(f"{options.task}: a swap file has a size, and nothing to grow by", hint="size: 1G")
@@ -37,7 +37,7 @@ def _make_swap_file(options: Options, manner: Manner) -> Outcome:
     return outcome_of(one_step(options, manner, proposer, _goal(options)))
 
 
-def _repair_guest(options: Options, manner: Manner) -> Outcome:
+def _repair_guest(options: Options, manner: TaskContext) -> Outcome:
     """Looked for file by file, so a guest that names none of them is unchanged; a plan cannot know that."""
     parts = [_identity(options, each) for each in options.mappings("swaps")]
     swaps, gone = (tuple(part for part in parts if part.is_swap is kind) for kind in (True, False))
@@ -54,13 +54,13 @@ def _goal(options: Options) -> Goal:
     return Goal(partition=options.text("partition") or "auto", sector_size=sector_size_of(options))
 
 
-def _identity(options: Options, given: Mapping[str, object]) -> SwapIdentity:
+def _identity(options: Options, given: Mapping[str, object]) -> RemovedPartition:
     _refuse_unknown(options, given, _IDENTITY)
     words = [str(given[name]) if given.get(name) else None for name in _WORDS]
     mapped = given.get("mapped")
     nodes = tuple(str(node) for node in mapped) if isinstance(mapped, list | tuple) else ()
     is_swap = truth_of(given.get("is_swap", True)) is not False
-    return SwapIdentity(_number(options, given, "number"), *words, mapped=nodes, is_swap=is_swap)
+    return RemovedPartition(_number(options, given, "number"), *words, mapped=nodes, is_swap=is_swap)
 
 
 def _space(options: Options, given: Mapping[str, object]) -> SwapSpace:
@@ -84,4 +84,4 @@ def _refuse_unknown(options: Options, given: Mapping[str, object], known: tuple[
             raise UsageError(f"{options.task}: a swap has no {name}", hint=hint)
 
 
-DEEDS = {"remake_swap": _remake_swap, "make_swap_file": _make_swap_file, "repair_guest": _repair_guest}
+HANDLERS = {"remake_swap": _remake_swap, "make_swap_file": _make_swap_file, "repair_guest": _repair_guest}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
-from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.partitions.table import Partition
 from growdisk.steps.registry import DiskStep, LiveStep
 from growdisk.steps.remake_swap import RemakeSwap
@@ -28,7 +28,7 @@ def swaps_in(steps: Iterable[DiskStep]) -> dict[str, object]:
     return {"gone_swaps": gone, "moved_swaps": moved, "guest_systems": systems}
 
 
-def described(part: SwapIdentity) -> dict[str, object]:
+def described(part: RemovedPartition) -> dict[str, object]:
     """What a partition may be named by, without what is not there."""
     words = {"uuid": part.uuid, "label": part.label, "partuuid": part.partuuid, "partlabel": part.partlabel}
     more: dict[str, object] = {"mapped": list(part.mapped)} if part.mapped else {}

@@ -12,7 +12,7 @@ from growdisk.errors import GrowdiskError, NeedsUser, OperationFailed, Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.options import Options
 from growdisk.playbook.outcome import Outcome, failure
-from growdisk.playbook.perform import Manner
+from growdisk.playbook.perform import TaskContext
 
 _DONE = ("grown", "would grow", "resumed")
 _JOBS = 4
@@ -48,7 +48,7 @@ class DisksStuck(NeedsUser):
 _OF_CODE: dict[int, type[DisksRefused | DisksRestored | DisksStuck]] = {3: DisksRefused, 4: DisksRestored}
 
 
-def _watch(options: Options, manner: Manner) -> Outcome:
+def _watch(options: Options, manner: TaskContext) -> Outcome:
     rules = load_rules(options.place("rules"))
     ended = watch_once(rules, options.text("connect"), lambda _: None, dry_run=manner.check, jobs=_JOBS)
     metrics = options.path("metrics")
@@ -57,16 +57,21 @@ def _watch(options: Options, manner: Manner) -> Outcome:
     document = round_document(ended)
     if ended.code:
         return failure(_error(ended), document)
-    changed = any(deed.result in _DONE for deed in ended.deeds)
-    told = "; ".join(f"{deed.entry.name}: {deed.result}, {deed.detail}" for deed in ended.deeds if deed.result in _DONE)
-    return Outcome(changed=changed, message=told or f"nothing to do for {len(ended.deeds)} disks", result=document)
+    changed = any(action.result in _DONE for action in ended.actions)
+    told = "; ".join(
+        f"{action.entry.name}: {action.result}, {action.detail}" for action in ended.actions if action.result in _DONE
+    )
+    return Outcome(changed=changed, message=told or f"nothing to do for {len(ended.actions)} disks", result=document)
 
 
 def _error(ended: Round) -> GrowdiskError:
     """The worst of the round speaks for it."""
-    failed = [deed for deed in ended.deeds if deed.code]
-    names, why = ", ".join(deed.entry.name for deed in failed), next(d.detail for d in failed if d.code == ended.code)
+    failed = [action for action in ended.actions if action.code]
+    names, why = (
+        ", ".join(action.entry.name for action in failed),
+        next(d.detail for d in failed if d.code == ended.code),
+    )
     return _OF_CODE.get(ended.code, DisksStuck)(names, reason=why)
 
 
-DEEDS = {"watch": _watch}
+HANDLERS = {"watch": _watch}

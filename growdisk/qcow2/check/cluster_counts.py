@@ -27,7 +27,7 @@ class TooScattered(Exception):
     """More segments would be needed than are allowed."""
 
 
-class ClusterTally:
+class ClusterCounts:
     """Numbers by cluster index, all zero at first."""
 
     def __init__(self, max_segments: int = MAX_SEGMENTS) -> None:
@@ -126,7 +126,7 @@ class ClusterTally:
         """How many of `length` clusters from `first` on have exactly the number one."""
         return sum(_ones(self._segments.get(number), low, high) for number, low, high in _split(first, length))
 
-    def differing(self, other: ClusterTally, end: int) -> Iterator[tuple[int, int, int]]:
+    def differing(self, other: ClusterCounts, end: int) -> Iterator[tuple[int, int, int]]:
         """(cluster, own number, other's number) of all clusters before `end` in which the two tallies differ."""
         for number in sorted(self._segments.keys() | other._segments.keys()):
             base = number << SEGMENT_BITS

@@ -11,7 +11,7 @@ import struct
 from growdisk.block.device import BlockDevice
 from growdisk.qcow2 import entries
 from growdisk.qcow2.check.check_errors import Findings
-from growdisk.qcow2.check.cluster_counts import ClusterTally
+from growdisk.qcow2.check.cluster_counts import ClusterCounts
 from growdisk.qcow2.check.entry_runs import RunFinder
 from growdisk.qcow2.check.fragmented_tables import Scattered
 from growdisk.qcow2.check.l2_reading import L2Reader
@@ -21,7 +21,7 @@ from growdisk.qcow2.header import Header
 
 
 def check_copied_flags(
-    file: BlockDevice, header: Header, l2: L2Reader, refcounts: ClusterTally, findings: Findings
+    file: BlockDevice, header: Header, l2: L2Reader, refcounts: ClusterCounts, findings: Findings
 ) -> None:
     """Report every entry whose flag disagrees with the refcount of what it points to."""
     for entry in active_l1(file, header):
@@ -40,7 +40,7 @@ def check_copied_flags(
                 findings.corruption(f"{wrong} clusters from {where:#x} on: COPIED {_what_is_wrong(first)}", wrong)
 
 
-def _check_scattered(found: Scattered, refcounts: ClusterTally, bits: int, findings: Findings) -> None:
+def _check_scattered(found: Scattered, refcounts: ClusterCounts, bits: int, findings: Findings) -> None:
     wanted = refcounts.ones_among(found.clusters, found.last)
     if wanted == found.copied:
         return
@@ -61,7 +61,7 @@ def active_l1(file: BlockDevice, header: Header) -> tuple[int, ...]:
 
 
 def mended_l2_table(
-    file: BlockDevice, header: Header, offset: int, refcounts: ClusterTally, *, setting: bool
+    file: BlockDevice, header: Header, offset: int, refcounts: ClusterCounts, *, setting: bool
 ) -> bytes | None:
     """An L2 table with missing flags set (`setting`), or wrong ones cleared; None if there is nothing to do."""
     finder = RunFinder(header.cluster_size)
@@ -86,7 +86,7 @@ def _entries_of(file: BlockDevice, header: Header, offset: int) -> bytes:
     return b"".join(struct.pack(">Q", entry) for entry, _ in struct.iter_unpack(">QQ", table))
 
 
-def _wrong_flags(header: Header, refcounts: ClusterTally, first: int, length: int) -> int:
+def _wrong_flags(header: Header, refcounts: ClusterCounts, first: int, length: int) -> int:
     if first & entries.COMPRESSED:
         return 0
     if header.has(Incompatible.DATA_FILE):

@@ -14,7 +14,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2 import entries
 from growdisk.qcow2.check.check_errors import Findings
-from growdisk.qcow2.check.cluster_counts import ClusterTally
+from growdisk.qcow2.check.cluster_counts import ClusterCounts
 from growdisk.qcow2.check.fragmented_tables import Scattered
 from growdisk.qcow2.check.l2_reading import L2Reader, Runs
 from growdisk.qcow2.check.stored_refcounts import StoredRefcounts, read_padded, tally_for
@@ -57,7 +57,7 @@ class Recount:
         self._walk_refcount_table()
         self._walk_refcount_blocks()
 
-    def rebuilt_without(self) -> ClusterTally:
+    def rebuilt_without(self) -> ClusterCounts:
         """Let the counts forget the refcount table and its blocks: what a new structure must count."""
         for cluster, times in self.refcount_clusters.items():
             self.counted.add(cluster, -times)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
-from growdisk.qcow2.check.cluster_counts import MAX_SEGMENTS, ClusterTally
+from growdisk.qcow2.check.cluster_counts import MAX_SEGMENTS, ClusterCounts
 from growdisk.qcow2.entries import REFTABLE_RESERVED
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_rules import refcount_table_problem
@@ -46,12 +46,12 @@ class StoredRefcounts:
                 self.tally.put(index * self.per_block, decode(block, self.order))
 
 
-def tally_for(file: BlockDevice) -> ClusterTally:
+def tally_for(file: BlockDevice) -> ClusterCounts:
     """An empty tally, as large as an image may need: 512 bytes of refcounts on the host tell of one segment."""
     if not isinstance(file, RawFile):
-        return ClusterTally()
+        return ClusterCounts()
     real = file.size if file.is_block_device else file.path.stat().st_blocks * 512
-    return ClusterTally(max(MAX_SEGMENTS, real // 512))
+    return ClusterCounts(max(MAX_SEGMENTS, real // 512))
 
 
 def read_padded(file: BlockDevice, offset: int, length: int) -> bytes:

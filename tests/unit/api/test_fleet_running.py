@@ -13,7 +13,7 @@ from growdisk.api.fleet.running import ask_guests, with_guest
 from growdisk.api.fleet.values import DiskEntry
 from growdisk.api.live_target import LiveRequest
 from growdisk.api.watching import actions
-from growdisk.api.watching.actions import Deed, deal_with
+from growdisk.api.watching.actions import Action, deal_with
 from growdisk.api.watching.rules import load_rules
 from growdisk.backends.guest_fsinfo import GuestDisk, GuestFileSystem
 
@@ -58,9 +58,9 @@ def test_a_rule_does_not_rely_on_the_old_superblocks_of_a_silent_guest(
     (rule,) = load_rules(tmp_path / "rules.yml").rules
     asked = []
 
-    def grown(entry: DiskEntry, *_: object, **__: object) -> Deed:
+    def grown(entry: DiskEntry, *_: object, **__: object) -> Action:
         asked.append(entry.name)
-        return Deed(entry, "refused", 3)
+        return Action(entry, "refused", 3)
 
     monkeypatch.setattr(actions, "_grown", grown)
     entry = with_guest(DiskEntry("web", domain="web", state="running"), (DATA,), alone=True)

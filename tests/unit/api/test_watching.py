@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from growdisk.api.fleet.values import DiskEntry, FileSystemUse
-from growdisk.api.watching.actions import Deed
+from growdisk.api.watching.actions import Action
 from growdisk.api.watching.metrics import as_text
 from growdisk.api.watching.round import Round
 from growdisk.api.watching.rules import load_rules
@@ -72,12 +72,12 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, says: s
 def test_the_metrics_are_read_by_another_program_whatever_the_disks_are_called() -> None:
     name = 'we"ird\\name\nwith lines'
     full = FileSystemUse("/srv", "xfs", 100, 80, "agent")
-    deeds = (
-        Deed(DiskEntry(name, virtual_size=10, actual_size=5, file_systems=(full,), idle=3), "grown", new_size=20),
-        Deed(DiskEntry("b", error={}), "refused", 3, "why"),
-        Deed(DiskEntry("b", error={}), "refused", 3, "named twice"),
+    actions = (
+        Action(DiskEntry(name, virtual_size=10, actual_size=5, file_systems=(full,), idle=3), "grown", new_size=20),
+        Action(DiskEntry("b", error={}), "refused", 3, "why"),
+        Action(DiskEntry("b", error={}), "refused", 3, "named twice"),
     )
-    families = {f.name: f for f in text_string_to_metric_families(as_text(Round(deeds, 1.5, dry_run=False), 1e9))}
+    families = {f.name: f for f in text_string_to_metric_families(as_text(Round(actions, 1.5, dry_run=False), 1e9))}
     (fullness,) = families["growdisk_filesystem_fullness_ratio"].samples
     assert (fullness.labels, fullness.value) == ({"disk": name, "filesystem": "/srv"}, 0.8)
     assert [sample.value for sample in families["growdisk_disk_size_bytes"].samples] == [20.0]

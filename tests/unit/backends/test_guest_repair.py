@@ -8,12 +8,12 @@ import pytest
 
 from growdisk.guest_config.files import Change
 from growdisk.guest_config.fstab import without_swap
-from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
 from growdisk.guest_config.repair import left_to_repair, repair_guest
 from growdisk.guest_config.resume import resume_none, without_resume_option
 from tests.unit.backends.memory_files import INSTALLER_FSTAB, UUID, Files, guest
 
-SWAP = SwapIdentity(
+SWAP = RemovedPartition(
     number=5, uuid=UUID, label="my swap", partuuid="1a2b3c4d-05", partlabel="swap",
     stems=("by-path/pci-0000:00:07.0-scsi-0:0:0:0", "by-id/ata-QEMU_HARDDISK_QM00001"),
 )  # fmt: skip
@@ -51,7 +51,7 @@ def test_other_lines_are_left_alone(line: str) -> None:
 
 
 def test_an_unlabelled_swap_is_not_taken_for_one_with_an_empty_label() -> None:
-    bare = SwapIdentity(number=5)
+    bare = RemovedPartition(number=5)
     for line in ("UUID= none swap sw 0 0", "LABEL= none swap sw 0 0", "PARTLABEL= none swap sw 0 0"):
         assert without_swap(line, bare, SwapPolicy.DROP) == line
 
@@ -166,7 +166,7 @@ def test_an_initrd_that_cannot_be_looked_into_is_left_alone_and_named() -> None:
 
 # --- all else that may name a partition ---------------------------------------------------------
 
-HOME = SwapIdentity(number=3, uuid=UUID, label="home", partuuid="1a2b3c4d-03", is_swap=False)
+HOME = RemovedPartition(number=3, uuid=UUID, label="home", partuuid="1a2b3c4d-03", is_swap=False)
 CRYPT = "sda5_crypt /dev/sda5 /dev/urandom cipher=aes-xts-plain64,size=256,swap\nroot UUID=1 none luks\n"
 
 
@@ -186,7 +186,7 @@ def test_what_crypttab_makes_of_the_partition_is_forgotten_with_it() -> None:
             "/etc/initramfs-tools/conf.d/resume": "RESUME=/dev/mapper/sda5_crypt\n",
         }
     )  # fmt: skip
-    gone = SwapIdentity(number=5, is_swap=False)
+    gone = RemovedPartition(number=5, is_swap=False)
     left = left_to_repair(files, gone, SwapPolicy.DROP)
     assert left == repair_guest(files, gone, SwapPolicy.DROP)
     resume = "/etc/initramfs-tools/conf.d/resume"

@@ -11,7 +11,7 @@ import pytest
 
 from growdisk.block.raw import RawFile
 from growdisk.guest_config.initrd import forgetting_block, noresume_block
-from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_systems.home_repair import needles_of
 from growdisk.guest_systems.look import look_at
 from growdisk.guest_systems.search import Found, search
@@ -19,7 +19,7 @@ from growdisk.units import MiB
 from tests.unit.backends.unified_images import unified
 
 UUID = "9d1f0a7b-3c52-4e86-b7aa-15d0c3f2e481"
-SWAP = SwapIdentity(number=4, uuid=UUID, label="spare", partuuid="7f00aa11-04")
+SWAP = RemovedPartition(number=4, uuid=UUID, label="spare", partuuid="7f00aa11-04")
 UNIT = "dev-disk-by\\x2duuid-" + UUID.replace("-", "\\x2d") + ".swap"
 RESUME = {"conf/conf.d/resume": f"RESUME=UUID={UUID}\n", "scripts/functions": "", "init": "#!/bin/sh\n"}
 PACKERS = {"gzip": "gzip -9", "zstd": "zstd -q -19", "xz": "xz --check=crc32", "lz4": "lz4 -l -q", "plain": "cat"}

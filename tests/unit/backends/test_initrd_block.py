@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from growdisk.guest_config.initrd import BLOCK, HEAD, forgets, forgetting_block, is_initrd, leading_names
-from growdisk.guest_config.removed_partition import SwapIdentity
+from growdisk.guest_config.removed_partition import RemovedPartition
 
 UUID = "3f9a2c1e-5b7d-4c88-9a10-0c2d4e6f8a1b"
-SWAP = SwapIdentity(number=5, uuid=UUID, label="it's my swap", stems=("by-path/pci-0",))
+SWAP = RemovedPartition(number=5, uuid=UUID, label="it's my swap", stems=("by-path/pci-0",))
 COMPRESSORS = {
     "gzip": ["gzip", "-n"], "zstd": ["zstd", "-q"], "xz": ["xz", "--check=crc32"], "lz4": ["lz4", "-l", "-q"],
 }  # fmt: skip
@@ -79,7 +79,7 @@ def test_an_initrd_forgets_the_swap_whatever_compresses_it(compressor: str, tmp_
 @needs_initramfs_tools
 def test_another_resume_device_is_left_as_it_is(tmp_path: Path) -> None:
     initrd = tmp_path / "initrd.img"
-    other = SwapIdentity(number=7, uuid="7" * 8, label="x")
+    other = RemovedPartition(number=7, uuid="7" * 8, label="x")
     initrd.write_bytes(forgetting_block(other) + small_initrd(tmp_path, "gzip"))
     assert resume_of(unpack_as_the_kernel_does(initrd, tmp_path)) == f"UUID={UUID}"
 
@@ -87,7 +87,7 @@ def test_another_resume_device_is_left_as_it_is(tmp_path: Path) -> None:
 @needs_initramfs_tools
 def test_two_swaps_are_forgotten_one_after_the_other(tmp_path: Path) -> None:
     initrd = tmp_path / "initrd.img"
-    other = SwapIdentity(number=7)
+    other = RemovedPartition(number=7)
     initrd.write_bytes(forgetting_block(other) + forgetting_block(SWAP) + small_initrd(tmp_path, "xz"))
     head = initrd.read_bytes()[:HEAD]
     assert forgets(head, SWAP) and forgets(head, other)
@@ -124,4 +124,4 @@ def test_only_an_initrd_with_the_block_is_known_to_forget() -> None:
 
 def test_a_label_too_long_for_the_block_is_an_error_not_a_broken_archive() -> None:
     with pytest.raises(ValueError, match="too long"):
-        forgetting_block(SwapIdentity(number=5, label="x" * 4000))
+        forgetting_block(RemovedPartition(number=5, label="x" * 4000))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.doctor import examine, kernel_finding, tool_finding
+from growdisk.backends.doctor import kernel_finding, run_checks, tool_finding
 from growdisk.backends.ext_growth import Superblock
 from growdisk.host import kvm as kvm
 from growdisk.host.command import run
@@ -85,7 +85,7 @@ def test_a_tool_is_found_with_its_version_or_missed_with_its_package() -> None:
 
 def test_examining_names_each_thing_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    names = [finding.name for finding in examine()]
+    names = [finding.name for finding in run_checks()]
     assert len(names) == len(set(names)) and {"kvm", "kernel", "qemu-img"} <= set(names)
 
 

@@ -7,13 +7,13 @@ import subprocess
 from pathlib import Path
 
 from growdisk.guest_config.initrd import forgets, is_initrd
-from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
 from growdisk.guest_config.repair import repair_guest
 from tests.unit.backends.memory_files import Files
 from tests.unit.backends.unified_images import unified
 
 UUID = "0b6d1c5e-7f2a-4c3b-8d9e-1a2b3c4d5e6f"
-SWAP = SwapIdentity(number=3, uuid=UUID)
+SWAP = RemovedPartition(number=3, uuid=UUID)
 FSTAB = f"UUID=1 / ext4 defaults 0 1\nUUID={UUID} none swap sw 0 0\n"
 
 

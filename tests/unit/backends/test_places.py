@@ -8,13 +8,13 @@ import pytest
 
 from growdisk.guest_config import places
 from growdisk.guest_config.files import Change
-from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
 from growdisk.guest_config.repair import repair_guest
 from growdisk.guest_scripts.render import _places
 from tests.unit.backends.memory_files import Files
 
 UUID, PARTUUID = "e0d6a1f3-8b7c-4a55-9f21-7c3b2a1d0e9f", "4b5c6d7e-07"
-SWAP = SwapIdentity(number=7, uuid=UUID, label="old", partuuid=PARTUUID, partlabel="Swap space")
+SWAP = RemovedPartition(number=7, uuid=UUID, label="old", partuuid=PARTUUID, partlabel="Swap space")
 OPTIONS, CLEAN = f"root=LABEL=r resume=UUID={UUID} quiet", "root=LABEL=r quiet"
 FSTAB = "LABEL=r / ext4 defaults 0 1\n"
 GONE = "# removed by growdisk: "

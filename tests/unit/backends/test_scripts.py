@@ -16,7 +16,7 @@ from growdisk.filesystems.identify import identify
 from growdisk.guest_config.crypttab import without_container
 from growdisk.guest_config.fstab import without_swap
 from growdisk.guest_config.initrd import forgetting_block
-from growdisk.guest_config.removed_partition import SwapIdentity, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
 from growdisk.guest_config.resume import resume_none, without_resume_option
 from growdisk.guest_scripts.render import render, shell_value
 from growdisk.guest_scripts.script_plan import GuestPlan, GuestSwap, Phase
@@ -27,7 +27,7 @@ from tests.unit.backends.script_plans import LAYERS, guest_plans, locking, part_
 SHELLS = (["dash"], ["busybox", "sh"], ["bash", "--posix"])
 HOSTILE = "$(touch pwned)`touch pwned`';touch pwned;'\"|touch pwned\n touch pwned #*"
 SWAP = GuestSwap(5, 1 << 26, "3a7dd4b2-6e5b-4d4e-9a53-0d4a58a1c0de", "my swap", "1d5c0de5-05", "", "drop")
-IDENTITY = SwapIdentity(5, SWAP.uuid, SWAP.label, SWAP.partuuid, None)
+IDENTITY = RemovedPartition(5, SWAP.uuid, SWAP.label, SWAP.partuuid, None)
 
 
 def with_swap(swap: GuestSwap) -> GuestPlan:
@@ -58,9 +58,9 @@ def test_the_matrix_of_scripts_is_a_large_one() -> None:
 def test_a_hostile_volume_name_stays_one_word(shell: list[str], tmp_path: Path) -> None:
     hostile = tuple(replace(layer, name=f"-{HOSTILE}") for layer in LAYERS)
     script = render(replace(planned("classic-drop"), layers=hostile))[Phase.GROW.file_name]
-    deed = part_of(script, "grow_layer() {", "# -- The file system")
+    action = part_of(script, "grow_layer() {", "# -- The file system")
     shown = "logged() { printf '<%s>' \"$@\"; }; bytes_of() { echo 0; }; inner_3=/dev/x\n"
-    said = in_shell(shell, f"{shown}{deed}\ngrow_layer 3 || :", cwd=tmp_path)
+    said = in_shell(shell, f"{shown}{action}\ngrow_layer 3 || :", cwd=tmp_path)
     assert said == f"<lvm><lvextend><-l><128><--><-{HOSTILE}>"
     assert list(tmp_path.iterdir()) == []
 
@@ -115,10 +115,10 @@ def test_fstab_is_repaired_as_offline(shell: list[str], text: str, policy: SwapP
     assert in_shell(shell, edit, text) == without_swap(text, IDENTITY, policy)
 
 
-DATA = SwapIdentity(
+DATA = RemovedPartition(
     3, "0da7a000-6e5b-4d4e-9a53-0d4a58a1c0de", "my data", "1d5c0de5-03", mapped=("/dev/vg0/x",), is_swap=False
 )
-INNER = SwapIdentity(3, "1e4e0000-6e5b-4d4e-9a53-0d4a58a1c0de", None, is_swap=False)
+INNER = RemovedPartition(3, "1e4e0000-6e5b-4d4e-9a53-0d4a58a1c0de", None, is_swap=False)
 GONE_FSTABS = (
     f"UUID={DATA.uuid} /data ext4 defaults 0 2\n# /dev/sda3 /x\n/dev/sda1 / ext4 rw 0 1\nLABEL=my\\040data /y xfs\n",
     "/dev/sda3 none swap sw 0 0\n/dev/vg0/x\t/x ext4 defaults 0 0\n/dev/sdb3 /b ext4 defaults 0 0\n/dev/sda3\n",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from growdisk.host.free_space import HostRoom
 from growdisk.live.qemu_machine import Arrival, Bus, LiveDisk
-from growdisk.planner.guest_connection import Way
-from growdisk.planner.live_plan import Surroundings
+from growdisk.planner.guest_connection import GuestConnection
+from growdisk.planner.live_plan import HostEnvironment
 from growdisk.units import GiB, MiB
 
 VIRTIO = Bus("virtio-blk", Arrival.AT_ONCE)
@@ -14,7 +14,7 @@ VIRTIO = Bus("virtio-blk", Arrival.AT_ONCE)
 DISK = LiveDisk("/machine/x", ("disk",), "node", "guest.qcow2", "qcow2", 128 * MiB, MiB, False, VIRTIO, "", (), 3, 16)
 
 
-AROUND = Surroundings(DISK, (DISK,), memory=GiB, host=HostRoom(100 * GiB, 200 * GiB, "on /srv"), managed=False)
+AROUND = HostEnvironment(DISK, (DISK,), memory=GiB, host=HostRoom(100 * GiB, 200 * GiB, "on /srv"), managed=False)
 
 
-WAY = Way("/run/q", "", "", "/machine/x", "agent", "", "", "", "/dev/sda", allow_reboot=False)
+WAY = GuestConnection("/run/q", "", "", "/machine/x", "agent", "", "", "", "/dev/sda", allow_reboot=False)

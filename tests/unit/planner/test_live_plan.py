@@ -14,8 +14,8 @@ from growdisk.live.qemu_machine import Arrival, Bus
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.failures import CannotGrow, OptionUnsupported
 from growdisk.planner.goal import Goal, RunOptions
-from growdisk.planner.guest_connection import Way
-from growdisk.planner.live_plan import Surroundings, make_live_plan
+from growdisk.planner.guest_connection import GuestConnection
+from growdisk.planner.live_plan import HostEnvironment, make_live_plan
 from growdisk.planner.plan import Plan, decode_plan, encode_plan
 from growdisk.planner.planner import Proposal, propose
 from growdisk.units import GiB, MiB, parse_size
@@ -27,7 +27,11 @@ NVME = Bus("NVMe", Arrival.NEVER)
 
 
 def planned(
-    folder: Path, around: Surroundings = AROUND, options: RunOptions | None = None, way: Way = WAY, swap: str = "drop"
+    folder: Path,
+    around: HostEnvironment = AROUND,
+    options: RunOptions | None = None,
+    way: GuestConnection = WAY,
+    swap: str = "drop",
 ) -> Plan:
     image = folder / "guest.qcow2"
     if not image.exists():
@@ -39,7 +43,7 @@ def planned(
     return make_live_plan(facts, proposal, goal, options or RunOptions(), around, way)
 
 
-def with_disk(**changes: object) -> Surroundings:
+def with_disk(**changes: object) -> HostEnvironment:
     disk = replace(DISK, **changes)
     return replace(AROUND, disk=disk, disks=(disk,))
 
@@ -66,7 +70,7 @@ def test_the_plan_has_the_steps_of_the_offline_one_and_survives_being_written_do
     ids=["usual", "raw", "version-2", "narrow", "raw-beside", "read-only-beside", "full-host"],
 )
 def test_snapshots_with_memory_are_the_default_where_qemu_can_make_them(
-    tmp_path: Path, around: Surroundings, mode: str, note: str
+    tmp_path: Path, around: HostEnvironment, mode: str, note: str
 ) -> None:
     plan = planned(tmp_path, around)
     assert plan.snapshots == mode
@@ -90,7 +94,7 @@ def test_what_cannot_be_is_refused_when_asked_for(tmp_path: Path) -> None:
     ids=["libvirt-overlay", "kept-overlay", "backend", "ide", "nvme"],
 )
 def test_combinations_that_would_lose_data_or_cannot_work_are_refused(
-    tmp_path: Path, around: Surroundings, options: RunOptions
+    tmp_path: Path, around: HostEnvironment, options: RunOptions
 ) -> None:
     with pytest.raises(OptionUnsupported):
         planned(tmp_path, around, options)

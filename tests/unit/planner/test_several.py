@@ -1,4 +1,4 @@
-"""Several disks in one plan: whose wish is whose, what steps are called, and that a written plan keeps them apart."""
+"""Several disks in one plan: whose request is whose, what steps are called; a written plan keeps them apart."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pytest
 
 from growdisk.errors import UsageError
 from growdisk.planner.layout import ImageLayout, Layout, TableLayout
-from growdisk.planner.plan import Companion, Plan, decode_plan, encode_plan
-from growdisk.planner.size_specs import wishes_by_disk
-from growdisk.steps.device_path import Place
-from growdisk.steps.extra_disk_step import OnDisk, as_disk
+from growdisk.planner.plan import ExtraDisk, Plan, decode_plan, encode_plan
+from growdisk.planner.size_specs import requests_by_disk
+from growdisk.steps.device_path import DevicePath
+from growdisk.steps.extra_disk_step import ExtraDiskStep, as_disk
 from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.units import MiB
@@ -24,19 +24,19 @@ def layout(name: str) -> Layout:
 
 
 def plan_of(folder: Path) -> Plan:
-    beside = Companion(str(folder / "data.raw"), "raw", "overlay", "direct", layout("data.raw"), layout("data.raw"))
+    beside = ExtraDisk(str(folder / "data.raw"), "raw", "overlay", "direct", layout("data.raw"), layout("data.raw"))
     xfs = GrowFilesystemAt(3, MiB, 4 * MiB, "uuid", 4 * MiB, 8 * MiB, suffix="-sda3", kind="xfs", layers=("lv:vg/a",))
-    steps = (ResizeImage(8 * MiB, 9 * MiB), OnDisk(ResizeImage(8 * MiB, 12 * MiB), 1), OnDisk(xfs, 1))
+    steps = (ResizeImage(8 * MiB, 9 * MiB), ExtraDiskStep(ResizeImage(8 * MiB, 12 * MiB), 1), ExtraDiskStep(xfs, 1))
     before = layout("root.raw")
     return Plan("run-1", "guestfs", "overlay", False, before, before, steps, (), companions=(beside,))
 
 
 def test_each_disk_gets_its_own_wishes() -> None:
     words = ["sda1=60%", "/dev/sdb2=rest", "vdb1=+1G", "sdc=x", "sda3=rest", "2=+5G"]
-    assert wishes_by_disk(words, 1) == [["sda1=60%", "sdc=x", "sda3=rest", "2=+5G"], ["/dev/sdb2=rest", "vdb1=+1G"]]
-    assert wishes_by_disk(["sdb1=60%"], 0) == [["sdb1=60%"]], "a disk alone may be called what its guest calls it"
+    assert requests_by_disk(words, 1) == [["sda1=60%", "sdc=x", "sda3=rest", "2=+5G"], ["/dev/sdb2=rest", "vdb1=+1G"]]
+    assert requests_by_disk(["sdb1=60%"], 0) == [["sdb1=60%"]], "a disk alone may be called what its guest calls it"
     with pytest.raises(UsageError, match="sdc1"):
-        wishes_by_disk(["sdc1=60%"], 1)
+        requests_by_disk(["sdc1=60%"], 1)
 
 
 def test_what_a_step_says_of_sda_is_said_of_its_own_disk() -> None:
@@ -53,8 +53,8 @@ def test_a_written_plan_keeps_the_disks_apart() -> None:
     assert again == plan
     assert again.own_steps == plan.steps[:1]
     last = again.steps[-1]
-    assert isinstance(last, OnDisk) and isinstance(last.step, GrowFilesystemAt)
-    assert last.step.place == Place(3, MiB, 4 * MiB, ("lv:vg/a",))
+    assert isinstance(last, ExtraDiskStep) and isinstance(last.step, GrowFilesystemAt)
+    assert last.step.place == DevicePath(3, MiB, 4 * MiB, ("lv:vg/a",))
 
 
 def test_a_disk_that_takes_part_leads_to_the_run_until_that_is_over(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.api.images.checking import check_image
-from growdisk.qcow2.check.cluster_counts import SEGMENT, ClusterTally
+from growdisk.qcow2.check.cluster_counts import SEGMENT, ClusterCounts
 from growdisk.qcow2.check.fragmented_tables import Scattered, ScatteredTables
 from tests.unit.qcow2.shuffled import Change, shuffled
 
@@ -70,7 +70,7 @@ def test_a_check_finds_what_it_finds_entry_by_entry(
 
 
 def test_numbers_of_many_clusters_are_those_of_each():
-    numbers, one_by_one, picked = ClusterTally(), ClusterTally(), random.Random(3)
+    numbers, one_by_one, picked = ClusterCounts(), ClusterCounts(), random.Random(3)
     for area, times in ((SEGMENT * 3, 1), (SEGMENT * 200, 2), (50, 1), (50, 9)):
         clusters = [picked.randrange(area) for _ in range(400)]
         numbers.add_each(clusters, max(clusters), times)
