@@ -106,9 +106,18 @@ BACKEND = OptionSpec("backend", "str", "Who works on the guest's file systems.",
 SNAPSHOTS = OptionSpec(
     "snapshots", "str", "How each step can be undone.", default="auto", choices=("auto", "internal", "overlay", "none")
 )
+OVERLAYS_MAY_BREAK = OptionSpec(
+    "overlays_may_break", "bool", "Also where other images lie on this one, which it spoils.", default=False
+)
+NOT_IN_USE = OptionSpec(
+    "not_in_use", "bool",
+    "Nobody uses the device: your word for what growdisk, without root, cannot look at.", default=False,
+)  # fmt: skip
 RUN: Options = (
     BACKEND,
     SNAPSHOTS,
+    OVERLAYS_MAY_BREAK,
+    NOT_IN_USE,
     OptionSpec(
         "keep_snapshots", "bool", "Keep the way back: growdisk rollback takes it, commit forgets it.", default=False
     ),

@@ -17,6 +17,8 @@ from growdisk.planner.option_table import (
     INSIDE,
     KEY_FILE,
     MACHINE,
+    NOT_IN_USE,
+    OVERLAYS_MAY_BREAK,
     PARTITION,
     PREALLOCATION,
     RUN,
@@ -51,7 +53,7 @@ class TaskSpec:
 
 
 _STEP: Options = (IMAGE, FORMAT)
-_STEP_RUN: Options = (BACKEND, SNAPSHOTS)
+_STEP_RUN: Options = (BACKEND, SNAPSHOTS, OVERLAYS_MAY_BREAK, NOT_IN_USE)
 _SYSTEM = OptionSpec(
     "system", "str", "The guest's root file system as the appliance names it: /dev/sda1, /dev/vg/root.", required=True
 )
@@ -72,7 +74,14 @@ _TASKS = (
     TaskSpec(
         "resize_image",
         "The first step alone: make the virtual disk larger.",
-        (*_STEP, OptionSpec("size", "str", "+10G grows by, 40G grows to.", required=True), PREALLOCATION, SNAPSHOTS),
+        (
+            *_STEP,
+            OptionSpec("size", "str", "+10G grows by, 40G grows to.", required=True),
+            PREALLOCATION,
+            SNAPSHOTS,
+            OVERLAYS_MAY_BREAK,
+            NOT_IN_USE,
+        ),
     ),
     TaskSpec(
         "rewrite_partitions",
@@ -146,14 +155,20 @@ _TASKS = (
                 default="present",
                 choices=("present", "applied", "absent"),
             ),
+            OVERLAYS_MAY_BREAK,
         ),
     ),
     TaskSpec(
         "rollback",
         "Undo an unfinished or kept run of growdisk, wholly or down to one step.",
-        (IMAGE, OptionSpec("to", "str", "Only down to and including this step, such as grow-filesystem.")),
+        (
+            IMAGE,
+            OptionSpec("to", "str", "Only down to and including this step, such as grow-filesystem."),
+            OVERLAYS_MAY_BREAK,
+            NOT_IN_USE,
+        ),
     ),
-    TaskSpec("commit", "Accept an image as a kept run left it, and forget the run's snapshots.", (IMAGE,)),
+    TaskSpec("commit", "Accept an image as a kept run left it, and forget the run's snapshots.", (IMAGE, NOT_IN_USE)),
     TaskSpec(
         "convert",
         "Write what a guest sees of an image to a new one, in another format or shape.",
@@ -189,6 +204,7 @@ _TASKS = (
             OptionSpec("backing_format", "str", "Its format.", choices=("qcow2", "raw")),
             OptionSpec("options", "dict", "Options of a new image, named as qemu-img names them."),
             PREALLOCATION,
+            OVERLAYS_MAY_BREAK,
         ),
     ),
     TaskSpec(

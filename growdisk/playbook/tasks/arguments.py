@@ -68,7 +68,10 @@ def run_options(options: Options) -> RunOptions:
     if keep and snapshots == "none":
         raise UsageError("keep_snapshots and snapshots: none exclude each other", hint="leave one of them out")
     backend = options.text("backend") or "auto"
-    return RunOptions(cast("Backend", backend), cast("Snapshots", snapshots), keep, keys_of(options))
+    return RunOptions(
+        cast("Backend", backend), cast("Snapshots", snapshots), keep, keys_of(options),
+        not_in_use=options.flag("not_in_use"), overlays_may_break=options.flag("overlays_may_break"),
+    )  # fmt: skip
 
 
 def keys_of(options: Options) -> tuple[bytes, ...]:

@@ -44,14 +44,15 @@ def _snapshot(options: Options, manner: TaskContext) -> Outcome:
     result: dict[str, object] = {"snapshot": name, "state": state}
     if state != "applied" and there == (state == "present"):
         return Outcome(changed=False, message=f"snapshot {name} is {state} already", result=result)
+    may = options.flag("overlays_may_break")
     if not manner.check or (state == "applied" and not there):
         match state:
             case "present":
-                create_snapshot(path, name)
+                create_snapshot(path, name, overlays_may_break=may)
             case "applied":
-                apply_snapshot(path, name, "name")
+                apply_snapshot(path, name, "name", overlays_may_break=may)
             case _:
-                delete_snapshot(path, name, "name")
+                delete_snapshot(path, name, "name", overlays_may_break=may)
     return Outcome(changed=True, message=f"snapshot {name}: {state}", result=result)
 
 
@@ -69,7 +70,12 @@ def _rollback(options: Options, manner: TaskContext) -> Outcome:
         return Outcome(changed=False, message=f"{to} is undone already", result={"result": "nochange"})
     if manner.check:
         return Outcome(changed=True, message=f"run {report.run} would be undone", result={"result": "planned"})
-    outcome = outcome_of(api.rollback(path, to, manner.observer, manner.stop))
+    outcome = outcome_of(
+        api.rollback(
+            path, to, manner.observer, manner.stop, overlays_may_break=options.flag("overlays_may_break"),
+            not_in_use=options.flag("not_in_use"),
+        )
+    )  # fmt: skip
     return outcome if outcome.failed else Outcome(True, f"run {report.run} is undone", outcome.result, outcome.diff)
 
 
@@ -80,7 +86,7 @@ def _commit(options: Options, manner: TaskContext) -> Outcome:
         return Outcome(changed=False, message="there is no kept run", result={"result": "nochange"})
     if manner.check:
         return Outcome(changed=True, message=f"run {report.run} would be final", result={"result": "planned"})
-    outcome = outcome_of(api.commit(path, manner.observer))
+    outcome = outcome_of(api.commit(path, manner.observer, not_in_use=options.flag("not_in_use")))
     return outcome if outcome.failed else Outcome(True, f"run {report.run} is final", outcome.result)
 
 
@@ -155,7 +161,7 @@ def _sound(options: Options, manner: TaskContext) -> Outcome:
     found = f"{report.leaks} leaks, {report.corruptions} errors"
     if manner.check:
         return Outcome(True, f"would be repaired: {found}", report.as_json())
-    repaired = check_image(path, "all", format_of(options))
+    repaired = check_image(path, "all", format_of(options), overlays_may_break=options.flag("overlays_may_break"))
     assert repaired is not None
     if not repaired.is_clean:
         raise ImageDamaged(path, format="qcow2", reason=f"it could not be repaired: {repaired.problems[0]}")
@@ -169,7 +175,7 @@ def _compacted(options: Options, manner: TaskContext) -> Outcome:
     path = options.place("image")
     if manner.check:
         return Outcome(False, "in check mode it is not known whether there are unused clusters", {"result": "planned"})
-    before, after = compact_image(path)
+    before, after = compact_image(path, overlays_may_break=options.flag("overlays_may_break"))
     changed = after < before
     return Outcome(changed, f"{format_change(before, after)} on the host", {"before": before, "after": after})
 
@@ -193,7 +199,10 @@ def _present(options: Options, manner: TaskContext) -> Outcome:
     from growdisk.api.images.resizing import resize_image
 
     preallocation = cast("Preallocation", options.word("preallocation"))
-    resize_image(path, SizeSpec(new, relative=False), format_of(options), preallocation=preallocation)
+    resize_image(
+        path, SizeSpec(new, relative=False), format_of(options), preallocation=preallocation,
+        overlays_may_break=options.flag("overlays_may_break"),
+    )  # fmt: skip
     return Outcome(True, message, image_info(path).as_json())
 
 

@@ -12,6 +12,8 @@ from growdisk.units import MiB
 from tests.conftest import DiskMaker
 from tests.e2e.judges import Before, assert_unchanged
 from tests.guests.small import SmallDisk
+from tests.guests.tools import run
+from tests.unit.cli.command import in_process
 
 SMALL = SmallDisk(size=128 * MiB, swap_size=16 * MiB)
 
@@ -116,3 +118,32 @@ def test_scripts_are_foreseen_only_where_there_is_something_to_do(small_disk: Di
     assert not image.with_name("scripts").exists()
     grow(image, size="1G")
     assert did(perform("script", options, check=True)) == did(perform("script", options)) == "ok"
+
+
+_OVERLAID: tuple[tuple[str, dict[str, object]], ...] = (
+    ("expand", {"size": "1G", "backend": "direct"}),
+    ("resize_image", {"size": "1G"}),
+    ("image", {"size": "1G"}),
+    ("image", {"state": "compacted"}),
+    ("snapshot", {"name": "s", "state": "present"}),
+)
+
+
+@pytest.mark.parametrize(("task", "options"), _OVERLAID, ids=str)
+def test_an_image_on_which_others_lie_is_written_only_by_consent(
+    small_disk: DiskMaker, task: str, options: dict[str, object]
+) -> None:
+    image = small_disk(disk=SMALL)
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", image, "-F", "qcow2", image.with_name("overlay.qcow2"))
+    before = Before.of(image)
+    refused = perform(task, {"image": str(image), **options})
+    assert refused.error is not None and refused.error.exit_code == 3 and "overlay.qcow2" in refused.message
+    assert_unchanged(image, before)
+    assert not perform(task, {"image": str(image), "overlays_may_break": True, **options}).failed
+
+
+def test_swap_that_is_to_be_dropped_is_dropped_by_the_playbook_of_the_plan_too(small_disk: DiskMaker) -> None:
+    """Left out, another default would hold: swap is moved if nobody can change the guest."""
+    image = small_disk(disk=SMALL)
+    answer = in_process("plan", image, "+64M", "--swap", "drop", "--as-playbook")
+    assert (answer.code, "swap: drop" in answer.out) == (0, True), answer

@@ -224,6 +224,34 @@ options:
     type: str
     default: auto
     choices: [auto, internal, overlay, none]
+  overlays_may_break:
+    description:
+      - Also where other images lie on this one, which it spoils.
+    type: bool
+    default: false
+  not_in_use:
+    description:
+      - "Nobody uses the device: your word for what growdisk, without root, cannot look at."
+    type: bool
+    default: false
+"""
+
+    OVERLAYS = r"""
+options:
+  overlays_may_break:
+    description:
+      - Also where other images lie on this one, which it spoils.
+    type: bool
+    default: false
+"""
+
+    NOT_IN_USE = r"""
+options:
+  not_in_use:
+    description:
+      - "Nobody uses the device: your word for what growdisk, without root, cannot look at."
+    type: bool
+    default: false
 """
 
     KEEP = r"""

@@ -14,6 +14,7 @@ description:
 requirements:
   - growdisk, in the interpreter of the module (C(ansible_python_interpreter))
 extends_documentation_fragment:
+  - growdisk.disk.options.not_in_use
   - growdisk.disk.options.checked
 options:
   image:

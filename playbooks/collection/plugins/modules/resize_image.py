@@ -13,6 +13,8 @@ description:
 requirements:
   - growdisk, in the interpreter of the module (C(ansible_python_interpreter))
 extends_documentation_fragment:
+  - growdisk.disk.options.overlays
+  - growdisk.disk.options.not_in_use
   - growdisk.disk.options.image
   - growdisk.disk.options.preallocation
   - growdisk.disk.options.writing

@@ -14,6 +14,8 @@ description:
 requirements:
   - growdisk, in the interpreter of the module (C(ansible_python_interpreter))
 extends_documentation_fragment:
+  - growdisk.disk.options.overlays
+  - growdisk.disk.options.not_in_use
   - growdisk.disk.options.writing
 options:
   image:

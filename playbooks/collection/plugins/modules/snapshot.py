@@ -13,6 +13,7 @@ description:
 requirements:
   - growdisk, in the interpreter of the module (C(ansible_python_interpreter))
 extends_documentation_fragment:
+  - growdisk.disk.options.overlays
   - growdisk.disk.options.checked
 options:
   image:
