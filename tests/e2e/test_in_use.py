@@ -21,6 +21,7 @@ from growdisk.errors import ImageInUse
 from growdisk.host.fuse_mount import mounted as fuse_mounted
 from growdisk.live.libvirt_users import running_users
 from growdisk.units import MiB
+from growdisk.workflow.places import STATE_DIR
 from tests.conftest import DiskMaker
 from tests.e2e.ordinary_user import _DROP, _NOBODY
 from tests.e2e.process import Host, await_true
@@ -200,6 +201,7 @@ def test_an_ordinary_user_is_told_what_cannot_be_seen(host: Host, device: Path) 
     os.chown(device, _NOBODY, _NOBODY)
     host.prefix = _DROP
     host.environment |= {"HOME": str(host.scratch), "PYTHONDONTWRITEBYTECODE": "1"}
+    host.environment[STATE_DIR] = str(host.scratch / "state")  # that of the tests may be root's already
     try:
         answer = host.growdisk("expand", device)
         assert (answer.code, "processes of other users" in str(answer.error["why"])) == (3, True), answer
