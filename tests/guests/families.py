@@ -3,7 +3,7 @@
     entries    systemd-boot; a loader entry on the EFI partition has resume=, the initrd beside it has RESUME
     uki        systemd-boot; a unified kernel image with resume= in its command line and RESUME in its initrd
     dracut     systemd-boot; an initrd of dracut without systemd that has resume= within itself
-    hostonly   systemd-boot; an initrd of dracut with systemd, made for this host, that has resume= within itself
+    hostonly   systemd-boot; an initrd of dracut with systemd, made for any host, that has resume= within itself
     grub       GRUB; grub.cfg and /etc/default/grub have resume=
     subvolume  as entries, but the root is btrfs in the subvolume @rootfs
     fedora     GRUB, /boot of its own (ext4); btrfs with subvolumes root and home, its default one is the top level
