@@ -141,6 +141,7 @@ class NtfsContent(Content):
     cluster_size: int = 4096
     dirty: bool = False
     hibernated: bool = False
+    sector_size: int = 512
 
     @property
     def growable(self) -> str | None:

@@ -19,7 +19,6 @@ _BOOT_SECTOR = struct.Struct("<3x8sHB26xQQ8xb7xQ")
 _VOLUME_FILE, _ROOT_FOLDER, _BITMAP_FILE = 3, 5, 6
 _MOST_BITMAP = 64 << 20  # bytes that are counted: of a volume of 2 TiB with the usual clusters
 _VOLUME_NAME, _VOLUME_INFORMATION = 0x60, 0x70
-_BACKUP = 512
 _LOG_FILE, _LOG_PAGE = 2, 4096
 _RESTART_AT = struct.Struct("<24xH")
 _RESTART = struct.Struct("<Q4xHH")  # log sequence number, who uses it, flags
@@ -36,7 +35,9 @@ def read_ntfs(head: bytes) -> Content | None:
         return None
     # The backup of the boot sector follows the last sector counted.
     size = (sectors + 1) * sector_size
-    return NtfsContent("ntfs", f"{serial:016X}", size=size, cluster_size=sector_size * _factor(per_cluster))
+    return NtfsContent(
+        "ntfs", f"{serial:016X}", size=size, cluster_size=sector_size * _factor(per_cluster), sector_size=sector_size
+    )
 
 
 def with_state(device: BlockDevice, content: NtfsContent) -> NtfsContent:
@@ -56,7 +57,9 @@ def with_state(device: BlockDevice, content: NtfsContent) -> NtfsContent:
 
 def grown_ntfs(content: NtfsContent, device_size: int) -> int:
     """Bytes after ntfsresize: whole clusters, and behind them the backup of the boot sector."""
-    return max(align_down(device_size - _BACKUP, content.cluster_size) + _BACKUP, content.size or 0)
+    return max(
+        align_down(device_size - content.sector_size, content.cluster_size) + content.sector_size, content.size or 0
+    )
 
 
 def _master_file_table(device: BlockDevice, cluster_size: int) -> MasterFileTable:
