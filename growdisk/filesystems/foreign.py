@@ -1,6 +1,6 @@
 """Finds what growdisk must not touch on a device: signatures of arrays, pools and file systems, at both of its ends.
 
-This is the opinion of growdisk alone. Where blkid can be asked, it is asked as well (backends/second_opinion.py).
+This is the opinion of growdisk alone. Where blkid can be asked, it is asked as well (api/second_opinion.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The reference counts of an image: refcount table, blocks, and counting runs of clusters up and down.
 
 Changed blocks wait in a bounded cache. One may be written at any time: counts go up before anything points to a
-cluster and down only after nothing does (writeback.py), so an early write leaks at worst.
+cluster and down only after nothing does (metadata.py), so an early write leaks at worst.
 """
 
 from __future__ import annotations

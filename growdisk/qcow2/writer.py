@@ -1,7 +1,7 @@
 """Writing guest bytes: in place where the cluster is ours alone, otherwise into new clusters.
 
 "Ours alone" means COPIED *and* a count of one: another program may have died between the two. What is replaced is
-freed only after the table without it is durable (writeback.py).
+freed only after the table without it is durable (metadata.py).
 """
 
 from __future__ import annotations
