@@ -18,7 +18,8 @@ import select
 import stat
 import struct
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -35,6 +36,7 @@ _FOREVER = 1 << 30  # seconds that the kernel may remember attributes: nothing h
 
 _HEADER = struct.Struct("<IIQQIIIHH")
 _REPLY = struct.Struct("<IiQ")
+_INVALID = struct.Struct("<IiQQqq")  # a reply's head without a question, and what it is about
 _INIT_ASKED = struct.Struct("<IIII")
 _INIT = struct.Struct("<IIIIHHIIHHI28x")
 _VALID = struct.Struct("<QII")
@@ -49,8 +51,9 @@ _STATFS = struct.Struct("<QQQQQIIII24x")
 
 _ASYNC_READ, _BIG_WRITES, _MAX_PAGES = 1 << 0, 1 << 5, 1 << 22
 _SET_SIZE = 1 << 3
-_DIRECT_IO = 1 << 0
+_DIRECT_IO, _KEEP_CACHE = 1 << 0, 1 << 1
 _PUNCH_HOLE, _ZERO_RANGE = 2, 16
+_INVALIDATE = 2
 
 
 class _Opcode(IntEnum):
@@ -93,9 +96,19 @@ class _Request(NamedTuple):
 class FuseFolder:
     """A folder with a file for each of `devices`: answers the kernel on `descriptor`, its own, until close()."""
 
-    def __init__(self, devices: Mapping[str, BlockDevice], descriptor: int, *, cached: bool = True) -> None:
-        """Not `cached`: every access of a tool comes here, and none is answered from what was read before."""
-        self._opened = _OPENED.pack(0, 0 if cached else _DIRECT_IO, 0)
+    def __init__(
+        self, devices: Mapping[str, BlockDevice], descriptor: int, *, cached: bool = True,
+        writes: Callable[[], int] | None = None,
+    ) -> None:  # fmt: skip
+        """Not `cached`: every access of a tool comes here, and none is answered from what was read before.
+
+        `writes` counts all that was ever written below the devices, here and elsewhere. With it, a tool is answered
+        from what another one has read or written in the same file, unless anybody else has written since. Without it,
+        every tool reads anew.
+        """
+        self._cached, self._writes = cached, writes
+        self._written: Counter[int] = Counter()  # here, by file
+        self._seen: dict[int, int] = {}  # what others had written when a file was opened last
         self.failure: Exception | None = None  # the first error of a device that a tool was told of
         self._names = {name: node for node, name in enumerate(devices, _ROOT + 1)}
         self._devices = {self._names[name]: device for name, device in devices.items()}
@@ -109,6 +122,14 @@ class FuseFolder:
         self._thread.join()
         os.close(self._descriptor)
         os.close(self._end)
+
+    def changed(self, name: str, offset: int, length: int) -> None:
+        """Say once of each write to a file's device that did not come through the folder: only that is read anew."""
+        node = self._names[name]
+        self._written[node] += 1
+        notice = _INVALID.pack(_INVALID.size, _INVALIDATE, 0, node, offset, length)
+        with contextlib.suppress(FileNotFoundError):  # nobody has asked for that file yet
+            os.write(self._descriptor, notice)
 
     def _serve(self) -> None:
         poll = select.poll()
@@ -147,7 +168,7 @@ class FuseFolder:
             case _Opcode.GETATTR:
                 return _VALID.pack(_FOREVER, 0, 0) + self._attributes(request.node)
             case _Opcode.OPEN | _Opcode.OPENDIR:
-                return self._opened
+                return _OPENED.pack(0, self._how_cached(request.node), 0)
             case _Opcode.STATFS:
                 return _STATFS.pack(0, 0, 0, 1, 0, 4096, 255, 4096, 0)
         if request.opcode in _WITHOUT_EFFECT:
@@ -165,10 +186,21 @@ class FuseFolder:
             case _Opcode.READ:
                 return _read(device, body)
             case _Opcode.WRITE:
-                return _write(device, body)
+                answer = _write(device, body)
             case _Opcode.FALLOCATE:
-                return _fallocate(device, body)
-        raise _Refusal(errno.ENOSYS)
+                answer = _fallocate(device, body)
+            case _:
+                raise _Refusal(errno.ENOSYS)
+        self._written[request.node] += 1  # only now: one that fails counts as somebody else's
+        return answer
+
+    def _how_cached(self, node: int) -> int:
+        if not self._cached or self._writes is None:
+            return 0 if self._cached else _DIRECT_IO
+        others = self._writes() - self._written[node]
+        is_known = self._seen.get(node) == others
+        self._seen[node] = others
+        return _KEEP_CACHE if is_known else 0
 
     def _look_up(self, name: str) -> bytes:
         node = self._names.get(name)

@@ -184,8 +184,11 @@ def _openers(family: _Family, *, all_of_target: bool) -> tuple[list[int], str]:
     always = family.upper if all_of_target else frozenset(node for node in family.upper if isinstance(node, int))
     writers = (family.upper | family.lower) - always
     found, hidden = [], 0
+    servers = _servers(family)
     for name in _listed("/proc"):
         if not name.isdigit() or int(name) == os.getpid():
+            continue
+        if any(Path(f"/proc/{name}/task/{thread}").exists() for thread in servers):
             continue
         try:
             if _has_open(name, always, writers):
@@ -195,6 +198,12 @@ def _openers(family: _Family, *, all_of_target: bool) -> tuple[list[int], str]:
         except OSError:  # it has ended
             continue
     return found, ", ".join(_unseen(hidden))
+
+
+def _servers(family: _Family) -> list[str]:
+    """The threads that serve a device of NBD's client: their process has it open for that, and uses nothing of it."""
+    numbers = (node for node in family.upper | family.lower if isinstance(node, int))
+    return [thread for number in numbers if (thread := value_of(number, "pid"))]
 
 
 def _has_open(pid: str, always: frozenset[Node], writers: frozenset[Node]) -> bool:

@@ -1,18 +1,24 @@
 """What a block device is called by what stays true over restarts: dm-3 and sdb are given out anew at each one.
 
 LVM's and other mappings have a UUID, disks a WWN or a serial, a mapped RBD its cluster and image, an array its UUID, a
-loop device the file behind it, a zvol its dataset.
+loop device the file behind it, a zvol its dataset, a device of NBD's client the address that qemu-nbd was given.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 
 from growdisk.block.host_devices import LoopDevice, loops, name_of, value_of, whole_disk
+from growdisk.errors import UsageError
+from growdisk.fast_dataclass import replace
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from growdisk.block.address import Address
 
 _READABLE = 40  # characters of a name that are kept for people
+_THIS_HOST = ("localhost", "127.0.0.1", "::1")
 _BY_ID, _BY_DATASET = Path("/dev/disk/by-id"), Path("/dev/zvol")
 
 
@@ -33,6 +39,8 @@ def identity_of(number: int) -> str:
         return _rbd(number)
     if kernel_name.startswith("zd"):
         return _short("zvol", dataset) if (dataset := dataset_of(number)) else ""
+    if kernel_name.startswith("nbd"):
+        return _attached(_address(value_of(number, "pid")))
     if uuid := value_of(number, "md/uuid"):
         return _short("md", uuid)
     return _disk(number)
@@ -45,6 +53,14 @@ def identity_of_loop(loop: LoopDevice) -> str:
 def identity_of_backing(path: Path, start: int = 0) -> str:
     """Of the loop device on the file `path` that starts `start` bytes into it."""
     return _short("loop", f"{path}" if not start else f"{path}@{start}")
+
+
+def identity_of_served(address: Address) -> str:
+    """Of a disk that another program serves; the same where it is attached as a device of NBD's client, and by all
+    names that this host has for itself."""
+    if address.host.lower() in _THIS_HOST:
+        address = replace(address, host="localhost")
+    return _short("ssh" if address.scheme == "ssh" else "nbd", address.name)
 
 
 def dataset_of(number: int) -> str:
@@ -74,6 +90,22 @@ def _rbd(number: int) -> str:
     return _short("rbd", "/".join(words)) if words[-2] else ""
 
 
+def _attached(word: str) -> str:
+    from growdisk.block.address import address_of  # few devices need it
+
+    try:
+        address = address_of(word)
+    except UsageError:
+        address = None
+    return identity_of_served(address) if address else _short("nbd", word) if word else ""
+
+
+def _address(thread: str) -> str:
+    """What qemu-nbd was told to attach, nbd://far/web01, by one of its threads; "" if that was no address."""
+    words = _text(Path(f"/proc/{thread}/cmdline")).split("\0") if thread else []
+    return next((word for word in words[1:] if "://" in word), "")
+
+
 def _disk(number: int) -> str:
     for name in ("device/wwid", "wwid", "device/serial", "serial"):
         if value := value_of(number, name):
@@ -84,6 +116,8 @@ def _disk(number: int) -> str:
 
 def _short(kind: str, name: str) -> str:
     """Readable, and different for different names."""
+    import hashlib  # it loads OpenSSL: 3 ms of what loads this file for something else
+
     readable = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[-_READABLE:]
     return f"{kind}-{readable}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:16]}"
 

@@ -1,7 +1,7 @@
 """AES in XTS mode through the system's libcrypto: a cipher that is given another IV for each sector.
 
 Two calls for a sector of 512 bytes, and three times as fast as all that can be done with calls for many sectors. The
-library is there wherever Python's own ssl works; where it is not, crypto.py does without.
+library is there wherever Python's own ssl works; where it is not, sector_cipher.py does without.
 """
 
 from __future__ import annotations

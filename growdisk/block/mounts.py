@@ -36,6 +36,12 @@ def mount_of(path: Path) -> Mount | None:
     return max(reversed(around), key=lambda mount: len(mount.place), default=None)
 
 
+def is_on_fuse(fd: int) -> bool:
+    """Whether a program serves this open file."""
+    number = os.fstat(fd).st_dev
+    return any(mount.number == number and mount.kind.startswith("fuse") for mount in mounts())
+
+
 def is_shared(mount: Mount) -> bool:
     """Whether other hosts, or other programs behind it, may reach the same files."""
     return mount.kind.startswith(_SHARED)

@@ -11,20 +11,23 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from growdisk.block import direct
 from growdisk.block.device import Extent, ExtentKind, InParts, Part, check_range
 from growdisk.block.fiemap import allocated_extents
 from growdisk.block.locks import lock_image
-from growdisk.errors import ImageInUse, ImageNotReadable
-from growdisk.fallocate import KEEP_SIZE, NOT_SUPPORTED, PUNCH_HOLE, fallocate
+from growdisk.block.opening import no_look, opened, require_disk, second_look
+from growdisk.errors import ImageNotReadable
+from growdisk.fallocate import KEEP_SIZE, NOT_SUPPORTED, PUNCH_HOLE, ZERO_RANGE, fallocate
 
 _CHUNK = 1 << 20
 _SECTOR = 512
 _SENT_AT_ONCE = 16 << 20
+_AHEAD = 32 << 20  # a file that grows bit by bit is lengthened by so much at once: each time costs a journal's entry
 _SYNC_FILE_RANGE_WRITE = 2
 
 
@@ -37,20 +40,24 @@ class RawFile(InParts):
         self._size = os.lseek(fd, 0, os.SEEK_END)
         self._missing = 0  # bytes of its last sector that the file has not; they read as zeros
         self._waiting: int | None = None  # bytes written and not yet sent to the disk, where that is done early
+        self._direct: int | None = None  # another descriptor, for what is written past the host's cache
+        self._end = 0  # where the file ends on the host, if that is behind its size
+        self._on_fuse: bool | None = None  # not looked up yet
         self._is_synced = False  # what another process wrote before it died need not be durable yet
+        self._is_synced_later = False  # as a whole, by whoever made it
 
     @classmethod
     def open(cls, path: Path, *, writable: bool = False, lock: bool = True, not_in_use: bool = False) -> RawFile:
         """Open an existing file. Raises ImageNotReadable, or ImageInUse if QEMU's locks stand against it, or, to write,
-        if anybody else uses it; UseUnknown if that cannot be known of a device, unless `not_in_use` says that it is
+        if anybody else uses it; use-unknown if that cannot be known of a device, unless `not_in_use` says that it is
         not."""
-        second_look = _second_look(path, not_in_use=not_in_use) if writable and lock else _no_look
-        fd = _opened(path, writable=writable)
+        look_again = second_look(path, not_in_use=not_in_use) if writable and lock else no_look
+        fd = opened(path, writable=writable)
         try:
-            _require_disk(path, os.fstat(fd).st_mode)  # again: the name may mean another file by now
+            require_disk(path, os.fstat(fd).st_mode)  # again: the name may mean another file by now
             if lock:
                 lock_image(fd, path, writing=writable)
-            second_look()
+            look_again()
             return cls._sized(fd, path, writable=writable)
         except BaseException:
             os.close(fd)
@@ -157,15 +164,38 @@ class RawFile(InParts):
         check_range(self._size, offset, len(data))
         view = memoryview(data)
         self._is_synced = False
+        if self._direct is not None:
+            written = direct.write(self._direct, offset, view)
+            view, offset = view[written:], offset + written
+        if self._waiting is not None and view:
+            self._send(len(view))
         while view:
             written = os.pwrite(self._fd, view, offset)
             view, offset = view[written:], offset + written
-        if self._waiting is not None:
-            self._send(len(data))
+        self._missing = min(self._missing, max(self._size - offset, 0))  # the file has become longer
 
-    def write_behind(self) -> None:
-        """From now on send to the disk what is written as it comes, so that the next flush has little to wait for."""
-        self._waiting = 0
+    def write_behind(self, *, synced_later: bool = False) -> None:
+        """From now on much is written: it goes to the disk as it comes, so that the next flush has little to wait for.
+
+        Large pieces in buffers of direct.aligned() go past the host's cache, where that can be. Where the file grows,
+        it is longer on the host than its size says until the next flush. `synced_later`: that waits for nothing, as
+        nobody knows of the file before its maker has made all of it durable.
+        """
+        self._waiting, self._is_synced_later = 0, synced_later
+        if self._direct is None:
+            self._direct = direct.reopened(self._fd)
+
+    @property
+    def writes_directly(self) -> bool:
+        """Whether what is written behind goes past the host's cache."""
+        return self._direct is not None
+
+    def clone_from(self, source: RawFile) -> bool:
+        """Become a copy of another file that shares its blocks with it; False where the file system has no such."""
+        if self.is_block_device or not direct.clone(source._fd, self._fd):
+            return False
+        self._size, self._is_synced = source.length, False
+        return True
 
     def _send(self, written: int) -> None:
         """Begin to write to the disk what has been written, without waiting for it."""
@@ -178,7 +208,8 @@ class RawFile(InParts):
 
     def write_zeros(self, offset: int, length: int) -> None:
         check_range(self._size, offset, length)
-        if self._punch(offset, length):
+        # Who serves a file by FUSE may take a hole for a mere hint, and keep what was there (QEMU's storage daemon).
+        if self._fallocate(ZERO_RANGE if self._is_on_fuse() else PUNCH_HOLE, offset, length):
             return
         zeros = bytes(min(length, _CHUNK))
         for start in range(offset, offset + length, _CHUNK):
@@ -186,7 +217,7 @@ class RawFile(InParts):
 
     def discard(self, offset: int, length: int) -> None:
         check_range(self._size, offset, length)
-        self._punch(offset, length)
+        self._fallocate(PUNCH_HOLE, offset, length)
 
     def copy_from(self, source: RawFile, offset: int, length: int, *, move: int = 0) -> None:
         """A range of another file to the same place, or `move` bytes further; the kernel does it where it can."""
@@ -209,16 +240,38 @@ class RawFile(InParts):
         """Make all that was written durable; nothing has to be done twice for what is."""
         if self._is_synced:
             return
-        os.fdatasync(self._fd)
-        self._is_synced = True
+        self._cut_end()
+        if not self._is_synced_later:
+            os.fdatasync(self._fd)
+            self._is_synced = True
 
     def resize(self, size: int) -> None:
         if self.is_block_device:
             self._require_room(size)
             return
         self._is_synced = False
-        os.ftruncate(self._fd, size)
+        if self._waiting is None or size < self._size:
+            os.ftruncate(self._fd, size)
+            self._end = 0
+        elif size > max(self.length, self._end):
+            self._lengthen(size)
         self._size, self._missing = size, 0
+
+    def _lengthen(self, size: int) -> None:
+        for end in (size + _AHEAD, size):  # the first may be more than the host allows
+            try:
+                os.ftruncate(self._fd, end)
+            except OSError:
+                if end == size:
+                    raise
+            else:
+                self._end = end
+                return
+
+    def _cut_end(self) -> None:
+        if self._end > self._size:
+            os.ftruncate(self._fd, self._size)
+        self._end = 0
 
     @property
     def length(self) -> int:
@@ -229,8 +282,11 @@ class RawFile(InParts):
         """Give back what is reserved behind `length`, which is the file's, or ends within the disk's last sector."""
         if self.is_block_device:
             return
+        if self._is_on_fuse() and os.fstat(self._fd).st_size == length:  # some have a size that cannot be set
+            return
         self._is_synced = False
         os.ftruncate(self._fd, length)
+        self._end = 0
         self._missing = self._size - length
 
     def allocate(self, offset: int, length: int) -> None:
@@ -281,7 +337,13 @@ class RawFile(InParts):
 
     def close(self) -> None:
         if self._fd >= 0:
-            os.close(self._fd)
+            with suppress(OSError):  # a file that ends in a hole does no harm
+                self._cut_end()
+            with suppress(OSError):  # closed it is; what is to be durable has been flushed
+                if self._direct is not None:
+                    os.close(self._direct)
+                os.close(self._fd)
+            self._direct = None
             self._fd = -1
 
     def _require_room(self, size: int) -> None:
@@ -297,66 +359,20 @@ class RawFile(InParts):
                 return end
             return offset if whence == os.SEEK_DATA else end
 
-    def _punch(self, offset: int, length: int) -> bool:
-        """Punch a hole; False where the file system cannot."""
-        return self._fallocate(PUNCH_HOLE | KEEP_SIZE, offset, length)
+    def _is_on_fuse(self) -> bool:
+        if self._on_fuse is None:
+            from growdisk.block.mounts import is_on_fuse
+
+            self._on_fuse = is_on_fuse(self._fd)
+        return self._on_fuse
 
     def _fallocate(self, mode: int, offset: int, length: int) -> bool:
+        """Without another size; False where the file system cannot."""
         if length == 0:
             return True
         self._is_synced = False
         try:
-            fallocate(self._fd, mode, offset, length)
+            fallocate(self._fd, mode | KEEP_SIZE, offset, length)
         except OSError:
             return False
         return True
-
-
-def _opened(path: Path, *, writable: bool) -> int:
-    """A descriptor of a regular file or a block device, without ever waiting.
-
-    What is neither is not even opened: that alone may start or wake something (a tape, a watchdog, a pipe's writer).
-    A block device is opened so that it is not written to while the host itself uses it.
-    """
-    flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 (half the time of Path.stat)
-        _require_disk(path, mode)
-        return os.open(path, flags | (os.O_EXCL if writable and stat.S_ISBLK(mode) else 0))
-    except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno == errno.EBUSY:
-            _name_holder(path)
-            raise ImageInUse(path, holder="this host (a mount, a mapping, or an array)") from error
-        raise ImageNotReadable(path, reason=getattr(error, "strerror", "") or str(error)) from error
-
-
-def _require_disk(path: Path, mode: int) -> None:
-    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
-        raise ImageNotReadable(path, reason="it is neither a regular file nor a block device")
-
-
-def _no_look() -> None:
-    """For who only reads."""
-
-
-def _second_look(path: Path, *, not_in_use: bool) -> Callable[[], None]:
-    """What to do when the locks are ours. Of a file the kernel is asked before it is open to write here."""
-    from growdisk.block.leases import others_write
-
-    try:
-        mode = path.stat().st_mode
-        _require_disk(path, mode)
-    except (OSError, ValueError, ImageNotReadable):
-        return _no_look  # opening it will say why
-    answer = "unknown" if stat.S_ISBLK(mode) else others_write(path)
-    if answer == "nobody":
-        return _no_look
-    from growdisk.block.second_look import refuse_users
-
-    return partial(refuse_users, path, claimed=True, not_in_use=not_in_use, written=answer == "somebody")
-
-
-def _name_holder(path: Path) -> None:
-    from growdisk.block.second_look import refuse_users
-
-    refuse_users(path, not_in_use=True)

@@ -1,6 +1,6 @@
 """Writes an image anew without its unused clusters; snapshots, backing file and compressed clusters stay as they are.
 
-Unused is what nothing names, and what the host has nothing of (hollow.py), with the tables that name nothing else.
+Unused: what nothing names, and what the host has nothing of (unbacked_clusters.py), with tables that name nothing else.
 
     header │ refcount table, blocks │ L1 tables │ snapshot table │ LUKS header │ bitmaps │ used clusters, in old order
 

@@ -28,14 +28,14 @@ class CompressedCluster:
     """Guest bytes `data` from `offset` on; `packed`: the whole cluster compressed, None where that saves nothing."""
 
     offset: int
-    data: bytes
+    data: bytes | memoryview
     packed: bytes | None
 
     @classmethod
-    def of(cls, offset: int, data: bytes, cluster_size: int, compress: Compressor) -> CompressedCluster:
+    def of(cls, offset: int, data: bytes | memoryview, cluster_size: int, compress: Compressor) -> CompressedCluster:
         if offset % cluster_size or not 0 < len(data) <= cluster_size:
             raise ValueError(f"{len(data)} bytes at {offset:#x} are not a cluster of {cluster_size:#x} bytes")
-        whole = data if len(data) == cluster_size else data.ljust(cluster_size, b"\0")
+        whole = data if len(data) == cluster_size else bytes(data).ljust(cluster_size, b"\0")
         return cls(offset, data, compress(whole))
 
 

@@ -41,8 +41,11 @@ def create(
     key: bytes | None = None,
     key_seconds: float = 2.0,
     luks: bytes = b"",
+    synced_later: bool = False,
 ) -> None:
-    """Create an empty image of `size` bytes. FileExistsError if `path` exists; durable when it returns.
+    """Create an empty image of `size` bytes. FileExistsError if `path` exists.
+
+    It is durable when this returns, unless the caller sees to that (`synced_later`), for file and directory.
 
     The name of the backing file is stored as given; a relative one counts from the image's directory, as that of the
     data file does, which is created, too, and must not exist (FileExistsError). A block device is written in place.
@@ -66,8 +69,9 @@ def create(
             file.write(offset, content)
         if options.preallocation != "off" or options.data_file_raw:
             _preallocate(file, path, header, options, data_file)
-        file.flush()
-        sync_directory(path.absolute().parent)
+        if not synced_later:
+            file.flush()
+            sync_directory(path.absolute().parent)
     except BaseException:
         if not on_device:
             path.unlink()

@@ -1,6 +1,6 @@
 """The guest's disk in an open qcow2 image, as a block device: what it is, its bytes, and closing it.
 
-Nothing is written before the first change (gate.py). Opening it, and what changes the image as a whole: image.py.
+Nothing is written before the first change (write_guard.py). Opening it, and what changes all of it: image.py.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class GuestDisk(InParts):
         self.write_compressed_cluster(self._parts.packer.compressed(offset, data))
 
     def write_compressed_cluster(self, cluster: CompressedCluster) -> None:
-        """The same for a cluster from compress_clusters(): the work of the threads is stored in order."""
+        """The same for a cluster that has been compressed, in any thread."""
         check_range(self.size, cluster.offset, len(cluster.data))
         self._parts.packer.check(cluster)
         self._gate.begin_guest_change(cluster.offset, cluster.offset + len(cluster.data))
@@ -143,11 +143,15 @@ class GuestDisk(InParts):
         if self._gate.writable:
             self._metadata.flush()
 
-    def write_behind(self) -> None:
-        """Send to the disk what is written as it comes: for a new image, all of which will have to be durable."""
-        for file in (self._file, self._data_file):
-            if isinstance(file, RawFile):
-                file.write_behind()
+    def write_behind(self, *, synced_later: bool = False) -> None:
+        """Send to the disk what is written as it comes: for a new image, all of which will have to be durable.
+
+        `synced_later`: whoever made the image's own file sees to that.
+        """
+        if isinstance(self._file, RawFile):
+            self._file.write_behind(synced_later=synced_later)
+        if isinstance(self._data_file, RawFile):
+            self._data_file.write_behind()
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         check_range(self.size, offset, length)

@@ -1,7 +1,7 @@
 """A qcow2 image: opening it with all its checks, and what changes it as a whole: size, snapshots, layers.
 
 Opening for writing repairs an image that a crash left with its dirty bit set; nothing else is written before the first
-change (gate.py). Its guest's bytes: guest_disk.py.
+change (write_guard.py). Its guest's bytes: guest_disk.py.
 """
 
 from __future__ import annotations

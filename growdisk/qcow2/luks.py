@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from growdisk.block.luks_stripes import merged, split
 from growdisk.block.sector_cipher import SECTOR, SectorCipher, UnknownCipher, sector_cipher
 from growdisk.errors import ImageUnsupported, WrongKey
 from growdisk.fast_dataclass import dataclass
@@ -84,8 +85,8 @@ class LuksHeader:
         slot_key = hashlib.pbkdf2_hmac(self.hash, passphrase, slot.salt, slot.iterations, self.key_length)
         length = self.key_length * slot.stripes
         material = read(slot.offset, align_up(length, SECTOR))
-        split = sector_cipher(self.cipher, self.mode, slot_key).decrypt(0, material)[:length]
-        key = _merge(split, self.key_length, self.hash)
+        stripes = sector_cipher(self.cipher, self.mode, slot_key).decrypt(0, material)[:length]
+        key = merged(stripes, self.key_length, self.hash)
         return key if hashlib.pbkdf2_hmac(self.hash, key, self.salt, self.iterations, 20) == self.digest else None
 
     def _check(self, length: int, path: Path) -> None:
@@ -124,8 +125,8 @@ def new_luks(passphrase: bytes, seconds: float) -> bytes:
     slots = [_SLOT.pack(_ENABLED, rounds, slot_salt, offsets[0] // SECTOR, _STRIPES)]
     slots += [_SLOT.pack(_DISABLED, 0, b"", offset // SECTOR, _STRIPES) for offset in offsets[1:]]
     slot_key = hashlib.pbkdf2_hmac("sha256", passphrase, slot_salt, rounds, len(key))
-    split = sector_cipher("aes", "xts-plain64", slot_key).encrypt(0, _split(key, "sha256"))
-    return ((fixed + b"".join(slots)).ljust(offsets[0], b"\0") + split).ljust(payload, b"\0")
+    stripes = sector_cipher("aes", "xts-plain64", slot_key).encrypt(0, split(key, _STRIPES, "sha256"))
+    return ((fixed + b"".join(slots)).ljust(offsets[0], b"\0") + stripes).ljust(payload, b"\0")
 
 
 def _iterations(seconds: float) -> int:
@@ -138,29 +139,3 @@ def _iterations(seconds: float) -> int:
 
 def _text(field: bytes) -> str:
     return field.split(b"\0")[0].decode("ascii", "replace")
-
-
-def _split(key: bytes, digest: str) -> bytes:
-    """The key as 4000 stripes, all of which are needed to get it back."""
-    stripes, state = [os.urandom(len(key)) for _ in range(_STRIPES - 1)], bytes(len(key))
-    for stripe in stripes:
-        state = _diffuse(_xor(state, stripe), digest)
-    return b"".join((*stripes, _xor(state, key)))
-
-
-def _merge(split: bytes, length: int, digest: str) -> bytes:
-    state = bytes(length)
-    for start in range(0, len(split) - length, length):
-        state = _diffuse(_xor(state, split[start : start + length]), digest)
-    return _xor(state, split[-length:])
-
-
-def _diffuse(block: bytes, digest: str) -> bytes:
-    size = hashlib.new(digest).digest_size
-    parts = (block[start : start + size] for start in range(0, len(block), size))
-    hashed = (hashlib.new(digest, struct.pack(">I", n) + part).digest()[: len(part)] for n, part in enumerate(parts))
-    return b"".join(hashed)
-
-
-def _xor(one: bytes, other: bytes) -> bytes:
-    return (int.from_bytes(one, "little") ^ int.from_bytes(other, "little")).to_bytes(len(one), "little")

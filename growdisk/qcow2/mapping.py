@@ -134,7 +134,7 @@ class Mapping:
         if entry & ZERO:
             return L2Kind.ZERO_ALLOCATED if offset else L2Kind.ZERO_PLAIN
         if not offset and not self._elsewhere:
-            raise damaged(self._metadata.path, f"L2 entry {entry:#x} points to the header")
+            return L2Kind.UNALLOCATED  # COPIED alone, of no cluster: it means nothing, as it does to QEMU
         return L2Kind.NORMAL
 
     def check_place(self, entry: int, start: int) -> None:

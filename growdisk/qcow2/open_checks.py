@@ -27,7 +27,10 @@ def refuse_unusable(header: Header, path: Path, *, writable: bool) -> None:
 def refuse_data_file(header: Header, path: Path, data_file: ResizableDevice | None, *, writable: bool) -> None:
     """Refuse an external data file that is missing or too short."""
     if header.has(Incompatible.DATA_FILE) and data_file is None:
-        raise ImageUnsupported(path, reason="its data lie in an external data file")
+        raise ImageUnsupported(
+            path, reason="its data lie in an external data file, where nothing can be kept for the way back",
+            hint="growdisk image convert makes a copy without one; or growdisk image resize, and the rest in the guest",
+        )  # fmt: skip
     if data_file is not None and writable and data_file.size < header.size:
         raise damaged(path, "its external data file is shorter than its disk")
 

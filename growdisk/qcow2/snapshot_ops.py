@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from growdisk.errors import ImageUnsupported, SnapshotAmbiguous, SnapshotExists, SnapshotNotFound
+from growdisk.errors import ImageError, ImageUnsupported, snapshot_not_found
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.entries import COPIED
 from growdisk.qcow2.features import Incompatible
@@ -53,9 +53,15 @@ class SnapshotManager:
         """The one snapshot of this name, or of this id."""
         found = [entry for entry in self.entries if (entry.id if by_id else entry.name) == name]
         if not found:
-            raise SnapshotNotFound(self._metadata.path, name=name)
+            raise snapshot_not_found(self._metadata.path, name=name)
         if len(found) > 1:
-            raise SnapshotAmbiguous(self._metadata.path, name=name)
+            raise ImageError.named(
+                "snapshot-ambiguous",
+                "{path} has several snapshots named '{name}'",
+                "the name does not say which one is meant",
+                "choose one by its id: growdisk image snapshot list {path}, then --id",
+                {"path": self._metadata.path, "name": name},
+            )
         return found[0]
 
     def load(self, name: str, *, by_id: bool = False) -> tuple[SnapshotEntry, array[int]]:
@@ -72,7 +78,13 @@ class SnapshotManager:
                 self._metadata.path, reason=f"a snapshot's name has 1 to {MAX_NAME} bytes", hint="choose another name"
             )
         if any(entry.name == name for entry in self.entries):
-            raise SnapshotExists(self._metadata.path, name=name)
+            raise ImageError.named(
+                "snapshot-exists",
+                "{path} already has a snapshot '{name}'",
+                "",
+                "choose another name, or delete that snapshot first",
+                {"path": self._metadata.path, "name": name},
+            )
         if len(self.entries) >= MAX_SNAPSHOTS:
             raise ImageUnsupported(
                 self._metadata.path, reason=f"it has {MAX_SNAPSHOTS} snapshots already", hint="delete some of them"

@@ -36,7 +36,7 @@ class SubclusterMapping(Mapping):
         self._subcluster_bits = metadata.geometry.cluster_bits - SUBCLUSTERS.bit_length() + 1
 
     def table_runs(self, table: array[int], start: int, end: int) -> Iterator[GuestRun]:
-        """PhysicalVolumeFinder that continue each other are joined, also over the border of a cluster."""
+        """Runs that continue each other are joined, also over the border of a cluster."""
         last: GuestRun | None = None
         for run in self._single_runs(table, start, end):
             if last is not None and _continues(last, run):

@@ -1,6 +1,6 @@
 """The gate that every change of an open image goes through: what is refused, and what must happen before the first.
 
-Dirty bitmaps are kept true (bitmap_keeper.py). Those that cannot be believed are dropped before the first change, as
+Dirty bitmaps are kept true (bitmap_tracker.py). Those that cannot be believed are dropped before the first change, as
 the specification asks of all autoclear data that a writer does not know.
 """
 

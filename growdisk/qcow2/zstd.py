@@ -59,7 +59,7 @@ class Zstd:
         self._lib.ZSTD_createCCtx.restype = ctypes.c_void_p
         self._lib.ZSTD_freeCCtx.argtypes = [ctypes.c_void_p]
         self._lib.ZSTD_compressCCtx.argtypes = [
-            ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int,
+            ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int,
         ]  # fmt: skip
         self._lib.ZSTD_compressCCtx.restype = ctypes.c_size_t
         self._lib.ZSTD_isError.argtypes = [ctypes.c_size_t]
@@ -71,7 +71,8 @@ class Zstd:
         if (workplace := getattr(self._own, "workplace", None)) is None or workplace.size < size:
             workplace = self._own.workplace = _Workplace(self._lib, size)
         target = workplace.target
-        code = self._lib.ZSTD_compressCCtx(workplace.context, target, size - 1, bytes(cluster), size, _LEVEL)
+        source = cluster if isinstance(cluster, bytes) else ctypes.byref(ctypes.c_char.from_buffer(cluster))
+        code = self._lib.ZSTD_compressCCtx(workplace.context, target, size - 1, source, size, _LEVEL)
         return None if self._lib.ZSTD_isError(code) else ctypes.string_at(target, code)
 
     def unpack(self, source: memoryview, target: memoryview) -> None:

@@ -11,31 +11,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from growdisk.api.runs import Silent
+from growdisk.api.current_run import CurrentRun
+from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.api.session import Session
 from growdisk.partitions.growth import BlockerPolicy, Grown, plan_growth
 from growdisk.partitions.sectors import read_table
 from growdisk.planner.goal import SnapshotMode
-from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import ExtraDisk, Plan
-from growdisk.steps.context import RunContext
+from growdisk.steps.at_rest import RunContext
 from growdisk.steps.disk import Disk, Format
 from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.steps.step_traits import StepTraits
 from growdisk.units import MiB
-from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
-from growdisk.workflow.stopping import StopRequest
 from tests.guests.small import SmallDisk, make_disk
 
 OLD_SIZE, NEW_SIZE, OTHER_SIZE = 64 * MiB, 96 * MiB, 8 * MiB
 
 
 @dataclass(frozen=True)
-class Scribble:
+class Scribble(StepTraits):
     """Writes over old content and into the grown area as resize2fs would, and to the guest's other disk as LVM does."""
 
     name: ClassVar[str] = "grow-filesystem"
@@ -100,9 +99,9 @@ class World:
             facts = inspect_device(disk, image_facts(disk.active, self.image))
             plan = self._plan(disk)
             assert facts.table is not None
-            session = Session.begin(self.image, plan, disk, self.directory, Silent(), StopRequest(), Keyring())
+            session = Session.begin(CurrentRun(self.image, plan, self.directory), disk)
             session.engine.advance()
-            session.directory.make_room()
+            session.run.directory.make_room()
 
     def go_on(self) -> None:
         self._reopened(lambda session: session.engine.advance())
@@ -118,11 +117,9 @@ class World:
 
     def _reopened(self, action) -> None:
         with closing(self._open()) as disk:
-            session = Session.reopen(
-                self.image, self._plan(disk), disk, self.directory, Silent(), StopRequest(), Keyring()
-            )
+            session = Session.reopen(CurrentRun(self.image, self._plan(disk), self.directory), disk)
             action(session)
-            session.directory.make_room()
+            session.run.directory.make_room()
 
     def _open(self) -> Disk:
         first, *others = ((image, format_of(image)) for image in self.images)

@@ -15,13 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.run_to_outcome import run_to_outcome
-from growdisk.api.runs import Silent
+from growdisk.api.current_run import CurrentRun
+from growdisk.api.result import run_to_outcome
 from growdisk.api.session import Session
 from growdisk.errors import GrowdiskError
-from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.states import Status
-from growdisk.workflow.stopping import StopRequest
 from tests.crash.dying import run_dying
 from tests.crash.full_host import MiB, fill, free_room, make_room, run_until_full, small_file_system
 from tests.crash.run_worlds import KINDS, World, assert_same_disk, judge, make_world
@@ -35,7 +33,7 @@ def attempt(world: World) -> int:
     with closing(world._open()) as disk:
         try:
             plan = world._plan(disk)
-            session = Session.begin(world.image, plan, disk, world.directory, Silent(), StopRequest(), Keyring())
+            session = Session.begin(CurrentRun(world.image, plan, world.directory), disk)
         except OSError:
             world.directory.withdraw()
             return REFUSED
@@ -47,15 +45,13 @@ def end(session: Session, error: GrowdiskError | None) -> int:
     if error is not None:
         sys.stderr.write(f"{error}\n")  # shown where the test fails
     session.snapshots.close()
-    session.directory.finish()
+    session.run.directory.finish()
     return error.exit_code if error else DONE
 
 
 def back(world: World) -> int:
     with closing(world._open()) as disk:
-        session = Session.reopen(
-            world.image, world._plan(disk), disk, world.directory, Silent(), StopRequest(), Keyring()
-        )
+        session = Session.reopen(CurrentRun(world.image, world._plan(disk), world.directory), disk)
         return end(session, run_to_outcome(session.engine.go_back))
 
 

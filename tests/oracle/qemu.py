@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 COUNTS = (
@@ -12,21 +13,21 @@ COUNTS = (
 )  # fmt: skip
 
 
+_PATIENCE = 60.0
 _TOO_QUICK = "Unable to get accurate CPU usage"
 
 
 def qemu_img(*words: str | Path, directory: Path | None = None) -> str:
     """Run qemu-img; its output. Raises CalledProcessError where it fails.
 
-    Making a LUKS header it measures the processor, and now and then gives up: then it is asked again.
+    Making a LUKS header it measures the processor, and on a busy machine it often gives up: then it is asked again.
     """
-    command = ["qemu-img", *map(str, words)]
-    for _ in range(20):
+    command, end = ["qemu-img", *map(str, words)], time.monotonic() + _PATIENCE
+    while True:
         result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=directory)
-        if _TOO_QUICK not in result.stderr:
-            break
-    result.check_returncode()
-    return result.stdout
+        if _TOO_QUICK not in result.stderr or time.monotonic() > end:
+            result.check_returncode()
+            return result.stdout
 
 
 def qemu_io(image: Path, *commands: str) -> None:

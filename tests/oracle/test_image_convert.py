@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.block.raw import RawFile
+from tests.crash.full_host import free_room, small_file_system
 from tests.oracle.image_matrix import READABLE
 from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
 from tests.oracle.verbs import image, info, make
@@ -180,6 +181,27 @@ def test_copies_have_the_holes_that_were_asked_for(tmp_path: Path) -> None:
         assert copy.read_bytes() == source.read_bytes()
         blocks[how] = copy.stat().st_blocks * 512 // MiB
     assert blocks == {"auto": 2, "always": 1, "never": 4}
+
+
+@pytest.mark.parametrize("kind", ["xfs", "btrfs", "ext4"])
+def test_a_copy_shares_its_blocks_where_the_file_system_can_do_that(tmp_path: Path, kind: str) -> None:
+    with small_file_system(tmp_path / "small", kind, 320 * MiB) as place:
+        source, copy, packed = place / "source.raw", place / "copy.raw", place / "converted.qcow2"
+        with source.open("wb") as file:
+            file.write(os.urandom(8 * MiB))
+            file.truncate(64 * MiB + 100)
+        before = free_room(place)
+        assert image("copy", source, copy) == 0
+        assert (before - free_room(place) < 4 * MiB) == (kind != "ext4")
+        assert copy.read_bytes() == source.read_bytes()
+        assert copy.stat().st_blocks * 512 < 9 * MiB
+        with copy.open("r+b") as file:
+            file.write(b"changed")
+        assert source.read_bytes()[:7] != b"changed"
+        assert image("copy", "--sparse", "always", source, place / "other") == 0
+        assert (place / "other").read_bytes() == source.read_bytes()
+        assert image("convert", copy, packed) == 0
+        assert "identical" in qemu_img("compare", "-f", "raw", "-F", "qcow2", copy, packed)
 
 
 def test_no_copy_is_made_of_an_image_that_is_written_to_nor_onto_one(tmp_path: Path) -> None:

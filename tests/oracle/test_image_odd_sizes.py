@@ -84,6 +84,17 @@ def test_a_disk_grows_from_a_file_that_ends_within_a_sector(
     assert run("e2fsck", "-fn", f"{image}?offset={MiB}")
 
 
+@pytest.mark.parametrize(("name", "kind"), [("new.raw", "raw"), ("new.qcow2", "qcow2")])
+@pytest.mark.parametrize("size", [1234, 1, MiB, 3 * MiB + 1])
+def test_a_new_image_is_as_large_as_that_of_qemu_img(tmp_path: Path, name: str, kind: str, size: int) -> None:
+    theirs = tmp_path / f"theirs-{name}"
+    run("qemu-img", "create", "-q", "-f", kind, theirs, str(size))
+    answer = growdisk("image", "create", tmp_path / name, f"{size}b")
+    assert answer.code == 0, answer
+    assert qemu_size(tmp_path / name, kind) == qemu_size(theirs, kind)
+    assert ("rounded up" in answer.out + answer.err) == (size % 512 != 0)
+
+
 def test_a_run_that_fails_gives_the_odd_file_back(tmp_path: Path) -> None:
     image = tmp_path / "disk.raw"
     with image.open("wb") as file:
@@ -115,3 +126,20 @@ def test_a_raw_file_that_ends_within_a_sector_is_read_by_every_verb(tmp_path: Pa
     assert growdisk("image", "compare", "-f", "raw", odd, image).code == 0
     assert growdisk("image", "convert", image, back).code == 0
     assert back.read_bytes().rstrip(b"\0") == odd.read_bytes()
+
+
+@pytest.mark.parametrize("more", [1, 511])
+def test_what_a_gpt_has_in_a_last_sector_that_is_not_whole_is_kept(tmp_path: Path, more: int) -> None:
+    """The file becomes longer by what is written there, and stays so when the run has ended."""
+    alone, image = tmp_path / "alone", tmp_path / "disk.raw"
+    for path, size in ((alone, 24 * MiB), (image, 40 * MiB + more)):
+        with path.open("wb") as file:
+            file.truncate(size)
+    run("mke2fs", "-q", "-F", "-t", "ext4", alone)
+    run("sfdisk", "-q", "--no-reread", image, stdin=f"label: gpt\nstart=2048, size={24 * MiB // 512}, type=L\n")
+    run("dd", f"if={alone}", f"of={image}", "bs=1M", "seek=1", "conv=notrunc,sparse", "status=none")
+    answer = growdisk("--json", "expand", image)
+    assert (answer.code, answer.json()["result"]) == (0, "changed"), answer
+    assert image.stat().st_size == 40 * MiB + 512
+    assert "No problems found" in run("sgdisk", "-v", image)
+    assert "corrupt" not in run("sgdisk", "-v", image)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from growdisk.api.images.pumping import copy_compressed
+from growdisk.block.raw import RawFile
+from growdisk.qcow2.compress import compressor
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.qcow2.parallel_compress import compress_clusters
 from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
 
 MATRIX = [
@@ -52,13 +55,12 @@ def test_an_image_compressed_in_threads_is_what_qemu_reads_and_as_small(tmp_path
     data = guest_data((7 << 20 if cluster > 65536 else 300 * min(cluster, 6000)) + 512, seed=1)
     data = data[: len(data) // 512 * 512]
     create(path, len(data), shape)
-    with Qcow2Image.open(path, writable=True) as image:
-        pairs = ((start, data[start : start + cluster]) for start in range(0, len(data), cluster))
-        for done in compress_clusters(pairs, image.header, jobs=2):
-            image.write_compressed_cluster(done)
+    (tmp_path / "raw").write_bytes(data)
+    raw = RawFile.open(tmp_path / "raw")
+    with closing(raw), Qcow2Image.open(path, writable=True) as image:
+        copy_compressed(raw, image, compressor(image.header.compression_type), lambda *_: None, jobs=2)
         assert image.read(0, len(data)) == data
     same_as(path, data)
-    (tmp_path / "raw").write_bytes(data)
     convert = ("convert", "-c", "-f", "raw", "-O", "qcow2", *(["-o", options] if options else []))
     qemu_img(*convert, tmp_path / "raw", theirs)
     assert path.stat().st_size <= theirs.stat().st_size * 1.05 + 3 * cluster

@@ -92,3 +92,26 @@ def test_an_older_header_without_a_compression_type_is_read_and_kept(tmp_path: P
     assert '"compat": "1.1"' in qemu("qemu-img", "info", "--output=json", path)
     assert path.read_bytes()[100:104] == (104).to_bytes(4, "big")
     qemu("qemu-img", "check", path)
+
+
+@pytest.mark.parametrize("options", ["compat=0.10", "cluster_size=4k", "extended_l2=on"])
+def test_a_flag_without_a_cluster_means_nothing_and_is_written_over(tmp_path: Path, options: str) -> None:
+    """An L2 entry that is COPIED alone, which QEMU reads through to the layer below, and its check calls clean."""
+    base, top = tmp_path / "base.raw", tmp_path / "top.qcow2"
+    base.write_bytes(b"\x11" * (1 << 20))
+    qemu("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, "-b", "base.raw", "-F", "raw", top)
+    qemu_io(top, "write -P 2 0 64k")
+    with Qcow2Image.open(top) as image:
+        l1, width = image.header.l1_offset, 16 if image.header.geometry.extended_l2 else 8
+    with top.open("r+b") as file:
+        file.seek(l1)
+        l2 = int.from_bytes(file.read(8), "big") & ((1 << 56) - 512)
+        for entry in range(65536 * 2 >> 12 if "4k" in options else 2, 40 if "4k" in options else 4):
+            file.seek(l2 + width * entry)
+            file.write((1 << 63).to_bytes(8, "big"))
+    assert read_all(top) == guest_bytes(top, tmp_path)
+    with Qcow2Image.open(top, writable=True) as image:
+        image.write(130 << 10, b"\x05" * 1000)
+        image.write_zeros(192 << 10, 64 << 10)
+    qemu("qemu-img", "check", top)
+    assert read_all(top) == guest_bytes(top, tmp_path)

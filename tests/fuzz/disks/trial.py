@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from growdisk.errors import ToolFailed
 from tests.fuzz.disks import judging
 from tests.fuzz.disks.kernel import Kernel, NotMade, kernel_on
 from tests.fuzz.disks.making import Found, close_all, look, make, open_all, things
@@ -28,7 +29,8 @@ _SECONDS = 900.0
 
 @dataclass
 class Outcome:
-    """`kind`: not-made, refused, nothing, grown. `faults`: what is wrong; none, and the disk is right."""
+    """`kind`: not-made, too-slow, not-judged, refused, nothing, grown. `faults`: what is wrong; none, and the disk is
+    right."""
 
     seed: int
     kind: str = ""
@@ -48,7 +50,12 @@ def attempt(seed: int, scratch: Path | None = None) -> Outcome:
         except NotMade as reason:
             outcome.kind, outcome.words = "not-made", str(reason)[:200]
             return outcome
-        trial.run()
+        try:
+            trial.run()
+        except subprocess.TimeoutExpired:
+            outcome.kind = "too-slow"
+        except ToolFailed as error:  # the judge's kernel gives up on file systems that are huge
+            outcome.kind, outcome.words = "not-judged", f"{outcome.words}: {error.detail}"
     return outcome
 
 
@@ -76,7 +83,7 @@ class _Trial:
             self._outcome.kind = "grown"
             self._outcome.faults += self._judge_disk(planned)
             again, answer = self._ask("expand", *[w for w in words if w != self._recipe.grown])
-            if (again, answer.get("result")) not in ((0, "nochange"), (3, None)):
+            if (again, answer.get("result")) != (0, "nochange"):
                 self._fault(f"again: {again} {answer.get('result')} {answer.get('error')}")
         else:
             self._outcome.kind = "nothing" if run == 0 else "refused"

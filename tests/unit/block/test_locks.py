@@ -23,11 +23,13 @@ def image(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def qemu_holding(image: Path, *options: str) -> Iterator[int]:
-    """qemu-io with the image open; its pid. It waits for commands, as a running guest does for work."""
+def qemu_holding(image: Path, *options: str, backing: Path | None = None) -> Iterator[int]:
+    """qemu-io with the image, and what is below it, open; its pid. It waits for commands, as a running guest does."""
     command = ["qemu-io", "-f", "qcow2", *options, str(image)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         wait_for_locks(process.pid, image)
+        if backing is not None:  # it is opened after the overlay
+            wait_for_locks(process.pid, backing)
         yield process.pid
         process.stdin.close()
 
@@ -116,5 +118,5 @@ def test_closing_one_descriptor_keeps_the_locks_of_another(image: Path):
 def test_a_base_of_a_live_overlay_cannot_be_written(image: Path, tmp_path: Path):
     overlay = tmp_path / "overlay.qcow2"
     qemu_img("create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", image, overlay)
-    with qemu_holding(overlay), pytest.raises(ImageInUse):
+    with qemu_holding(overlay, backing=image), pytest.raises(ImageInUse):
         RawFile.open(image, writable=True)

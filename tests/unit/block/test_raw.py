@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_zeros_make_a_hole_and_spare_their_neighbours(disk: RawFile):
 
 
 def test_zeros_are_written_where_no_hole_can_be_made(disk: RawFile, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(RawFile, "_punch", lambda *_: False)
+    monkeypatch.setattr(RawFile, "_fallocate", lambda *_: False)
     disk.write(0, b"x" * 5 * MiB)
     disk.write_zeros(100, 3 * MiB + 7)
     assert disk.read(0, 5 * MiB) == b"x" * 100 + bytes(3 * MiB + 7) + b"x" * (2 * MiB - 107)
@@ -170,3 +171,35 @@ def test_what_a_failed_sync_left_is_synced_again(disk: RawFile, monkeypatch: pyt
     for _ in range(2):
         with pytest.raises(OSError, match="no"):
             disk.flush()
+
+
+@pytest.mark.parametrize("end", ["flush", "close"])
+def test_a_file_that_grows_bit_by_bit_ends_with_its_disk_when_that_matters(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "growing"
+    disk = RawFile.create(path)
+    disk.write_behind()
+    for size in (MiB, 2 * MiB, 90 * MiB, 3 * MiB, 5 * MiB):
+        disk.resize(size)
+        assert disk.size == size
+        assert disk.read(size - 512, 512) == bytes(512)
+    disk.write(0, b"\1" * 512)
+    getattr(disk, end)()
+    assert path.stat().st_size == 5 * MiB
+    disk.close()
+    assert path.stat().st_size == 5 * MiB
+
+
+def test_a_host_that_allows_no_more_than_the_file_needs_is_enough(tmp_path: Path) -> None:
+    disk = RawFile.create(tmp_path / "growing")
+    disk.write_behind()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3 * MiB, hard))
+    try:
+        disk.resize(3 * MiB)
+        with pytest.raises(OSError, match="large"):
+            disk.resize(4 * MiB)
+        assert disk.size == 3 * MiB
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        disk.close()
+    assert (tmp_path / "growing").stat().st_size == 3 * MiB

@@ -8,19 +8,12 @@ from pathlib import Path
 import pytest
 
 from growdisk.block.device import ExtentKind
-from growdisk.errors import (
-    ImageDamaged,
-    ImageNotReadable,
-    ImageUnsupported,
-    KeyNeeded,
-    SnapshotAmbiguous,
-    SnapshotExists,
-    SnapshotNotFound,
-)
+from growdisk.errors import ImageDamaged, ImageNotReadable, ImageUnsupported, KeyNeeded
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import probe_format
+from tests.refusals import raises
 from tests.unit.qcow2.full_disk import FullDisk
 
 MIB = 1 << 20
@@ -147,9 +140,9 @@ def test_encrypted_guest_data_are_refused_and_metadata_operations_work(image: Pa
 def test_snapshot_names_must_be_new_known_and_unique(image: Path) -> None:
     with Qcow2Image.open(image, writable=True) as opened:
         opened.create_snapshot("one")
-        with pytest.raises(SnapshotExists):
+        with raises("snapshot-exists"):
             opened.create_snapshot("one")
-        with pytest.raises(SnapshotNotFound):
+        with raises("snapshot-not-found"):
             opened.apply_snapshot("two")
         with pytest.raises(ImageUnsupported):
             opened.create_snapshot("x" * 256)
@@ -159,7 +152,7 @@ def test_snapshot_names_must_be_new_known_and_unique(image: Path) -> None:
     where = raw.index(b"own", table)
     raw[where : where + 3] = b"one"
     image.write_bytes(raw)
-    with Qcow2Image.open(image, writable=True) as opened, pytest.raises(SnapshotAmbiguous):
+    with Qcow2Image.open(image, writable=True) as opened, raises("snapshot-ambiguous"):
         opened.delete_snapshot("one")
 
 

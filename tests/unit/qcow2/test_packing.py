@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.entries import COMPRESSED, CompressedRange
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.qcow2.parallel_compress import compress_clusters
 from tests.unit.qcow2.full_disk import FullDisk
 
 MIB = 1 << 20
@@ -151,20 +149,3 @@ def test_a_full_disk_fails_a_compressed_write_and_leaves_the_old_content(image: 
         assert opened.read(0, CLUSTER) == noise
     with Qcow2Image.open(image) as opened:
         assert check(opened.host_file, image).leaks == 0
-
-
-@pytest.mark.parametrize("jobs", [0, 1, 3])
-def test_threads_keep_the_order_and_take_no_more_than_they_need(image: Path, jobs: int) -> None:
-    taken = 0
-
-    def source():
-        nonlocal taken
-        for index in range(300):
-            taken += 1
-            yield index * CLUSTER, os.urandom(16) * (CLUSTER // 16)
-
-    with Qcow2Image.open(image) as opened:
-        result = compress_clusters(source(), opened.header, jobs=jobs)
-        assert next(result).offset == 0
-        assert taken < 100
-        assert [cluster.offset for cluster in result] == [index * CLUSTER for index in range(1, 300)]

@@ -1,0 +1,68 @@
+"""Writing to the disk past the host's page cache (O_DIRECT): for much that has to be durable in the end anyway.
+
+Through the cache each byte is copied once more, into memory that the host first has to find: on a machine whose memory
+is full of other files, or is a virtual machine's that its own host has taken back, that takes several times as long as
+the disk does. Only local file systems: over a network the cache is what keeps many writes on their way.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+ALIGNMENT = 4096  # of offset, length and memory; what any disk of today is content with
+LARGE = 64 << 10  # below that the cache is quicker
+_NOT_LIKE_THIS = (errno.EINVAL, errno.EOPNOTSUPP)
+_FICLONE = 0x40049409
+
+
+def reopened(fd: int) -> int | None:
+    """Another descriptor of an open file that writes past the cache, or None where there is no such thing."""
+    status = os.fstat(fd)
+    if not stat.S_ISBLK(status.st_mode) and not os.major(status.st_dev):
+        return None  # no disk of this host below it: in memory, a server's, or one that copies in other ways (btrfs)
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC | os.O_DIRECT)
+    except OSError:
+        return None
+
+
+def write(fd: int, offset: int, data: memoryview) -> int:
+    """Write what can be written past the cache of `data`; how much that was. The rest must go through it."""
+    done, length = 0, len(data) // ALIGNMENT * ALIGNMENT
+    if length < LARGE or offset % ALIGNMENT:
+        return 0
+    try:
+        while done < length and not done % ALIGNMENT:
+            done += os.pwrite(fd, data[done:length], offset + done)
+    except OSError as error:
+        if error.errno not in _NOT_LIKE_THIS:
+            raise
+    return done
+
+
+def aligned(length: int) -> bytearray:
+    """A buffer of zeros that can be written past the cache: it begins where a page of memory does.
+
+    A bytearray that is cut at its front and end stays where it is in memory. Where it does not, writing goes through
+    the cache, and is as right.
+    """
+    import ctypes
+
+    buffer = bytearray(length + ALIGNMENT)
+    front = -ctypes.addressof(ctypes.c_char.from_buffer(buffer)) % ALIGNMENT
+    del buffer[:front]
+    del buffer[length:]
+    return buffer
+
+
+def clone(source: int, target: int) -> bool:
+    """Let one file share all blocks of another until one of them changes (reflink); False where that cannot be."""
+    import fcntl
+
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,37 @@
+"""How LUKS keeps a key: spread over thousands of stripes, all of which are needed to get it back (anti-forensic split).
+
+A disk that has replaced a bad sector may keep the old one: of a key slot that was wiped, one lost stripe is enough.
+Spec: LUKS1 On-Disk Format 1.2.3, AFsplit and AFmerge.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+
+def split(key: bytes, stripes: int, digest: str) -> bytes:
+    """The key as so many stripes."""
+    drawn, state = [os.urandom(len(key)) for _ in range(stripes - 1)], bytes(len(key))
+    for stripe in drawn:
+        state = _diffused(_xor(state, stripe), digest)
+    return b"".join((*drawn, _xor(state, key)))
+
+
+def merged(stripes: bytes, length: int, digest: str) -> bytes:
+    """The key again, `length` bytes."""
+    state = bytes(length)
+    for start in range(0, len(stripes) - length, length):
+        state = _diffused(_xor(state, stripes[start : start + length]), digest)
+    return _xor(state, stripes[-length:])
+
+
+def _diffused(block: bytes, digest: str) -> bytes:
+    size = hashlib.new(digest).digest_size
+    parts = (block[start : start + size] for start in range(0, len(block), size))
+    hashed = (hashlib.new(digest, n.to_bytes(4, "big") + part).digest()[: len(part)] for n, part in enumerate(parts))
+    return b"".join(hashed)
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return (int.from_bytes(one, "little") ^ int.from_bytes(other, "little")).to_bytes(len(one), "little")

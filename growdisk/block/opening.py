@@ -1,0 +1,89 @@
+"""How a file of the host is opened: without waiting, if it can be a disk, and to write only if nobody uses it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from growdisk.errors import ImageInUse, ImageNotReadable
+
+_READ_ONLY = {
+    errno.EPERM: (
+        "it is immutable, or may only be appended to (lsattr shows i or a)",
+        "if it may change: chattr -i -a on it; Proxmox marks so what linked clones lie on, and they would break",
+    ),
+    errno.EROFS: ("its file system is mounted read-only", "mount that to be written to, or copy the image elsewhere"),
+}
+
+
+def opened(path: Path, *, writable: bool) -> int:
+    """A descriptor of a regular file or a block device, without ever waiting.
+
+    What is neither is not even opened: that alone may start or wake something (a tape, a watchdog, a pipe's writer).
+    A block device is opened so that it is not written to while the host itself uses it.
+    """
+    flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 (half the time of Path.stat)
+        require_disk(path, mode)
+        return os.open(path, flags | (os.O_EXCL if writable and stat.S_ISBLK(mode) else 0))
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EBUSY:
+            name_holder(path)
+            raise ImageInUse(path, holder="this host (a mount, a mapping, or an array)") from error
+        if writable and isinstance(error, OSError) and error.errno in _READ_ONLY and path.is_file():
+            reason, hint = _READ_ONLY[error.errno]
+            raise ImageNotReadable(path, reason=reason, hint=hint) from error
+        raise _not_readable(path, error) from error
+
+
+def _not_readable(path: Path, error: Exception) -> ImageNotReadable:
+    """What stands where a file should may be an address."""
+    if isinstance(error, FileNotFoundError):
+        from growdisk.block.address import NOT_HERE, WHERE_TAKEN, as_written, scheme_of
+
+        if scheme_of(str(path)):
+            return ImageNotReadable(path, NOT_HERE.format(as_written(str(path))), hint=WHERE_TAKEN)
+    return ImageNotReadable(path, reason=getattr(error, "strerror", "") or str(error))
+
+
+def require_writable(path: Path) -> None:
+    """ImageNotReadable with the reason why it cannot be opened to write; who can does not open it so."""
+    if not os.access(path, os.W_OK, effective_ids=True):
+        os.close(opened(path, writable=True))
+
+
+def require_disk(path: Path, mode: int) -> None:
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        raise ImageNotReadable(path, reason="it is neither a regular file nor a block device")
+
+
+def no_look() -> None:
+    """For who only reads."""
+
+
+def second_look(path: Path, *, not_in_use: bool) -> Callable[[], None]:
+    """What to do when the locks are ours. Of a file the kernel is asked before it is open to write here."""
+    from growdisk.block.leases import others_write
+
+    try:
+        mode = path.stat().st_mode
+        require_disk(path, mode)
+    except (OSError, ValueError, ImageNotReadable):
+        return no_look  # opening it will say why
+    answer = "unknown" if stat.S_ISBLK(mode) else others_write(path)
+    if answer == "nobody":
+        return no_look
+    from growdisk.block.second_look import refuse_users
+
+    return partial(refuse_users, path, claimed=True, not_in_use=not_in_use, written=answer == "somebody")
+
+
+def name_holder(path: Path) -> None:
+    from growdisk.block.second_look import refuse_users
+
+    refuse_users(path, not_in_use=True)
