@@ -1,7 +1,8 @@
-"""Writes the table of error identifiers into docs/json.md, from the classes themselves."""
+"""Writes the table of error identifiers into docs/json.md, from the classes and from where others are raised."""
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import pkgutil
@@ -15,12 +16,24 @@ PAGE = Path(__file__).parent.parent / "docs/json.md"
 BEGIN, END = "<!-- error ids: written by setup/error_ids.py -->\n", "<!-- end of error ids -->\n"
 
 
-def error_kinds() -> list[type[GrowdiskError]]:
-    """All kinds of error that can be raised, by name; those that only group others are left out."""
+@dataclasses.dataclass(frozen=True, order=True)
+class Row:
+    """An identifier, the exit code, the keys of `data`, and what it says."""
+
+    id: str
+    code: int
+    data: tuple[str, ...]
+    what: str
+
+
+def rows() -> list[Row]:
+    """All errors that can be raised, by identifier; classes that only group others are left out."""
     for module in pkgutil.walk_packages(growdisk.__path__, "growdisk."):
         importlib.import_module(module.name)
     kinds = {kind for kind in _below(GrowdiskError) if not _groups_others(kind)}
-    return sorted(kinds, key=error_id)
+    codes = {kind.__name__: kind.exit_code for kind in (GrowdiskError, *_below(GrowdiskError))}
+    raised = (row for path in Path(growdisk.__path__[0]).rglob("*.py") for row in _named_in(path, codes))
+    return sorted([*map(_of_class, kinds), *raised])
 
 
 def _below(kind: type[GrowdiskError]) -> Iterator[type[GrowdiskError]]:
@@ -33,14 +46,30 @@ def _groups_others(kind: type[GrowdiskError]) -> bool:
     return bool(kind.__subclasses__()) and kind.WHAT == GrowdiskError.WHAT
 
 
+def _of_class(kind: type[GrowdiskError]) -> Row:
+    keys = tuple(field.name for field in dataclasses.fields(kind) if field.name != "hint")
+    return Row(error_id(kind), kind.exit_code, keys, "" if kind.WHAT == GrowdiskError.WHAT else kind.WHAT)
+
+
+def _named_in(path: Path, codes: dict[str, int]) -> Iterator[Row]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "named":
+            name, what, _why, _do = map(ast.literal_eval, node.args[:4])
+            facts = node.args[4]
+            assert isinstance(facts, ast.Dict), ast.unparse(node)
+            names = [key.value for key in facts.keys if isinstance(key, ast.Constant)]
+            keys = tuple(name for name in names if name != "hint" and not name.startswith("_"))
+            yield Row(name, codes[ast.unparse(node.func.value)], keys, what)
+
+
 def table() -> str:
-    """As Markdown: identifier, exit code, keys of `data`, and what it says."""
-    rows = ["| id | code | `data` | what |", "|---|---|---|---|"]
-    for kind in error_kinds():
-        keys = ", ".join(f"`{field.name}`" for field in dataclasses.fields(kind) if field.name != "hint")
-        what = "" if kind.WHAT == GrowdiskError.WHAT else kind.WHAT.replace("|", "\\|")
-        rows.append(f"| `{error_id(kind)}` | {kind.exit_code} | {keys} | {what} |")
-    return "\n".join(rows) + "\n"
+    """As Markdown."""
+    lines = ["| id | code | `data` | what |", "|---|---|---|---|"]
+    for row in rows():
+        keys = ", ".join(f"`{key}`" for key in row.data)
+        what = row.what.replace("|", "\\|")
+        lines.append(f"| `{row.id}` | {row.code} | {keys} | {what} |")
+    return "\n".join(lines) + "\n"
 
 
 def with_table(page: str) -> str:

@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 
 from growdisk.backends import ext_growth, filesystem_growth, judging
-from growdisk.backends.appliance_values import FilesystemCheck, KernelPartition
-from growdisk.backends.appliance_volumes import ApplianceVolumes
+from growdisk.backends.backend import FilesystemCheck, KernelPartition
 from growdisk.backends.guest_editor import MountedEditor
 from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
 from growdisk.errors import ApplianceFailed, ToolFailed
@@ -64,7 +63,7 @@ class Appliance:
         return int(answer)
 
     def reread(self) -> None:
-        """Make the kernel read the table anew, from our engine and not from its cache.
+        """Make the kernel read the table again, from our engine and not from its cache.
 
         Tried for a while: as long as anything inside looks at a partition (udev does at any change) it is busy.
         """
@@ -96,9 +95,9 @@ class Appliance:
         judging.judge(self._shell, kind, device, mountable=self._mountable.pop(device, False))
 
     def require_mount(self, kind: str, device: str) -> None:
-        """FilesystemUnsound where the kernel does not mount it, read only."""
+        """filesystem-unsound where the kernel does not mount it, read only."""
         if found := judging.why_not_mounted(self._shell, kind, device):
-            raise judging.FilesystemUnsound(device, judge="the kernel", found=found)
+            raise judging.filesystem_unsound(device, judge="the kernel", found=found)
 
     @property
     def volumes(self) -> ApplianceVolumes:
@@ -167,3 +166,67 @@ class Appliance:
         if self._open:
             self._open = False
             self._handle.close()
+
+
+# Opens and grows, inside the appliance, what lies between a partition and its file system: LUKS and LVM.
+#
+# Keys reach the appliance as a file in its memory, and as the volume key itself: a passphrase is never there.
+# Specs: cryptsetup(8), lvm(8).
+
+_KEYS, _KEY = "/sysroot", "/volume-key"  # the handle writes files below /sysroot only
+
+
+class ApplianceVolumes:
+    """Devices are named as the appliance names them: /dev/sda5, /dev/mapper/name, /dev/group/volume.
+
+    `owner` is the system ID of a volume group, "" where it has none.
+    """
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+
+    def open_luks(self, device: str, name: str, volume_key: bytes) -> None:
+        """/dev/mapper/`name` is then the decrypted content. Nothing is done where it is there already."""
+        if self._is_there(f"/dev/mapper/{name}"):
+            return
+        self._shell.run("mount", "-t", "tmpfs", "-o", "mode=0700", "keys", _KEYS)
+        try:
+            with guest_call("handing over the key"):
+                self._shell.handle.write(_KEY, volume_key)
+            self._shell.run("cryptsetup", "open", "--volume-key-file", _KEYS + _KEY, device, name)
+        finally:
+            self._shell.run("umount", _KEYS)
+        self._shell.run("udevadm", "settle")
+
+    def activate(self, volume: str, owner: str = "") -> None:
+        """/dev/`volume` (GROUP/VOLUME) is then there, also what only its owner would activate. Not the whole group:
+        its other volumes may be of kinds that this kernel has no module for."""
+        if self._is_there(f"/dev/{volume}"):
+            return
+        self._shell.run("lvm", "lvchange", *_acting_for(owner), "-ay", "--ignoreactivationskip", volume)
+        self._shell.run("udevadm", "settle")
+
+    def grow_physical_volume(self, device: str, owner: str = "") -> str:
+        return self._shell.run("lvm", "pvresize", *_acting_for(owner), device)[1]
+
+    def grow_logical_volume(self, group: str, volume: str, extents: int, owner: str = "") -> str:
+        """To that many extents in all."""
+        return self._shell.run("lvm", "lvextend", *_acting_for(owner), "-l", str(extents), f"{group}/{volume}")[1]
+
+    def grow_filesystem(self, kind: str, device: str, device_id: int = 1, *, replay: bool = False) -> str:
+        """XFS, btrfs, NTFS or F2FS, to the size of its device. `device_id` is btrfs's number of it."""
+        return filesystem_growth.grow(self._shell, kind, device, device_id, replay=replay)
+
+    def size_of(self, device: str) -> int:
+        return int(self._shell.run("blockdev", "--getsize64", device)[1])
+
+    def _is_there(self, device: str) -> bool:
+        return self._shell.run("test", "-b", device, accept=(0, 1))[0] == 0
+
+
+def _acting_for(owner: str) -> tuple[str, ...]:
+    """LVM touches no group that belongs to another system: here it is the guest's own, and that is who works."""
+    if not owner:
+        return ()
+    name = owner.replace("\\", "\\\\").replace('"', '\\"')
+    return ("--config", f'global {{ system_id_source="lvmlocal" }} local {{ system_id="{name}" }}')

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Literal, Protocol
+from enum import Enum
+from typing import Literal, NamedTuple, Protocol
 
-from growdisk.backends.appliance_values import FilesystemCheck, KernelPartition
+from growdisk.fast_dataclass import dataclass
 from growdisk.guest_config.customize.changes import GuestEditor
 from growdisk.guest_systems.look import Mount
+from growdisk.host.command import last_lines
 
 Kind = Literal["guestfs", "uml", "direct"]
 """libguestfs's appliance, a kernel that runs as a program, host tools."""
@@ -52,7 +54,7 @@ class Backend(Protocol):
         ...
 
     def judge(self, kind: str, device: str) -> None:
-        """Somebody who did not grow the file system looks at it. FilesystemUnsound: see judging.py."""
+        """Somebody who did not grow the file system looks at it. filesystem-unsound: see judging.py."""
         ...
 
     def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None: ...
@@ -79,3 +81,34 @@ class Backend(Protocol):
     def kill(self) -> None:
         """End at once, also from another thread: a call that is going on fails. Harmless after close()."""
         ...
+
+
+# What the appliance answers, as values: importable where libguestfs is not installed.
+
+
+class KernelPartition(NamedTuple):
+    """A partition as the appliance's kernel has it, in bytes."""
+
+    name: str
+    start: int
+    size: int
+
+
+class CheckState(Enum):
+    """What e2fsck found."""
+
+    CLEAN = "clean"
+    MENDED = "mended"
+    DAMAGED = "damaged beyond automatic repair"
+
+
+@dataclass(frozen=True)
+class FilesystemCheck:
+    """e2fsck's verdict and all that it printed."""
+
+    state: CheckState
+    output: str
+
+    @property
+    def last_words(self) -> str:
+        return last_lines(self.output)

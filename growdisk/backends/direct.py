@@ -1,7 +1,7 @@
 """The `direct` backend: e2fsprogs and sfdisk of this machine, confined, on partitions that FUSE shows them as files.
 
 No appliance and no root. A tool sees one partition and nothing else of the disk, so that resize2fs cannot take what
-lies behind it, and a hostile file system reaches no table. The engine stays in this process: see block/fuse.py.
+lies after it, and a hostile file system reaches no table. The engine stays in this process: see block/fuse.py.
 """
 
 from __future__ import annotations
@@ -9,22 +9,24 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
-from growdisk.backends.appliance_values import CheckState, FilesystemCheck, KernelPartition
+from growdisk.backends.backend import CheckState, FilesystemCheck, KernelPartition
 from growdisk.backends.direct_editor import DirectEditor
 from growdisk.backends.filesystem_growth import UNMOUNTED
-from growdisk.backends.judging import LOOKING, FilesystemUnsound, complaint
+from growdisk.backends.judging import LOOKING, complaint, filesystem_unsound
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import FuseFolder
+from growdisk.block.window import Window
 from growdisk.errors import ToolFailed
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_tree import ExtTree, Unknown
 from growdisk.filesystems.identify import identify
-from growdisk.filesystems.swap_header import swap_header
+from growdisk.filesystems.swap import swap_header
 from growdisk.guest_systems.device_names import DISK, devices_of
 from growdisk.guest_systems.look import Mount, look_at, paths_of, tree_on
 from growdisk.guest_systems.paths import GuestPaths
@@ -49,9 +51,11 @@ class DirectTools:
 
     table_reader = "sfdisk"
 
-    def __init__(self, disk: BlockDevice, path: Path) -> None:
-        self._disk, self._path = disk, path
-        self._devices: Mapping[str, BlockDevice] = {}
+    def __init__(self, disk: BlockDevice, path: Path, writes: Callable[[], int] | None = None) -> None:
+        """`writes` counts what was written to the disk, by whomever: with it, tools share what they have read."""
+        self._disk, self._path, self._writes = disk, path, writes
+        self._devices: Mapping[str, _Told] = {}
+        self._table_seen: tuple[int | None, str] | None = None
         self._resources = ExitStack()
         self._owner = threading.get_ident()
         self._place: Path | None = None
@@ -63,14 +67,22 @@ class DirectTools:
         return self._folder.failure if self._folder else None
 
     def kernel_partitions(self) -> list[KernelPartition]:
-        found = json.loads(self._run(["sfdisk", "--json", SHOWN], DISK, writable=False).stdout)
+        found = json.loads(self._sfdisk())
         rows = [
             (int(part["node"].removeprefix(f"/dev/{DISK}")), part) for part in found["partitiontable"]["partitions"]
         ]
         return [KernelPartition(f"sda{n}", p["start"] * _SECTOR, p["size"] * _SECTOR) for n, p in sorted(rows)]
 
+    def _sfdisk(self) -> str:
+        """What it says of the whole disk. It is asked once as long as nobody writes."""
+        written = self._writes() if self._writes else None
+        if written is None or self._table_seen is None or self._table_seen[0] != written:
+            done = self._run(["sfdisk", "--json", SHOWN], DISK, writable=False)
+            self._table_seen = (written, done.stdout)
+        return self._table_seen[1]
+
     def reread(self) -> None:
-        """sfdisk remembers nothing, and partitions are shown anew."""
+        """sfdisk remembers nothing, and partitions are shown again."""
         self._release()
 
     def check_ext(self, device: str, *, repair: bool = False) -> FilesystemCheck:
@@ -98,12 +110,12 @@ class DirectTools:
             if self._checks_in_full(device) and self._finds_errors(device):
                 self.check_ext(device)  # resize2fs leaves the checksums of an orphan_file stale; -p mends that much
                 if found := self._finds_errors(device):
-                    raise FilesystemUnsound(device, judge="e2fsck", found=found)
+                    raise filesystem_unsound(device, judge="e2fsck", found=found)
             return
         for judge in LOOKING.get(kind, ()):
             done = self._run([*judge, SHOWN], _name(device), writable=False, accept=range(256))
             if found := complaint(kind, done.status, done.stdout + done.stderr):
-                raise FilesystemUnsound(device, judge=judge[0], found=found)
+                raise filesystem_unsound(device, judge=judge[0], found=found)
 
     def _finds_errors(self, device: str) -> str:
         done = self._run(["e2fsck", "-f", "-n", SHOWN], _name(device), writable=False, accept=_VERDICTS)
@@ -128,6 +140,7 @@ class DirectTools:
                     self._replay(tree)
             guest = DirectEditor(self._paths(mounts), self._debugfs if writable else None)
             yield guest
+            guest.settle()
         for device in {self._name_of(tree): None for tree in guest.written}:
             if self._checks_in_full(device) and (found := self._finds_errors(f"/dev/{device}")):
                 raise ToolFailed("e2fsck", _LEFT_ERRORS, f"after the repair it finds: {found}")  # debugfs knows little
@@ -189,7 +202,8 @@ class DirectTools:
     ) -> CompletedCommand:
         self._device(name)
         if self._place is None:
-            self._place, self._folder = self._resources.enter_context(mounted(self._devices))
+            shown = {name: told.device for name, told in self._devices.items()}
+            self._place, self._folder = self._resources.enter_context(mounted(shown, writes=self._writes))
         with _naming(name):
             work = _WORK + _WORK_A_TIB * self._device(name).size // TiB
             done = run_confined(argv, self._place / name, writable=writable, accept=accept, input=input, work=work)
@@ -197,10 +211,15 @@ class DirectTools:
 
     def _device(self, name: str) -> BlockDevice:
         if not self._devices:
-            self._devices = devices_of(self._disk, self._path)
+            devices = devices_of(self._disk, self._path)
+            self._devices = {name: _Told(device, partial(self._wrote, name)) for name, device in devices.items()}
         if name not in self._devices:
             raise ToolFailed(f"looking for {name}", 1, "there is no such partition")
         return self._devices[name]
+
+    def _wrote(self, name: str, offset: int, length: int) -> None:
+        if self._folder is not None:
+            self._folder.changed(name, offset, length)
 
     def _name_of(self, tree: ExtTree) -> str:
         return next(name for name, device in self._devices.items() if device is tree.device)
@@ -208,6 +227,22 @@ class DirectTools:
     def _release(self) -> None:
         self._resources.close()
         self._place, self._folder, self._devices = None, None, {}
+
+
+class _Told(Window):
+    """A device that tells of what is written to it here, beside the tools."""
+
+    def __init__(self, device: BlockDevice, wrote: Callable[[int, int], None]) -> None:
+        super().__init__(device, 0, device.size)
+        self.device, self._wrote = device, wrote
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        super().write(offset, data)
+        self._wrote(offset, len(data))
+
+    def write_zeros(self, offset: int, length: int) -> None:
+        super().write_zeros(offset, length)
+        self._wrote(offset, length)
 
 
 @contextmanager

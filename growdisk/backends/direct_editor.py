@@ -9,8 +9,7 @@ import stat
 from pathlib import PurePosixPath
 
 from growdisk.errors import ToolFailed
-from growdisk.guest_config.customize.changes import Owner
-from growdisk.guest_config.customize.errors import CannotCustomize
+from growdisk.guest_config.customize.changes import Owner, cannot_customize
 from growdisk.guest_systems.file_rewriter import DirectGuest, ext_place
 from growdisk.guest_systems.paths import Place
 from growdisk.host import clock
@@ -32,7 +31,7 @@ class DirectEditor(DirectGuest):
         if place is None:
             self._in_folder(path, "mkdir")
         elif not place.inode.is_directory:
-            raise CannotCustomize(f"make {path}", "there is something else by this name", "choose another place")
+            raise cannot_customize(f"make {path}", "there is something else by this name", "choose another place")
         self._set_owner(path, owner)
 
     def remove(self, path: str) -> None:
@@ -68,12 +67,12 @@ class DirectEditor(DirectGuest):
         parent = str(PurePosixPath(path).parent)
         place = self._paths.find(parent)
         if place is None or not place.inode.is_directory:
-            raise CannotCustomize(f"make {path}", f"it has no folder {parent}", "name a folder that is there")
+            raise cannot_customize(f"make {path}", f"it has no folder {parent}", "name a folder that is there")
         return place
 
 
 def _quoted(word: str) -> str:
     """One word for debugfs."""
     if not word or not word.isprintable():
-        raise CannotCustomize("make a file", f"{word!r} cannot be its name", "choose a printable one")
+        raise cannot_customize("make a file", f"{word!r} cannot be its name", "choose a printable one")
     return '"' + word.replace('"', '""') + '"'

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from growdisk.backends.appliance_values import CheckState, FilesystemCheck
+from growdisk.backends.backend import CheckState, FilesystemCheck
 from growdisk.backends.guest_handle import Shell
 from growdisk.errors import ToolFailed
 from growdisk.fast_dataclass import dataclass

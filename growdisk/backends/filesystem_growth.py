@@ -14,7 +14,7 @@ from growdisk.backends.guest_handle import Shell
 from growdisk.errors import ToolFailed
 
 _MOUNT_POINT = "/tmp/growing"
-# A check, and the growth, each with the device behind it: these need no kernel.
+# A check, and the growth, each with the device after it: these need no kernel.
 UNMOUNTED: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
     {
         "ntfs": (

@@ -2,12 +2,153 @@
 
 from __future__ import annotations
 
-from growdisk.backends.guest_files import MountedGuest
-from growdisk.backends.guest_handle import guest_call
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from growdisk.backends.guest_handle import Shell, guest_call
+from growdisk.errors import OperationFailed, ToolFailed
 from growdisk.guest_config.customize.changes import Owner
-from growdisk.guest_config.customize.errors import CommandFailed
+from growdisk.guest_config.fstab import Entry, parse_fstab
+from growdisk.guest_config.selinux import SELINUX_CONFIG, swap_file_label
+from growdisk.guest_config.text import decode
+from growdisk.guest_systems.look import Mount
 from growdisk.host.command import last_lines
-from growdisk.host.memory_file import memory_file
+
+# The files of a guest mounted inside the appliance: read, rewritten in place, never replaced.
+#
+# In place means: the same inode, so owner, mode, xattrs, ACLs and hard links stay. It is safe because the step that
+# does it is guarded by a snapshot. Paths are the guest's own (/etc/fstab); its symbolic links are resolved inside it.
+
+_WRITABLE, _READ_ONLY = "rw,noatime", "ro"
+_CHUNK = 2 << 20  # a message of libguestfs holds 4 MiB
+_SYSROOT = "/sysroot"
+_SWAP_MODE = 0o600
+_BOOT_PLACES = ("/boot", "/boot/efi", "/efi")
+_PARTITION = re.compile(r"/dev/(?:sda|vda|xvda|hda|nvme0n1p|mmcblk0p)(?P<number>\d+)")
+
+
+class MountedGuest:
+    """Implements guest_repair's GuestFiles on a mounted guest."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell, self._handle = shell, shell.handle
+
+    def mount(self, root: str, mounts: Sequence[Mount] = (), *, writable: bool = True) -> None:
+        """Mount `mounts`; without them the root, and /boot and the EFI partition if its fstab has them."""
+        options = _WRITABLE if writable else _READ_ONLY
+        for mount in mounts:
+            self._mount(options, mount)
+        if mounts:
+            return
+        with guest_call(f"mount {root}"):
+            self._handle.mount_options(options, root, "/")
+        if not self.exists("/etc/fstab"):
+            return
+        entries = {entry.mount_point: entry for entry in parse_fstab(decode(self.read("/etc/fstab")))}
+        for place in _BOOT_PLACES:
+            if (entry := entries.get(place)) and (device := self._device_of(entry)):
+                with guest_call(f"mount {device}"):
+                    self._handle.mount_options(options, device, place)
+
+    def _mount(self, options: str, mount: Mount) -> None:
+        subvolume = f",subvol={mount.subvolume}" if mount.subvolume else ""
+        with guest_call(f"mount {mount.name}"):
+            self._handle.mount_options(options + subvolume, mount.node, mount.place)
+
+    def read(self, path: str) -> bytes:
+        """All of a file, in pieces: the call that reads a whole one takes ten times as long under emulation."""
+        content = bytearray()
+        with guest_call(f"read {path}"):
+            while chunk := self._handle.pread(path, _CHUNK, len(content)):
+                content += chunk
+                if len(chunk) < _CHUNK:
+                    break
+        return bytes(content)
+
+    def read_start(self, path: str, length: int) -> bytes:
+        with guest_call(f"read {path}"):
+            return self._handle.pread(path, length, 0)
+
+    def write(self, path: str, content: bytes) -> None:
+        """New content for a file, which keeps its inode with all that hangs on it."""
+        with guest_call(f"write {path}"):
+            self._handle.write(path, content)
+
+    def exists(self, path: str) -> bool:
+        with guest_call(f"look for {path}"):
+            return self._handle.exists(path)
+
+    def glob(self, pattern: str) -> list[str]:
+        """Regular files that match, sorted; each once, symbolic links left out."""
+        with guest_call(f"look for {pattern}"):
+            found = self._handle.glob_expand(pattern, directoryslash=False)
+            return sorted(path for path in found if self._handle.is_file(path, followsymlinks=False))
+
+    def kernels(self) -> list[str]:
+        return self.glob("/boot/vmlinu*")
+
+    def prepend(self, path: str, block: bytes) -> None:
+        """Put `block` before a file's content.
+
+        Where the file system can (ext4, XFS; whole blocks), it only shifts the file's extents: no copy of a large
+        initrd, and no room needed. Else the content makes a round trip through the host.
+        """
+        with guest_call(f"find {path}"):
+            inside = _SYSROOT + self._handle.realpath(path)
+        status, _ = self._shell.run(
+            "fallocate", "--insert-range", "--offset", "0", "--length", str(len(block)), inside,
+            accept=tuple(range(256)),
+        )  # fmt: skip
+        if status == 0:
+            with guest_call(f"write {path}"):
+                self._handle.pwrite(path, block, 0)
+        else:
+            self._rewrite_with(path, block)
+
+    def make_swap_file(self, path: str, size: int, *, uuid: str | None = None) -> None:
+        """A swap file with all its blocks allocated (the kernel refuses holes), mode 0600."""
+        inside = _SYSROOT + path
+        if self.exists(path):
+            raise ToolFailed(f"making {path}", 1, "there is such a file in the guest already")
+        self._shell.run("install", "-m", f"{_SWAP_MODE:o}", "/dev/null", inside)
+        # btrfs swaps to no file that is copied on write, or compressed: told while it is empty. Others do not know it.
+        # What its folder hands down (c) stands against C, so that it goes first.
+        for flag in ("-c", "+C"):
+            self._shell.run("chattr", flag, inside, accept=tuple(range(256)))
+        status, _ = self._shell.run("fallocate", "-l", str(size), inside, accept=tuple(range(256)))
+        if status != 0:  # ext3 and its like cannot reserve: write it
+            self._shell.run("dd", "if=/dev/zero", f"of={inside}", "bs=1M", f"count={size}", "iflag=count_bytes")
+        self._shell.run("mkswap", *(["-U", uuid] if uuid else []), inside)
+        config = decode(self.read(SELINUX_CONFIG)) if self.exists(SELINUX_CONFIG) else ""
+        if label := swap_file_label(config):
+            self._shell.run("chcon", "-h", label, inside)
+
+    def _rewrite_with(self, path: str, block: bytes) -> None:
+        with memory_file() as copy, guest_call(f"rewrite {path}"):
+            self._handle.download(path, str(copy))
+            with memory_file(block + copy.read_bytes()) as joined:
+                self._handle.upload(str(joined), path)
+
+    def _device_of(self, entry: Entry) -> str | None:
+        """The appliance's device for an fstab entry; None where it is not on this disk."""
+        kind, _, value = entry.plain_source.partition("=")
+        try:
+            if kind == "UUID":
+                return self._handle.findfs_uuid(value)
+            if kind == "LABEL":
+                return self._handle.findfs_label(value)
+        except RuntimeError:
+            return None
+        if match := _PARTITION.fullmatch(entry.plain_source):
+            return f"/dev/sda{match['number']}"
+        return entry.plain_source if kind.startswith("/dev/mapper/") and self._is_device(kind) else None
+
+    def _is_device(self, path: str) -> bool:
+        return self._shell.run("test", "-b", path, accept=(0, 1))[0] == 0
+
 
 _ONE_MESSAGE = 2 << 20  # libguestfs holds 4 MiB
 _ENVIRONMENT = "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8\n"
@@ -42,7 +183,13 @@ class MountedEditor(MountedGuest):
         try:
             self._handle.sh(_ENVIRONMENT + command)
         except RuntimeError as error:
-            raise CommandFailed(command, last_lines(str(error)) or "it gave no reason") from error
+            raise OperationFailed.named(
+                "command-failed",
+                "a command inside the guest failed: {command}",
+                "{reason}",
+                "mend the command; it runs as root in the guest's own tree, without a network",
+                {"command": command, "reason": last_lines(str(error)) or "it gave no reason"},
+            ) from error
 
     def _own(self, path: str, owner: Owner) -> None:
         self._handle.chown(owner.uid, owner.gid, path)
@@ -51,3 +198,15 @@ class MountedEditor(MountedGuest):
     def _upload(self, path: str, content: bytes) -> None:
         with memory_file(content) as copy:
             self._handle.upload(str(copy), path)
+
+
+# A file in memory that has a path: a guest's bytes are not for the host's disk, which may not be encrypted.
+
+
+@contextmanager
+def memory_file(content: bytes = b"") -> Iterator[Path]:
+    """The path by which this process opens it; it is gone after the block."""
+    with os.fdopen(os.memfd_create("growdisk"), "wb") as file:
+        file.write(content)
+        file.flush()
+        yield Path(f"/proc/self/fd/{file.fileno()}")

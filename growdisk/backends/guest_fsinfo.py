@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.json_codec import NotThatValue, converted
-from growdisk.live.agent_values import AgentCall, AgentError, fields
+from growdisk.live.guest_shell import AgentCall, AgentError, fields
 
 _MOST = 1 << 70  # bytes
+_MOST_MOUNTS = 1000
+_LONGEST = 4096  # characters of a path
 _PSEUDO = ("squashfs", "iso9660", "udf", "tmpfs", "overlay", "CDFS", "UDF")
 
 
@@ -40,9 +42,11 @@ def file_systems_in_guest(call: AgentCall, seconds: float) -> tuple[GuestFileSys
     """FsInfoMissing where it cannot be asked."""
     try:
         answer = call("guest-get-fsinfo", {}, seconds)
-        found = [_known(each) for each in answer] if isinstance(answer, list) else []
-    except (AgentError, OSError, NotThatValue) as error:
-        raise FsInfoMissing(str(error) or "its agent does not answer") from error
+    except (AgentError, OSError) as error:
+        raise FsInfoMissing(str(error) or "it does not answer") from error
+    if not isinstance(answer, list) or len(answer) > _MOST_MOUNTS:
+        raise FsInfoMissing("what it says of its file systems cannot be true")
+    found = [_known(each) for each in answer]
     return tuple({one.mount_point: one for one in found if one is not None}.values())
 
 
@@ -60,7 +64,15 @@ def _known(told: object) -> GuestFileSystem | None:
     if not (isinstance(size, int) and isinstance(used, int) and 0 < size < _MOST and 0 <= used <= size):
         return None
     mount_point, kind = str(entry.get("mountpoint", "")), str(entry.get("type", ""))
-    if kind in _PSEUDO:
+    if kind in _PSEUDO or len(mount_point) > _LONGEST or len(kind) > _LONGEST:
         return None
-    disks = converted(entry.get("disk") or [], tuple[_Disk, ...])
-    return GuestFileSystem(mount_point, kind, size, used, tuple(GuestDisk(disk.dev, disk.serial) for disk in disks))
+    return GuestFileSystem(mount_point, kind, size, used, _disks(entry.get("disk")))
+
+
+def _disks(told: object) -> tuple[GuestDisk, ...]:
+    """None where it says nothing, or nothing that can be understood."""
+    try:
+        disks = converted(told or [], tuple[_Disk, ...])
+    except NotThatValue:
+        return ()
+    return tuple(GuestDisk(disk.dev, disk.serial) for disk in disks)

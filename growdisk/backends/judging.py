@@ -12,13 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
 
 from growdisk.backends import ext_growth
-from growdisk.backends.appliance_values import CheckState
+from growdisk.backends.backend import CheckState
 from growdisk.backends.guest_handle import Shell
 from growdisk.errors import OperationFailed, ToolFailed
-from growdisk.fast_dataclass import dataclass
 from growdisk.host.command import last_lines
 from growdisk.tool_words import meaning
 
@@ -36,17 +34,20 @@ _LIMITED = ("xfs", "btrfs")
 _SAYS = {"f2fs": ("[Fail]", "[ASSERT]")}
 
 
-@dataclass(eq=False)
-class FilesystemUnsound(OperationFailed):
+def filesystem_unsound(
+    device: str,
+    judge: str,
+    found: str,
+    hint: str = "grow it in smaller steps, or from inside the guest; please report which features it has (dumpe2fs -h)",
+) -> OperationFailed:
     """A grown file system that a foreign judge does not let pass: it never becomes a success."""
-
-    WHAT: ClassVar[str] = "the grown file system on {device} is not sound"
-    WHY: ClassVar[str] = '{judge} looked at it afterwards, and its verdict is: "{found}"'
-    DO: ClassVar[str] = "{hint}"
-    device: str
-    judge: str
-    found: str
-    hint: str = "grow it in smaller steps, or from inside the guest; please report which features it has (dumpe2fs -h)"
+    return OperationFailed.named(
+        "filesystem-unsound",
+        "the grown file system on {device} is not sound",
+        '{judge} looked at it afterwards, and its verdict is: "{found}"',
+        "{hint}",
+        {"device": device, "judge": judge, "found": found, "hint": hint},
+    )
 
 
 def complaint(kind: str, status: int, output: str) -> str:
@@ -56,16 +57,16 @@ def complaint(kind: str, status: int, output: str) -> str:
 
 
 def judge(shell: Shell, kind: str, device: str, *, mountable: bool) -> None:
-    """FilesystemUnsound. `mountable`: the kernel could mount it before it was grown."""
+    """filesystem-unsound. `mountable`: the kernel could mount it before it was grown."""
     if kind.startswith("ext"):
         _judge_ext(shell, device)
     elif kind not in _LIMITED or int(shell.run("blockdev", "--getsize64", device)[1]) <= _SMALL:
         for command in LOOKING.get(kind, ()):
             status, output = shell.run(*command, device, accept=range(256))
             if found := complaint(kind, status, output):
-                raise FilesystemUnsound(device, judge=command[0], found=found)
+                raise filesystem_unsound(device, judge=command[0], found=found)
     if mountable and (found := why_not_mounted(shell, kind, device)):
-        raise FilesystemUnsound(device, judge="the kernel", found=found)
+        raise filesystem_unsound(device, judge="the kernel", found=found)
 
 
 def why_not_mounted(shell: Shell, kind: str, device: str) -> str:
@@ -88,7 +89,7 @@ def _judge_ext(shell: Shell, device: str) -> None:
     if found := _e2fsck(shell, device):  # see DirectTools.judge
         checked = ext_growth.check(shell, device, superblock)
         if checked.state is CheckState.DAMAGED or _e2fsck(shell, device):
-            raise FilesystemUnsound(device, judge="e2fsck", found=found)
+            raise filesystem_unsound(device, judge="e2fsck", found=found)
 
 
 def _e2fsck(shell: Shell, device: str) -> str:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from growdisk.backends import uml_agent
+from growdisk.backends import uml_agent, uml_registers
 from growdisk.backends.appliance import Appliance
 from growdisk.backends.guest_handle import DISK
 from growdisk.errors import ApplianceFailed
@@ -37,6 +37,7 @@ _LAUNCH_SECONDS = 90.0
 _POLL_SECONDS = 0.5
 _SHORT = 1024  # a line of its terminal holds 4096
 _END_SECONDS = 10.0
+_PANIC = "Kernel panic"
 _NAME = "the user-mode kernel"
 _HINT = "--backend guestfs does without it; growdisk doctor says what works on this machine"
 # Its own root is what bwrap shows it. Modules come from where its package puts them; nobody plays udev.
@@ -46,7 +47,8 @@ mount -t proc proc /proc; mount -t sysfs sysfs /sys
 for place in /tmp /run /etc; do mount -t tmpfs tmpfs $place; done
 mkdir -p /run/growdisk /run/lock /etc/lvm
 ln -s /proc/self/mounts /etc/mtab
-printf '#!/bin/sh\\nexec /usr/sbin/modprobe -d /uml "$@"\\n' >/run/growdisk/modprobe
+# The kernel starts it with an environment of its own.
+{ echo '#!/bin/sh'; export -p; echo 'exec /usr/sbin/modprobe -d /uml "$@"'; } >/run/growdisk/modprobe
 printf '#!/bin/sh\\n' >/run/growdisk/udevadm
 chmod +x /run/growdisk/*
 echo /run/growdisk/modprobe >/proc/sys/kernel/modprobe
@@ -76,13 +78,17 @@ def launch(
     init.write_text(_INIT)
     init.chmod(0o700)
     ours, theirs = socket.socketpair()
-    with theirs, (exchange.parent / "console").open("wb") as console:
+    console = (exchange.parent / "console").open("wb")
+    with theirs, console, uml_registers.syscall_filter() as filtering:
         end = theirs.fileno()
         places = {f"/disk{number or ''}": disk for number, disk in enumerate(disks)}
         shown = [f"ubd{letter}={place}" for letter, place in zip(_LETTERS, places, strict=False)]
-        kernel = [TOOL, f"mem={_MEMORY_MIB}M", f"ssl0=fd:{end}", *shown, *_KERNEL]
-        words = confined_kernel(kernel, places, exchange, MODULES, memory=_MEMORY_MIB << 20)
-        process = start(words, pass_fds=(end,), env={}, shown=kernel, console=console)
+        kernel = [TOOL, f"mem={_MEMORY_MIB}M", f"ssl0=fd:{end}", *shown, *_KERNEL, *uml_registers.environment()]
+        words = confined_kernel(
+            kernel, places, exchange, MODULES, memory=_MEMORY_MIB << 20, syscall_filter=filtering
+        )  # fmt: skip
+        pass_fds = (end,) if filtering is None else (end, filtering)
+        process = start(words, pass_fds=pass_fds, env={}, shown=kernel, console=console)
     handle = UmlHandle(process, ours, exchange, flush)
     try:
         handle.await_ready(cancelled)
@@ -237,7 +243,13 @@ class UmlHandle:
         """Its console is its own: what it says is not to be trusted, nor how much."""
         with (self._exchange.parent / "console").open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-            return last_lines(file.read().decode(errors="replace")) or "it gave no reason"
+            said = file.read().decode(errors="replace")
+        return last_lines(said[: _end_of_panic(said)]) or "it gave no reason"
+
+
+def _end_of_panic(said: str) -> int:
+    """What brought a kernel down stands before its panic; after it comes where it was."""
+    return said.find("\n", said.find(_PANIC)) if _PANIC in said else len(said)
 
 
 def _answer(base: Path) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from growdisk.backends import direct_available
+from growdisk.backends import direct_available, uml
 from growdisk.backends.direct_available import Obstacle
 from growdisk.backends.guest_handle import DISK
 from growdisk.backends.uml import MODULES, TOOL, launch
@@ -26,7 +26,7 @@ def why_unavailable(*, fresh: bool = False) -> Obstacle | None:
         return Obstacle(f"{TOOL} is not installed", f"sudo apt-get install {PACKAGES[TOOL]}")
     if (found := direct_available.why_unavailable()) is not None:
         return found
-    trial = Trial("uml", file_facts(Path(require(TOOL))), file_facts(Path(require("bwrap"))))
+    trial = Trial("uml", *(file_facts(Path(file)) for file in (require(TOOL), require("bwrap"), uml.__file__)))
     known = None if fresh else trial.recall()
     if known is None:
         known = {"reason": _why_not()}

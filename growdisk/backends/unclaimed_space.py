@@ -1,7 +1,7 @@
 """Looks whether space that no partition has is free in fact: what stands there that some signature speaks of.
 
 A boot loader of a board, a file system whose entry somebody took out of the table by mistake, a container that was put
-behind the last partition on purpose. Only what is about to be grown into is looked at, and only where the image holds
+after the last partition on purpose. Only what is about to be grown into is looked at, and only where the image holds
 data: of a sparse image that is nothing in most cases.
 """
 
@@ -12,13 +12,26 @@ from collections.abc import Iterator
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.window import Window
 from growdisk.fast_dataclass import dataclass
-from growdisk.filesystems.content import SwapContent
+from growdisk.filesystems.content import ForeignContent, SwapContent
 from growdisk.filesystems.identify import identify
+from growdisk.filesystems.nested_table import MBR_KIND
 from growdisk.units import ByteRange, MiB, align_up, format_size
 
 _PROBES = 1024  # places that are looked at: each MiB of a GiB of data
 _CHUNK = 64 << 10
 _MOST = 64 * MiB  # of data between partitions that is looked through for a byte that is not zero
+# What boards start by, which often lies where no partition is; (magic, its place, what it is).
+_LOADERS = (
+    (b"\xd0\x0d\xfe\xed", 0, "a boot image or device tree of U-Boot (FIT)"),
+    (b"\x27\x05\x19\x56", 0, "a boot image of U-Boot (uImage)"),
+    (b"ANDROID!", 0, "a boot image of Android"),
+    (b"VNDRBOOT", 0, "a boot image of Android"),
+    (b"AVB0", 0, "verified-boot metadata of Android"),
+    (b"RKNS", 0, "a boot loader of Rockchip"),
+    (b"LOADER  ", 0, "a boot loader of Rockchip"),
+    (b"eGON.BT0", 4, "a boot loader of Allwinner"),
+    (b"HdrS", 0x202, "a kernel of Linux"),
+)  # fmt: skip
 _SLACK = MiB  # what alignment leaves between partitions is never more
 
 
@@ -31,7 +44,7 @@ class Finding:
 
 
 def occupied(device: BlockDevice, space: ByteRange, *, enclosed: bool) -> Finding | None:
-    """The first thing that is found in `space`. `enclosed`: partitions stand before and behind it, where nobody puts
+    """The first thing that is found in `space`. `enclosed`: partitions stand before and after it, where nobody puts
     data but on purpose; elsewhere only a signature counts, and old swap is nobody's loss."""
     if not _has_data(device, space):
         return None
@@ -47,8 +60,12 @@ def occupied(device: BlockDevice, space: ByteRange, *, enclosed: bool) -> Findin
 
 
 def _signature(device: BlockDevice, offset: int, space: ByteRange) -> Finding | None:
-    if not any(device.read(offset, min(_CHUNK + 8192, space.end - offset))):
+    head = device.read(offset, min(_CHUNK + 8192, space.end - offset))
+    if not any(head):
         return None
+    for magic, place, what in _LOADERS:
+        if head[place : place + len(magic)] == magic:
+            return Finding(offset, what)
     content = identify(Window(device, offset, min(space.end - offset, 16 * MiB)), thorough=False)
     if content is None or _is_worthless(content):
         return None
@@ -56,7 +73,10 @@ def _signature(device: BlockDevice, offset: int, space: ByteRange) -> Finding | 
 
 
 def _is_worthless(content: object) -> bool:
-    return isinstance(content, SwapContent) and not content.hibernated
+    """Old swap; the boot record of a logical partition that is gone."""
+    if isinstance(content, SwapContent):
+        return not content.hibernated
+    return isinstance(content, ForeignContent) and content.kind == MBR_KIND
 
 
 def _places(device: BlockDevice, space: ByteRange) -> Iterator[int]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.backends.appliance import Appliance
-from growdisk.backends.appliance_values import CheckState
+from growdisk.backends.backend import CheckState
 from growdisk.backends.ext_growth import read_superblock
 from growdisk.backends.guestfs import launch
 from growdisk.block.device import BlockDevice

@@ -34,6 +34,19 @@ room = room_for(Path(sys.argv[1]))
 print(json.dumps({"free": room.free, "total": room.total, "where": room.where, "full": room.nearly_full,
                   "device_size": room.device_size}))
 """
+_BY_RULE = """
+import json, sys
+sys.path.insert(0, "/exchange/python")
+from growdisk.api.by_rule import refuse_to_fill_host
+from growdisk.errors import GrowdiskError
+from growdisk.planner.goal import Goal, Rule
+from pathlib import Path
+try:
+    refuse_to_fill_host(Path(sys.argv[1]), Goal(rule=Rule(0.85)), int(sys.argv[2]), int(sys.argv[3]))
+    print(json.dumps({"error": ""}))
+except GrowdiskError as error:
+    print(json.dumps({"error": error.ID, "why": error.why, "code": error.exit_code}))
+"""
 _PERCENT = "lvs --noheadings -o data_percent vg0/pool"
 _FILL = f"""
 for number in $(seq 60); do
@@ -58,6 +71,7 @@ def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
             source = Path(str(package.__file__)).parent
             shutil.copytree(source, packages / source.name, ignore=shutil.ignore_patterns("__pycache__"))
         (packages / "ask.py").write_text(_ASK)
+        (packages / "by_rule.py").write_text(_BY_RULE)
         handle.debug("sh", [_LVM])
         handle.debug("sh", ["lvm pvcreate /dev/ubda && lvm vgcreate vg0 /dev/ubda"])
         handle.debug("sh", [f"lvm lvcreate -y --type thin-pool -L {POOL}b --poolmetadatasize 4M -n pool vg0"])
@@ -114,3 +128,19 @@ def test_where_the_file_system_is_narrower_than_the_pool_it_counts(inside: Insid
     seen = room(inside, with_image(inside, "/dev/vg0/thick", "thick"))
     assert (seen["where"], seen["full"]) == ("on /run/m/thick", False)
     assert 32 * MiB < int(str(seen["free"])) < int(str(seen["total"])) < 64 * MiB
+
+
+def test_a_rule_gives_the_volumes_of_a_pool_no_more_than_the_pool_has(inside: Inside) -> None:
+    """A pool of its own: the other one has promised more than it has from the start."""
+    inside("lvm lvcreate -y --type thin-pool -L 128M --poolmetadatasize 4M -n strict vg0")
+    for name, size in (("web", 64), ("db", 32)):
+        inside(f"lvm lvcreate -y --type thin -V {size}M --thinpool strict -n {name} vg0")
+    assert by_rule(inside, "/dev/vg0/web", 64 * MiB, 96 * MiB) == {"error": ""}
+    refused = by_rule(inside, "/dev/vg0/web", 64 * MiB, 100 * MiB)
+    assert (refused["error"], refused["code"]) == ("pool-overcommitted", 3)
+    assert "132.0 MiB, and the pool has 128.0 MiB in the thin pool vg0/strict" in str(refused["why"])
+
+
+def by_rule(inside: Inside, device: str, old: int, new: int) -> Room:
+    answer: Room = json.loads(inside(f"python3 -I -S /exchange/python/by_rule.py {device} {old} {new}"))
+    return answer

@@ -17,9 +17,8 @@ from typing import BinaryIO
 import pytest
 
 from growdisk.live import guest_agent
-from growdisk.live.agent_values import AgentError
 from growdisk.live.guest_agent import AgentShell, AgentSocket
-from growdisk.live.guest_shell import GuestLost, GuestUnreachable
+from growdisk.live.guest_shell import AgentError, GuestLost, GuestUnreachable
 
 Reply = Callable[[dict], list[bytes]]
 
@@ -96,6 +95,15 @@ INFO = {
 
 def shell(answers: dict[str, object]) -> AgentShell:
     return AgentShell.open(lambda command, arguments, seconds: {"guest-info": INFO, **answers}[command], lambda: None)
+
+
+def test_windows_is_told_from_a_guest_with_a_shell() -> None:
+    names = ("guest-exec", "guest-exec-status", "guest-get-osinfo")
+    info = {"version": "9", "supported_commands": [{"name": name, "enabled": True} for name in names]}
+    with pytest.raises(GuestUnreachable, match="Windows"):
+        shell({"guest-info": info, "guest-get-osinfo": {"id": "mswindows", "name": "Microsoft Windows"}})
+    assert shell({"guest-info": info, "guest-get-osinfo": {"id": "debian"}})
+    assert shell({"guest-info": info, "guest-get-osinfo": {}})
 
 
 def test_what_a_script_said_comes_back_with_its_status() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.capabilities import MAIN, Capability, capabilities
+from growdisk.backends.doctor import MAIN, Capability, capabilities
 from tests.unit.cli.command import growdisk
 
 
@@ -27,14 +27,14 @@ def test_what_needs_a_kernel_is_not_grown_by_host_tools_alone() -> None:
 
 
 def test_missing_tools_are_named_by_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("growdisk.backends.capabilities.is_here", lambda tool: False)
+    monkeypatch.setattr("growdisk.backends.doctor.is_here", lambda tool: False)
     can = found(direct=True, uml=True, guestfs=False)
     assert (can["NTFS"].missing, can["NTFS"].fedora) == (("ntfs-3g",), ("ntfsprogs",))
     assert (can["LVM"].ok, can["LVM"].missing) == (False, ("lvm2",))
 
 
 def test_the_appliance_brings_its_own_tools(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("growdisk.backends.capabilities.is_here", lambda tool: False)
+    monkeypatch.setattr("growdisk.backends.doctor.is_here", lambda tool: False)
     assert found(direct=False, uml=False, guestfs=True)["LVM"].by == "guestfs"
 
 

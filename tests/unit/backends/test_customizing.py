@@ -8,9 +8,9 @@ import pytest
 
 from growdisk.errors import UsageError
 from growdisk.guest_config.customize.accounts import account_of, accounts, with_password
-from growdisk.guest_config.customize.errors import CannotCustomize
 from growdisk.guest_config.customize.hostname import check_hostname, hosts_for
 from growdisk.guest_config.customize.passwords import check_hash, hash_password
+from tests.refusals import raises
 
 DEBIAN = "127.0.0.1\tlocalhost\n127.0.1.1\told.example\told\n\n# IPv6\n::1 localhost ip6-localhost\n10.0.0.7 old-db\n"
 
@@ -48,7 +48,7 @@ def test_users_are_found_and_lines_that_make_no_sense_are_not() -> None:
     passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\n+nis::::::\nann:x:1000:100:Ann:/home/ann:/bin/sh\n"
     assert sorted(accounts(passwd)) == ["ann", "root"]
     assert account_of(passwd, "ann", "x").home == "/home/ann"
-    with pytest.raises(CannotCustomize, match="bob") as caught:
+    with raises("cannot-customize", match="bob") as caught:
         account_of(passwd, "bob", "set a password")
     assert "root, ann" in caught.value.what_to_do
 

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from growdisk.guest_scripts.answers import MAX_LINE, GuestAnswerBad, Outcome, TableState, parse_answer
+from growdisk.guest_scripts.answers import MAX_LINE, Outcome, TableState, parse_answer
 from growdisk.guest_scripts.script_plan import Phase
+from tests.refusals import raises
 
 GOOD: dict[str, object] = {"growdisk": 1, "run": "run-1", "phase": "grow", "result": "done", "what": "a", "facts": {}}
 
@@ -41,7 +42,7 @@ def test_foreign_text_is_one_line_without_control_characters_and_not_endless() -
     ids=range(23),
 )  # fmt: skip
 def test_everything_else_is_an_error_that_says_so(output: bytes) -> None:
-    with pytest.raises(GuestAnswerBad) as caught:
+    with raises("guest-answer-bad") as caught:
         parse_answer(Phase.GROW, "run-1", output)
     assert caught.value.exit_code == 4
     assert len(caught.value.why) < 1200

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,26 +11,11 @@ import pytest
 
 from growdisk.filesystems.content import XfsContent
 from growdisk.live.guest_block_device import GuestDisk, SeenPartition
-from growdisk.live.guest_shell import GuestAnswer, GuestLost
+from growdisk.live.guest_shell import GuestLost
 from growdisk.live.guest_volumes import GuestVolumes, MappedDevice, look_in_guest, volumes_of
 from growdisk.units import KiB, MiB
 from tests.guests.tools import ToolFailed, run
-
-
-class ThisMachine:
-    """A GuestShell, for real."""
-
-    name = "this machine"
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def run(self, script: str, timeout: float) -> GuestAnswer:
-        self.calls += 1
-        done = subprocess.run(["sh", "-s"], input=script.encode(), capture_output=True, timeout=timeout)
-        return GuestAnswer(done.returncode, done.stdout, done.stderr)
-
-    def close(self) -> None: ...
+from tests.unit.backends.this_machine import ThisMachine
 
 
 @pytest.fixture

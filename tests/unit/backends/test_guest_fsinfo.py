@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from growdisk.backends.guest_fsinfo import FsInfoMissing, GuestDisk, GuestFileSystem, file_systems_in_guest
-from growdisk.live.agent_values import AgentError
+from growdisk.live.guest_shell import AgentError
 
 
 def told(*answer: object) -> tuple[GuestFileSystem, ...]:
@@ -36,7 +36,7 @@ def test_an_old_agent_tells_no_sizes() -> None:
     assert told({"mountpoint": "/", "type": "xfs", "name": "vda1", "disk": []}) == ()
 
 
-@pytest.mark.parametrize("answer", [["nonsense", 7, None], [{}], {}])
+@pytest.mark.parametrize("answer", [["nonsense", 7, None], [{}], []])
 def test_nonsense_is_nothing(answer: object) -> None:
     assert file_systems_in_guest(lambda *_: answer, 1.0) == ()
 
@@ -50,6 +50,16 @@ def test_who_does_not_answer_is_told_as_such(error: Exception) -> None:
         file_systems_in_guest(call, 1.0)
 
 
-def test_disks_that_are_no_disks_are_told_as_such() -> None:
+@pytest.mark.parametrize("answer", [{}, "much", 7, None, [ROOT] * 1001])
+def test_an_answer_that_is_no_list_of_file_systems_is_none(answer: object) -> None:
     with pytest.raises(FsInfoMissing):
-        told(ROOT | {"disk": [{"dev": 7}]})
+        file_systems_in_guest(lambda *_: answer, 1.0)
+
+
+@pytest.mark.parametrize("disk", [[{"dev": 7}], {"dev": "/dev/vda"}, "vda", 7])
+def test_disks_that_are_no_disks_are_none(disk: object) -> None:
+    assert [one.disks for one in told(ROOT | {"disk": disk})] == [()]
+
+
+def test_a_path_that_no_kernel_would_have_is_left_out() -> None:
+    assert told(ROOT | {"mountpoint": "/" + "x" * 5000}) == ()

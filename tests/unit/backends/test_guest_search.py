@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -11,46 +10,17 @@ import pytest
 
 from growdisk.block.raw import RawFile
 from growdisk.guest_config.initrd import forgetting_block, noresume_block
-from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_systems.home_repair import needles_of
 from growdisk.guest_systems.look import look_at
 from growdisk.guest_systems.search import Found, search
-from growdisk.units import MiB
+from tests.unit.backends.ext4_guests import PACKERS, RESUME, SWAP, UUID, guest_on_ext4, packed
 from tests.unit.backends.unified_images import unified
 
-UUID = "9d1f0a7b-3c52-4e86-b7aa-15d0c3f2e481"
-SWAP = RemovedPartition(number=4, uuid=UUID, label="spare", partuuid="7f00aa11-04")
 UNIT = "dev-disk-by\\x2duuid-" + UUID.replace("-", "\\x2d") + ".swap"
-RESUME = {"conf/conf.d/resume": f"RESUME=UUID={UUID}\n", "scripts/functions": "", "init": "#!/bin/sh\n"}
-PACKERS = {"gzip": "gzip -9", "zstd": "zstd -q -19", "xz": "xz --check=crc32", "lz4": "lz4 -l -q", "plain": "cat"}
-
-
-def packed(folder: Path, files: dict[str, str], packer: str = "gzip") -> bytes:
-    """As the kernel unpacks it, made by cpio and the packer."""
-    place = folder / "packing"
-    for name, content in files.items():
-        (place / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / name).write_text(content)
-    command = f"find . -type f | sort | cpio --quiet -o -H newc | {PACKERS[packer]}"
-    made = subprocess.run(["sh", "-c", command], cwd=place, stdout=subprocess.PIPE, check=True).stdout
-    subprocess.run(["rm", "-r", place], check=True)
-    return made
 
 
 def searched(folder: Path, files: dict[str, bytes | str], links: dict[str, str] | None = None) -> Found:
-    """Of a guest on an ext4 without a table."""
-    root, image = folder / "root", folder / "guest.raw"
-    for path, content in {"/etc/fstab": "LABEL=r / ext4 defaults 0 1\n", "/usr/x": ""}.items() | files.items():
-        place = root / path.lstrip("/")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.unlink(missing_ok=True)
-        place.write_bytes(content.encode() if isinstance(content, str) else content)
-    for path, target in (links or {}).items():
-        (root / path.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
-        (root / path.lstrip("/")).symlink_to(target)
-    with image.open("wb") as file:
-        file.truncate(16 * MiB)
-    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", root, image], check=True)
+    image = guest_on_ext4(folder, files, links)
     with closing(RawFile.open(image)) as disk:
         (home,) = look_at(disk, image).homes
         return search(home, [SWAP], needles_of(home, [SWAP]))
@@ -92,6 +62,11 @@ def test_an_initrd_that_cannot_be_unpacked_is_not_said_to_be_right(tmp_path: Pat
         ("/boot/grub/device.map", "(hd0) x\nset root=(hd0,gpt4)"),
         ("/usr/lib/systemd/system/x.service", "[Service]\nExecStart=/sbin/swapon LABEL=spare\n"),
         ("/etc/systemd/zram-generator.conf", "[zram0]\nwriteback-device=/dev/disk/by-partuuid/7f00aa11-04\n"),
+        ("/etc/systemd/system/a.service", f"[Unit]\nAfter={UNIT}\n"),
+        ("/usr/lib/systemd/system/b.target", "[Unit]\nBindsTo=dev-sda4.device\n"),
+        ("/etc/systemd/system/dev-vda4.swap", "[Swap]\nPriority=1\n"),
+        ("/etc/x/dev-disk-by\\x2dlabel-spare.swap", "[Swap]\nPriority=1\n"),
+        ("/etc/rc.conf", 'swap=LABEL="spare"\n'),
         (f"/etc/systemd/system/{UNIT}.d/x.conf", f"# x\nA={UUID}\n"),
     ],
 )  # fmt: skip
@@ -122,7 +97,8 @@ def test_what_is_packed_and_no_initrd_is_searched_as_text(tmp_path: Path) -> Non
 
 def test_a_link_is_followed_and_each_file_found_once(tmp_path: Path) -> None:
     files: dict[str, bytes | str] = {"/nix/store/1-etc/crypttab": f"s UUID={UUID} none\n", "/etc/a": f"{UUID}\n"}
-    links = {"/etc/crypttab": "/nix/store/1-etc/crypttab", "/etc/b": "a", "/etc/c": "nowhere", "/etc/d": "d"}
+    links = {f"/etc/systemd/system/{UNIT}": "/dev/null"}
+    links |= {"/etc/crypttab": "/nix/store/1-etc/crypttab", "/etc/b": "a", "/etc/c": "nowhere", "/etc/d": "d"}
     assert searched(tmp_path, files, links).named == {"/etc/a": "", "/etc/crypttab": ""}
 
 

@@ -24,6 +24,7 @@ def fake_qemu(directory: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> 
     monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
 
 
+@pytest.mark.boot
 def test_the_trial_guest_runs_to_its_end_under_emulation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With emulation for KVM the trial must succeed: so its failure means KVM."""
     monkeypatch.setattr(kvm, "_TRIAL_SECONDS", 60.0)  # the machine may be busy

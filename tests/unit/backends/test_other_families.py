@@ -43,6 +43,17 @@ def test_the_command_line_of_a_unified_kernel_no_longer_names_the_swap() -> None
     assert repair_guest(files, SWAP, SwapPolicy.DROP) == ()
 
 
+def test_every_profile_of_a_unified_kernel_has_its_command_line_changed() -> None:
+    image = unified("root=UUID=1 quiet", f"resume=UUID={UUID} rescue", f"a resume=/dev/disk/by-uuid/{UUID}")
+    files = Files(**{"/etc/fstab": FSTAB, "/efi/EFI/Linux/a.efi": image})
+    assert repair_guest(files, SWAP, SwapPolicy.DROP)[-1].mended
+    texts = files.contents["/efi/EFI/Linux/a.efi"][1024:]
+    assert [texts[at : at + 512].rstrip(b"\0").split() for at in (0, 512, 1024)] == [
+        [b"root=UUID=1", b"quiet"], [b"rescue"], [b"a"],
+    ]  # fmt: skip
+    assert repair_guest(files, SWAP, SwapPolicy.DROP) == ()
+
+
 def test_a_signed_unified_kernel_is_left_and_said_to_wait() -> None:
     files = Files(**{"/etc/fstab": FSTAB, "/efi/EFI/Linux/a.efi": unified(f"resume=UUID={UUID}", signed=True)})
     before = files.contents["/efi/EFI/Linux/a.efi"]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import shlex
 
 import pytest
 
+from growdisk.fast_dataclass import replace
 from growdisk.guest_config import places
 from growdisk.guest_config.files import Change
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
 from growdisk.guest_config.repair import repair_guest
 from growdisk.guest_scripts.render import _places
+from tests.guests.tools import run
 from tests.unit.backends.memory_files import Files
 
 UUID, PARTUUID = "e0d6a1f3-8b7c-4a55-9f21-7c3b2a1d0e9f", "4b5c6d7e-07"
@@ -25,6 +28,8 @@ IN_THE_STORE = "it is a link and stays"
 _MENDED = [
     ("/etc/fstab", f"{FSTAB}PARTUUID={PARTUUID} none swap sw", f"{FSTAB}{GONE}PARTUUID={PARTUUID} none swap sw"),
     ("/etc/fstab", f"{FSTAB}PARTLABEL=Swap\\040space swap swap", f"{FSTAB}{GONE}PARTLABEL=Swap\\040space swap swap"),
+    ("/etc/fstab", f"{FSTAB}/dev/disk/by-partlabel/Swap\\134x20space none swap sw",
+     f"{FSTAB}{GONE}/dev/disk/by-partlabel/Swap\\134x20space none swap sw"),
     (f"{DEPLOYED}/fstab", f"LABEL=old none swap sw 0 0\n{FSTAB}", f"{GONE}LABEL=old none swap sw 0 0\n{FSTAB}"),
     ("/etc/crypttab", f"s PARTUUID={PARTUUID} /dev/urandom swap\nr LABEL=r none\n",
      f"{GONE}s PARTUUID={PARTUUID} /dev/urandom swap\nr LABEL=r none\n"),
@@ -32,17 +37,35 @@ _MENDED = [
     ("/etc/systemd/system/dev-vda7.swap", SWAP_UNIT, ""),
     ("/usr/lib/systemd/system/dev-vda7.swap", SWAP_UNIT, ""),
     ("/usr/local/lib/systemd/system/dev-vda7.swap", SWAP_UNIT, ""),
+    ("/etc/systemd/system/dev-nvme0n1p7.swap", "[Unit]\nDescription=x\n[Swap]\nPriority=3\n", ""),
+    ("/etc/systemd/system/dev-disk-by\\x2dpartlabel-Swap\\x5cx20space.swap", "[Swap]\nOptions=discard\n", ""),
+    ("/etc/systemd/system/a.swap", f"[Swap]\r\nWhat=UUID={UUID}\r\n", ""),
+    ("/etc/systemd/system/a.service", "[Unit]\nAfter=x.target dev-disk-by\\x2dlabel-old.swap\n",
+     "[Unit]\nAfter=x.target\n"),
+    ("/etc/systemd/system/a.service.d/b.conf", "[Unit]\nRequires=dev-vda7.device",
+     f"[Unit]\n{GONE}Requires=dev-vda7.device"),
     ("/etc/initramfs-tools/initramfs.conf", f"A=b\nRESUME=PARTUUID={PARTUUID}\n", "A=b\nRESUME=none\n"),
     ("/etc/initramfs-tools/conf.d/hibernate", f"RESUME=/dev/disk/by-uuid/{UUID}\n", "RESUME=none\n"),
+    ("/etc/initramfs-tools/conf.d/resume", 'RESUME=PARTLABEL="Swap space"\n', "RESUME=none\n"),
+    ("/etc/initramfs-tools/conf.d/resume", "RESUME=PARTLABEL=Swap\\ space\n", "RESUME=none\n"),
+    ("/etc/dracut.conf.d/r.conf", "add_device=/dev/disk/by-label/old\n", "add_device=\n"),
     ("/etc/dracut.conf", f'kernel_cmdline+=" {OPTIONS} "', f'kernel_cmdline+=" {CLEAN} "'),
     ("/etc/dracut.conf.d/r.conf", f'add_device+=" /dev/disk/by-partuuid/{PARTUUID} "', 'add_device+=""'),
     ("/etc/default/grub", f'GRUB_CMDLINE_LINUX="{OPTIONS}"\n', f'GRUB_CMDLINE_LINUX="{CLEAN}"\n'),
+    ("/etc/default/grub", f'GRUB_CMDLINE_LINUX="quiet resume=\\"UUID={UUID}\\" splash"\n',
+     'GRUB_CMDLINE_LINUX="quiet splash"\n'),
+    ("/boot/grub/grub.cfg", 'linux /v resume="PARTLABEL=Swap space" ro\nlinux /v "resume=PARTLABEL=Swap space" ro\n',
+     'linux /v ro\nlinux /v "" ro\n'),
+    ("/boot/grub/custom.cfg", "linux /v resume=/dev/disk/by-partlabel/Swap\\\\x20space ro\n", "linux /v ro\n"),
+    ("/boot/uEnv.txt", f"bootargs=root=LABEL=r resume=UUID={UUID};x\n", "bootargs=root=LABEL=r;x\n"),
+    ("/boot/limine.conf", f"cmdline: real_resume=UUID={UUID} rd.luks.options={UUID}=discard ro\n", "cmdline: ro\n"),
     ("/etc/default/grub.d/50-cloud.cfg", f"GRUB_CMDLINE_LINUX='resume=UUID={UUID}'\n", "GRUB_CMDLINE_LINUX=''\n"),
 ]  # fmt: skip
 _MENDED += [
     (path, OPTIONS, CLEAN)
     for path in (
-        "/etc/grub.d/40_custom", "/etc/kernel/cmdline", "/usr/lib/kernel/cmdline", "/etc/kernel/cmdline.d/r.conf",
+        "/etc/grub.d/40_custom", "/etc/kernel/cmdline", "/usr/lib/kernel/cmdline",
+        "/etc/kernel/cmdline.d/r.conf", "/etc/kernel/uki.conf", "/etc/elilo.conf",
         "/etc/cmdline.d/resume.conf", "/etc/default/u-boot", "/etc/default/extlinux", "/etc/update-extlinux.conf",
         "/etc/zipl.conf", "/etc/lilo.conf", "/etc/default/kexec", "/etc/sysconfig/bootloader", "/etc/extlinux.conf",
         "/boot/grub/grub.cfg", "/boot/grub/custom.cfg", "/boot/grub2/grub.cfg", "/boot/grub2/user.cfg",
@@ -51,7 +74,14 @@ _MENDED += [
         "/efi/loader/entries/a.conf", "/boot/extlinux.conf", "/boot/extlinux/linux.cfg", "/boot/extlinux/extlinux.conf",
         "/boot/syslinux/syslinux.cfg", "/boot/efi/EFI/syslinux/syslinux.cfg", "/boot/isolinux/isolinux.cfg",
         "/boot/refind_linux.conf", "/boot/efi/EFI/refind/refind.conf", "/boot/firmware/cmdline.txt",
-        "/boot/armbianEnv.txt", "/boot/limine.conf",
+        "/boot/armbianEnv.txt", "/boot/limine.conf", "/boot/grub/x86_64-efi/grub.cfg", "/boot/efi/EFI/BOOT/grub.cfg",
+        "/boot/loader/grub.cfg", "/boot/uEnv/uEnv.txt", "/boot/boot.ini", "/boot/efi/startup.nsh", "/boot/menu.lst",
+        "/boot/zipl.conf", "/boot/firmware/extlinux/extlinux.conf", "/extlinux.conf", "/syslinux/syslinux.cfg",
+        "/etc/sysconfig/grub", "/etc/sysconfig/sdbootutil", "/etc/default/limine", "/etc/default/grub.d/x.cfg",
+        "/etc/zipl.conf.d/x.conf", "/etc/kernel/install.conf", "/etc/sdboot-manage.conf.d/x.conf",
+        "/etc/limine-entry-tool.d/x.conf", "/etc/conf.d/kexec", "/etc/u-boot-menu/conf.d/x.conf",
+        "/etc/tuned/bootcmdline", "/etc/genkernel.conf",
+        "/usr/share/u-boot-menu/conf.d/x.conf", "/usr/lib/bootc/kargs.d/x.toml", "/etc/kernelstub/configuration",
     )
 ]  # fmt: skip
 
@@ -92,6 +122,49 @@ def test_the_same_partition_of_some_disk_is_left_and_said(path: str, content: st
     assert (change.path, change.mended, change.waits) == (path, False, True)
     assert "-part7" in change.what
     assert files.writes == []
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("/etc/fstab", f"{FSTAB}LABEL=d /data ext4 x-systemd.requires=/dev/disk/by-uuid/{UUID} 0 2\n"),
+        ("/etc/crypttab", f"data LABEL=d /key:UUID={UUID} luks\n"),
+        ("/boot/grub/grub.cfg", f"linux /v root=LABEL=r crypt_swap=UUID={UUID}\n"),
+        ("/etc/default/grub", f'SWAP={UUID}\nGRUB_CMDLINE_LINUX="resume=UUID=$SWAP"\n'),
+        ("/etc/systemd/system/s.service", f"[Service]\nExecStart=/sbin/swapon -U {UUID}\n"),
+    ],
+)
+def test_a_place_that_names_it_in_an_unknown_way_is_left_and_said_to_wait(path: str, content: str) -> None:
+    files = Files(**{"/etc/fstab": FSTAB} | {path: content})
+    (change,) = repair_guest(files, SWAP, SwapPolicy.DROP)
+    assert (change.path, change.mended, change.waits) == (path, False, True)
+    assert files.writes == []
+
+
+@pytest.mark.parametrize("source", ["ID=ata-MINE-part7", 'ID="ata-MINE-part7"', "/dev/disk/by-id/ata-MINE-part7"])
+def test_a_disk_is_known_by_its_id_in_either_spelling(source: str) -> None:
+    assert replace(SWAP, stems=("by-id/ata-MINE",)).is_named_by(source)
+    assert not SWAP.is_named_by(source) and SWAP.may_be_named_by(source)
+
+
+def test_the_kernels_name_of_a_second_disk_counts_where_root_is_on_it() -> None:
+    first, second = "/dev/sda7 none swap sw 0 0\n", "/dev/sdb7 none swap sw 0 0\n"
+    for root, gone, kept in (("/dev/sdb1", second, first), ("/dev/vda1", first, second), ("LABEL=r", first, second)):
+        files = Files(**{"/etc/fstab": f"{root} / ext4 defaults 0 1\n{first}{second}"})
+        repair_guest(files, SWAP, SwapPolicy.DROP)
+        assert files.contents["/etc/fstab"].decode().endswith(f"\n{first}{second}".replace(gone, GONE + gone))
+        assert kept in files.contents["/etc/fstab"].decode().replace(GONE + kept, "")
+
+
+def test_links_and_units_are_spelled_as_udev_and_systemd_do() -> None:
+    swap = RemovedPartition(number=7, label="größe (a) #1=b")
+    link = "/dev/disk/by-label/größe\\x20\\x28a\\x29\\x20#1=b"
+    assert swap.is_named_by(link) and shlex.quote(link) in swap.shell_patterns()
+    unit = run("systemd-escape", "-p", "--suffix=swap", link).strip()
+    files = Files(**{"/etc/fstab": FSTAB, "/etc/systemd/system/a.service": f"[Unit]\nAfter={unit} x.target\n"})
+    repair_guest(files, swap, SwapPolicy.DROP)
+    assert files.contents["/etc/systemd/system/a.service"].decode() == "[Unit]\nAfter=x.target\n"
+    assert any(needle in unit.encode() for needle in swap.needles())
 
 
 def test_partitions_of_other_numbers_and_comments_are_no_doubt() -> None:

@@ -14,14 +14,18 @@ from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_growth import descriptor_blocks_missing
 from growdisk.filesystems.identify import identify
 from growdisk.guest_config.crypttab import without_container
+from growdisk.guest_config.dracut import without_devices
 from growdisk.guest_config.fstab import without_swap
 from growdisk.guest_config.initrd import forgetting_block
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
-from growdisk.guest_config.resume import resume_none, without_resume_option
+from growdisk.guest_config.repair import repair_guest
+from growdisk.guest_config.resume import resume_none, without_kernel_options
+from growdisk.guest_config.systemd_units import without_wants
 from growdisk.guest_scripts.render import render, shell_value
 from growdisk.guest_scripts.script_plan import GuestPlan, GuestSwap, Phase
 from growdisk.units import MiB
 from tests.guests.tools import run
+from tests.unit.backends.memory_files import Files
 from tests.unit.backends.script_plans import LAYERS, guest_plans, locking, part_of, planned
 
 SHELLS = (["dash"], ["busybox", "sh"], ["bash", "--posix"])
@@ -99,6 +103,7 @@ FSTABS = (
     f'  UUID="{SWAP.uuid.upper()}"\tnone\tswap sw 0 0\n/dev/sda5 swap swap sw\n/dev/sdb5 none swap sw 0 0',
     "LABEL=my\\040swap none swap sw 0 0\nPARTUUID=1D5C0DE5-05 none swap sw\n#/dev/sda5 none swap sw\n\n*\n",
     "/dev/disk/by-label/my\\x20swap none swap sw\n/dev/sda5 /mnt ext4 defaults 0 0\n-n -e \\n \\\\ %s\n",
+    "/dev/disk/by-label/my\\134x20swap none swap sw\n",
     "/swapfile none swap sw 0 0\n/dev/sda5 none swap sw 0 0\n",
     "latin1 caf\udce9 /x ext4\n",
     "",
@@ -158,6 +163,8 @@ RESUMES = (
     f"RESUME=UUID={SWAP.uuid}\n",
     f'# RESUME=x\n  export RESUME="UUID={SWAP.uuid}" # why\nRESUME=/dev/sda5;X=1\nRESUME=UUID=b\nNORESUME=/dev/sda5',
     "RESUME=\nMODULES=most\nRESUME='LABEL=my swap'\n",
+    f'RESUME=LABEL="my swap"\nRESUME=LABEL="other one"\nRESUME=UUID={SWAP.uuid}\r\nRESUME=/dev/sda5#x\nRESUME="a;b"\n',
+    "RESUME=LABEL=my\\ swap\nRESUME=LABEL=my\\ own\\ swap\n",
 )
 
 
@@ -172,6 +179,15 @@ COMMAND_LINES = (
     f'GRUB_CMDLINE_LINUX="resume=UUID={SWAP.uuid}"\nGRUB_CMDLINE_LINUX="resume=/dev/sda5  quiet"\n',
     "\tlinux /vmlinuz root=UUID=x ro  resume=/dev/sda5\n# resume=/dev/sda5\nnoresume=/dev/sda5 resume=/dev/sdb5\n",
     "options root=/dev/sda1 resume=PARTUUID=1d5c0de5-05 rw resume_offset=2\nresume=/dev/sda5 quiet",
+    f'linux /v resume="UUID={SWAP.uuid}" quiet\nX=\'resume="LABEL=my swap" y\'\nlinux /v resume="LABEL=other swap" z\n',
+    f'setenv bootargs resume=UUID={SWAP.uuid};bootz\noptions x resume=UUID={SWAP.uuid}\r\n["resume=/dev/sda5", "y"]\n',
+    f"linux /v rd.luks.uuid=luks-{SWAP.uuid} rd.luks.uuid=other luks.name={SWAP.uuid}=s rd.luks.options=discard\n",
+    "options systemd.swap-extra=/dev/sda5:nofail rd.luks.partuuid=1d5c0de5-05 real_resume=LABEL=x rd.lvm.lv=sda5 q\n",
+    "options rd.lvm.lv=vg/root systemd.mount_extra=LABEL=x:/x:ext4 cryptdevice=/dev/sda5:c rw\nexport real_resume=1",
+    'GRUB_CMDLINE_LINUX="quiet resume=\\"LABEL=my swap\\" splash resume=\\"LABEL=my own swap\\""\n',
+    "linux /v resume=LABEL=my\\ swap ro\nlinux /v resume=LABEL=my\\ own ro\nlinux /v resume=LABEL=my\\",
+    'GRUB_CMDLINE_LINUX="resume=/dev/disk/by-label/my\\\\x20swap a"\nlinux /v resume=/dev/disk/by-label/my\\x20swap\n',
+    f"linux /v resume2=swap:/dev/sda5 resume2=swap:UUID={SWAP.uuid} resume2=swap:/dev/sdb5 resume=UUID={SWAP.uuid} q\n",
 )
 
 
@@ -179,7 +195,55 @@ COMMAND_LINES = (
 @pytest.mark.parametrize("text", COMMAND_LINES)
 def test_command_lines_are_repaired_as_offline(shell: list[str], text: str) -> None:
     edit = f"{editors(with_swap(SWAP))}\neach_line command_line"
-    assert in_shell(shell, edit, text) == without_resume_option(text, IDENTITY)
+    assert in_shell(shell, edit, text) == without_kernel_options(text, IDENTITY)
+
+
+DRACUTS = (
+    f'add_device+=" UUID={SWAP.uuid} /dev/sdb5 " #\nadd_device+=" /dev/sda5"\nkernel_cmdline+=" resume=/dev/sda5 "\n',
+    f"add_device=/dev/sda5\nadd_device+=UUID={SWAP.uuid} # x\nadd_device=/dev/sdb5\n host_devs+='/dev/sdb5 /dev/sda5'",
+)
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+@pytest.mark.parametrize("text", DRACUTS)
+def test_what_dracut_is_told_is_repaired_as_offline(shell: list[str], text: str) -> None:
+    edit = f"{editors(with_swap(SWAP))}\neach_line dracut_line"
+    assert in_shell(shell, edit, text) == without_devices(text, IDENTITY)
+
+
+_BY_UUID = SWAP.uuid.replace("-", "\\x2d")
+WANTS = (
+    f"[Unit]\nRequires=dev-disk-by\\x2duuid-{_BY_UUID}.swap\nAfter=x.target dev-sda5.device y.service\n",
+    "[Unit]\nBindsTo=dev-disk-by\\x2dlabel-my\\x5cx20swap.device dev-sdb5.swap\nWants=dev-sda55.swap\nBefore=\n",
+    "[Service]\nExecStart=/bin/echo dev-sda5.swap\n# After=dev-sda5.swap\nAfter=dev-sda5.service",
+)
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+@pytest.mark.parametrize("text", WANTS)
+def test_what_other_units_want_is_repaired_as_offline(shell: list[str], text: str) -> None:
+    assert in_shell(shell, f"{editors(with_swap(SWAP))}\neach_line wants_line", text) == without_wants(text, IDENTITY)
+
+
+UNITS = {
+    "a.swap": ("[Swap]\nWhat=/dev/sda5\r\n", ""), "b.swap": ("[Swap]\nWhat=/dev/sdb5\n",) * 2,
+    "dev-sda5.swap": ("[Swap]\nPriority=1\n", ""), "dev-sdb5.swap": ("[Swap]\nPriority=1\n",) * 2,
+    "data.mount": ("[Mount]\nWhat=LABEL=my swap\nWhere=/data\n", ""), "data.automount": ("[Automount]\n", ""),
+    "other.mount": ("[Mount]\nWhat=LABEL=x\n",) * 2, "other.automount": ("[Automount]\n",) * 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_units_are_masked_as_offline(shell: list[str], tmp_path: Path) -> None:
+    for name, (before, _) in UNITS.items():
+        (tmp_path / name).write_text(before)
+    masks = 'changed=\nkeep() { :; }\nfor file in *.swap *.mount; do mask "$file"; done'
+    in_shell(shell, f"{editors(with_swap(SWAP))}\n{masks}", cwd=tmp_path)
+    expected = {name: new for name, (_, new) in UNITS.items()}
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == expected
+    offline = Files(**{f"/etc/systemd/system/{name}": before for name, (before, _) in UNITS.items()})
+    repair_guest(offline, IDENTITY, SwapPolicy.DROP)
+    assert {path.rpartition("/")[2]: content.decode() for path, content in offline.contents.items()} == expected
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
@@ -242,12 +306,14 @@ def test_an_ext_superblock_is_read_as_our_own_reader_does(shell: list[str], tmp_
 def test_what_is_still_at_work_is_waited_for_when_asked_to(shell: list[str], has_flock: bool, tmp_path: Path) -> None:
     base = locking(tmp_path, has_flock=has_flock)
     held = subprocess.Popen(
-        [*shell, "-c", f"{base}\necho ready >&3; sleep 3; answer already x"], stdout=subprocess.PIPE
-    )
+        [*shell, "-c", f"{base}\necho ready >&3; read -r _; sleep 1; answer already x"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert held.stdin is not None
     assert held.stdout is not None and held.stdout.readline() == b"ready\n"
     refused = subprocess.run([*shell, "-c", f"{base}\nanswer already x"], capture_output=True)
     assert (refused.returncode, b"another growdisk script" in refused.stdout) == (3, True), refused
-    patient = subprocess.run([*shell, "-c", f"GROWDISK_PATIENCE=60\n{base}\nanswer already x"], capture_output=True)
-    assert patient.returncode == 0, patient
-    held.communicate()
+    patient = subprocess.Popen([*shell, "-c", f"GROWDISK_PATIENCE=60\n{base}\nanswer already x"])
+    held.communicate(b"go on\n")
+    assert patient.wait() == 0
     assert [path.name for path in (tmp_path / "run").iterdir()] == (["growdisk.flock"] if has_flock else [])

@@ -1,13 +1,16 @@
 """The storage below a device, in the words of its own tools: real reports of lvs, and what the manuals of zfs and rbd
-say. LVM itself is tried in tests/contract/test_host_lvm.py; ZFS and Ceph were not at hand."""
+say. LVM itself is tried in tests/hosts/test_lvm.py; ZFS and Ceph were not at hand."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from growdisk.host.logical_volumes import HostVolume, volumes_in
 from growdisk.storage import rbd, zvol
 from growdisk.storage.lvm import storage_in
 from growdisk.units import GiB, MiB
@@ -15,12 +18,12 @@ from growdisk.units import GiB, MiB
 _VOLUME = {
     "lv_kernel_major": "253", "lv_kernel_minor": "3", "vg_name": "vg0", "lv_name": "web01", "pool_lv": "",
     "lv_size": str(GiB), "vg_free": str(2 * GiB), "vg_extent_size": str(4 * MiB), "data_percent": "",
-    "metadata_percent": "", "lv_role": "public",
+    "metadata_percent": "", "lv_role": "public", "vg_systemid": "",
 }  # fmt: skip
 
 
-def report(*changes: dict[str, str]) -> bytes:
-    return json.dumps({"report": [{"lv": [_VOLUME | each for each in changes]}]}).encode()
+def report(*changes: dict[str, str]) -> list[HostVolume]:
+    return volumes_in(json.dumps({"report": [{"lv": [_VOLUME | each for each in changes]}]}).encode())
 
 
 def test_a_thick_volume_has_the_room_of_its_group() -> None:
@@ -68,3 +71,24 @@ def test_a_mapped_rbd_is_named_by_pool_namespace_and_image(tmp_path: Path) -> No
     assert set(shrink) - set(grow) == {"--allow-shrink"}
     (folder / "current_snap").write_text("before\n")
     assert "snapshot" in rbd.look("rbd0", tmp_path).obstacle
+
+
+def test_the_clients_of_an_image_of_ceph_are_told_apart_from_the_mapping_itself() -> None:
+    """What `rbd status --format json` of Ceph 16 says."""
+    said = """{"watchers":[{"address":"127.0.0.1:0/4174","client":4112,"cookie":1},
+                            {"address":"10.0.0.7:0/99","client":4120,"cookie":94}],"migration":{"state":"none"}}"""
+    assert rbd.others_in(said, "client4112") == ("10.0.0.7:0/99",)
+    assert rbd.others_in('{"watchers":[]}', "client4112") == ()
+
+
+@pytest.mark.parametrize("smaller", [False, True])
+def test_rbd_itself_understands_the_words_that_resize_an_image(smaller: bool) -> None:
+    """It reads its command line before it looks for a cluster, of which there is none."""
+    words = rbd.words_to_resize("vms/tenant/web01", 3 * GiB, smaller=smaller)
+    nowhere = {**os.environ, "CEPH_CONF": "/dev/null", "CEPH_ARGS": "--mon-host=[]"}
+    said = [
+        subprocess.run(each, env=nowhere, capture_output=True, text=True, timeout=60).stderr
+        for each in (words, [*words, "--no-such-option"])
+    ]
+    assert "couldn't connect to the cluster" in said[0] and "unrecognised option" not in said[0]
+    assert "unrecognised option" in said[1]

@@ -9,14 +9,17 @@ import pytest
 
 from growdisk.api import by_rule
 from growdisk.host.free_space import HostRoom, thin_pool_in
+from growdisk.host.logical_volumes import volumes_in
 from growdisk.planner.goal import Goal, Rule
 from growdisk.units import GiB
+from tests.refusals import raises
 
 
 def volume(name: str, minor: int, size: int, pool: str = "", used: str = "") -> dict[str, str]:
     return {
         "lv_kernel_major": "253", "lv_kernel_minor": str(minor), "vg_name": "vg", "lv_name": name, "pool_lv": pool,
         "lv_size": str(size), "data_percent": used, "metadata_percent": "1.0",
+        "vg_free": "0", "vg_extent_size": "4194304", "lv_role": "public", "vg_systemid": "",
     }  # fmt: skip
 
 
@@ -29,7 +32,7 @@ REPORT = json.dumps(
 
 
 def test_a_pool_has_promised_what_all_its_volumes_have() -> None:
-    room = thin_pool_in(REPORT, 253, 3)
+    room = thin_pool_in(volumes_in(REPORT), 253, 3)
     assert room is not None
     assert (room.promised, room.total, room.free) == (90 * GiB, 100 * GiB, 70 * GiB)
 
@@ -39,6 +42,6 @@ def test_a_growth_that_would_overcommit_the_pool_is_refused(monkeypatch: pytest.
     monkeypatch.setattr("growdisk.host.free_space.room_for", lambda _: room)
     goal = Goal(rule=Rule(0.85))
     by_rule.refuse_to_fill_host(Path("/dev/vg/a"), goal, 40 * GiB, 50 * GiB)
-    with pytest.raises(by_rule.PoolOvercommitted):
+    with raises("pool-overcommitted"):
         by_rule.refuse_to_fill_host(Path("/dev/vg/a"), goal, 40 * GiB, 51 * GiB)
     by_rule.refuse_to_fill_host(Path("/dev/vg/a"), Goal(), 40 * GiB, 51 * GiB)
