@@ -274,9 +274,9 @@ def _decompressed(data: bytes, compression: int, size: int) -> bytes:
         if compression == _ZLIB:
             return zlib.decompressobj().decompress(data, size)
         if compression == _ZSTD:
-            from growdisk.filesystems.unpacking import unpack_zstd
+            from growdisk.filesystems.unpacking import unpacked
 
-            return unpack_zstd(data, size)
+            return unpacked(data, size)
     except (zlib.error, ValueError) as error:
         raise Unknown(f"compressed data are damaged: {error}") from error
     raise Unknown("it is compressed with " + ("lzo" if compression == _LZO else f"method {compression}"))

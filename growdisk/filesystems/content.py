@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import uuid as uuids
+from collections.abc import Iterator
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.volume_group import VolumeGroup
@@ -27,15 +28,37 @@ class Content:
         return None
 
     @property
+    def inner(self) -> tuple[Content | None, ...]:
+        """What stands in it: in a container that was opened, in logical volumes."""
+        return ()
+
+    def all_within(self) -> Iterator[Content]:
+        """Itself and all that stands in it, from the outside in."""
+        yield self
+        for inner in self.inner:
+            yield from inner.all_within() if inner else ()
+
+    @property
     def fullness(self) -> float | None:
         """0 to 1, of what users may fill, as df has it; None where the superblock does not say."""
         if self.used is None or not self.size:
             return None
-        return min(self.used / max(self.size - self.reserved, 1), 1.0)
+        room = self.size - self.overhead - self.reserved
+        return min(max(self.used + self.held - self.overhead, 0) / max(room, 1), 1.0)
 
     @property
     def reserved(self) -> int:
-        """Bytes that only root may fill."""
+        """Bytes that users may not fill: kept for root, or by the kernel."""
+        return 0
+
+    @property
+    def overhead(self) -> int:
+        """Bytes of `used` that are its own tables and journal: df counts them neither as used nor as room."""
+        return 0
+
+    @property
+    def held(self) -> int:
+        """Bytes that are free at rest, and that the kernel takes for itself while it is mounted."""
         return 0
 
 
@@ -43,8 +66,10 @@ class Content:
 class ExtContent(Content):
     """ext2, ext3 or ext4. `size` is block_count * block_size, the "filesystem size" of dumpe2fs.
 
-    `reserved_blocks` only root may fill. `cluster_size` is what it gives out at once: more than a block with bigalloc.
+    `reserved_blocks` only root may fill, `kept_blocks` nobody; `overhead_blocks` are its own tables and journal.
+    `cluster_size` is what it gives out at once: more than a block with bigalloc.
     `external_journal` is the UUID of the device that its journal is on, "" where that is in the file system itself.
+    `backup_groups`: where sparse_super2 has its two copies of the superblock.
     """
 
     block_size: int = 4096
@@ -66,6 +91,9 @@ class ExtContent(Content):
     inodes_per_group: int = 0
     external_journal: str = ""
     groups_per_flex: int = 1
+    backup_groups: tuple[int, ...] = ()
+    kept_blocks: int = 0
+    overhead_blocks: int = 0
 
     @property
     def growable(self) -> str | None:
@@ -73,7 +101,11 @@ class ExtContent(Content):
 
     @property
     def reserved(self) -> int:
-        return self.reserved_blocks * self.block_size
+        return (self.reserved_blocks + self.kept_blocks) * self.block_size
+
+    @property
+    def overhead(self) -> int:
+        return self.overhead_blocks * self.block_size
 
     @property
     def has_64bit(self) -> bool:
@@ -109,11 +141,21 @@ class XfsContent(Content):
     block_count: int = 0
     ag_blocks: int = 1
     ag_count: int = 1
+    log_blocks: int = 0
     unfit: str = ""
 
     @property
     def growable(self) -> str | None:
         return "xfs_growfs"
+
+    @property
+    def overhead(self) -> int:
+        return self.log_blocks * self.block_size
+
+    @property
+    def held(self) -> int:
+        """A twentieth, at most 8192 blocks (xfs_default_resblks), and eight of each group (xfs_alloc_set_aside)."""
+        return (min(self.block_count // 20, 8192) + 8 * self.ag_count) * self.block_size
 
 
 @dataclass(frozen=True)
@@ -173,11 +215,13 @@ class FixedContent(Content):
 class ForeignContent(Content):
     """What growdisk knows by name alone, and leaves as it is. `over`: what it looks like as well.
 
-    `member`: it belongs to a larger whole (an array, a pool, a key), which its own bytes do not tell all of.
+    `member`: it belongs to a larger whole (an array, a pool, a key), which its own bytes do not tell all of. `hashed`:
+    how many bytes of something else it has the hashes of.
     """
 
     over: tuple[str, ...] = ()
     member: bool = False
+    hashed: int = 0
 
 
 @dataclass(frozen=True)
@@ -197,6 +241,10 @@ class PhysicalVolumeContent(Content):
     def growable(self) -> str | None:
         return "pvresize"
 
+    @property
+    def inner(self) -> tuple[Content | None, ...]:
+        return tuple(content for _, content in self.volumes)
+
 
 @dataclass(frozen=True)
 class LuksContent(Content):
@@ -204,7 +252,7 @@ class LuksContent(Content):
 
     `payload` is where the encrypted bytes begin, `size` how many there are; `fixed` says why they do not simply reach
     to the end of the device, `cure` what to do about that. `tried`: there were passphrases, whether one opened it or
-    not.
+    not. `registers`: those of a TPM that opens it while they are as they were.
     """
 
     version: int = 1
@@ -213,12 +261,17 @@ class LuksContent(Content):
     cure: str = ""
     sector_size: int = 512
     tried: bool = False
+    registers: frozenset[int] = frozenset()
     unlocked: bool = False
     inside: Content | None = None
 
     @property
     def growable(self) -> str | None:
         return "cryptsetup"
+
+    @property
+    def inner(self) -> tuple[Content | None, ...]:
+        return (self.inside,)
 
 
 @dataclass(frozen=True)

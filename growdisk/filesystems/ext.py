@@ -9,9 +9,9 @@ from __future__ import annotations
 import struct
 from typing import TypedDict
 
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import Content, ExtContent, JournalContent, dashed, text
-from growdisk.filesystems.crc32c import crc32c
+from growdisk.filesystems.ext_growth import groups_with_superblock
 
 SUPERBLOCK_OFFSET = 1024
 SUPERBLOCK_SIZE = 1024
@@ -32,6 +32,7 @@ _JOURNAL = struct.Struct("<208x16sI")  # the journal's UUID, and its inode where
 _LOW = struct.Struct("<4xIII8xI28xHH32xIII16s16s")
 _HIGH = struct.Struct("<III")
 _HIGH_AT = 0x150
+_BACKUP_GROUPS, _BACKUP_GROUPS_AT = struct.Struct("<II"), 0x24C
 _LOG_GROUPS_PER_FLEX_AT = 0x174
 _MOST_LOG_CLUSTER = 20
 #   first data block, log cluster size, blocks and inodes per group, inode size, reserved descriptor blocks,
@@ -68,14 +69,16 @@ def read_ext(head: bytes) -> Content | None:
         )
     blocks, reserved, free = _with_high_halves(block, raw)
     size = 1024 << block.log_block_size
-    return ExtContent(
+    content = ExtContent(
         _kind(block), dashed(block.uuid), text(block.label), size * blocks, size * (blocks - free),
         block_size=size, block_count=blocks, free_blocks=free, reserved_blocks=reserved,
         clean=bool(block.state & _STATE_CLEAN), has_errors=bool(block.state & _STATE_ERRORS),
         needs_recovery=bool(block.incompat & _INCOMPAT_RECOVER),
         compat=block.compat, incompat=block.incompat, ro_compat=block.ro_compat,
         external_journal=_external_journal(block, raw), **_geometry(raw, size, block.incompat),
+        backup_groups=_BACKUP_GROUPS.unpack_from(raw, _BACKUP_GROUPS_AT),
     )  # fmt: skip
+    return replace(content, kept_blocks=kept_blocks(content), overhead_blocks=overhead_blocks(content, raw))
 
 
 class _Geometry(TypedDict):
@@ -128,3 +131,91 @@ def _kind(block: _Superblock) -> str:
     if block.compat & _COMPAT_JOURNAL:
         return "ext3" if old and not block.incompat & ~_EXT3_INCOMPAT else "ext4"
     return "ext2" if old and not block.incompat & ~_EXT2_INCOMPAT else "ext4"
+
+
+# CRC-32C (Castagnoli), which ext4 uses for checksums and the standard library lacks. Fit for a superblock or so.
+
+_REVERSED_POLYNOMIAL = 0x82F63B78
+
+
+def _row(byte: int) -> int:
+    for _ in range(8):
+        byte = byte >> 1 ^ (_REVERSED_POLYNOMIAL if byte & 1 else 0)
+    return byte
+
+
+_TABLE = tuple(map(_row, range(256)))
+
+
+def crc32c(data: bytes, seed: int = 0xFFFFFFFF) -> int:
+    """As the kernel's crc32c(): neither seed nor result are inverted."""
+    crc = seed
+    for byte in data:
+        crc = crc >> 8 ^ _TABLE[(crc ^ byte) & 0xFF]
+    return crc
+
+
+# What of it is its own: tables and journal, which df counts neither as used nor as room.
+#
+# The kernel counts it again at each mount (fs/ext4/super.c, ext4_calculate_overhead). With bigalloc, where that takes
+# long, it believes the number in the superblock if there is one.
+
+_META_BG, _EXTENTS, _BIGALLOC = 0x10, 0x40, 0x200
+_BITMAPS = 2
+_KEPT_SHARE, _MOST_KEPT = 50, 4096
+_FIRST_META_GROUP_AT, _JOURNAL_SIZE_AT, _COUNTED_AT = 0x104, 0x148, 0x248
+_JOURNAL_BACKED_UP_AT, _BACKED_UP = 0xFD, 1
+
+
+def kept_blocks(content: ExtContent) -> int:
+    """What the kernel itself keeps back, beside root's share: a fiftieth, at most 4096 clusters
+    (ext4_set_resv_clusters)."""
+    if not content.incompat & _EXTENTS:
+        return 0
+    each = _blocks_per_cluster(content)
+    return each * min(content.block_count // each // _KEPT_SHARE, _MOST_KEPT)
+
+
+def overhead_blocks(content: ExtContent, superblock: bytes) -> int:
+    (counted,) = struct.unpack_from("<I", superblock, _COUNTED_AT)
+    counted *= _blocks_per_cluster(content)
+    if content.ro_compat & _BIGALLOC and 0 < counted <= content.block_count:
+        return int(counted)
+    (first_meta_group,) = struct.unpack_from("<I", superblock, _FIRST_META_GROUP_AT)
+    groups = -(-(content.block_count - content.first_data_block) // content.blocks_per_group)
+    tables = groups * (_BITMAPS + content.inode_blocks_per_group)
+    found = content.first_data_block + tables + _copies(content, groups, first_meta_group)
+    return min(found + _journal_blocks(content, superblock), content.block_count)
+
+
+def _blocks_per_cluster(content: ExtContent) -> int:
+    """One without bigalloc, whatever the superblock says then."""
+    return max(content.cluster_size // content.block_size, 1) if content.ro_compat & _BIGALLOC else 1
+
+
+def _copies(content: ExtContent, groups: int, first_meta_group: int) -> int:
+    """Blocks of the superblock and of group descriptors, with all copies and with what is kept free for more."""
+    in_a_block = max(content.block_size // (content.descriptor_size or 32), 1)
+    descriptors = -(-groups // in_a_block)
+    elsewhere = 0
+    if content.incompat & _META_BG:
+        # A block for in_a_block groups, in the first, the second and the last of them.
+        old = min(first_meta_group, descriptors)
+        elsewhere = 3 * (descriptors - old) - _lacking(groups, in_a_block, descriptors - old)
+        descriptors = old
+    return groups_with_superblock(content, groups) * (1 + descriptors + content.reserved_gdt_blocks) + elsewhere
+
+
+def _lacking(groups: int, in_a_block: int, meta_groups: int) -> int:
+    """The last meta group may not have all three."""
+    rest = groups % in_a_block
+    return 3 - min(rest, 2) if rest and meta_groups else 0
+
+
+def _journal_blocks(content: ExtContent, superblock: bytes) -> int:
+    if not content.compat & _COMPAT_JOURNAL or content.external_journal:
+        return 0
+    if superblock[_JOURNAL_BACKED_UP_AT] != _BACKED_UP:
+        return 0  # made before 2003, and not checked since
+    high, low = struct.unpack_from("<II", superblock, _JOURNAL_SIZE_AT)
+    return int((high << 32 | low) // content.block_size)

@@ -74,10 +74,21 @@ def is_unusual(content: ExtContent) -> bool:
 
 
 def kernel_mounts(content: ExtContent) -> bool:
-    """Whether the kernels that growdisk starts (Debian's, 6.1 and later) can mount such a file system at all."""
+    """Whether a kernel that growdisk starts mounts such a file system without more."""
+    return kernel_can_mount(content) and not content.external_journal
+
+
+def kernel_can_mount(content: ExtContent) -> bool:
+    """Whether the kernels that growdisk starts (Debian's, 6.1 and later) mount such a file system at all, beside its
+    journal if that is a device of its own."""
     names = feature_names(content)
     known = _NOT_FOR_KERNELS.isdisjoint(names) and not any(name.startswith("FEATURE_") for name in names)
-    return known and content.block_size <= _KERNEL_PAGE and not content.external_journal
+    fits = content.block_size == _KERNEL_PAGE if "verity" in names else content.block_size <= _KERNEL_PAGE
+    return known and fits  # since Linux 6.3, verity goes with smaller blocks too
+
+
+def grows_far(content: ExtContent, new_size: int, old_size: int | None = None) -> bool:
+    return new_size > _EVERYDAY_FACTOR * (old_size or content.size or 1)
 
 
 def doubt(content: ExtContent, new_size: int, old_size: int | None = None) -> str:
@@ -89,7 +100,7 @@ def doubt(content: ExtContent, new_size: int, old_size: int | None = None) -> st
     """
     if rare := [name for name in feature_names(content) if name not in _EVERYDAY]:
         return f"it has {' and '.join(rare)}"
-    if new_size > _EVERYDAY_FACTOR * (old_size or content.size or 1):
+    if grows_far(content, new_size, old_size):
         return f"it becomes more than {_EVERYDAY_FACTOR} times as large"
     return ""
 

@@ -66,6 +66,15 @@ def written_by_growth(content: ExtContent, size: int) -> tuple[int, int]:
     return places, copies * each
 
 
+def groups_with_superblock(content: ExtContent, groups: int) -> int:
+    """How many of so many groups have the superblock or a copy of it."""
+    if content.compat & _SPARSE_SUPER2:
+        return min(groups, 1 + sum(group > 0 for group in content.backup_groups))
+    if not content.ro_compat & _SPARSE_SUPER:
+        return groups
+    return min(groups, 1) + len(_odd_powers(groups))
+
+
 def _odd_powers(limit: int) -> list[int]:
     """1 and the powers of 3, 5 and 7 below `limit`."""
     return sorted({base**power for base in (3, 5, 7) for power in range(64) if base**power < limit})

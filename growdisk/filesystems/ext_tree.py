@@ -18,7 +18,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, read_ext
-from growdisk.filesystems.file_tree import LARGEST, Node, Unknown
+from growdisk.filesystems.file_tree import LARGEST, Node, NodeKinds, Unknown
 
 __all__ = ["META_BG", "ROOT", "ExtTree", "Inode", "Run", "Unknown"]
 
@@ -50,7 +50,7 @@ class Run(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Inode:
+class Inode(NodeKinds):
     number: int
     mode: int
     size: int
@@ -59,25 +59,13 @@ class Inode:
     inline: bytes = b""  # what is kept inside the inode, if it is
 
     @property
-    def is_file(self) -> bool:
-        return stat.S_ISREG(self.mode)
-
-    @property
-    def is_directory(self) -> bool:
-        return stat.S_ISDIR(self.mode)
-
-    @property
-    def is_link(self) -> bool:
-        return stat.S_ISLNK(self.mode)
-
-    @property
     def strangeness(self) -> str:
         """Why its content cannot simply be rewritten in its blocks; "" where it can."""
         return next((word for flag, word in _STRANGE.items() if self.flags & flag), "")
 
 
 class ExtTree:
-    """Everything is read anew at each call, so that another's writes are seen."""
+    """Everything is read again at each call, so that another's writes are seen."""
 
     root = ROOT
 
@@ -162,13 +150,16 @@ class ExtTree:
             raise Unknown(f"inode {inode.number} is larger than {LARGEST >> 30} GiB")
         if inode.flags & _INLINE:
             return inode.inline[: min(inode.size, limit)]
-        content = bytearray(min(inode.size, limit))
+        size = min(inode.size, limit)
+        pieces, end = [b""], 0
         for run in self.runs(inode):
             start = run.logical * self.block_size
-            length = min(run.length * self.block_size, len(content) - start)
+            length = min(run.length * self.block_size, size - start)
             if run.written and length > 0:
-                content[start : start + length] = self._read_at(run.physical * self.block_size, length)
-        return bytes(content)
+                pieces += [bytes(start - end), self._read_at(run.physical * self.block_size, length)]
+                end = start + length
+        pieces = [piece for piece in (*pieces, bytes(size - end)) if piece]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)  # most files are one piece: nothing is copied
 
     def entries(self, directory: Node) -> dict[str, int]:
         """Names and inode numbers, without . and .. ; names that are no UTF-8 are escaped."""

@@ -51,11 +51,10 @@ class FileTree(Protocol):
         ...
 
 
-class PlainNode:
-    """A Node of the readers that only look."""
+class NodeKinds:
+    """What the mode of an inode says that it is."""
 
-    def __init__(self, number: int, mode: int, size: int) -> None:
-        self.number, self.mode, self.size = number, mode, size
+    mode: int
 
     @property
     def is_file(self) -> bool:
@@ -68,6 +67,13 @@ class PlainNode:
     @property
     def is_link(self) -> bool:
         return stat.S_ISLNK(self.mode)
+
+
+class PlainNode(NodeKinds):
+    """A Node of the readers that only look."""
+
+    def __init__(self, number: int, mode: int, size: int) -> None:
+        self.number, self.mode, self.size = number, mode, size
 
 
 def name_of(raw: bytes) -> str:

@@ -22,7 +22,7 @@ _MD0 = ("<5I12xI", ">5I12xI")  # magic, version; size in KiB
 _MD1 = struct.Struct("<II136xQ")  # magic, major version; the sector that it stands in
 
 _ZFS_LABEL, _ZFS_UBERBLOCKS, _ZFS_SLOT = 256 * KiB, 128 * KiB, 1024
-_ZFS_MAGIC = 0x00BAB10C
+_ZFS_MAGICS = tuple((0x00BAB10C).to_bytes(8, order) for order in ("little", "big"))
 _ZFS_LEAST, _ZFS_ENOUGH = 64 * MiB, 4
 
 _SILICON_MAGIC, _SILICON_SUM = 0x2F000000, 0x13E
@@ -114,8 +114,7 @@ def _zfs(ends: Ends) -> Iterator[Foreign]:
 
 
 def _is_uber(ring: bytes, slot: int) -> bool:
-    magic = ring[slot : slot + 8]
-    return _ZFS_MAGIC in (int.from_bytes(magic, "little"), int.from_bytes(magic, "big"))
+    return ring.startswith(_ZFS_MAGICS, slot)
 
 
 def _silicon(ends: Ends) -> Iterator[Foreign]:

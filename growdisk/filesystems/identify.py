@@ -24,9 +24,11 @@ from growdisk.filesystems.fat import read_exfat, read_fat, with_usage
 from growdisk.filesystems.foreign import Foreign, find_foreign
 from growdisk.filesystems.luks import read_luks
 from growdisk.filesystems.lvm import read_lvm, with_group
+from growdisk.filesystems.nested_table import nested_gpt, nested_mbr
 from growdisk.filesystems.ntfs import read_ntfs, with_state
 from growdisk.filesystems.signatures import Owner
 from growdisk.filesystems.swap import read_swap
+from growdisk.filesystems.verity import VERITY, has_hashes_behind, hashed_bytes
 from growdisk.filesystems.xfs import read_xfs
 
 _HEAD = SUPERBLOCK_OFFSET + 4096  # the last superblock that is looked for ends here
@@ -40,17 +42,22 @@ def identify(device: BlockDevice, *, thorough: bool = True) -> Content | None:
     found = [content for reader in _READERS if (content := reader(head)) is not None]
     foreign = [one for one in find_foreign(device, head, thorough=thorough) if one.kind not in {c.kind for c in found}]
     if foreign and foreign[0].owner is Owner.WHOLE:
-        return _belonging(foreign[0], found)
+        return _belonging(device, foreign[0], found)
     kinds = list(dict.fromkeys([*(c.kind for c in found), *(one.kind for one in foreign)]))
+    if table := nested_gpt(head) or ("" if kinds else nested_mbr(head, device.size)):
+        kinds.append(table)
     if len(kinds) > 1:
         return AmbiguousContent("ambiguous", candidates=tuple(kinds))
-    if foreign:
-        return ForeignContent(foreign[0].kind)
-    return _completed(device, found[0]) if found else None
+    if found:
+        if thorough and (end := found[0].size) and end < device.size and has_hashes_behind(device, end):
+            return ForeignContent(VERITY, over=(found[0].kind,), member=True)
+        return _completed(device, found[0])
+    return ForeignContent(kinds[0]) if kinds else None
 
 
-def _belonging(foreign: Foreign, found: list[Content]) -> ForeignContent:
-    return ForeignContent(foreign.kind, over=tuple(c.kind for c in found), member=True)
+def _belonging(device: BlockDevice, foreign: Foreign, found: list[Content]) -> ForeignContent:
+    hashed = hashed_bytes(device) if foreign.kind == VERITY else 0
+    return ForeignContent(foreign.kind, over=tuple(c.kind for c in found), member=True, hashed=hashed)
 
 
 def _completed(device: BlockDevice, content: Content) -> Content:

@@ -41,7 +41,7 @@ def read_ntfs(head: bytes) -> Content | None:
 
 
 def with_state(device: BlockDevice, content: NtfsContent) -> NtfsContent:
-    """The same with label and state, which lie behind the beginning. What cannot be read counts as dirty."""
+    """The same with label and state, which lie after the beginning. What cannot be read counts as dirty."""
     try:
         table = _master_file_table(device, content.cluster_size)
         volume = table.record(_VOLUME_FILE)
@@ -56,7 +56,7 @@ def with_state(device: BlockDevice, content: NtfsContent) -> NtfsContent:
 
 
 def grown_ntfs(content: NtfsContent, device_size: int) -> int:
-    """Bytes after ntfsresize: whole clusters, and behind them the backup of the boot sector."""
+    """Bytes after ntfsresize: whole clusters, and after them the backup of the boot sector."""
     return max(
         align_down(device_size - content.sector_size, content.cluster_size) + content.sector_size, content.size or 0
     )
@@ -69,7 +69,7 @@ def _master_file_table(device: BlockDevice, cluster_size: int) -> MasterFileTabl
 
 
 def _used(table: MasterFileTable, content: NtfsContent) -> int | None:
-    """Bytes in clusters that $Bitmap marks as taken. The bits behind the last cluster are set."""
+    """Bytes in clusters that $Bitmap marks as taken. The bits after the last cluster are set."""
     clusters = (content.size or 0) // content.cluster_size
     if clusters // 8 > _MOST_BITMAP:
         return None

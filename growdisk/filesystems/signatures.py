@@ -1,7 +1,7 @@
 """Magic bytes at fixed places of contents that growdisk must not touch, named as blkid names them.
 
 A place is counted from the start of the device, or (negative) from its end, as the formats' public documents have it.
-What a magic alone does not prove (two bytes, a checksum to be counted) is in members.py, or left to blkid itself.
+What a magic alone does not prove (two bytes, a checksum to be counted) is in foreign.py, or left to blkid itself.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ MAGICS = (
     Magic("LVM1_member", b"HM\x02\x00", (0,)),
     Magic("DM_snapshot_cow", b"SnAp", (0,)),
     Magic("DM_verity_hash", b"verity\0\0", (0,)),
+    Magic("avb_footer", b"AVBf", (-64,)),  # Android's Verified Boot
     Magic("DM_integrity", b"integrt\0", (0,)),
     Magic("crypto_LUKS", b"SKUL\xba\xbe", _LUKS2_SECOND),
     Magic("BitLocker", b"-FVE-FS-", (3,)),

@@ -7,10 +7,12 @@ suspended system puts its own signature there, and takes it away when it wakes: 
 from __future__ import annotations
 
 import struct
+import uuid as uuids
 
 from growdisk.filesystems.content import Content, SwapContent, dashed, text
 
 _PAGE_SIZES = (4096, 8192, 16384, 32768, 65536)
+LARGEST_PAGE = _PAGE_SIZES[-1]
 _SIGNATURE_SIZE = 10
 _SIGNATURES = (b"SWAPSPACE2", b"SWAP-SPACE")
 _SLEEPERS = (b"S1SUSPEND", b"S2SUSPEND", b"ULSUSPEND", b"LINHIB0001")
@@ -39,3 +41,22 @@ def _content(head: bytes, page: int, signature: bytes, hibernated: str) -> SwapC
         return SwapContent("swap", page_size=page, hibernated=hibernated) if is_swap else None
     size = (last_page + 1) * page
     return SwapContent("swap", dashed(uuid), text(label), size, page_size=page, hibernated=hibernated)
+
+
+# Makes the first page of swap space, as mkswap(8) of a machine with 4 KiB pages does (kernel: union swap_header).
+
+PAGE = _PAGE_SIZES[0]
+_LABEL_SIZE = 16
+
+
+def swap_header(size: int, uuid: str | None, label: str | None) -> bytes:
+    """For `size` bytes of swap; a new UUID where none is given. ValueError where something does not fit."""
+    name = (label or "").encode()
+    if size < 10 * PAGE or len(name) > _LABEL_SIZE:
+        raise ValueError(f"no swap of {size} bytes with label {label!r}")
+    identity = uuids.UUID(uuid) if uuid else uuids.uuid4()
+    page = bytearray(PAGE)
+    last = min(size // PAGE - 1, 0xFFFFFFFF)
+    _HEADER.pack_into(page, _HEADER_AT, 1, last, 0, identity.bytes, name)
+    page[-_SIGNATURE_SIZE:] = _SIGNATURES[0]
+    return bytes(page)

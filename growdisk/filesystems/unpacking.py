@@ -1,6 +1,7 @@
 """zlib, xz, bzip2, zstd and lz4 streams, unpacked as far as one wants: initrds, and what btrfs has compressed.
 
 zstd and lz4 come from the system's libraries, where they are. ValueError where a stream is damaged or cannot be read.
+A large stream comes in pieces that share one buffer: fresh memory for all of it would take longer than to unpack it.
 """
 
 from __future__ import annotations
@@ -10,56 +11,78 @@ import ctypes
 import lzma
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 _LZ4_LEGACY = b"\x02\x21\x4c\x18"
 _LZ4_BLOCK = 8 << 20
+_PIECE = 1 << 20
+_FEED = 256 << 10
 
 
 class Unpackable(ValueError):
     """The text says why."""
 
 
-def unpacked(data: bytes, limit: int) -> bytes:
+def unpacked(data: bytes | memoryview, limit: int) -> bytes:
     """The stream that `data` begins with, at most `limit` bytes of it. What follows the stream is ignored."""
+    found = bytearray()
+    for piece in pieces_of(data):
+        found += piece[: limit - len(found)]
+        if len(found) == limit:
+            break
+    return bytes(found)
+
+
+def pieces_of(data: bytes | memoryview) -> Iterator[memoryview]:
+    """The same, piece by piece and without a limit. Each piece is gone when the next one is asked for."""
+    view = memoryview(data)
     for magic, unpack in _KINDS:
-        if data.startswith(magic):
+        if view[: len(magic)] == magic:
             try:
-                return unpack(data, limit)
+                yield from unpack(view)
             except (zlib.error, lzma.LZMAError, OSError, EOFError, struct.error) as error:
                 raise Unpackable(str(error) or "it is damaged") from error
+            return
     raise Unpackable("it is compressed in an unknown way")
-
-
-def unpack_zstd(data: bytes, limit: int) -> bytes:
-    library = _library("libzstd.so.1")
-    library.ZSTD_createDStream.restype = ctypes.c_void_p
-    library.ZSTD_freeDStream.argtypes = [ctypes.c_void_p]
-    library.ZSTD_decompressStream.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Buffer), ctypes.POINTER(_Buffer)]
-    library.ZSTD_decompressStream.restype = ctypes.c_size_t
-    library.ZSTD_isError.argtypes = [ctypes.c_size_t]
-    source, target = ctypes.create_string_buffer(data, len(data)), ctypes.create_string_buffer(1 << 20)
-    feed = _Buffer(ctypes.addressof(source), len(data), 0)
-    found = bytearray()
-    stream = library.ZSTD_createDStream()
-    try:
-        while len(found) < limit:
-            room, before = _Buffer(ctypes.addressof(target), len(target), 0), feed.pos
-            code = library.ZSTD_decompressStream(stream, ctypes.byref(room), ctypes.byref(feed))
-            if library.ZSTD_isError(code):
-                raise Unpackable("its zstd stream is damaged")
-            found += ctypes.string_at(target, room.pos)
-            if code == 0 or (feed.pos == before and not room.pos):
-                break
-    finally:
-        library.ZSTD_freeDStream(stream)
-    return bytes(found[:limit])
 
 
 class _Buffer(ctypes.Structure):
     """ZSTD_inBuffer and ZSTD_outBuffer have the same shape."""
 
     _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t), ("pos", ctypes.c_size_t))
+
+
+def _zstd(data: memoryview) -> Iterator[memoryview]:
+    library = _zstd_library()
+    target = ctypes.create_string_buffer(_PIECE)
+    stream = library.ZSTD_createDStream()
+    try:
+        for at in range(0, len(data), _FEED):
+            fed = bytes(data[at : at + _FEED])
+            feed = _Buffer(ctypes.cast(ctypes.c_char_p(fed), ctypes.c_void_p), len(fed), 0)
+            is_full = True
+            while is_full or feed.pos < len(fed):
+                room = _Buffer(ctypes.addressof(target), _PIECE, 0)
+                code = library.ZSTD_decompressStream(stream, ctypes.byref(room), ctypes.byref(feed))
+                if library.ZSTD_isError(code):
+                    raise Unpackable("its zstd stream is damaged")
+                yield memoryview(target)[: room.pos]
+                if code == 0:
+                    return
+                is_full = room.pos == _PIECE
+    finally:
+        library.ZSTD_freeDStream(stream)
+
+
+def _zstd_library() -> ctypes.CDLL:
+    library = _library("libzstd.so.1")
+    library.ZSTD_createDStream.restype = ctypes.c_void_p
+    library.ZSTD_freeDStream.argtypes = [ctypes.c_void_p]
+    library.ZSTD_decompressStream.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Buffer), ctypes.POINTER(_Buffer)]
+    library.ZSTD_decompressStream.restype = ctypes.c_size_t
+    library.ZSTD_isError.argtypes = [ctypes.c_size_t]
+    return library
 
 
 def _library(name: str) -> ctypes.CDLL:
@@ -69,36 +92,57 @@ def _library(name: str) -> ctypes.CDLL:
         raise Unpackable(f"{name} is not there to unpack it") from error
 
 
-def _gzip(data: bytes, limit: int) -> bytes:
-    return zlib.decompressobj(wbits=31).decompress(data, limit)
+class _Decompressor(Protocol):
+    """What bz2 and lzma have."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
-def _xz(data: bytes, limit: int) -> bytes:
-    return lzma.LZMADecompressor().decompress(data, limit)
+def _by(new: Callable[[], _Decompressor]) -> Callable[[memoryview], Iterator[memoryview]]:
+    def unpack(data: memoryview) -> Iterator[memoryview]:
+        stream, at = new(), 0
+        while not stream.eof and (at < len(data) or not stream.needs_input):
+            feed = bytes(data[at : at + _FEED]) if stream.needs_input else b""
+            at += len(feed)
+            yield memoryview(stream.decompress(feed, _PIECE))
+
+    return unpack
 
 
-def _bzip2(data: bytes, limit: int) -> bytes:
-    return bz2.BZ2Decompressor().decompress(data, limit)
+def _gzip(data: memoryview) -> Iterator[memoryview]:
+    stream = zlib.decompressobj(wbits=31)
+    for at in range(0, len(data), _FEED):
+        feed = bytes(data[at : at + _FEED])
+        while feed and not stream.eof:
+            yield memoryview(stream.decompress(feed, _PIECE))
+            feed = stream.unconsumed_tail
+        if stream.eof:
+            return
+    yield memoryview(stream.flush())
 
 
-def _lz4_legacy(data: bytes, limit: int) -> bytes:
+def _lz4_legacy(data: memoryview) -> Iterator[memoryview]:
     """The only form of lz4 that the kernel reads: blocks of 8 MiB, each behind its length."""
     library = _library("liblz4.so.1")
     target = ctypes.create_string_buffer(_LZ4_BLOCK)
-    found, at = bytearray(), 4
-    while at + 4 <= len(data) and len(found) < limit:
+    at = len(_LZ4_LEGACY)
+    while at + 4 <= len(data):
         (length,) = struct.unpack_from("<I", data, at)
         if not length or data[at : at + 4] == _LZ4_LEGACY or at + 4 + length > len(data):
-            break
-        count = library.LZ4_decompress_safe(data[at + 4 : at + 4 + length], target, length, _LZ4_BLOCK)
+            return
+        count = library.LZ4_decompress_safe(bytes(data[at + 4 : at + 4 + length]), target, length, _LZ4_BLOCK)
         if count < 0:
             raise Unpackable("its lz4 stream is damaged")
-        found += ctypes.string_at(target, count)
+        yield memoryview(target)[:count]
         at += 4 + length
-    return bytes(found[:limit])
 
 
-_KINDS: tuple[tuple[bytes, Callable[[bytes, int], bytes]], ...] = (
-    (b"\x28\xb5\x2f\xfd", unpack_zstd), (b"\x1f\x8b", _gzip), (b"\xfd7zXZ", _xz), (b"\x5d\0\0", _xz),
-    (b"BZh", _bzip2), (_LZ4_LEGACY, _lz4_legacy),
+_KINDS: tuple[tuple[bytes, Callable[[memoryview], Iterator[memoryview]]], ...] = (
+    (b"\x28\xb5\x2f\xfd", _zstd), (b"\x1f\x8b", _gzip),
+    (b"\xfd7zXZ", _by(lzma.LZMADecompressor)), (b"\x5d\0\0", _by(lzma.LZMADecompressor)),
+    (b"BZh", _by(bz2.BZ2Decompressor)), (_LZ4_LEGACY, _lz4_legacy),
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 A boot loader of such a volume reads its next part by that number: a volume that is moved has to say its new start, as
 partition managers see to. Sources: Microsoft's fatgen103 and exFAT specification; NTFS has FAT's field, and its backup
-behind the last sector that it counts.
+after the last sector that it counts.
 """
 
 from __future__ import annotations

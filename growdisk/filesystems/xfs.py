@@ -6,9 +6,9 @@ import struct
 
 from growdisk.filesystems.content import Content, XfsContent, dashed, text
 
-#  magic, block size, blocks, realtime blocks, uuid, first block of the log, blocks per group, groups, version,
-#  label, in progress, free blocks; and of version 5 the features
-_SUPERBLOCK = struct.Struct(">4sIQQ8x16sQ28xII8xH6x12s6xB17xQ")
+#  magic, block size, blocks, realtime blocks, uuid, first block of the log, blocks per group, groups, blocks of the
+#  log, version, label, in progress, free blocks; and of version 5 the features
+_SUPERBLOCK = struct.Struct(">4sIQQ8x16sQ28xII4xIH6x12s6xB17xQ")
 _FEATURES = struct.Struct(">208x4xII")  # those to read and write with, those to mount with at all
 _VERSION, _LATEST = 0xF, 5
 _KNOWN_RO_COMPAT = 0xF  # free inode trees, reverse mappings, reflinks, counters of inode trees
@@ -22,10 +22,12 @@ def read_xfs(head: bytes) -> Content | None:
     if len(head) < 512 or not head.startswith(b"XFSB"):
         return None
     fields = _SUPERBLOCK.unpack_from(head)
-    _magic, block_size, blocks, realtime, uuid, log, ag_blocks, ag_count, version, label, unfinished, free = fields
+    _magic, block_size, blocks, realtime, uuid, log, ag_blocks, ag_count, log_blocks, *rest = fields
+    version, label, unfinished, free = rest
     return XfsContent(
         "xfs", dashed(uuid), text(label), block_size * blocks, block_size * (blocks - free),
         block_size=max(block_size, 512), block_count=blocks, ag_blocks=max(ag_blocks, 1), ag_count=ag_count,
+        log_blocks=log_blocks if log else 0,
         unfit=_whole_elsewhere(log, realtime) or ("its mkfs did not finish" if unfinished else "")
         or _unknown(head, version & _VERSION, block_size),
     )  # fmt: skip

@@ -17,16 +17,25 @@ from growdisk.host.sandbox import FOLDER, run_confined_beside
 
 TOOL = "blkid"
 _NOTHING, _AMBIVALENT = 2, 8
+_GUESSED = ("atari", "pmbr")
 _SECONDS, _WORK = 60.0, 20
-# What it says of each file comes between two lines that name it. The udev format says what it finds where that is more
-# than one thing.
+# Some look at once. What is said of each file comes in one piece, between two lines that name it. The udev format says
+# what it finds where that is more than one thing.
 _ASK = f"""
-for name do
-    echo "= $name"
+look() {{
     status=0
-    blkid -p -o udev {FOLDER}/"$name" || status=$?
-    echo "= $status"
+    found=$(blkid -p -o udev {FOLDER}/"$1") || status=$?
+    echo "= $1
+$found
+= $status"
+}}
+at_once=0
+for name do
+    look "$name" &
+    at_once=$(((at_once + 1) % 4))
+    [ $at_once != 0 ] || wait
 done
+wait
 """
 _PAIR = re.compile(r"(?P<name>[A-Z_]+)=(?P<value>.*)")
 
@@ -35,7 +44,8 @@ _PAIR = re.compile(r"(?P<name>[A-Z_]+)=(?P<value>.*)")
 class Verdict:
     """`kind` and `usage` ("filesystem", "raid", "crypto", "other") as blkid has them, "" where it finds nothing.
 
-    `candidates` are there when it finds several at once; `failed` where it came to no end in order.
+    A partition table where no file system is counts as a kind ("gpt_table"). `candidates` are there when it finds
+    several at once; `failed` where it came to no end in order.
     """
 
     kind: str = ""
@@ -60,8 +70,13 @@ def ask(devices: Mapping[str, BlockDevice]) -> dict[str, Verdict] | CannotAsk:
         return {name: Verdict(failed=True) for name in devices}
     except (ToolMissing, GrowdiskError, OSError) as error:
         return CannotAsk(getattr(error, "why", "") or str(error))
-    told = dict(_read(done.stdout))
+    told = verdicts_in(done.stdout)
     return {name: told.get(name, Verdict(failed=True)) for name in devices}
+
+
+def verdicts_in(text: str) -> dict[str, Verdict]:
+    """By name: what blkid answered of each of several, in its udev format, between two lines that begin with "= "."""
+    return dict(_read(text))
 
 
 def _read(text: str) -> Iterator[tuple[str, Verdict]]:
@@ -82,4 +97,10 @@ def _verdict(pairs: Mapping[str, str], status: str) -> Verdict:
         return Verdict(candidates=tuple(word.split(":")[1] for word in several.split() if ":" in word) or ("several",))
     if status not in ("0", str(_NOTHING)):
         return Verdict(failed=True)
-    return Verdict(pairs.get("ID_FS_TYPE", ""), pairs.get("ID_FS_USAGE", ""))
+    return Verdict(pairs.get("ID_FS_TYPE", "") or _table(pairs), pairs.get("ID_FS_USAGE", ""))
+
+
+def _table(pairs: Mapping[str, str]) -> str:
+    """A partition table where no file system is; what blkid takes for one at a mere guess is left out."""
+    kind = pairs.get("ID_PART_TABLE_TYPE", "").lower()
+    return f"{kind}_table" if kind and kind not in _GUESSED else ""

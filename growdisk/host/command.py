@@ -33,6 +33,8 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
     {
         "qemu-system-x86_64": "qemu-system-x86",
         "qemu-img": "qemu-utils",
+        "qemu-nbd": "qemu-utils",
+        "qemu-storage-daemon": "qemu-system-common",
         "supermin": "supermin",
         "mkfs.ext2": "e2fsprogs",
         "e2fsck": "e2fsprogs",
@@ -86,11 +88,13 @@ def run(
     cwd: Path | None = None,
     name: str | None = None,
     told: Callable[[str], None] | None = None,
+    begun: Callable[[int], None] | None = None,
 ) -> CompletedCommand:
     """Run a program to its end, its output captured, with LC_ALL=C.
 
     `accept` are the exit statuses that are not failures (None: all). `env` is added to our own environment. `name` is
-    what errors call the program, where the first word is a mere wrapper. `told` gets each line of stderr when it comes.
+    what errors call the program, where the first word is a mere wrapper. `told` gets each line of stderr when it comes,
+    `begun` the number of the process.
     Raises ToolMissing, ToolFailed, or ToolTimedOut after `timeout` seconds, when the program has been killed.
     """
     words = tuple(os.fspath(word) for word in argv)
@@ -102,6 +106,8 @@ def run(
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, cwd=cwd,
         env={**os.environ, **(env or {}), "LC_ALL": "C"}, text=True, errors="replace",
     )  # fmt: skip
+    if begun:
+        begun(process.pid)
     listener = _Listener(process, told) if told else None
     stdout, stderr = _communicate(process, name, input, timeout)
     if listener:

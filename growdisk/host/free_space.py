@@ -15,49 +15,28 @@ from pathlib import Path
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.command import run
-from growdisk.host.json_codec import NotThatValue, decoded
+from growdisk.host.json_codec import NotThatValue
+from growdisk.host.logical_volumes import HostVolume, lvs, pool_of, use_of_pool
 
-_COLUMNS = "lv_kernel_major,lv_kernel_minor,vg_name,lv_name,pool_lv,lv_size,data_percent,metadata_percent"
-_METADATA_FULL = 95.0
 _SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class HostRoom:
     """Bytes. `where`: "on /srv", "in the thin pool vg0/pool". `device_size` is that of an image that is a device;
-    `promised` what all volumes of the thin pool have together, where the image is one of them."""
+    `promised` what all volumes of the thin pool have together, where the image is one of them. Images that share the
+    room have the same `shared`."""
 
     free: int
     total: int
     where: str
     device_size: int | None = None
     promised: int | None = None
+    shared: str = ""
 
     @property
     def nearly_full(self) -> bool:
         return self.free < self.total // 20
-
-
-@dataclass(frozen=True)
-class _Volume:
-    lv_kernel_major: str
-    lv_kernel_minor: str
-    vg_name: str
-    lv_name: str
-    pool_lv: str
-    lv_size: str
-    data_percent: str
-    metadata_percent: str
-
-
-@dataclass(frozen=True)
-class _Report:
-    lv: tuple[_Volume, ...]
-
-
-@dataclass(frozen=True)
-class _Reports:
-    report: tuple[_Report, ...]
 
 
 def room_for(path: Path) -> HostRoom:
@@ -70,37 +49,31 @@ def room_for(path: Path) -> HostRoom:
         size = _sysfs_size(number)
         return replace(pool, device_size=size) if pool else HostRoom(size, size, f"on {path}", size)
     space = os.statvfs(path)
-    own = HostRoom(space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize, f"on {path.parent}")
+    free, total = space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize
+    own = HostRoom(free, total, f"on {path.parent}", shared=f"{os.major(number)}:{os.minor(number)}")
     return replace(pool, promised=None) if pool is not None and pool.free < own.free else own
 
 
-def thin_pool_in(report: bytes, major: int, minor: int) -> HostRoom | None:
-    """The pool of a thin volume, in what `lvs --reportformat json --units b --nosuffix` says. NotThatValue."""
-    volumes = [volume for part in decoded(report, _Reports).report for volume in part.lv]
-    own = [v for v in volumes if (v.lv_kernel_major, v.lv_kernel_minor) == (str(major), str(minor)) and v.pool_lv]
-    pools = [p for v in own for p in volumes if (p.vg_name, p.lv_name) == (v.vg_name, v.pool_lv)]
-    if not pools:
+def thin_pool_in(volumes: list[HostVolume], major: int, minor: int) -> HostRoom | None:
+    """The pool of a thin volume, if `volumes` has one with this number that is thin. NotThatValue."""
+    own = next((v for v in volumes if v.pool_lv and v.has_number(major, minor)), None)
+    pool = pool_of(own, volumes) if own else None
+    if pool is None:
         return None
-    try:
-        size, taken, metadata = int(pools[0].lv_size), float(pools[0].data_percent), float(pools[0].metadata_percent)
-    except ValueError as error:
-        raise NotThatValue(str(error)) from error
-    if metadata >= _METADATA_FULL:  # then it takes nothing new, whatever it has free
-        taken = max(taken, metadata)
-    where = f"in the thin pool {pools[0].vg_name}/{pools[0].lv_name}"
-    promised = sum(int(v.lv_size) for v in volumes if (v.vg_name, v.pool_lv) == (pools[0].vg_name, pools[0].lv_name))
-    return HostRoom(int(size * (100 - taken) / 100), size, where, promised=promised)
+    use = use_of_pool(pool)
+    in_pool = [v for v in volumes if (v.vg_name, v.pool_lv) == (pool.vg_name, pool.lv_name)]
+    promised = sum(int(volume.lv_size) for volume in in_pool)
+    return HostRoom(use.free, use.size, f"in the thin pool {pool.name}", promised=promised, shared=pool.name)
 
 
 def _thin_pool_of(number: int) -> HostRoom | None:
     """None where the device is not of LVM, or LVM cannot be asked: it is asked for a warning only."""
     try:
-        volumes = list(_volumes_under(_sysfs(number)))
-        if not volumes:
+        numbers = list(_volumes_under(_sysfs(number)))
+        if not numbers:
             return None
-        words = ["lvs", "--all", "--reportformat", "json", "--units", "b", "--nosuffix", "-o", _COLUMNS]
-        report = run(words, timeout=_SECONDS).stdout.encode()
-        pools = [thin_pool_in(report, *volume) for volume in volumes]
+        volumes = lvs()
+        pools = [thin_pool_in(volumes, *each) for each in numbers]
         return min((pool for pool in pools if pool), key=lambda pool: pool.free, default=None)
     except (OSError, GrowdiskError, NotThatValue):
         return None

@@ -13,7 +13,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,10 +56,12 @@ _PREFIX, _FOLDER, _ALIVE, _BORN = "growdisk-", "disk", "alive", "born"
 
 
 @contextmanager
-def mounted(devices: Mapping[str, BlockDevice], *, cached: bool = True) -> Iterator[tuple[Path, FuseFolder]]:
+def mounted(
+    devices: Mapping[str, BlockDevice], *, cached: bool = True, writes: Callable[[], int] | None = None
+) -> Iterator[tuple[Path, FuseFolder]]:
     """The folder where `devices` are files until the block is left. ToolMissing; ToolFailed where it is not allowed.
 
-    What lies beside the folder, in the one around it, goes when it goes.
+    What lies beside the folder, in the one around it, goes when it goes. `cached` and `writes`: see FuseFolder.
     """
     tool = require(TOOL)
     _sweep(tool)
@@ -72,7 +74,7 @@ def mounted(devices: Mapping[str, BlockDevice], *, cached: bool = True) -> Itera
         keeper = start(words, pass_fds=(end,), env={"_FUSE_COMMFD": str(end)}, shown=[TOOL, "-o", _OPTIONS, place])
         theirs.close()
         try:
-            folder = FuseFolder(devices, _kernels_end(ours, keeper), cached=cached)
+            folder = FuseFolder(devices, _kernels_end(ours, keeper), cached=cached, writes=writes)
             try:
                 with _sign_of_life(scratch):
                     yield place, folder

@@ -51,9 +51,6 @@ class Accelerator:
         return self.kvm is KvmState.WORKS
 
 
-EMULATION = Accelerator(KvmState.ABSENT, "not asked for")
-
-
 def accelerator(*, fresh: bool = False) -> Accelerator:
     """Find out what works, once per boot, kernel and QEMU: the answer is cached. `fresh` tries again.
 

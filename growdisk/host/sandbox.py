@@ -62,13 +62,14 @@ def _run_within(
 
 
 def confined_kernel(
-    argv: Sequence[str], disks: Mapping[str, Path], exchange: Path, modules: Path, *, memory: int, work: int = _WORK
-) -> list[str]:
+    argv: Sequence[str], disks: Mapping[str, Path], exchange: Path, modules: Path, *, memory: int, work: int = _WORK,
+    syscall_filter: int | None = None,
+) -> list[str]:  # fmt: skip
     """The command that runs a kernel as a program within the same walls, on the files `disks` under the names it knows.
 
     It may also write to the folder `exchange`, and keeps its `memory`, in bytes, in a file that nobody sees. Each of
     its processes may take `work` seconds of the processor. All of them share one: it has but one itself, and to wake
-    each other on another one takes them four times as long.
+    each other on another one takes them four times as long. `syscall_filter` is an open file with a seccomp program.
     """
     walls = [*_system(), "--proc", "/proc", "--dev", "/dev", "--size", str(memory + _ROOM), "--tmpfs", "/tmp"]
     for place in ("/run", "/sys", "/etc", "/sysroot", "/uml/lib"):
@@ -79,6 +80,8 @@ def confined_kernel(
     walls += ["--remount-ro", "/", "--chdir", "/", "--clearenv"]
     for name, value in {**_ENVIRONMENT, "HOME": "/tmp", "TMPDIR": "/tmp"}.items():
         walls += ["--setenv", name, value]
+    if syscall_filter is not None:
+        walls += ["--seccomp", str(syscall_filter)]
     limits = ["prlimit", f"--cpu={work}", "--core=0", "--", "taskset", "-c", str(_some_cpu())]
     return ["bwrap", *walls, "--", *limits, *argv]
 

@@ -7,6 +7,7 @@ nothing that changes them), a name that is not known is an error, and no express
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import ClassVar
 
 import jinja2
@@ -24,18 +25,19 @@ Unknown = jinja2.UndefinedError
 StrictUndefined = jinja2.StrictUndefined
 
 
-class _Uncommented(jinja2.ext.Extension):
-    """Leaves the comments of a template out. Of the template: a value may look like one."""
+class _Bare(jinja2.ext.Extension):
+    """Leaves out what no shell reads: comments, indents, empty lines. Of the template: a value may look like one."""
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
-        lines = source.splitlines(keepends=True)
-        return "".join(line for line in lines if not line.lstrip().startswith("#") or line.startswith("#!"))
+        lines = (line.lstrip(" ") for line in source.splitlines(keepends=True))
+        return "".join(line for line in lines if line.strip() and (not line.startswith("#") or line.startswith("#!")))
 
 
+@cache
 def shell_environment(finalize: Callable[[object], str], *, comments: bool = True) -> jinja2.Environment:
-    """For templates/*.sh.j2. Shell is full of {% and {#, as in {%s} and ${#x}."""
+    """For templates/*.sh.j2, each compiled once. Shell is full of {% and {#, as in {%s} and ${#x}."""
     return jinja2.Environment(
-        extensions=[] if comments else [_Uncommented],
+        extensions=[] if comments else [_Bare],
         block_start_string="<%", block_end_string="%>", comment_start_string="<#", comment_end_string="#>",
         loader=jinja2.PackageLoader("growdisk.guest_scripts"), undefined=jinja2.StrictUndefined, finalize=finalize,
         keep_trailing_newline=True, autoescape=False,

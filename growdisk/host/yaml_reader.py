@@ -89,9 +89,11 @@ class BadFile(UsageError):
 def read_yaml(path: Path) -> Located | None:
     """The only document in the file; None where there is none. BadFile."""
     try:
-        if path.stat().st_size > _LARGEST_FILE:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+        if len(content) > _LARGEST_FILE:
             raise BadFile("the file is too large", place=str(path), reason="nobody writes that much by hand")
-        text = path.read_text(encoding="utf-8")
+        text = content.decode("utf-8")
     except OSError as error:
         reason = error.strerror or str(error)
         raise BadFile("cannot be read", place=str(path), reason=reason, hint="check the path") from error

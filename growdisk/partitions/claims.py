@@ -33,21 +33,26 @@ def refuse_mirrored(table: PartitionTable, part: Partition) -> NotPossible | Non
 def refuse_claimed(
     table: PartitionTable, growth: Grown | NothingToDo, target: Partition, *, worth: int
 ) -> NotPossible | None:
-    """NotPossible where more space than was gained lies behind a claim."""
+    """NotPossible where more space than was gained lies after a claim."""
     behind = claims_behind(table, target)
     if not behind:
         return None
     beyond = sum(free.length for free in table.free_ranges() if free.start >= behind[0].end)
     gain = growth.target.end - target.end if isinstance(growth, Grown) else 0
+    claim = behind[0]
+    if claim.end > table.disk_size and claim.start < target.end + worth:
+        return _claimed(claim, "which is all that lies behind it")
     if beyond < worth or beyond <= gain:
         return None
-    claim = behind[0]
     for part in table.partitions:
         if part.range.overlaps(claim.range) and (refusal := refuse_mirrored(table, part)):
             return refusal
+    return _claimed(claim, f"which lie before {format_size(beyond)} of free space")
+
+
+def _claimed(claim: Claim, where: str) -> NotPossible:
     return NotPossible(
-        f"{claim.what} speaks of bytes {claim.start} to {claim.end}, which lie before {format_size(beyond)} of free "
-        "space",
+        f"{claim.what} speaks of bytes {claim.start} to {claim.end}, {where}",
         "growdisk leaves alone what it does not know: see what made that entry, and what it is for",
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ import zlib
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
-from growdisk.errors import TableDamaged, TableUnsupported
+from growdisk.errors import TableDamaged, table_unsupported
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.partitions.located import LocatedTable, check_inside, check_no_overlap
 from growdisk.partitions.mbr import PROTECTIVE_TYPE, MbrEntry
@@ -117,7 +117,7 @@ def _read_copy(device: BlockDevice, path: Path, sector_size: int, lba: int) -> G
 
 def _check_supported(path: Path, header: GptHeader) -> None:
     if header.entry_size != GPT_ENTRY_SIZE or not 0 < header.entry_count <= _MAX_ENTRIES:
-        raise TableUnsupported(
+        raise table_unsupported(
             path, reason=f"its GPT has {header.entry_count} entries of {header.entry_size} bytes",
             hint="growdisk knows entries of 128 bytes only",
         )  # fmt: skip
@@ -139,7 +139,7 @@ def _table(path: Path, sector_size: int, device_size: int, copy: GptCopy) -> Par
 def _named_by_mbr(table: PartitionTable, entries: tuple[MbrEntry, ...]) -> tuple[Claim, ...]:
     """The real entries of a hybrid MBR: firmware that knows no GPT goes by them."""
     named = [(n, e) for n, e in enumerate(entries, 1) if e.count and e.type != PROTECTIVE_TYPE]
-    return tuple(e.claim(n, table.sector_size, table.disk_size, mirrors=True) for n, e in named)
+    return tuple(e.claim(n, table.sector_size, mirrors=True) for n, e in named)
 
 
 def _kept_free(device: BlockDevice, sector_size: int, copies: GptCopies) -> tuple[Claim, ...]:

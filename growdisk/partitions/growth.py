@@ -1,4 +1,4 @@
-"""Decides what a disk's table must become so that one partition takes the free space behind it. Pure: touches nothing.
+"""Decides what a disk's table must become so that one partition takes the free space after it. Pure: touches nothing.
 
     before   [ sda1 root ][ sda2 [ sda5 swap ] ][ free ............ ]
     drop     [ sda1 root .......................................... ]
@@ -7,7 +7,7 @@
     before   [ sda1 boot ][ sda2 [ sda5 root ] ][ free ............ ]
     after    [ sda1 boot ][ sda2 [ sda5 root ..................... ] ]
 
-A blocker is removed or moved only for free space that lies behind it. Debian's installer leaves exactly 1 MiB free at
+A blocker is removed or moved only for free space that lies after it. Debian's installer leaves exactly 1 MiB free at
 the end of the disk; that is no reason to take an untouched guest's swap away.
 """
 
@@ -27,7 +27,7 @@ from growdisk.partitions.blocks import (
 )
 from growdisk.partitions.claims import before_claims, refuse_broken_claims, refuse_claimed, refuse_mirrored
 from growdisk.partitions.growth_values import Grown, Growth, NothingToDo, NotPossible
-from growdisk.partitions.table import MBR_MAX_SECTORS, Partition, PartitionTable, Role
+from growdisk.partitions.table import BIOS_BOOT, MBR_MAX_SECTORS, Partition, PartitionTable, Role
 from growdisk.units import MiB, align_down, align_up, format_size
 
 __all__ = ["BlockerPolicy", "Grown", "Growth", "NotPossible", "NothingToDo", "SwapPolicy", "blockers", "plan_growth"]
@@ -48,7 +48,7 @@ def blockers(table: PartitionTable, number: int) -> tuple[Partition, ...]:
 
 
 def plan_growth(table: PartitionTable, number: int, new_disk_size: int, policy: BlockerPolicy) -> Growth:
-    """Let partition `number` take all free space behind it on a disk of `new_disk_size` bytes."""
+    """Let partition `number` take all free space after it on a disk of `new_disk_size` bytes."""
     target = table.by_number(number)
     if (unfit := unfit_to_grow(table, number, new_disk_size)) is not None or target is None:
         return unfit or NotPossible("", "")
@@ -78,7 +78,7 @@ def unfit_to_grow(table: PartitionTable, number: int, new_disk_size: int) -> Not
 
 
 def capped(growth: Growth, old: Partition, gain: int) -> Growth:
-    """The same with at most `gain` bytes for the partition; the rest stays free behind it."""
+    """The same with at most `gain` bytes for the partition; the rest stays free after it."""
     if isinstance(growth, Grown) and growth.target.end - old.end > gain:
         target = replace(growth.target, end=min(growth.target.end, align_up(old.end + gain, MiB)))
         return replace(growth, table=growth.table.replaced(target), target=target)
@@ -152,7 +152,7 @@ def _settle(
 def _refuse_small_part(
     table: PartitionTable, growth: Grown | NothingToDo, target: Partition, policy: BlockerPolicy
 ) -> NotPossible | None:
-    """Refuse when more space lies behind a partition that has to stay than can be had without it."""
+    """Refuse when more space lies after a partition that has to stay than can be had without it."""
     blocks: list[Block] = []
     if target.role is Role.LOGICAL and table.extended is not None:
         blocks = [*blocks_inside(table, target, policy), *blocks_behind(table, table.extended, policy)]
@@ -168,7 +168,11 @@ def _refuse_small_part(
         return None
     last = max((r.start for r in free), default=0)
     parts = tuple(p for b in staying for p in b.parts if b.start < last)
-    return NotPossible(_stands_between(parts, target, beyond, policy), _consent(parts, policy), parts)
+    reason = _stands_between(parts, target, beyond, policy)
+    for part in parts:  # whatever the consent, these stay where they are
+        if mirrored := refuse_mirrored(table, part):
+            return NotPossible(f"{reason}; {mirrored.reason}", mirrored.hint, parts)
+    return NotPossible(reason, _consent(parts, policy), parts)
 
 
 def _stands_between(parts: Sequence[Partition], target: Partition, beyond: int, policy: BlockerPolicy) -> str:
@@ -187,6 +191,11 @@ def _consent(parts: Sequence[Partition], policy: BlockerPolicy) -> str:
         return (
             f"partition {half_deleted[0].number} cannot go alone: those behind it would get other numbers; "
             f"move it with them ({_options('--move', others)})"
+        )
+    if boot := [p for p in others if p.type_code == BIOS_BOOT]:
+        return (
+            f"partition {boot[0].number} is the BIOS boot partition, which cannot be moved: the boot sector knows its "
+            f"place; if the guest starts without it (by UEFI), it can be removed: {_options('--delete', others)}"
         )
     return (
         f"let it be moved to the end of the disk, with all that is in it: {_options('--move', others)}; or, if you can "

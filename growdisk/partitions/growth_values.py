@@ -1,4 +1,4 @@
-"""What becomes of a wish to grow a partition: a new table, nothing, or why it cannot be."""
+"""What becomes of a request to grow a partition: a new table, nothing, or why it cannot be."""
 
 from __future__ import annotations
 

@@ -38,9 +38,23 @@ def check_inside(path: Path, partitions: list[Partition], area: ByteRange, area_
     """Raise TableDamaged if a partition leaves the area that it must lie in."""
     for part in partitions:
         if not area.contains(part.range):
+            hint = "was the image cut off? Restore its size, or repair the table with sfdisk or gdisk"
+            if part.start == 0:
+                hint = "isohybrid images have such an entry; give it type 0, or remove it (sfdisk)"
             raise TableDamaged(
                 path,
                 reason=f"partition {part.number} (bytes {part.start} to {part.end}) lies outside {area_name} "
                 f"(bytes {area.start} to {area.end})",
-                hint="was the image cut off? Restore its size, or repair the table with sfdisk or gdisk",
+                hint=hint,
             )
+
+
+# A change of a table, as the sectors that it takes.
+
+
+@dataclass(frozen=True)
+class SectorChange:
+    """One whole sector of a table with its new content."""
+
+    offset: int
+    data: bytes

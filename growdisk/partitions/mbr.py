@@ -15,13 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
-from growdisk.errors import TableDamaged, TableUnsupported
+from growdisk.errors import TableDamaged, table_unsupported
 from growdisk.fast_dataclass import dataclass
 from growdisk.partitions.located import LocatedTable, check_inside, check_no_overlap
 from growdisk.partitions.table import Claim, Partition, PartitionTable, Role
 from growdisk.units import ByteRange
 
-BOOT_CODE_SIZE = 440
 SIGNATURE_OFFSET = 440
 ENTRIES_OFFSET = 446
 ENTRY_SIZE = 16
@@ -56,11 +55,10 @@ class MbrEntry:
     def is_extended(self) -> bool:
         return self.type in EXTENDED_TYPES
 
-    def claim(self, number: int, sector_size: int, disk_size: int, *, mirrors: bool = False) -> Claim:
-        """What an entry of sector 0 names, where it is none of the table's partitions."""
-        end = min((self.first + self.count) * sector_size, disk_size)
-        what = f"entry {number} of the MBR (type {self.type:x})"
-        return Claim(min(self.first * sector_size, end), end, what, number, mirrors)
+    def claim(self, number: int, sector_size: int, *, mirrors: bool = False) -> Claim:
+        """What an entry of sector 0 names, where it is none of the table's partitions: also beyond the disk's end."""
+        end = (self.first + self.count) * sector_size
+        return Claim(self.first * sector_size, end, f"entry {number} of the MBR (type {self.type:x})", number, mirrors)
 
     def partition(self, number: int, base: int, sector_size: int, role: Role) -> Partition:
         """`base` is the sector that `first` counts from."""
@@ -99,7 +97,7 @@ def read_mbr(device: BlockDevice, path: Path, sector_size: int, entries: tuple[M
             logicals.append(entry.partition(number, ebr // sector_size, sector_size, Role.LOGICAL))
             offsets[number] = entry.offset
         _check_logicals(path, extended, logicals, ranges[1:])
-    claims = tuple(e.claim(n, sector_size, disk_size) for n, e in enumerate(entries, 1) if e.is_nameless)
+    claims = tuple(e.claim(n, sector_size) for n, e in enumerate(entries, 1) if e.is_nameless)
     table = PartitionTable("mbr", f"0x{signature:08x}", sector_size, disk_size, (*top, *logicals), claims=claims)
     return LocatedTable(table, tuple(ranges), tuple(offsets.items()))
 
@@ -129,8 +127,13 @@ def _chain(
             raise TableDamaged(path, reason=f"there is no valid extended boot record at byte {ebr}")
         ranges.append(here)
         used = [e for e in entries if e.in_use]
+        if sum(not e.is_extended for e in used) > 1:
+            raise table_unsupported(
+                path, reason=f"the extended boot record at byte {ebr} names more than one partition, and most systems "
+                "and tools see the first of them only", hint="remove the others from it",
+            )  # fmt: skip
         if any(e.is_nameless for e in entries):
-            raise TableUnsupported(
+            raise table_unsupported(
                 path, reason=f"a logical partition of type 0 stands in its table, at byte {ebr}",
                 hint="give it a type (sfdisk --part-type), or remove it",
             )  # fmt: skip

@@ -1,10 +1,10 @@
 """Lets libparted make a new MBR of the old one, on a sparse scratch copy in memory; the sole importer of pyparted.
 
-(A GPT is changed in its own sectors: gpt_rewriter.py.) The image itself is never opened by libparted. The scratch file
+(A GPT is changed in its own sectors: rewriting.py.) The image itself is never opened by libparted. The scratch file
 has the disk's full size but holds only the sectors of the table; libparted edits it, our own reader checks the outcome
 against the plan, and only sectors that differ from the image are handed back. What libparted would spoil is put back
 before that: boot code and disk signature (both are replaced when the boot sector begins with zeros), the type byte of
-an entry (5 may become f), flags, entries of type 0.
+an entry (5 may become f), flags, entries of type 0 or of no size.
 
 pyparted's C module is used, not its Python classes: those form reference cycles, and an object that is collected after
 its device has been freed ends the process with SIGFPE.
@@ -21,7 +21,7 @@ import _ped
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import TableRewriteFailed
+from growdisk.errors import table_rewrite_failed
 from growdisk.partitions.located import LocatedTable
 from growdisk.partitions.mbr import BOOT_FLAG, ENTRIES_OFFSET, ENTRY_SIZE, TYPE_IN_ENTRY
 from growdisk.partitions.sectors import SECTOR_SIZE, SectorChange, locate_table
@@ -30,6 +30,7 @@ from growdisk.partitions.table import Partition, PartitionTable, Role
 # Stands for any boot code and signature, so that libparted's doings do not depend on what a boot loader left there.
 _NEUTRAL_BOOT_CODE = b"\xfa" + bytes(439) + b"disk" + bytes(2)
 
+_SLOTS = 4
 _SECTOR_SIZE_VARIABLE = "PARTED_SECTOR_SIZE"
 _LIBPARTED_ERRORS = (
     _ped.ConstraintException, _ped.CreateException, _ped.DeviceException, _ped.DiskException,
@@ -39,17 +40,17 @@ _LIBPARTED_ERRORS = (
 
 
 def rewrite_mbr(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[SectorChange, ...]:
-    """As rewrite() in rewriting.py. TableRewriteFailed where libparted refuses, or makes something else than `new`."""
+    """As rewrite() in rewriting.py. table-rewrite-failed if libparted refuses, or makes something else than `new`."""
     old = locate_table(device, path, new.sector_size)
     if old is None or old.table.kind != "mbr":
-        raise TableRewriteFailed(path, reason="it no longer holds the MBR that the plan was made for")
+        raise table_rewrite_failed(path, reason="it no longer holds the MBR that the plan was made for")
     try:
         with _scratch_copy(device, old, new.disk_size) as file:
             with _sectors_of(new.sector_size):
                 _edit(file, path, old.table, new)
             return _outcome(file, device, path, old, new)
     except OSError as error:
-        raise TableRewriteFailed(path, reason=f"no scratch copy of its table: {error}") from error
+        raise table_rewrite_failed(path, reason=f"no scratch copy of its table: {error}") from error
 
 
 @contextmanager
@@ -87,7 +88,7 @@ def _edit(file: Path, path: Path, old: PartitionTable, new: PartitionTable) -> N
     try:
         _edit_with_libparted(_ped.Disk(device), old, new)
     except _LIBPARTED_ERRORS as error:
-        raise TableRewriteFailed(path, reason=f"libparted says: {str(error).strip()}") from error
+        raise table_rewrite_failed(path, reason=f"libparted says: {str(error).strip()}") from error
     finally:
         # libparted knows devices by name, and the next scratch copy will have the same one.
         device.cache_remove()
@@ -117,7 +118,7 @@ def _edit_with_libparted(disk: _ped.Disk, old: PartitionTable, new: PartitionTab
 
 
 def _to_remove(old: PartitionTable, new: PartitionTable) -> list[Partition]:
-    """Those not in `new`, and logical ones that are added anew; the highest number first.
+    """Those not in `new`, and logical ones that are added again; the highest number first.
 
     libparted renumbers the logical partitions above one that it deletes.
     """
@@ -167,7 +168,7 @@ def _outcome(
         _keep_entries(copy, device, path, old, new)
         written = locate_table(copy, path, new.sector_size)
         if written is None or written.table != new or written.table.damage:
-            raise TableRewriteFailed(path, reason="libparted made a table that is not the planned one")
+            raise table_rewrite_failed(path, reason="libparted made a table that is not the planned one")
         ranges = written.ranges[:1] if _same_chain(old.table, new) else written.ranges
         sectors = [at for part in ranges for at in range(part.start, part.end, new.sector_size)]
         changes = (SectorChange(at, copy.read(at, new.sector_size)) for at in sectors)
@@ -178,9 +179,10 @@ def _keep_entries(copy: BlockDevice, device: BlockDevice, path: Path, old: Locat
     """Types and flags as planned; an entry that does not change at all keeps its bytes, CHS values too."""
     written = locate_table(copy, path, new.sector_size)
     if written is None or _numbers(list(written.table.partitions)) != _numbers(list(new.partitions)):
-        raise TableRewriteFailed(path, reason="libparted gave the partitions other numbers")
-    for claim in (claim for claim in old.table.claims if claim.number):  # libparted takes their slots for empty ones
-        at = ENTRIES_OFFSET + (claim.number - 1) * ENTRY_SIZE
+        raise table_rewrite_failed(path, reason="libparted gave the partitions other numbers")
+    numbers = _numbers([*old.table.partitions, *new.partitions])
+    for slot in (slot for slot in range(_SLOTS) if slot + 1 not in numbers):  # libparted takes them for empty ones
+        at = ENTRIES_OFFSET + slot * ENTRY_SIZE
         copy.write(at, device.read(at, ENTRY_SIZE))
     for part in new.partitions:
         at = written.entry_offset(part.number)
@@ -192,7 +194,7 @@ def _keep_entries(copy: BlockDevice, device: BlockDevice, path: Path, old: Locat
 
 
 def _same_chain(old: PartitionTable, new: PartitionTable) -> bool:
-    """No logical partition changes: the old EBRs stay as they are, though libparted would place some anew."""
+    """No logical partition changes: the old EBRs stay as they are, though libparted would place some again."""
     if old.logicals != new.logicals:
         return False
     if old.extended is None or new.extended is None:

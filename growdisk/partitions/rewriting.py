@@ -1,23 +1,192 @@
-"""Makes a new table of the old one: an MBR by libparted, on a copy; a GPT in its own sectors."""
+"""Makes a new table of the old one: an MBR by libparted, on a copy; a GPT in its own sectors, or where none was."""
 
 from __future__ import annotations
 
+import struct
+import uuid
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
-from growdisk.partitions.gpt_rewriter import rewrite_gpt
-from growdisk.partitions.sector_change import SectorChange
-from growdisk.partitions.table import PartitionTable
+from growdisk.errors import table_rewrite_failed
+from growdisk.partitions.gpt import SIGNATURE, GptCopy, GptHeader, read_copies
+from growdisk.partitions.located import SectorChange
+from growdisk.partitions.mbr import ENTRIES_OFFSET, PROTECTIVE_TYPE, MbrEntry, parse_entries
+from growdisk.partitions.table import GPT_ENTRY_SIZE, Partition, PartitionTable
+from growdisk.units import align_up
 
 
 def rewrite(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[SectorChange, ...]:
     """The sectors to change on `device` so that its table becomes `new`; writes nothing there.
 
     `new` may be larger than the device, which then has yet to grow. Partitions keep their numbers, and none may be new.
-    Raises TableRewriteFailed, which names `path`.
+    Raises table-rewrite-failed, which names `path`.
     """
     if new.kind == "gpt":
         return rewrite_gpt(device, path, new)
     from growdisk.partitions.parted_disk import rewrite_mbr  # libparted is loaded when it is needed
 
     return rewrite_mbr(device, path, new)
+
+
+# Changes a GPT where it lies, and nothing in it that need not change.
+#
+# Entries that were moved away from sector 2 stay where the header says; a boot loader may stand in their usual place.
+# A header of another size, with its reserved bytes, stays what it is; so do unused entries, and what follows them in
+# their last sector. New are the places of partitions, the checksums, and the backup, which goes to the end of the
+# disk. What lies in its old place stays there: nobody looks at it any more.
+
+_MAX_COUNT = 0xFFFFFFFF
+_NO_CHS = b"\xff\xff\xff"
+_CRC_AT, _PLACES_AT, _LAST_USABLE_AT, _ENTRIES_LBA_AT, _ENTRIES_CRC_AT = 16, 24, 48, 72, 88
+_LBAS_IN_ENTRY = 32
+
+
+def rewrite_gpt(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[SectorChange, ...]:
+    """The sectors to change so that the GPT on `device` becomes `new`, which may be larger. Writes nothing."""
+    sector, copies = new.sector_size, read_copies(device, path, new.sector_size)
+    if copies.primary is None:
+        raise table_rewrite_failed(path, reason="the GPT at the start of the disk is damaged")
+    entries, header = _entries(path, copies.primary, new), copies.primary.header
+    last = new.disk_size // sector - 1
+    spare = last - align_up(len(entries), sector) // sector
+    if any(part.end > spare * sector for part in new.partitions):
+        raise table_rewrite_failed(path, reason="a partition lies where the backup of its GPT has to be")
+    backup = device.read(header.alternate_lba * sector, sector) if copies.backup else device.read(sector, sector)
+    wanted: dict[int, bytes] = {}
+    wanted |= _in_sectors(device, header.entries_lba * sector, entries, sector)
+    wanted |= _in_sectors(None, spare * sector, entries, sector)
+    wanted[sector] = _header(device.read(sector, sector), entries, (1, last), spare - 1, header.entries_lba)
+    wanted[last * sector] = _header(backup, entries, (last, 1), spare - 1, spare)
+    wanted[0] = _protective(device.read(0, sector), header, last)
+    changes = (SectorChange(offset, data) for offset, data in sorted(wanted.items()))
+    return tuple(change for change in changes if _on_disk(device, change) != change.data)
+
+
+def _entries(path: Path, copy: GptCopy, new: PartitionTable) -> bytes:
+    slots = bytearray(copy.entries)
+    planned = {part.number: part for part in new.partitions}
+    for number in range(1, copy.header.entry_count + 1):
+        at = (number - 1) * GPT_ENTRY_SIZE
+        if (part := planned.pop(number, None)) is None:
+            if any(slots[at : at + 16]):
+                slots[at : at + GPT_ENTRY_SIZE] = bytes(GPT_ENTRY_SIZE)
+        elif any(slots[at : at + 16]):
+            slots[at + _LBAS_IN_ENTRY : at + _LBAS_IN_ENTRY + 16] = _place(part, new.sector_size)
+        else:
+            planned[number] = part
+    if planned:
+        raise table_rewrite_failed(path, reason=f"its table has no partition {min(planned)}")
+    return bytes(slots)
+
+
+def _place(part: Partition, sector: int) -> bytes:
+    return struct.pack("<QQ", part.start // sector, part.end // sector - 1)
+
+
+def _in_sectors(device: BlockDevice | None, at: int, entries: bytes, sector: int) -> dict[int, bytes]:
+    """The entries sector by sector; after the last of them stays what `device` has there."""
+    size = align_up(len(entries), sector)
+    rest = device.read(at + len(entries), size - len(entries)) if device else bytes(size - len(entries))
+    data = entries + rest
+    return {at + start: data[start : start + sector] for start in range(0, size, sector)}
+
+
+def _header(raw: bytes, entries: bytes, places: tuple[int, int], last_usable: int, entries_lba: int) -> bytes:
+    """`raw` with other places; its own size says what the checksum is of."""
+    changed = bytearray(raw)
+    struct.pack_into("<QQ", changed, _PLACES_AT, *places)
+    struct.pack_into("<Q", changed, _LAST_USABLE_AT, last_usable)
+    struct.pack_into("<Q", changed, _ENTRIES_LBA_AT, entries_lba)
+    struct.pack_into("<I", changed, _ENTRIES_CRC_AT, zlib.crc32(entries))
+    size = struct.unpack_from("<I", changed, 12)[0]
+    struct.pack_into("<I", changed, _CRC_AT, 0)
+    struct.pack_into("<I", changed, _CRC_AT, zlib.crc32(changed[:size]))
+    return bytes(changed)
+
+
+def _protective(sector_0: bytes, header: GptHeader, last: int) -> bytes:
+    """A protective entry covers the disk. Beside real ones it only does where it did before."""
+    changed, entries = bytearray(sector_0), parse_entries(sector_0) or ()
+    alone = not any(entry.count for entry in entries if entry.type != PROTECTIVE_TYPE)
+    for entry in entries:
+        if entry.type == PROTECTIVE_TYPE and entry.count != _MAX_COUNT and (alone or _reaches_end(entry, header)):
+            count = min(last + 1 - entry.first, _MAX_COUNT)
+            if count != entry.count:
+                changed[entry.offset + 5 : entry.offset + 8] = _NO_CHS
+                struct.pack_into("<I", changed, entry.offset + 12, count)
+    return bytes(changed)
+
+
+def _reaches_end(entry: MbrEntry, header: GptHeader) -> bool:
+    return entry.first + entry.count > header.alternate_lba
+
+
+def _on_disk(device: BlockDevice, change: SectorChange) -> bytes | None:
+    end = change.offset + len(change.data)
+    return device.read(change.offset, len(change.data)) if end <= device.size else None
+
+
+# The sectors of a new GPT, where there was none: protective MBR, both headers, both arrays of entries.
+#
+# A GPT that is there is changed by libparted (parted_disk.py); this one is made for a table that had been an MBR. Spec:
+# UEFI, chapter 5.3; last LBA of the protective MBR capped at 32 bits.
+
+_HEADER_SIZE, _REVISION = 92, 0x00010000
+_MAX_LBA = 0xFFFFFFFF
+_NAME_UNITS = 36
+
+
+def gpt_sectors(table: PartitionTable, boot_code: bytes) -> tuple[SectorChange, ...]:
+    """All of a GPT for `table`; `boot_code`, up to the MBR's entries, stays in sector 0."""
+    sector, last = table.sector_size, table.disk_size // table.sector_size - 1
+    entries = _new_entries(table)
+    padded = entries.ljust(align_up(len(entries), sector), b"\0")
+    count = len(padded) // sector
+    protective = _new_protective(boot_code[:ENTRIES_OFFSET], last).ljust(sector, b"\0")
+    headers = {
+        1: _new_header(table, entries, my_lba=1, other=last, entries_lba=2),
+        last: _new_header(table, entries, my_lba=last, other=1, entries_lba=last - count),
+    }
+    changes = [SectorChange(0, protective)]
+    changes += [SectorChange(lba * sector, header.ljust(sector, b"\0")) for lba, header in headers.items()]
+    for start in (2, last - count):
+        changes += _split(padded, start * sector, sector)
+    return tuple(sorted(changes, key=lambda change: change.offset))
+
+
+def _split(data: bytes, at: int, sector: int) -> Iterator[SectorChange]:
+    for offset in range(0, len(data), sector):
+        yield SectorChange(at + offset, data[offset : offset + sector])
+
+
+def _new_protective(boot_code: bytes, last: int) -> bytes:
+    start = bytes((0, 0, 2, 0, PROTECTIVE_TYPE, 0xFF, 0xFF, 0xFF))
+    entry = start + struct.pack("<II", 1, min(last, _MAX_LBA))
+    return boot_code + entry + bytes(48) + b"\x55\xaa"
+
+
+def _new_entries(table: PartitionTable) -> bytes:
+    slots = bytearray(table.gpt_entries * GPT_ENTRY_SIZE)
+    for part in table.partitions:
+        at = (part.number - 1) * GPT_ENTRY_SIZE
+        slots[at : at + GPT_ENTRY_SIZE] = _entry(part, table.sector_size)
+    return bytes(slots)
+
+
+def _entry(part: Partition, sector: int) -> bytes:
+    name = part.name.encode("utf-16-le")[: 2 * _NAME_UNITS].ljust(2 * _NAME_UNITS, b"\0")
+    kind, own = uuid.UUID(part.type_code).bytes_le, uuid.UUID(part.guid or "").bytes_le
+    return struct.pack("<16s16sQQQ72s", kind, own, part.start // sector, part.end // sector - 1, part.attributes, name)
+
+
+def _new_header(table: PartitionTable, entries: bytes, *, my_lba: int, other: int, entries_lba: int) -> bytes:
+    count = align_up(len(entries), table.sector_size) // table.sector_size
+    last = max(my_lba, other)
+    fields = (
+        my_lba, other, 2 + count, last - count - 1, uuid.UUID(table.disk_id).bytes_le, entries_lba, table.gpt_entries,
+        GPT_ENTRY_SIZE, zlib.crc32(entries),
+    )  # fmt: skip
+    head = struct.pack("<8sIII4xQQQQ16sQIII", SIGNATURE, _REVISION, _HEADER_SIZE, 0, *fields)
+    return head[:16] + struct.pack("<I", zlib.crc32(head)) + head[20:]

@@ -9,11 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
-from growdisk.errors import TableUnsupported
+from growdisk.errors import table_unsupported
 from growdisk.partitions.gpt import SIGNATURE, read_gpt
-from growdisk.partitions.located import LocatedTable
+from growdisk.partitions.located import LocatedTable, SectorChange
 from growdisk.partitions.mbr import PROTECTIVE_TYPE, parse_entries, read_mbr
-from growdisk.partitions.sector_change import SectorChange
 from growdisk.partitions.table import PartitionTable
 
 SECTOR_SIZE = 512
@@ -28,7 +27,7 @@ _BOOT_SECTORS_OF_FILESYSTEMS = (
 def read_table(device: BlockDevice, path: Path, sector_size: int = SECTOR_SIZE) -> PartitionTable | None:
     """The disk's table; None when it has none (a file system on the whole disk, or nothing at all).
 
-    Raises TableDamaged or TableUnsupported, which name `path`.
+    Raises TableDamaged or table-unsupported, which name `path`.
     """
     located = locate_table(device, path, sector_size)
     return located.table if located else None
@@ -75,7 +74,7 @@ def _check_sector_size(path: Path, head: bytes, sector_size: int) -> None:
     other = _LARGE_SECTORS if sector_size == SECTOR_SIZE else SECTOR_SIZE
     here, there = (head[at : at + len(SIGNATURE)] == SIGNATURE for at in (sector_size, other))
     if there and not here:
-        raise TableUnsupported(
+        raise table_unsupported(
             path, reason=f"its GPT was made for sectors of {other} bytes",
             hint=f"say so with --sector-size {other}",
         )  # fmt: skip

@@ -18,6 +18,8 @@ MBR_MAX_SECTORS = 1 << 32  # an MBR counts sectors in 32 bits
 GPT_ENTRY_SIZE = 128
 EFI_SYSTEM = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 WINDOWS_RECOVERY = "DE94BBA4-06D1-4D40-A16A-BFD50179D6AC"
+_READ_ONLY = 1 << 60
+FIRST_DISK = "sda"  # as a guest with one SCSI-like disk names it, and every appliance
 BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"  # GRUB's core.img: the boot sector knows where it lies
 
 
@@ -54,6 +56,11 @@ class Partition:
     @property
     def size(self) -> int:
         return self.end - self.start
+
+    @property
+    def read_only(self) -> bool:
+        """A GPT entry may say so (UEFI leaves the bit to the type; Windows and systemd use it alike)."""
+        return bool(self.attributes & _READ_ONLY)
 
     def moved_by(self, distance: int) -> Partition:
         return replace(self, start=self.start + distance, end=self.end + distance)
@@ -95,6 +102,10 @@ class PartitionTable:
     gpt_entries: int = 128
     damage: str = field(default="", compare=False)
     claims: tuple[Claim, ...] = field(default=(), compare=False)
+
+    def partuuid(self, part: Partition) -> str:
+        """As a kernel has it: a GPT's own, or made from the disk's id and the number."""
+        return part.guid or f"{self.disk_id.removeprefix('0x')}-{part.number:02x}"
 
     def by_number(self, number: int) -> Partition | None:
         return next((p for p in self.partitions if p.number == number), None)

@@ -3,7 +3,7 @@
     MBR   [ 1 data ][ 2 extended [ 5 data ][ 6 swap ] ]
     GPT   [ 1 data ]             [ 5 data ][ 6 swap ]
 
-A disk that a guest starts from is left alone: GRUB lies behind the boot sector, where a GPT has its entries, and an
+A disk that a guest starts from is left alone: GRUB lies after the boot sector, where a GPT has its entries, and an
 UEFI firmware remembers the MBR's signature. Identifiers are made of that signature: the same plan is made twice.
 """
 

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 from growdisk.block.host_devices import value_of
-from growdisk.errors import ToolFailed, WriteFailed
+from growdisk.errors import ImageError, ToolFailed, write_failed
 from growdisk.storage import loop, lvm, rbd, zvol
 from growdisk.storage.look import look_at_storage
-from growdisk.storage.values import Storage, StorageFull, StorageRefuses
+from growdisk.storage.values import Storage
 from growdisk.units import format_size
 
 _ARRIVAL_SECONDS = 30.0
@@ -21,21 +21,33 @@ def device_size(path: Path) -> int:
 
 
 def refuse_without_room(path: Path, storage: Storage, size: int) -> None:
-    """StorageFull, StorageRefuses: before anything is written. Reads only."""
+    """storage-full, storage-refuses: before anything is written. Reads only."""
     growth = size - device_size(path)
     if storage.room is not None and growth > storage.room:
-        raise StorageFull(path, format_size(growth), place=storage.place, free=format_size(storage.room))
+        raise ImageError.named(
+            "storage-full",
+            "cannot make {path} larger by {amount}",
+            "{place} has {free} left",
+            "give it more space first, or ask for less; nothing was changed",
+            {"path": path, "amount": format_size(growth), "place": storage.place, "free": format_size(storage.room)},
+        )
     if storage.kind == "lvm" and growth > 0:
         try:
             lvm.rehearse(storage.name, size)
         except ToolFailed as error:
-            raise StorageRefuses(path, error.tool, reason=error.detail) from error
+            raise ImageError.named(
+                "storage-refuses",
+                "cannot make {path} larger",
+                "{tool} says: {reason}",
+                "mend that first; nothing was changed",
+                {"path": path, "tool": error.tool, "reason": error.detail},
+            ) from error
 
 
 def resize_device(path: Path, size: int) -> None:
     """Until the kernel has the new size. The storage is looked for anew: a name in a plan may be old.
 
-    ToolFailed, WriteFailed, OSError.
+    ToolFailed, write-failed, OSError.
     """
     old = device_size(path)
     if old == size:
@@ -45,7 +57,7 @@ def resize_device(path: Path, size: int) -> None:
     while device_size(path) != size:
         if time.monotonic() > deadline:
             reason = f"it has {device_size(path)} bytes after it was resized to {size}"
-            raise WriteFailed(path, reason, hint="see what the tools of its storage say, and run growdisk again")
+            raise write_failed(path, reason, hint="see what the tools of its storage say, and run growdisk again")
         time.sleep(0.05)
 
 
@@ -61,4 +73,4 @@ def _resize(path: Path, storage: Storage, size: int, *, smaller: bool) -> None:
             offset = int(value_of(path.stat().st_rdev, "loop/offset") or 0)
             loop.resize(path, Path(storage.name), size, offset)
         case "other":
-            raise WriteFailed(path, storage.obstacle, hint=storage.hint)
+            raise write_failed(path, storage.obstacle, hint=storage.hint)

@@ -4,22 +4,61 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from growdisk.block.host_devices import name_of
+from growdisk.errors import GrowdiskError, ImageInUse
+from growdisk.fast_dataclass import dataclass
 from growdisk.host.command import run
+from growdisk.host.json_codec import NotThatValue, decoded
 from growdisk.storage.values import Storage
 
+_DEVICES = Path("/sys/bus/rbd/devices")
 _SECONDS = 120.0
 _MIB = 1 << 20
 
 
-def look(kernel_name: str, devices: Path = Path("/sys/bus/rbd/devices")) -> Storage:
+@dataclass(frozen=True)
+class _Watcher:
+    address: str
+    client: int
+
+
+@dataclass(frozen=True)
+class _Status:
+    watchers: tuple[_Watcher, ...] = ()
+
+
+def look(kernel_name: str, devices: Path = _DEVICES) -> Storage:
     """Of rbd0 and the like. OSError if the kernel does not know it."""
     folder = devices / kernel_name.removeprefix("rbd")
-    pool, name = ((folder / attribute).read_text().strip() for attribute in ("pool", "name"))
-    namespace, snapshot = (_optional(folder / attribute) for attribute in ("pool_ns", "current_snap"))
-    spec = "/".join(filter(None, (pool, namespace, name)))
+    spec, snapshot = _spec(folder), _optional(folder / "current_snap")
     if snapshot not in ("", "-"):
         return Storage("rbd", spec, obstacle=f"its snapshot {snapshot} is mapped", hint="map the image itself")
     return Storage("rbd", spec, _MIB)
+
+
+def refuse_other_clients(path: Path) -> None:
+    """ImageInUse if the device at `path` is a mapped image that another client, on whatever host, has as well."""
+    if others := clients_of(path):
+        raise ImageInUse(path, holder=f"another client of the Ceph cluster ({', '.join(others)})")
+
+
+def clients_of(path: Path, devices: Path = _DEVICES) -> tuple[str, ...] | None:
+    """Addresses of those clients; () if it is no such device, None if the cluster cannot be asked."""
+    kernel_name = name_of(path.stat().st_rdev)
+    if not kernel_name.startswith("rbd"):
+        return ()
+    folder = devices / kernel_name.removeprefix("rbd")
+    try:
+        said = run(["rbd", "status", "--format", "json", _spec(folder)], timeout=_SECONDS).stdout
+        return others_in(said, own=_optional(folder / "client_id"))
+    except (GrowdiskError, NotThatValue, OSError):
+        return None
+
+
+def others_in(status: str, own: str) -> tuple[str, ...]:
+    """Of what `rbd status` says. `own` is the mapping's client, as the kernel writes it: client4112."""
+    watchers = decoded(status, _Status).watchers
+    return tuple(each.address for each in watchers if f"client{each.client}" != own)
 
 
 def words_to_resize(spec: str, size: int, *, smaller: bool) -> list[str]:
@@ -30,6 +69,11 @@ def words_to_resize(spec: str, size: int, *, smaller: bool) -> list[str]:
 
 def resize(spec: str, size: int, *, smaller: bool) -> None:
     run(words_to_resize(spec, size, smaller=smaller), timeout=_SECONDS)
+
+
+def _spec(folder: Path) -> str:
+    pool, name = ((folder / attribute).read_text().strip() for attribute in ("pool", "name"))
+    return "/".join(filter(None, (pool, _optional(folder / "pool_ns"), name)))
 
 
 def _optional(path: Path) -> str:

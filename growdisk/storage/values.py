@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
-from growdisk.errors import ImageError
 from growdisk.fast_dataclass import dataclass
 
 Kind = Literal["lvm", "zvol", "rbd", "loop", "other"]
@@ -26,22 +25,3 @@ class Storage:
     obstacle: str = ""
     hint: str = ""
     notes: tuple[str, ...] = ()
-
-
-@dataclass(eq=False)
-class StorageFull(ImageError):
-    WHAT: ClassVar[str] = "cannot make {path} larger by {amount}"
-    WHY: ClassVar[str] = "{place} has {free} left"
-    DO: ClassVar[str] = "give it more space first, or ask for less; nothing was changed"
-    amount: str
-    place: str
-    free: str
-
-
-@dataclass(eq=False)
-class StorageRefuses(ImageError):
-    WHAT: ClassVar[str] = "cannot make {path} larger"
-    WHY: ClassVar[str] = "{tool} says: {reason}"
-    DO: ClassVar[str] = "mend that first; nothing was changed"
-    tool: str
-    reason: str

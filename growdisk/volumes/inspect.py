@@ -101,7 +101,7 @@ def _with_payload(
         header = read_header(device)
         content = replace(
             content, size=max(device.size - header.payload, 0), payload=header.payload, fixed=header.fixed,
-            sector_size=header.sector_size, tried=not keyring.is_empty,
+            sector_size=header.sector_size, tried=not keyring.is_empty, registers=header.registers,
         )  # fmt: skip
         view = None if keyring.is_empty else keyring.open(device, header)
         if view is None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from growdisk.block.device import BlockDevice
 
 if TYPE_CHECKING:
-    from growdisk.volumes.luks import LuksHeader
-    from growdisk.volumes.luks_device import DecryptedView
+    from growdisk.volumes.luks import DecryptedView, LuksHeader
 
 
 class Keyring:
@@ -36,7 +35,7 @@ class Keyring:
         key = self.volume_key(device, header)
         if key is None:
             return None
-        from growdisk.volumes.luks_device import DecryptedView
+        from growdisk.volumes.luks import DecryptedView
 
         return DecryptedView(device, header, key)
 
@@ -47,7 +46,7 @@ class Keyring:
         return self._volume_keys[header.uuid]
 
     def _candidates(self) -> Iterator[bytes]:
-        """As given; and as typed, where an editor has put a line break behind it."""
+        """As given; and as typed, where an editor has put a line break after it."""
         for passphrase in self._passphrases:
             yield passphrase
             if passphrase.endswith(b"\n"):

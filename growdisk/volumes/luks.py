@@ -1,7 +1,7 @@
 """An encrypted partition: LUKS version 1 or 2, opened for reading by our own code.
 
 What encrypts the data, the volume key, lies in key slots, each under a passphrase. Whoever has it needs no passphrase
-any more: it is what the appliance gets, where deriving it anew would take minutes under emulation and, as argon2 is
+any more: it is what the appliance gets, where deriving it again would take minutes under emulation and, as argon2 is
 made to, more memory than the appliance has.
 Follows the LUKS1 On-Disk Format 1.2.3 and the LUKS2 On-Disk Format 1.1.0.
 """
@@ -14,14 +14,17 @@ import hashlib
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from growdisk.block.device import BlockDevice
-from growdisk.block.sector_cipher import UnknownCipher, sector_cipher
+from growdisk.block.device import BlockDevice, Extent, ExtentKind, check_range
+from growdisk.block.luks_stripes import merged
+from growdisk.block.sector_cipher import UnknownCipher, decrypt_xts, sector_cipher
 from growdisk.errors import ToolMissing
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.luks import IN_TRANSITION
 from growdisk.host.json_codec import NotThatValue, decoded
-from growdisk.units import align_up
+from growdisk.units import align_down, align_up
 from growdisk.volumes.luks2_json import Area, Digest, Kdf, Keyslot, Metadata, Segment
+from growdisk.volumes.lv_device import ReadOnlyDevice
+from growdisk.volumes.tpm_tokens import measured
 
 _SECTOR = 512
 _MAGIC = b"LUKS\xba\xbe"
@@ -48,7 +51,10 @@ class InTransition(LuksUnreadable):
 
 @dataclass(frozen=True)
 class LuksHeader:
-    """Where the encrypted bytes lie, and how. `fixed`: why they do not simply reach to the end of the device."""
+    """Where the encrypted bytes lie, and how. `fixed`: why they do not simply reach to the end of the device.
+
+    `registers`: those of a TPM that one of its tokens goes by.
+    """
 
     uuid: str
     payload: int
@@ -57,6 +63,7 @@ class LuksHeader:
     iv_start: int
     slots: tuple[tuple[Keyslot, Digest], ...]
     fixed: str = ""
+    registers: frozenset[int] = frozenset()
 
     def volume_key(self, device: BlockDevice, passphrase: bytes) -> bytes | None:
         """The key that the passphrase opens; None when it opens none. LuksUnreadable, ToolMissing."""
@@ -135,7 +142,7 @@ def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
     )
     return LuksHeader(
         _text(head[168:208]), int(segment.offset), segment.encryption, segment.sector_size, int(segment.iv_tweak),
-        slots, _why_fixed(segment, metadata),
+        slots, _why_fixed(segment, metadata), measured(metadata.tokens.values()),
     )  # fmt: skip
 
 
@@ -165,7 +172,7 @@ def _key_in(device: BlockDevice, slot: Keyslot, digest: Digest, passphrase: byte
     material = device.read(int(slot.area.offset), align_up(length, _SECTOR))
     cipher, _, mode = slot.area.encryption.partition("-")
     split = sector_cipher(cipher, mode, area_key).decrypt(0, material)[:length]
-    key = _merge(split, slot.key_size, stripe_hash)
+    key = merged(split, slot.key_size, stripe_hash)
     wanted = base64.b64decode(digest.digest)
     salt = base64.b64decode(digest.salt)
     return key if hashlib.pbkdf2_hmac(digest.hash, key, salt, digest.iterations, len(wanted)) == wanted else None
@@ -183,6 +190,7 @@ def _refuse_excess(slot: Keyslot, digest: Digest, stripes: int) -> None:
 def _derive(kdf: Kdf, passphrase: bytes, length: int) -> bytes:
     salt = base64.b64decode(kdf.salt)
     if kdf.type == "pbkdf2":
+        _require_hash(kdf.hash)
         return hashlib.pbkdf2_hmac(kdf.hash, passphrase, salt, kdf.iterations, length)
     if kdf.type not in ("argon2i", "argon2id"):
         raise LuksUnreadable(f"a key slot uses {kdf.type}, which growdisk does not know")
@@ -197,23 +205,11 @@ def _argon2(kind: str) -> Callable[[bytes, bytes, int, int, int, int], bytes]:
     return partial(hash_secret_raw, type=Type.ID if kind == "argon2id" else Type.I)
 
 
-def _merge(split: bytes, length: int, digest: str) -> bytes:
-    """The key again, of its stripes (the specification's AFmerge)."""
-    state = bytes(length)
-    for start in range(0, len(split) - length, length):
-        state = _diffuse(_xor(state, split[start : start + length]), digest)
-    return _xor(state, split[-length:])
-
-
-def _diffuse(block: bytes, digest: str) -> bytes:
-    size = hashlib.new(digest).digest_size
-    parts = (block[start : start + size] for start in range(0, len(block), size))
-    hashed = (hashlib.new(digest, n.to_bytes(4, "big") + part).digest()[: len(part)] for n, part in enumerate(parts))
-    return b"".join(hashed)
-
-
-def _xor(one: bytes, other: bytes) -> bytes:
-    return (int.from_bytes(one, "little") ^ int.from_bytes(other, "little")).to_bytes(len(one), "little")
+def _require_hash(name: str) -> None:
+    try:
+        hashlib.new(name)
+    except ValueError as error:
+        raise LuksUnreadable(f"a key slot uses the hash {name}, which this machine's OpenSSL does not know") from error
 
 
 def _text(field: bytes) -> str:
@@ -224,4 +220,35 @@ def _base64(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
 
 
-__all__ = ["LuksHeader", "LuksUnreadable", "UnknownCipher", "read_header"]
+__all__ = ["DecryptedView", "LuksHeader", "LuksUnreadable", "UnknownCipher", "read_header"]
+
+
+# --- the content, decrypted as it is read: for superblocks and metadata, not for bulk ---------------
+
+
+class DecryptedView(ReadOnlyDevice):
+    """Sectors are numbered from the payload on, in units of 512 bytes, also where they are larger (dm-crypt)."""
+
+    def __init__(self, device: BlockDevice, header: LuksHeader, key: bytes) -> None:
+        self._device, self._header, self._key = device, header, key
+        self.size = align_down(max(device.size - header.payload, 0), header.sector_size)
+
+    def read(self, offset: int, length: int) -> bytes:
+        check_range(self.size, offset, length)
+        unit = self._header.sector_size
+        start, end = align_down(offset, unit), align_up(offset + length, unit)
+        raw = self._device.read(self._header.payload + start, end - start)
+        return self._decrypted(start // _SECTOR + self._header.iv_start, raw)[offset - start : offset - start + length]
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        check_range(self.size, offset, length)
+        yield Extent(offset, offset + length, ExtentKind.DATA)
+
+    def _decrypted(self, sector: int, raw: bytes) -> bytes:
+        cipher, _, mode = self._header.cipher.partition("-")
+        unit = self._header.sector_size
+        if unit == _SECTOR or mode != "xts-plain64" or cipher != "aes":
+            return sector_cipher(cipher, mode, self._key).decrypt(sector, raw)
+        return b"".join(
+            decrypt_xts(self._key, sector + at // _SECTOR, raw[at : at + unit]) for at in range(0, len(raw), unit)
+        )

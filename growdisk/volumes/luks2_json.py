@@ -84,3 +84,4 @@ class Metadata:
     segments: dict[str, Segment]
     digests: dict[str, Digest]
     config: Config = field(default_factory=Config)
+    tokens: dict[str, object] = field(default_factory=dict)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
+import struct
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from growdisk.filesystems.identify import identify
 from growdisk.units import MiB
 from tests.guests.foreign import AT_THE_END, AT_THE_START, Pieces
 from tests.guests.tools import run
+from tests.layouts.refusing import assert_refused, disk
 from tests.unit.cli.command import in_process
 
 SECTOR = 512
@@ -36,29 +37,8 @@ def volume(path: Path, *, ext4: bool, pieces: Pieces, size: int = _SIZE) -> Path
     return path
 
 
-def disk(path: Path, script: str, size: int = _DISK, **volumes: Path) -> Path:
-    """An image with a table; `volumes` are put at sector s2048=..., s4096=..."""
-    with path.open("wb") as file:
-        file.truncate(size)
-    if script:
-        run("sfdisk", "-q", "--no-tell-kernel", path, stdin=script)
-    for place, content in volumes.items():
-        run("dd", f"if={content}", f"of={path}", "bs=512", f"seek={place[1:]}", "conv=notrunc,sparse", "status=none")
-    return path
-
-
 def kind_by_blkid(path: Path) -> str:
     return run("blkid", "-p", "-o", "value", "-s", "TYPE", path).strip()
-
-
-def assert_refused(image: Path, *words: str, naming: str) -> str:
-    """By the plan, and by expand without a byte changed; returns what was said."""
-    before = hashlib.sha256(image.read_bytes()).digest()
-    planned, done = in_process("plan", image, *words), in_process("expand", image, *words)
-    assert (planned.code, done.code) == (3, 3), (planned, done)
-    assert naming in planned.err and naming in done.err, planned.err
-    assert hashlib.sha256(image.read_bytes()).digest() == before
-    return planned.err
 
 
 _ONE = f"label: dos\nstart=2048,size={_SIZE // SECTOR},type=83\n"
@@ -214,6 +194,26 @@ def test_an_old_signature_where_the_new_end_will_be_is_seen(tmp_path: Path) -> N
     assert_refused(image, naming="linux_raid_member")
 
 
+@pytest.mark.parametrize("label", ["dos", "gpt"])
+def test_a_table_inside_a_partition_is_named_and_stays(tmp_path: Path, label: str) -> None:
+    inner = disk(tmp_path / "inner", f"label: {label}\nstart=2048,size=8192\n", 16 * MiB)
+    root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
+    script = "label: gpt\nstart=2048,size=32768\nstart=34816,size=32768\n"
+    image = disk(tmp_path / "disk.raw", script, 40 * MiB, s2048=root, s34816=inner)
+    assert_refused(image, "+100M", "--partition", "2", naming=f"{label}_table")
+    assert_refused(image, "+100M", "--partition", "1", "--move", "2", naming="table of its own")
+    assert in_process("plan", image, "+100M", "--partition", "1", "--delete", "2").code == 0
+    assert f"{label}_table" in in_process("show", image).out
+
+
+def test_a_table_that_blkid_alone_knows_is_refused(tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    entry = struct.pack(">III", 2, 1, 63) + b"Apple".ljust(32, b"\0") + b"Apple_partition_map".ljust(32, b"\0")
+    inner.write_bytes((b"ER\2\0".ljust(512, b"\0") + b"PM\0\0" + entry).ljust(16 * MiB, b"\0"))
+    image = disk(tmp_path / "disk.raw", "label: gpt\nstart=2048,size=32768\n", 40 * MiB, s2048=inner)
+    assert_refused(image, "+100M", "--partition", "1", naming="mac_table")
+
+
 def test_a_machine_without_blkid_says_so_and_goes_by_its_own_readers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +260,23 @@ def test_a_boot_loader_between_two_partitions_is_not_grown_over(tmp_path: Path) 
     assert_refused(image, "--partition", "1", naming="no partition speaks of")
 
 
+@pytest.mark.parametrize("start", [b"\xd0\x0d\xfe\xed", b"\x27\x05\x19\x56", b"ANDROID!", b"\0\0\0\xeaeGON.BT0"])
+def test_what_a_board_starts_by_is_not_grown_over_behind_the_last_partition(tmp_path: Path, start: bytes) -> None:
+    root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
+    image = disk(tmp_path / "disk.raw", "label: dos\nstart=2048,size=32768,type=83\n", 64 * MiB, s2048=root)
+    _put(image, 24 * MiB, start + random.Random(3).randbytes(4000))
+    assert_refused(image, "+100M", naming="boot")
+
+
+def test_boot_records_of_logical_partitions_that_are_no_more_are_nobodys(tmp_path: Path) -> None:
+    root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
+    logicals = "start=34816,size=90000,type=5\nstart=36864,size=8192\nstart=47104,size=8192\n"
+    script = f"label: dos\nstart=2048,size=32768,type=83\n{logicals}"
+    image = disk(tmp_path / "disk.raw", script, 64 * MiB, s2048=root)
+    run("sfdisk", "-q", "--no-reread", "--delete", image, "2")
+    assert in_process("plan", image, "+100M").code == 0
+
+
 def test_noise_and_old_swap_behind_the_last_partition_are_nobodys(tmp_path: Path) -> None:
     root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
     swap = volume(tmp_path / "swap", ext4=False, pieces=[], size=16 * MiB)
@@ -282,3 +299,80 @@ def _put(path: Path, offset: int, data: bytes) -> None:
     with path.open("r+b") as file:
         file.seek(offset)
         file.write(data)
+
+
+@pytest.mark.parametrize(("data", "at"), [(32 * MiB, 32 * MiB), (30 * MiB + 20480, 31 * MiB)])
+def test_hashes_behind_a_file_system_are_seen(tmp_path: Path, data: int, at: int) -> None:
+    """As appliances have it, whose /usr is verified: in one partition with what they are of."""
+    content = volume(tmp_path / "volume", ext4=False, pieces=[])
+    run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", content, f"{data // 1024}k")
+    run("veritysetup", "format", f"--data-blocks={data // 4096}", f"--hash-offset={at}", content, content)
+    image = disk(tmp_path / "disk.raw", _ONE, s2048=content)
+    assert_refused(image, "+100M", naming="DM_verity_hash, although it looks like ext4")
+
+
+def test_a_partition_whose_hashes_stand_in_another_does_not_grow_and_its_neighbour_does(tmp_path: Path) -> None:
+    data, hashes, other = (tmp_path / name for name in ("data", "hashes", "other"))
+    for path, size in ((data, 32), (hashes, 2), (other, 40)):
+        volume(path, ext4=False, pieces=[], size=size * MiB)
+    for path in (data, other):
+        run("mke2fs", "-q", "-F", "-t", "ext4", path)
+    run("veritysetup", "format", data, hashes)
+    assert kind_by_blkid(hashes) == "DM_verity_hash"
+    script = "label: gpt\nstart=2048,size=4096\nstart=6144,size=65536\nstart=71680,size=81920\n"
+    image = disk(tmp_path / "disk.raw", script, 80 * MiB, s2048=hashes, s6144=data, s71680=other)
+    assert_refused(image, "+100M", "--partition", "2", "--move", "3", naming="the hashes of all its bytes")
+    done = in_process("expand", image, "+100M", "--partition", "3")
+    assert done.code == 0, done
+    with image.open("rb") as file:
+        file.seek(6144 * SECTOR)
+        assert file.read(32 * MiB) == data.read_bytes()
+
+
+def test_a_partition_that_the_gpt_calls_read_only_stays_as_it_is(tmp_path: Path) -> None:
+    content = volume(tmp_path / "volume", ext4=True, pieces=[])
+    image = disk(tmp_path / "disk.raw", _ONE.replace("dos", "gpt").replace(",type=83", ",attrs=GUID:60"), s2048=content)
+    assert_refused(image, "+100M", naming="read-only (bit 60)")
+    run("sfdisk", "-q", "--no-tell-kernel", "--no-reread", "--part-attrs", image, "1", "")
+    assert in_process("plan", image, "+100M").code == 0
+
+
+def test_an_mbr_without_entries_does_not_hide_the_file_system_of_the_whole_disk(tmp_path: Path) -> None:
+    """A boot loader in the first sector of an ext4 without partitions ends in 55 aa."""
+    image = volume(tmp_path / "disk.raw", ext4=True, pieces=[(0, os.urandom(440)), (510, b"\x55\xaa")])
+    answer = in_process("--json", "expand", image, "+100M")
+    assert (answer.code, answer.json()["after"]["table"]["type"]) == (0, None), answer
+    run("e2fsck", "-fn", image)
+    assert int(run("dumpe2fs", "-h", image).split("Block count:")[1].split()[0]) * 1024 > 160 * MiB
+    assert image.read_bytes()[510:512] == b"\x55\xaa"
+
+
+@pytest.mark.parametrize(
+    ("label", "named"),
+    [
+        ("sun", "Sun"),
+        ("dvh", "SGI"),
+        ("mac", "Apple"),
+        ("amiga", "Amiga"),
+        ("bsd", "BSD"),
+        ("gpt", "no protective MBR"),
+    ],
+)
+def test_a_table_that_growdisk_does_not_read_is_named(tmp_path: Path, label: str, named: str) -> None:
+    image = volume(tmp_path / "disk.raw", ext4=False, pieces=[])
+    run("parted", "-s", image, "mklabel", label)
+    if label == "gpt":
+        with image.open("r+b") as file:
+            file.write(bytes(512))
+    assert_refused(image, "+100M", naming=named)
+
+
+def test_a_container_whose_hash_nobody_here_can_compute_is_refused_in_words(tmp_path: Path) -> None:
+    key, container = tmp_path / "key", tmp_path / "luks"
+    key.write_bytes(b"abc")
+    with container.open("wb") as file:
+        file.truncate(_SIZE)
+    options = ("--type", "luks1", "--hash", "whirlpool", "--pbkdf-force-iterations", "1000")
+    run("cryptsetup", "-q", "luksFormat", *options, container, key)
+    image = disk(tmp_path / "disk.raw", _ONE, s2048=container)
+    assert_refused(image, "+100M", "--key-file", str(key), naming="the hash whirlpool")

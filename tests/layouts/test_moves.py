@@ -9,22 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.runs import Silent
+from growdisk.api.current_run import CurrentRun
+from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.api.session import Session
 from growdisk.block.raw import RawFile
 from growdisk.partitions.table import PartitionTable
 from growdisk.planner.goal import Goal, RunOptions
-from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.moves import is_repeatable
 from growdisk.planner.plan import Plan, make_plan
 from growdisk.planner.planner import Proposal, propose
 from growdisk.steps.disk import Disk
 from growdisk.steps.moving import Move, copy, digest
 from growdisk.units import MiB, parse_size
-from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.states import Status
-from growdisk.workflow.stopping import StopRequest
 from tests.crash.dying import run_dying
 from tests.crash.run_worlds import assert_same_disk
 from tests.guests.tools import run
@@ -153,12 +151,12 @@ def test_a_table_and_a_move_that_die_at_any_write_are_finished_or_undone(
 
     def begin(plan: Plan) -> None:
         with closing(Disk.open(image, kind)) as disk:  # type: ignore[arg-type]
-            session = Session.begin(image, plan, disk, RunDirectory(image), Silent(), StopRequest(), Keyring())
+            session = Session.begin(CurrentRun(image, plan, RunDirectory(image)), disk)
             session.engine.advance()
 
     def go(plan: Plan, *, back: bool) -> None:
         with closing(Disk.open(image, kind)) as disk:  # type: ignore[arg-type]
-            session = Session.reopen(image, plan, disk, RunDirectory(image), Silent(), StopRequest(), Keyring())
+            session = Session.reopen(CurrentRun(image, plan, RunDirectory(image)), disk)
             session.engine.go_back() if back else session.engine.advance()
 
     plan = reset()

@@ -8,21 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.block.raw import RawFile
-from growdisk.filesystems.content import Content
-from growdisk.filesystems.identify import identify
+from growdisk.filesystems.content import ExtContent
 from growdisk.units import MiB
 from tests.guests.tools import run
-
-
-def content_of(image: Path) -> Content:
-    file = RawFile.open(image)
-    try:
-        found = identify(file)
-    finally:
-        file.close()
-    assert found is not None
-    return found
+from tests.unit.filesystems.reading import content_of
 
 
 def sized(path: Path, size: int) -> Path:
@@ -78,9 +67,41 @@ def test_an_exfat_that_does_not_know_has_no_level(tmp_path: Path) -> None:
     assert content_of(image).fullness is None
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        "", "-b 1024", "-t ext2", "-t ext3", "-O ^has_journal", "-O bigalloc", "-O sparse_super2", "-O ^64bit",
+        "-g 4096", "-O ^sparse_super,^resize_inode", "-O meta_bg,^resize_inode",
+        "-O meta_bg,^resize_inode -b 1024 -g 1024", "-O fast_commit",
+    ],
+)  # fmt: skip
+def test_an_ext_counts_its_own_tables_as_mke2fs_does(tmp_path: Path, options: str) -> None:
+    image = sized(tmp_path / "ext4.raw", 300 * MiB)
+    run("mkfs.ext4", "-q", "-F", *options.split(), image)
+    clusters = re.search(r"Overhead clusters: +(\d+)", run("dumpe2fs", "-h", image))
+    content = content_of(image)
+    assert isinstance(content, ExtContent) and clusters is not None
+    each = content.cluster_size if "bigalloc" in options else content.block_size
+    assert content.overhead == int(clusters[1]) * each
+    assert content.fullness is not None and content.fullness < 0.001
+
+
+def test_an_empty_xfs_has_its_log_and_what_the_kernel_keeps(tmp_path: Path) -> None:
+    image = sized(tmp_path / "xfs.raw", 700 * MiB)
+    run("mkfs.xfs", "-q", image)
+    log = re.search(r"log +=internal log .* blocks=(\d+)", run("xfs_db", "-r", "-c", "info", image))
+    assert log is not None
+    content = content_of(image)
+    assert content.overhead == int(log[1]) * 4096
+    assert content.fullness == pytest.approx(0.05, abs=0.01)  # a mounted one: 0.06, with what its trees may need
+
+
 def test_what_only_root_may_fill_is_no_room(tmp_path: Path) -> None:
     image = sized(tmp_path / "ext4.raw", 64 * MiB)
     run("mkfs.ext4", "-q", "-F", "-m", "50", image)
     content = content_of(image)
-    assert content.reserved == 32 * MiB
-    assert content.fullness == pytest.approx(content.used / (32 * MiB))  # type: ignore[operator]
+    kept = 64 * MiB // 50 // 1024 * 1024  # by the kernel, of blocks of 1 KiB
+    assert content.reserved == 32 * MiB + kept
+    assert content.fullness == pytest.approx(
+        (content.used - content.overhead) / (64 * MiB - content.overhead - content.reserved)  # type: ignore[operator]
+    )

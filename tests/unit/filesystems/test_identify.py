@@ -20,7 +20,7 @@ from growdisk.filesystems.content import (
     PhysicalVolumeContent,
     SwapContent,
 )
-from growdisk.filesystems.crc32c import crc32c
+from growdisk.filesystems.ext import crc32c
 from growdisk.filesystems.identify import identify
 from growdisk.units import KiB, MiB
 

@@ -1,19 +1,3 @@
-"""Disks live in memory here: libparted and sfdisk sync every file that they write."""
+from tests.unit.in_memory import tmp_path
 
-from __future__ import annotations
-
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
-
-@pytest.fixture
-def tmp_path(tmp_path: Path) -> Iterator[Path]:
-    shared_memory = Path("/dev/shm")
-    if not shared_memory.is_dir():
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(prefix="growdisk-test-", dir=shared_memory) as folder:
-        yield Path(folder)
+__all__ = ["tmp_path"]

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from growdisk.block.raw import RawFile
+from growdisk.partitions.growth import BlockerPolicy, Grown, Growth, NotPossible, plan_growth
 from growdisk.partitions.sectors import SectorChange, apply_changes, read_table
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.units import GiB, MiB
@@ -127,3 +128,24 @@ def _attribute_bits(attributes: str) -> int:
 
 def mib(count: int) -> int:
     return count * MiB
+
+
+def growth_of(disk: Path, number: int, *, delete: int = 0, move: int = 0) -> Growth:
+    policy = BlockerPolicy(delete=frozenset({delete} - {0}), move=frozenset({move} - {0}))
+    return plan_growth(table_of(disk), number, disk.stat().st_size, policy)
+
+
+def grown(disk: Path, number: int, **consents: int) -> PartitionTable:
+    growth = growth_of(disk, number, **consents)
+    assert isinstance(growth, Grown), growth
+    return growth.table
+
+
+def refused(disk: Path, number: int, **consents: int) -> NotPossible:
+    growth = growth_of(disk, number, **consents)
+    assert isinstance(growth, NotPossible), growth
+    return growth
+
+
+def sound_for_sgdisk(disk: Path) -> bool:
+    return "No problems found" in run("sgdisk", "-v", disk)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.errors import TableUnsupported
 from growdisk.partitions.growth import BlockerPolicy, Grown, SwapPolicy, plan_growth
 from growdisk.partitions.rewriting import rewrite
 from growdisk.partitions.sectors import apply_changes, read_table
 from growdisk.units import GiB, MiB
+from tests.refusals import raises
 from tests.unit.partitions.disks import grow, make_disk, opened
 from tests.unit.partitions.large_disks import SECTOR, make, places, table_of
 
@@ -46,13 +46,13 @@ def test_the_root_grows_past_swap(tmp_path: Path, label: str, swap: SwapPolicy) 
 def test_a_gpt_for_large_sectors_says_which_option_is_missing(tmp_path: Path) -> None:
     disk = tmp_path / "disk.img"
     make(disk, "gpt", *LAYOUTS["gpt"])
-    with opened(disk) as device, pytest.raises(TableUnsupported) as refusal:
+    with opened(disk) as device, raises("table-unsupported") as refusal:
         read_table(device, disk)
     assert "--sector-size 4096" in refusal.value.what_to_do
 
 
 def test_a_gpt_for_small_sectors_says_so_too(tmp_path: Path) -> None:
     disk = make_disk(tmp_path / "disk.img", 100 * MiB, "label: gpt\nsize=50M\n")
-    with opened(disk) as device, pytest.raises(TableUnsupported) as refusal:
+    with opened(disk) as device, raises("table-unsupported") as refusal:
         read_table(device, disk, SECTOR)
     assert "--sector-size 512" in refusal.value.what_to_do

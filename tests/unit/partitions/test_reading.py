@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.errors import TableDamaged, TableUnsupported
+from growdisk.errors import LayoutError, TableDamaged
 from growdisk.partitions.sectors import locate_table, read_table
 from growdisk.partitions.table import Role
 from growdisk.units import ByteRange, GiB, MiB
@@ -132,6 +132,12 @@ def test_a_disk_that_was_cut_off_is_refused(tmp_path: Path) -> None:
     assert "cut off" in error.what_to_do
 
 
+def test_an_entry_that_covers_its_own_table_is_not_called_cut_off(tmp_path: Path) -> None:
+    disk = make_disk(tmp_path / "disk.img", 100 * MiB, "label: dos\n2048,20480,17\n")
+    write_at(disk, 446 + 8, struct.pack("<II", 0, 22528))
+    assert "isohybrid" in damage_of(disk).what_to_do
+
+
 def test_overlapping_partitions_are_refused_by_name(tmp_path: Path) -> None:
     disk = make_disk(tmp_path / "disk.img", 100 * MiB, "label: dos\n2048,20480,83\n40960,20480,83\n")
     write_at(disk, 446 + 16 + 8, struct.pack("<I", 4096))
@@ -169,6 +175,6 @@ def test_noise_in_a_table_never_ends_in_a_traceback(tmp_path: Path, kind: str) -
     for _ in range(200):
         for at in noise.sample(places, noise.choice((1, 2, 8))):
             write_at(disk, at, noise.randbytes(1))
-        with opened(disk) as device, suppress(TableDamaged, TableUnsupported):
+        with opened(disk) as device, suppress(LayoutError):
             read_table(device, disk)
         write_at(disk, 0, clean)

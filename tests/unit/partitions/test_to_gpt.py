@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.partitions.gpt_writer import gpt_sectors
+from growdisk.partitions.rewriting import gpt_sectors
 from growdisk.partitions.sectors import apply_changes
 from growdisk.partitions.table import PartitionTable, Role
 from growdisk.partitions.to_gpt import NotConvertible, as_gpt, starts_something

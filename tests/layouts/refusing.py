@@ -1,0 +1,33 @@
+"""Disks put together of a table and volumes, and that growdisk leaves one as it is."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from growdisk.units import MiB
+from tests.guests.tools import run
+from tests.unit.cli.command import in_process
+
+_DISK = 76 * MiB + 40 * 512
+
+
+def disk(path: Path, script: str, size: int = _DISK, **volumes: Path) -> Path:
+    """An image with a table; `volumes` are put at sector s2048=..., s4096=..."""
+    with path.open("wb") as file:
+        file.truncate(size)
+    if script:
+        run("sfdisk", "-q", "--no-tell-kernel", path, stdin=script)
+    for place, content in volumes.items():
+        run("dd", f"if={content}", f"of={path}", "bs=512", f"seek={place[1:]}", "conv=notrunc,sparse", "status=none")
+    return path
+
+
+def assert_refused(image: Path, *words: str, naming: str) -> str:
+    """By the plan, and by expand without a byte changed; returns what was said."""
+    before = hashlib.sha256(image.read_bytes()).digest()
+    planned, done = in_process("plan", image, *words), in_process("expand", image, *words)
+    assert (planned.code, done.code) == (3, 3), (planned, done)
+    assert naming in planned.err and naming in done.err, planned.err
+    assert hashlib.sha256(image.read_bytes()).digest() == before
+    return planned.err
