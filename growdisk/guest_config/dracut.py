@@ -2,6 +2,7 @@
 
     kernel_cmdline+=" resume=UUID=… "      add_device+=" /dev/disk/by-uuid/… "
 
+host_devs is a name of dracut's own for what add_device adds to; it takes that from its settings as well.
 Spec: dracut.conf(5).
 """
 
@@ -13,7 +14,9 @@ from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.resume import without_kernel_options
 from growdisk.guest_config.text import change_lines
 
-_DEVICES = re.compile(r"""(?P<before>[ \t]*add_device\+?=)(?P<quote>["'])(?P<words>.*?)(?P=quote)""")
+_DEVICES = re.compile(
+    r"""(?P<before>[ \t]*(?:add_device|host_devs)\+?=)(?P<quote>["']?)(?P<words>(?<=["']).*?|\S*)(?P=quote)"""
+)
 
 
 def without_devices(text: str, gone: RemovedPartition) -> str:

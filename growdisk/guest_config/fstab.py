@@ -8,10 +8,10 @@ Spec: fstab(5).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy, without_escapes
 from growdisk.guest_config.text import change_lines
 
 SWAP_FILE = "/swapfile"
@@ -51,6 +51,14 @@ def parse_fstab(text: str) -> Iterator[Entry]:
     for line in text.split("\n"):
         if match := _LINE.match(line):
             yield Entry(match["source"], match["mount_point"], match["kind"], match["options"] or "")
+
+
+def swap_files(entries: Iterable[Entry]) -> Iterator[str]:
+    """Paths of the files that are swapped on."""
+    for entry in entries:
+        path = without_escapes(entry.plain_source)
+        if entry.is_swap() and path.startswith("/") and not path.startswith("/dev/"):
+            yield path
 
 
 def without_swap(text: str, swap: RemovedPartition, policy: SwapPolicy) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
-from growdisk.filesystems.unpacking import Unpackable, unpacked
+from growdisk.filesystems.unpacking import Unpackable, pieces_of
 from growdisk.guest_config.text import is_said
 
 _HEADER, _MAGICS, _TRAILER = 110, (b"070701", b"070702"), "TRAILER!!!"
+_LONGEST_NAME = 4096
 _MOST = 1 << 30  # bytes, unpacked
 _SMALL = 256 << 10  # larger files are programs and modules
 _OF_THE_TOOL = ("usr/lib/dracut/build-parameter.txt", "lib/dracut/build-parameter.txt")
@@ -72,30 +73,66 @@ def _archives(data: bytes) -> Iterator[Member]:
     while at < len(data):
         while data[at : at + 4] == b"\0\0\0\0":
             at += 4
-        if not data[at:].strip(b"\0"):
+        if not data[at : at + 4].strip(b"\0") and not data[at:].strip(b"\0"):
             return
-        if data[at : at + 6] in _MAGICS:
-            at, members = _archive(data, at)
-            yield from members
-        else:
-            yield from _archive(unpacked(data[at:], _MOST), 0)[1]
+        if data[at : at + 6] not in _MAGICS:
+            yield from _archive(_Stream(pieces_of(memoryview(data)[at:])))
             return
+        stream = _Stream(iter([memoryview(data)[at:]]))
+        yield from _archive(stream)
+        at += stream.position
 
 
-def _archive(data: bytes, at: int) -> tuple[int, list[Member]]:
-    """The members of an uncompressed archive, and where it ends."""
-    found: list[Member] = []
-    while data[at : at + 6] in _MAGICS:
-        mode, size, name_size = (int(data[at + place : at + place + 8], 16) for place in (14, 54, 94))
-        name = data[at + _HEADER : at + _HEADER + name_size - 1].decode("utf-8", "surrogateescape")
-        start = _aligned(at + _HEADER + name_size)
-        at = _aligned(start + size)
+class _Stream:
+    """What `pieces` bring, read forwards and never held as a whole."""
+
+    def __init__(self, pieces: Iterator[memoryview]) -> None:
+        self._pieces, self._piece = pieces, memoryview(b"")
+        self.position = 0
+
+    def read(self, length: int) -> bytes:
+        """Fewer at its end."""
+        return b"".join(map(bytes, self._next(length)))
+
+    def skip(self, length: int) -> None:
+        for _ in self._next(length):
+            pass
+
+    def _next(self, length: int) -> Iterator[memoryview]:
+        while length:
+            while not self._piece:
+                try:
+                    self._piece = next(self._pieces)
+                except StopIteration:
+                    return
+            part, self._piece = self._piece[:length], self._piece[length:]
+            length -= len(part)
+            self.position += len(part)
+            if self.position > _MOST:
+                raise ValueError(f"it is larger than {_MOST >> 30} GiB")
+            yield part
+
+
+def _archive(stream: _Stream) -> Iterator[Member]:
+    """The members of an archive; the stream is behind its end then."""
+    while len(header := stream.read(_HEADER)) == _HEADER and header.startswith(_MAGICS):
+        mode, size, name_size = (_number(header[place : place + 8]) for place in (14, 54, 94))
+        if name_size > _LONGEST_NAME:
+            raise ValueError("its archive is damaged")
+        name = stream.read(name_size)[:-1].decode("utf-8", "surrogateescape")
+        stream.skip(-stream.position % 4)
         if name == _TRAILER:
-            return at, found
+            stream.skip(size + -size % 4)
+            return
         wanted = size <= _SMALL and mode >> 12 in (0o10, 0o12)
-        found.append(Member(name.removeprefix("./"), data[start : start + size] if wanted else b""))
+        content = stream.read(size) if wanted else b""
+        stream.skip((0 if wanted else size) + -size % 4)
+        yield Member(name.removeprefix("./"), content)
     raise ValueError("its archive ends too early")
 
 
-def _aligned(offset: int) -> int:
-    return (offset + 3) & ~3
+def _number(digits: bytes) -> int:
+    try:
+        return int(digits, 16)
+    except ValueError:
+        raise ValueError("its archive is damaged") from None

@@ -7,7 +7,7 @@ ostree keeps each deployment's /etc in a folder of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 BOOTS = ("/boot", "/boot/efi", "/efi", "/boot/firmware")
 SYSTEMS = ("", "/ostree/deploy/*/deploy/*")
@@ -18,43 +18,48 @@ def _below(tops: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"{top}/{name}" for top in tops for name in names)
 
 
+def _below_each(folders: Iterable[str], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{folder}{name}" for folder in folders for name in names)
+
+
 _UNIT_FOLDERS = ("etc", "usr/local/lib", "usr/lib", "lib")
 NAMES = {
     "fstabs": ("etc/fstab",),
     "crypttabs": ("etc/crypttab", "etc/crypttab.initramfs"),
     "units": tuple(f"{top}/systemd/system/*.{kind}" for top in _UNIT_FOLDERS for kind in ("swap", "mount")),
+    "wanters": tuple(
+        f"{top}/systemd/system/{name}" for top in _UNIT_FOLDERS[:2] for name in ("*.*", "*.d/*.conf")
+    ),
     "resume_files": (
         "etc/initramfs-tools/initramfs.conf", "etc/initramfs-tools/conf.d/*", "usr/share/initramfs-tools/conf.d/*",
     ),
     "dracut_files": ("etc/dracut.conf", "etc/dracut.conf.d/*.conf", "usr/lib/dracut/dracut.conf.d/*.conf"),
 }  # fmt: skip
 """Below each of SYSTEMS."""
-FSTABS, CRYPTTABS, UNITS, RESUME_FILES, DRACUT_FILES = (_below(SYSTEMS, names) for names in NAMES.values())
+FSTABS, CRYPTTABS, UNITS, WANTERS, RESUME_FILES, DRACUT_FILES = (_below(SYSTEMS, names) for names in NAMES.values())
 
+# The kernel's command line, or parts of it, and what makes loader files: nothing else has resume=, wherever it lies.
 SETTINGS = (
-    "etc/default/grub", "etc/default/grub.d/*", "etc/grub.d/*", "etc/kernel/cmdline", "usr/lib/kernel/cmdline",
-    "etc/kernel/cmdline.d/*", "etc/cmdline.d/*.conf", "etc/cmdline", "etc/default/extlinux", "etc/update-extlinux.conf",
-    "etc/extlinux.conf", "etc/default/u-boot", "etc/default/flash-kernel", "etc/default/kexec",
-    "etc/sysconfig/kexec", "etc/sysconfig/kdump", "etc/sysconfig/bootloader", "etc/zipl.conf", "etc/lilo.conf",
-    "etc/default/zipl", "etc/kernelstub/configuration", "etc/limine.conf",
-    "etc/sdboot-manage.conf",
+    "etc/default/*", "etc/default/*.d/*", "etc/sysconfig/*", "etc/conf.d/*", "etc/*.conf", "etc/*.d/*.conf",
+    "etc/*.d/*.cfg", "etc/*/conf.d/*.conf", "etc/grub.d/*", "etc/kernel/*", "etc/kernel/*.d/*", "etc/cmdline",
+    "etc/cmdline.d/*", "etc/systemd/*.conf", "etc/systemd/*.conf.d/*.conf", "etc/rc.local", "etc/tuned/*",
+    "etc/kernelstub/configuration", "usr/lib/kernel/*", "usr/lib/bootc/kargs.d/*", "usr/share/u-boot-menu/conf.d/*",
+    "extlinux.conf", "extlinux/*.conf", "syslinux.cfg", "syslinux/*.cfg",
 )  # fmt: skip
+_FOLDERS = ("", "*/", "*/*/", "*/*/*/")
 LOADER_FILES = (
-    "grub/*.cfg", "grub/menu.lst", "grub/grub.conf", "grub2/*.cfg", "loader/entries/*.conf",
-    "loader.*/entries/*.conf", "extlinux.conf", "extlinux/*.conf", "extlinux/*.cfg", "syslinux/*.cfg",
-    "syslinux.cfg", "isolinux/*.cfg", "EFI/*/*.cfg", "EFI/*/*/*.cfg", "EFI/*/*.conf", "refind_linux.conf",
-    "EFI/*/refind_linux.conf", "EFI/*/*/refind_linux.conf", "*/*/refind_linux.conf", "cmdline.txt", "*Env.txt",
-    "boot.cmd", "limine.conf", "limine.cfg", "limine/limine.conf", "limine/limine.cfg",
+    *_below_each(_FOLDERS, ("*.cfg", "*.conf", "*.txt")), "boot.*", "*.nsh", "menu.lst", "grub/menu.lst",
 )  # fmt: skip
 GRUB_ENVIRONMENTS = ("grub/grubenv", "grub2/grubenv", "EFI/*/grubenv")
 _NAMES_OF_INITRDS = ("*initrd*", "*initramfs*", "booster*", "*.img")
-INITRDS = tuple(f"{folder}{name}" for folder in ("", "*/", "*/*/", "EFI/*/*/") for name in _NAMES_OF_INITRDS)
-_UNIFIED_KERNELS = ("EFI/Linux/*.efi", "EFI/*/*.efi", "EFI/Linux/*.efi.extra.d/*.efi", "loader/addons/*.efi", "*.efi")
+INITRDS = _below_each(("", "*/", "*/*/", "EFI/*/*/"), _NAMES_OF_INITRDS)
+_UNIFIED_KERNELS = ("*/*/*.efi", "EFI/Linux/*.efi.extra.d/*.efi", "loader/addons/*.efi", "*.efi")
 
 # What is searched, at the end, for whatever else names what is gone: folders with all that is in them.
 _SEARCHED_IN_SYSTEM = (
     "etc", "usr/local/lib/systemd", "usr/lib/systemd", "lib/systemd", "usr/share/initramfs-tools",
     "usr/lib/dracut/dracut.conf.d", "usr/lib/kernel", "usr/local/etc", "usr/local/sbin", "usr/local/bin",
+    "usr/lib/bootc", "usr/share/u-boot-menu", "extlinux", "syslinux",
 )  # fmt: skip
 SEARCHED = (*_below(SYSTEMS, _SEARCHED_IN_SYSTEM), *BOOTS)
 # The first two by name: they may be links, which grep follows on its command line alone.

@@ -1,7 +1,8 @@
 """The partition that goes away, swap mostly, and all the ways in which a guest's files may name it.
 
 A kernel name such as /dev/sda5 is taken as the guest's first disk, whatever driver it had (sda, vda, xvda, nvme0n1):
-the guest may have been written under another controller than it runs on now. /dev/sdb5 is another disk.
+the guest may have been written under another controller than it runs on now. /dev/sdb5 is another disk, unless the
+guest has its root on /dev/sdb.
 Specs: fstab(5), udev's 60-persistent-storage.rules.
 """
 
@@ -9,10 +10,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 
-from growdisk.fast_dataclass import dataclass, field
+from growdisk.fast_dataclass import dataclass, field, replace
 
 _FIRST_DISKS = ("sda", "vda", "xvda", "hda", "nvme0n1p", "mmcblk0p")
 _GRUBS_DISK = "hd0"
@@ -25,14 +26,11 @@ _UDEV_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
 
 
 _OF_SOME_DISK = re.compile(r"/dev/disk/(?P<stem>by-(?:id|path)/.+)-part(?P<number>\d+)")
+_OF_KERNEL = re.compile(r"/dev/(?P<disk>(?:sd|vd|xvd|hd)[a-z]+|(?:nvme\d+n|mmcblk)\d+p)\d+")
+_SPECIAL = re.compile(r"[^\w#+\-.:=@\x80-\U0010ffff]")
+_SPECIAL_IN_UNIT = re.compile(rb"[^\w:./]", re.ASCII)
 _PLAIN = re.compile(r"[a-z0-9]+")
 _DISTINCT = 8  # characters of a UUID that stand in no file by chance
-
-
-def stem_of(source: str) -> str | None:
-    """by-id/ata-… of a partition's name /dev/disk/by-id/ata-…-part1."""
-    match = _OF_SOME_DISK.fullmatch(_without_quotes(source))
-    return match["stem"] if match else None
 
 
 class SwapPolicy(Enum):
@@ -47,7 +45,8 @@ class RemovedPartition:
     """By what a partition can be named. Only `number`, the partition's, is always there.
 
     `mapped` are device nodes of what lies in it: /dev/mapper/sda5_crypt, /dev/vg0/swap. `stems` are names that udev
-    gives this very disk: by-id/ata-QEMU_HARDDISK_QM00001. `is_swap` False: something else, given up with consent.
+    gives this very disk, by-id/ata-QEMU_HARDDISK_QM00001, and the kernel's where it is not the first one: sdb,
+    nvme1n1p. `is_swap` False: something else, given up with consent.
     """
 
     number: int
@@ -61,13 +60,22 @@ class RemovedPartition:
 
     def is_named_by(self, source: str) -> bool:
         """Whether `source`, as written in fstab, RESUME= or resume=, is this partition."""
-        source = _without_quotes(source)
-        tag, equals, value = source.partition("=")
-        if equals:
-            return self._has_tag(tag, _FSTAB_ESCAPE.sub(_from_octal, _without_quotes(value)))
-        if match := re.fullmatch(r"/dev/disk/(by-\w+)/(.+)", source):
+        path = _as_path(source)
+        if not path.startswith("/"):
+            tag, _, value = _without_quotes(source).partition("=")
+            return self._has_tag(tag, without_escapes(_without_quotes(value)))
+        if match := re.fullmatch(r"/dev/disk/(by-\w+)/(.+)", path):
             return self._has_link(match[1], match[2])
-        return source in self._kernel_names() or source in self.mapped
+        return path in self._kernel_names() or path in self.mapped
+
+    def on_disk_of(self, sources: Iterable[str]) -> RemovedPartition:
+        """The same as a guest knows it that has its root, or /boot, on `sources`: these are on the same disk."""
+        paths = [_as_path(source) for source in sources]
+        stems = [match["stem"] for path in paths if (match := _OF_SOME_DISK.fullmatch(path))]
+        disks = [match["disk"] for path in paths if (match := _OF_KERNEL.fullmatch(path))]
+        if set(disks).isdisjoint(_FIRST_DISKS):
+            stems += disks
+        return replace(self, stems=tuple(dict.fromkeys((*self.stems, *stems))))
 
     def shell_patterns(self) -> list[str]:
         """The same as patterns of a shell's `case`."""
@@ -76,39 +84,51 @@ class RemovedPartition:
             if value := self._tags()[tag]:
                 spellings = {value, value.lower(), value.upper()} if tag in _HEX_TAGS else {value}
                 patterns += [shlex.quote(f"{tag}={spelling}") for spelling in sorted(spellings)]
+                spellings.add(for_udev(value))
                 patterns += [shlex.quote(f"/dev/disk/{directory}/{spelling}") for spelling in sorted(spellings)]
-        return [*patterns, *(shlex.quote(f"/dev/disk/{stem}-part{self.number}") for stem in self.stems)]
+        return [*patterns, *(shlex.quote(f"/dev/disk/{stem}-part{self.number}") for stem in self._links)]
 
     def needles(self) -> tuple[bytes, ...]:
         """What to search for, to find every file that may name it, and few others."""
-        names = {f"/dev/{disk}{self.number}" for disk in _FIRST_DISKS} | set(self.mapped)
-        names |= {f"{stem}-part{self.number}" for stem in self.stems}
+        names = {f"/dev/{disk}{self.number}" for disk in self._disks} | set(self.mapped)
+        names |= {f"{stem}-part{self.number}" for stem in self._links}
         names |= {f"{_GRUBS_DISK},{label}{self.number}" for label in ("msdos", "gpt")}
         for directory, tag in _NAMED_DIRECTORIES.items():
             if value := self._tags()[tag]:
                 distinct = tag in _HEX_TAGS and len(value) >= _DISTINCT
                 plain = {value, value.lower(), value.upper()} if distinct else set()
-                names |= plain or {f"{tag}={value}", f"{tag}={_octal(value)}", f"{directory}/{value}"}
+                links = {f"{directory}/{value}", f"{directory}/{for_udev(value)}"}
+                names |= plain or links | {f"{tag}={value}", f'{tag}="{value}"', f"{tag}={_octal(value)}"}
+        no_path = (_GRUBS_DISK, *(f"{tag}=" for tag in _NAMED_DIRECTORIES.values()))
+        names |= {_for_systemd(name) for name in names if not name.startswith(no_path)}
         return tuple(sorted(name.encode("utf-8", "surrogateescape") for name in names))
 
     def hints(self) -> tuple[bytes, ...]:
         """Parts of all its names, in small letters: a file without any of them does not name it."""
         values = [value for value in self._tags().values() if value]
         runs = [max(_PLAIN.findall(value.lower()), key=len, default="") for value in values]
-        names = [f"{disk}{self.number}" for disk in _FIRST_DISKS] + [node.rpartition("/")[2] for node in self.mapped]
+        names = [f"{disk}{self.number}" for disk in self._disks] + [node.rpartition("/")[2] for node in self.mapped]
         found = dict.fromkeys((*runs, *names, f"-part{self.number}"))
         return tuple(hint.lower().encode("utf-8", "surrogateescape") for hint in found if hint)
 
     def may_be_named_by(self, source: str) -> bool:
         """A name of partition `number` of some disk, which may be this one: udev knows, the files do not."""
-        match = _OF_SOME_DISK.fullmatch(_without_quotes(source))
+        match = _OF_SOME_DISK.fullmatch(_as_path(source))
         return match is not None and int(match["number"]) == self.number and not self.is_named_by(source)
+
+    @property
+    def _disks(self) -> tuple[str, ...]:
+        return tuple(stem for stem in self.stems if "/" not in stem) or _FIRST_DISKS
+
+    @property
+    def _links(self) -> list[str]:
+        return [stem for stem in self.stems if "/" in stem]
 
     def _tags(self) -> dict[str, str | None]:
         return {"UUID": self.uuid, "LABEL": self.label, "PARTUUID": self.partuuid, "PARTLABEL": self.partlabel}
 
     def _kernel_names(self) -> Iterator[str]:
-        return (f"/dev/{disk}{self.number}" for disk in _FIRST_DISKS)
+        return (f"/dev/{disk}{self.number}" for disk in self._disks)
 
     def _has_tag(self, tag: str, value: str) -> bool:
         own = self._tags().get(tag)
@@ -118,8 +138,21 @@ class RemovedPartition:
 
     def _has_link(self, directory: str, name: str) -> bool:
         if directory in ("by-path", "by-id"):
-            return any(f"{directory}/{name}" == f"{stem}-part{self.number}" for stem in self.stems)
+            return any(f"{directory}/{name}" == f"{stem}-part{self.number}" for stem in self._links)
         return self._has_tag(_NAMED_DIRECTORIES.get(directory, ""), _UDEV_ESCAPE.sub(_from_hex, name))
+
+
+def without_escapes(text: str) -> str:
+    """What fstab writes as \\040 is a blank."""
+    return _FSTAB_ESCAPE.sub(_from_octal, text)
+
+
+def _as_path(source: str) -> str:
+    """A device's name as a path, if it is one: ID=ata-… is /dev/disk/by-id/ata-…"""
+    source = _without_quotes(source)
+    if source.startswith("ID="):
+        source = f"/dev/disk/by-id/{_without_quotes(source[3:])}"
+    return without_escapes(source)
 
 
 def _without_quotes(text: str) -> str:
@@ -131,6 +164,17 @@ def _without_quotes(text: str) -> str:
 def _octal(value: str) -> str:
     """As fstab writes a blank."""
     return value.replace(" ", "\\040").replace("\t", "\\011")
+
+
+def for_udev(value: str) -> str:
+    """As it is in /dev/disk/by-label."""
+    return _SPECIAL.sub(lambda match: f"\\x{ord(match[0]):02x}", value)
+
+
+def _for_systemd(name: str) -> str:
+    """As it is in the name of a unit: dev-disk-by\\x2duuid-…"""
+    written = name.removeprefix("/").encode("utf-8", "surrogateescape")
+    return _SPECIAL_IN_UNIT.sub(lambda match: b"\\x%02x" % ord(match[0]), written).decode().replace("/", "-")
 
 
 def _from_octal(match: re.Match[str]) -> str:

@@ -17,10 +17,10 @@ from growdisk.guest_config.dracut import without_devices
 from growdisk.guest_config.files import Change, GuestFiles, found
 from growdisk.guest_config.fstab import SWAP_FILE, parse_fstab, with_swap_file, without_swap
 from growdisk.guest_config.initrd_repair import change_initrds, change_unified
-from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy, stem_of
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
 from growdisk.guest_config.resume import resume_none, without_kernel_options
-from growdisk.guest_config.systemd_units import silenced
-from growdisk.guest_config.text import decode, encode
+from growdisk.guest_config.systemd_units import silenced, without_wants
+from growdisk.guest_config.text import decode, encode, is_said
 
 _FSTAB, _CRYPTTAB = "/etc/fstab", "/etc/crypttab"
 _GRUB_ENVIRONMENT = "grubenv"
@@ -30,6 +30,7 @@ OTHER_MAKERS = (
     "/usr/bin/booster", "/usr/sbin/mkinitfs", "/sbin/mkinitfs", "/usr/bin/mkosi-initrd",
 )  # fmt: skip
 _ROOTS = ("/", "/boot")
+_OTHERWISE = "names the partition in a way that is not changed from here"
 
 
 def repair_guest(
@@ -95,9 +96,22 @@ def _change_settings(files: GuestFiles, swap: RemovedPartition, policy: SwapPoli
     if policy is SwapPolicy.FILE:
         yield from _name_swap_file(files, where)
     yield from doubts
-    yield from _edit(files, swap, places.UNITS, lambda text: silenced(text, swap), "masked")
+    yield from _mask_units(files, swap)
+    yield from _edit(files, swap, places.WANTERS, lambda text: without_wants(text, swap), "no longer wanted")
     yield from _edit(files, swap, places.RESUME_FILES, lambda text: resume_none(text, swap), "RESUME=none")
     yield from _edit(files, swap, places.DRACUT_FILES, lambda text: without_devices(text, swap), "no longer looked for")
+
+
+def _mask_units(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
+    """With the automount unit of what is mounted: without the other it would fail."""
+    hints = swap.hints()
+    for path in found(files, places.UNITS):
+        old = files.read(path)
+        if not _has_any(old + encode(path), hints) or not old or silenced(decode(old), swap, path):
+            continue
+        for masked in (path, *files.glob(path.removesuffix("mount") + "automount")):
+            files.write(masked, b"")
+            yield Change(masked, "masked")
 
 
 def _name_swap_file(files: GuestFiles, where: str) -> Iterator[Change]:
@@ -116,20 +130,20 @@ def _has_any(content: bytes, hints: Sequence[bytes]) -> bool:
 
 def known_in(files: GuestFiles, swap: RemovedPartition) -> RemovedPartition:
     """The same with the names that crypttab gives to what is in it, and those of the disk that root's line has."""
-    found = [node for path in files.glob(_CRYPTTAB) for node in nodes_made_of(decode(files.read(path)), swap)]
-    entries = [entry for path in files.glob(_FSTAB) for entry in parse_fstab(decode(files.read(path)))]
-    stems = [stem_of(entry.plain_source) for entry in entries if entry.mount_point in _ROOTS]
-    return replace(
-        swap, mapped=tuple(dict.fromkeys((*swap.mapped, *found))),
-        stems=tuple(dict.fromkeys((*swap.stems, *(stem for stem in stems if stem)))),
-    )  # fmt: skip
+    crypttabs, fstabs = (
+        [decode(files.read(path)) for path in found(files, patterns)] for patterns in (places.CRYPTTABS, places.FSTABS)
+    )
+    entries = [entry for text in fstabs for entry in parse_fstab(text)]
+    swap = swap.on_disk_of(entry.plain_source for entry in entries if entry.mount_point in _ROOTS)
+    made = [node for text in crypttabs for node in nodes_made_of(text, swap)]
+    return replace(swap, mapped=tuple(dict.fromkeys((*swap.mapped, *made))))
 
 
 def _edit(
     files: GuestFiles, swap: RemovedPartition, patterns: Sequence[str], change: Callable[[str], str], what: str
 ) -> Iterator[Change]:  # fmt: skip
     """What names nothing of the partition is not gone through line by line, and a program is left alone."""
-    hints = swap.hints()
+    hints, needles = swap.hints(), swap.needles()
     for path in found(files, patterns):
         old = files.read(path)
         if b"\0" in old[:4096] or not _has_any(old, hints):
@@ -139,3 +153,5 @@ def _edit(
             # GRUB's environment block has a fixed size, filled up with '#'.
             files.write(path, new.ljust(len(old), b"#") if path.endswith(_GRUB_ENVIRONMENT) else new)
             yield Change(path, what)
+        if is_said(new, needles):
+            yield Change(path, _OTHERWISE, mended=False, waits=True)

@@ -14,8 +14,15 @@ from types import MappingProxyType
 from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.text import change_lines
 
-_ASSIGNMENT = re.compile(r"""(?P<before>[ \t]*(?:export[ \t]+)?RESUME=)(?P<value>"[^"]*"|'[^']*'|[^\s;#]*)""")
-_VALUE = r"""(?P<value>"[^"\s]*"|'[^'\s]*'|[^\s"']+(?=[\s"']|$))"""
+_TAG = "(?:(?:PART)?(?:UUID|LABEL)=)?"  # quotes may begin behind it: LABEL="my swap"
+_ASSIGNMENT = re.compile(
+    rf"""(?P<before>[ \t]*(?:export[ \t]+)?RESUME=)(?P<value>{_TAG}(?:"[^"]*"|'[^']*')|(?:\\[ ]|[^\s;#])*)"""
+)
+_QUOTED = r"""(?:"[^"]*"|'[^']*'|\\"[^"\\]*\\")"""
+_BARE = r"""(?:\\[ \\]|[^\s"'\\;]|\\(?=[^\s"']))+(?=[\s"';]|\\["']|$)"""
+_VALUE = f"(?P<value>{_TAG}{_QUOTED}|{_BARE})"
+# All of resume=LABEL=my swap in quotes.
+_WITH_BLANKS = r"""(?P<value>[^"'\s]+[ ][^"']*)(?=["'])"""
 
 
 def resume_none(text: str, swap: RemovedPartition) -> str:
@@ -23,7 +30,7 @@ def resume_none(text: str, swap: RemovedPartition) -> str:
 
     def change(line: str) -> str:
         match = _ASSIGNMENT.match(line)
-        if match is None or not swap.is_named_by(match["value"]):
+        if match is None or not _is_named(swap, match["value"]):
             return line
         return match["before"] + "none" + line[match.end() :]
 
@@ -34,7 +41,9 @@ def without_resume_option(text: str, swap: RemovedPartition) -> str:
     """A boot loader's file without resume=`swap`, and without the resume_offset= that stood with it."""
 
     def change(line: str) -> str:
-        kept = _without_option(line, "resume", swap.is_named_by)
+        kept = line
+        for name in RESUMES:
+            kept = _without_option(kept, name, partial(_is_named, swap))
         return line if kept == line else _without_option(kept, "resume_offset", lambda _: True)
 
     return change_lines(text, lambda line: line if line.lstrip().startswith("#") else change(line))
@@ -54,8 +63,9 @@ def without_kernel_options(text: str, gone: RemovedPartition) -> str:
 
 
 def _is_container(swap: RemovedPartition, value: str) -> bool:
-    """luks-UUID, UUID, or UUID=NAME."""
-    return swap.is_named_by(f"UUID={value.removeprefix('luks-').partition('=')[0]}")
+    """luks-UUID, UUID, or UUID=NAME; of a partition its own."""
+    value = value.removeprefix("luks-").partition("=")[0]
+    return swap.is_named_by(f"UUID={value}") or swap.is_named_by(f"PARTUUID={value}")
 
 
 def _is_volume(swap: RemovedPartition, value: str) -> bool:
@@ -74,19 +84,34 @@ def _is_first_field(swap: RemovedPartition, value: str) -> bool:
     return swap.is_named_by(value.partition(":")[0])
 
 
-_WAITS: Mapping[str, Callable[[RemovedPartition, str], bool]] = MappingProxyType(
-    {
-        "rd.luks.uuid": _is_container, "luks.uuid": _is_container, "rd.luks.name": _is_container,
-        "luks.name": _is_container, "rd.lvm.lv": _is_volume, "cryptopts": _is_source, "cryptdevice": _is_first_field,
-        "systemd.swap-extra": _is_first_field, "systemd.swap_extra": _is_first_field,
-    }
+RESUMES = ("resume", "real_resume", "resume2")
+"""Names of options whose value is the device that is resumed from; of the last, swap:DEVICE."""
+CONTAINERS = (
+    "rd.luks.uuid", "luks.uuid", "rd.luks.name", "luks.name", "rd.luks.partuuid", "luks.options", "rd.luks.options",
 )  # fmt: skip
+VOLUMES, SOURCES = ("rd.lvm.lv",), ("cryptopts",)
+FIRST_FIELDS = (
+    "cryptdevice", "systemd.swap-extra", "systemd.swap_extra", "systemd.mount-extra", "systemd.mount_extra",
+)  # fmt: skip
+_WAITS: Mapping[str, Callable[[RemovedPartition, str], bool]] = MappingProxyType({
+    **dict.fromkeys(CONTAINERS, _is_container), **dict.fromkeys(VOLUMES, _is_volume),
+    **dict.fromkeys(SOURCES, _is_source), **dict.fromkeys(FIRST_FIELDS, _is_first_field),
+})  # fmt: skip
+
+
+def _is_named(swap: RemovedPartition, value: str) -> bool:
+    """Whatever a shell, or GRUB, takes away from it first."""
+    value = value.removeprefix("swap:")
+    return swap.is_named_by(value) or swap.is_named_by(_ESCAPED.sub(r"\1", value))
+
+
+_ESCAPED = re.compile(r"""\\([ "\\])""")
 
 
 def _without_option(line: str, name: str, is_stale: Callable[[str], bool]) -> str:
     """The line without name=VALUE, with the blanks before it; at a start, with the blanks behind it."""
+    start = r"""(?:^|(?<=["'=]))"""
     later = rf"[ \t]+{name}={_VALUE}"
-    first = rf"""(?:^|(?<=["'=])){name}={_VALUE}[ \t]*"""
-    for pattern in (later, first):
+    for pattern in (later, rf"{start}{name}={_VALUE}[ \t]*", rf"{start}{name}={_WITH_BLANKS}"):
         line = re.sub(pattern, lambda match: "" if is_stale(match["value"]) else match[0], line)
     return line

@@ -1,7 +1,8 @@
-"""Units of systemd that swap on, or mount, a partition that is gone.
+"""Units of systemd that swap on, or mount, a partition that is gone, and units that want one of these.
 
 A unit is silenced by making its file empty, which systemd takes as masked: without its What= it would go by its name.
-Specs: systemd.unit(5), systemd.swap(5), systemd.mount(5).
+What another unit wants is a name such as dev-disk-by\\x2duuid-….swap: it would wait for that, or not start at all.
+Specs: systemd.unit(5), systemd.swap(5), systemd.mount(5), systemd-escape(1).
 """
 
 from __future__ import annotations
@@ -9,11 +10,47 @@ from __future__ import annotations
 import re
 
 from growdisk.guest_config.removed_partition import RemovedPartition
+from growdisk.guest_config.text import change_lines, decode, encode
 
-_WHAT = re.compile(r"^[ \t]*What[ \t]*=[ \t]*(?P<source>.*?)[ \t]*$", re.MULTILINE)
+_WHAT = re.compile(r"^[ \t]*What[ \t]*=[ \t]*(?P<source>.*?)[ \t\r]*$", re.MULTILINE)
+_WANTS = re.compile(
+    r"(?P<before>[ \t]*(?:Requires|Requisite|Wants|BindsTo|PartOf|Upholds|After|Before)[ \t]*=)(?P<words>.*)"
+)
+_KINDS = (".swap", ".device")
+_ESCAPE = re.compile(rb"\\x([0-9a-fA-F]{2})")
 
 
-def silenced(text: str, gone: RemovedPartition) -> str:
-    """The unit's file: empty where its last What= names the partition."""
+def silenced(text: str, gone: RemovedPartition, path: str = "") -> str:
+    """The unit's file: empty where its last What= names the partition, or its own name if there is none."""
     sources = [match["source"] for match in _WHAT.finditer(text)]
-    return "" if sources and gone.is_named_by(sources[-1]) else text
+    if not any(sources):
+        return "" if "[Swap]" in text and _is_unit_of(path.rpartition("/")[2], gone) else text
+    return "" if gone.is_named_by(sources[-1]) else text
+
+
+def swap_file_of(text: str) -> str:
+    """The path of the file that a swap unit swaps on; "" where it is a device, or the unit is another."""
+    source = "" if "[Swap]" not in text else next((m["source"] for m in reversed([*_WHAT.finditer(text)])), "")
+    return source if source.startswith("/") and not source.startswith("/dev/") else ""
+
+
+def without_wants(text: str, gone: RemovedPartition) -> str:
+    """Without the units of the partition in Requires=, After= and their like."""
+
+    def change(line: str) -> str:
+        match = _WANTS.match(line)
+        if match is None or not any(_is_unit_of(word, gone) for word in match["words"].split()):
+            return line
+        kept = " ".join(word for word in match["words"].split() if not _is_unit_of(word, gone))
+        # Empty, it would take back what other files of the same unit want.
+        return match["before"] + kept if kept else f"# removed by growdisk: {line}"
+
+    return change_lines(text, change)
+
+
+def _is_unit_of(name: str, gone: RemovedPartition) -> bool:
+    """dev-sda5.swap is that of /dev/sda5."""
+    if not name.startswith("dev-") or not name.endswith(_KINDS):
+        return False
+    path = "/" + name.rpartition(".")[0].replace("-", "/")
+    return gone.is_named_by(decode(_ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), encode(path))))

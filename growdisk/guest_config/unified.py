@@ -2,14 +2,16 @@
 
     .cmdline   root=UUID=… resume=UUID=…      becomes      root=UUID=… noresume
 
-The section keeps its place and size; `noresume` is obeyed by the initrds of initramfs-tools, dracut and mkinitcpio, and
-so speaks for a RESUME within the one that is inside. A signed image is never changed.
+Each section keeps its place and size (further profiles have further ones). `noresume` is obeyed by the initrds of
+initramfs-tools, dracut and mkinitcpio, and so speaks for a RESUME within the one that is inside. A signed image
+is never changed.
 Specs: Microsoft's PE format; UAPI.5 Unified Kernel Image; kernel-parameters.txt (noresume).
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 _PE_OFFSET, _SIGNATURE = 0x3C, b"PE\0\0"
@@ -36,31 +38,35 @@ class Unified:
         """ValueError where it is none."""
         self._content = content
         try:
-            self.sections, self.is_signed = _read(content)
+            found, self.is_signed = _read(content)
         except struct.error as error:
             raise ValueError("it ends too early") from error
-        if ".cmdline" not in self.sections:
+        self.sections = dict(reversed(found))  # the first of a name
+        self._lines = [section for name, section in found if name == ".cmdline"]
+        if not self._lines:
             raise ValueError("it has no command line")
 
     @property
-    def command_line(self) -> str:
-        raw = self._of(".cmdline")
-        return raw.split(b"\0")[0].decode("utf-8", "surrogateescape")
+    def command_lines(self) -> list[str]:
+        """The first is the image's own, others are those of further profiles."""
+        raw = (self._content[line.start : line.start + line.size] for line in self._lines)
+        return [line.split(b"\0")[0].decode("utf-8", "surrogateescape") for line in raw]
 
     @property
     def initrd(self) -> bytes:
         return self._of(".initrd") if ".initrd" in self.sections else b""
 
-    def with_command_line(self, text: str) -> bytes | None:
-        """The whole file with another command line; None where it has no room for that."""
-        section = self.sections[".cmdline"]
-        new = text.encode("utf-8", "surrogateescape")
-        if len(new) > section.room:
-            return None
-        size = max(section.size, len(new))
+    def with_command_lines(self, texts: Sequence[str]) -> bytes | None:
+        """The whole file with other command lines; None where it has no room for one."""
         content = bytearray(self._content)
-        content[section.start : section.start + size] = new.ljust(size)  # blanks: what follows a NUL is no command line
-        content[section.header + 8 : section.header + 12] = size.to_bytes(4, "little")
+        for section, text in zip(self._lines, texts, strict=True):
+            new = text.encode("utf-8", "surrogateescape")
+            if len(new) > section.room:
+                return None
+            size = max(section.size, len(new))
+            # Blanks: what follows a NUL is no command line.
+            content[section.start : section.start + size] = new.ljust(size)
+            content[section.header + 8 : section.header + 12] = size.to_bytes(4, "little")
         return bytes(content)
 
     def _of(self, name: str) -> bytes:
@@ -72,7 +78,7 @@ def is_program(head: bytes) -> bool:
     return head.startswith(b"MZ")
 
 
-def _read(content: bytes) -> tuple[dict[str, Section], bool]:
+def _read(content: bytes) -> tuple[list[tuple[str, Section]], bool]:
     (at,) = struct.unpack_from("<I", content, _PE_OFFSET)
     if content[:2] != b"MZ" or content[at : at + 4] != _SIGNATURE:
         raise ValueError("it is not a program of EFI")
@@ -84,11 +90,11 @@ def _read(content: bytes) -> tuple[dict[str, Section], bool]:
     directories = optional + (112 if magic == _PE32_PLUS else 96)
     (rows,) = struct.unpack_from("<I", content, directories - 4)
     signed = rows > _CERTIFICATES and struct.unpack_from("<I", content, directories + 8 * _CERTIFICATES + 4)[0] > 0
-    sections: dict[str, Section] = {}
+    sections: list[tuple[str, Section]] = []
     for number in range(count):
         header = optional + optional_size + number * _SECTION.size
         name, size, _, room, start = _SECTION.unpack_from(content, header)
         if start + room > len(content):
             raise ValueError("it ends too early")
-        sections.setdefault(name.rstrip(b"\0").decode("latin-1"), Section(header, start, min(size, room), room))
+        sections.append((name.rstrip(b"\0").decode("latin-1"), Section(header, start, min(size, room), room)))
     return sections, bool(signed)

@@ -29,16 +29,19 @@ def changed_unified(content: bytes, swap: RemovedPartition, files: GuestFiles) -
         image = Unified(content)
     except ValueError:
         return None
-    line = image.command_line
-    without = without_kernel_options(line, swap)
-    stale = _why_initrd_waits(image.initrd, swap) if NO_RESUME not in line.split() else ""
-    if without == line and not stale:
+    lines = image.command_lines
+    without = [without_kernel_options(line, swap) for line in lines]
+    obeyed = all(NO_RESUME in line.split() for line in lines)
+    stale = "" if obeyed else _why_initrd_waits(image.initrd, swap)
+    if without == lines and not stale:
         return None
     if image.is_signed:
         return Changed(f"signed, and names the partition: {_REBUILD}, then sign it")
     if stale and stale != NO_RESUME:
         return Changed(f"{stale}: {_REBUILD}")
-    new = image.with_command_line(f"{without.rstrip()} {NO_RESUME}" if stale else without)
+    if stale:
+        without = [line if NO_RESUME in line.split() else f"{line.rstrip()} {NO_RESUME}" for line in without]
+    new = image.with_command_lines(without)
     return Changed("resume= in it replaced", new) if new else Changed(f"it has no room for {NO_RESUME}: {_REBUILD}")
 
 

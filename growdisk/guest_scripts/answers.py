@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from enum import Enum
-from typing import ClassVar
 
 from growdisk.errors import OperationFailed
 from growdisk.fast_dataclass import dataclass, field, replace
@@ -105,30 +104,31 @@ class Answer:
     facts: GuestFacts = field(default_factory=GuestFacts)
 
 
-@dataclass(eq=False)
-class GuestAnswerBad(OperationFailed):
-    WHAT: ClassVar[str] = "the guest's {phase} script did not answer as it should"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "look at /var/log/growdisk.log in the guest; running the same command again goes on from there"
-    phase: str
-    reason: str
+def _guest_answer_bad(phase: str, reason: str) -> OperationFailed:
+    return OperationFailed.named(
+        "guest-answer-bad",
+        "the guest's {phase} script did not answer as it should",
+        "{reason}",
+        "look at /var/log/growdisk.log in the guest; running the same command again goes on from there",
+        {"phase": phase, "reason": reason},
+    )
 
 
 def parse_answer(phase: Phase, run: str, output: bytes) -> Answer:
-    """The answer in a script's stdout: its last line. GuestAnswerBad for everything that is not one of this run."""
+    """The answer in a script's stdout: its last line. guest-answer-bad for everything that is not one of this run."""
     lines = output.rstrip().rsplit(b"\n", 1)
     line = lines[-1].strip()
     if not line or len(line) > MAX_LINE:
-        raise GuestAnswerBad(phase.value, reason="it said nothing" if not line else "its answer is too long")
+        raise _guest_answer_bad(phase.value, reason="it said nothing" if not line else "its answer is too long")
     try:
         answer = decoded(line.decode("utf-8", "replace"), Answer)
     except NotThatValue as error:
-        raise GuestAnswerBad(phase.value, reason=f"{error}; it said: {clean(line)}") from error
+        raise _guest_answer_bad(phase.value, reason=f"{error}; it said: {clean(line)}") from error
     if (answer.growdisk, answer.run, answer.phase) != (PROTOCOL, run, phase):
         reason = f"it answered for phase {answer.phase.value} of run {clean(answer.run)}"
-        raise GuestAnswerBad(phase.value, reason=reason)
+        raise _guest_answer_bad(phase.value, reason=reason)
     if not all(0 <= number <= _MAX_NUMBER for number in _numbers(answer.facts)):
-        raise GuestAnswerBad(phase.value, reason=f"its numbers cannot be; it said: {clean(line)}")
+        raise _guest_answer_bad(phase.value, reason=f"its numbers cannot be; it said: {clean(line)}")
     return _cleaned(answer)
 
 

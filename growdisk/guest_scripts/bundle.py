@@ -149,7 +149,7 @@ write_files:
     permissions: "0700"
     content: |
       #!/bin/sh
-      # At each boot until it has come to an end once: a power cut is none.
+      # At each boot until it ends once.
       set -eu
       mkdir -p {folder}
       cd {folder}
@@ -166,14 +166,15 @@ write_files:
 
 
 def _archive(scripts: Mapping[str, str]) -> bytes:
-    """The same bytes for the same scripts: no times. Their common part lies further back than gzip looks."""
+    """The same bytes for the same scripts: no times. Their common part lies further back than gzip looks, and the
+    longest script, which has most of it, comes first."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, script in sorted(scripts.items()):
+        for name, script in sorted(scripts.items(), key=lambda item: (-len(item[1]), item[0])):
             member = tarfile.TarInfo(name)
             data = script.encode("utf-8", "surrogateescape")
             member.size, member.mode = len(data), 0o755
             tar.addfile(member, io.BytesIO(data))
-    # Text is aligned to nothing (pb), and a letter tells much of the next (lc).
-    for_text = {"id": lzma.FILTER_LZMA2, "preset": 6 | lzma.PRESET_EXTREME, "lc": 4, "lp": 0, "pb": 0}
+    # Text is aligned to nothing (pb); a word's letters depend on each other little (lc).
+    for_text = {"id": lzma.FILTER_LZMA2, "preset": 6 | lzma.PRESET_EXTREME, "pb": 0}
     return lzma.compress(plain.getvalue(), check=lzma.CHECK_CRC32, filters=[for_text])

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.guest_config import initrd, places
-from growdisk.guest_config.removed_partition import RemovedPartition
+from growdisk.guest_config.removed_partition import RemovedPartition, for_udev
 from growdisk.guest_config.repair import INITRAMFS_TOOLS, OTHER_MAKERS
+from growdisk.guest_config.resume import CONTAINERS, FIRST_FIELDS, RESUMES, VOLUMES
 from growdisk.guest_scripts.script_plan import DRIVER, RUN_ORDER, GuestLayer, GuestPlan, GuestSwap, Phase
 from growdisk.guest_scripts.table_edits import (
     fdisk_keys,
@@ -29,7 +30,6 @@ from growdisk.partitions.table import Role
 
 _RUN = re.compile(r"[A-Za-z0-9-]{1,60}")
 _FSTAB_SPECIAL = re.compile(r"[\s\\#]")
-_LINK_SPECIAL = re.compile(r"[\s\\#/]")
 
 
 def render(plan: GuestPlan, *, comments: bool = True) -> Mapping[str, str]:
@@ -102,12 +102,14 @@ def _values(plan: GuestPlan) -> dict[str, object]:
 
 
 def _places() -> dict[str, str]:
-    """The one list of where a partition may be named, as words of a shell: below each of `systems`, or of `boots`."""
+    """The one list of where a partition may be named, as words of a shell: below each of `systems`, or of `boots`; and
+    of the kernel's options that may name it."""
     lists = {
         **places.NAMES, "settings": places.SETTINGS, "initrds": places.INITRDS,
         "loader_files": (*places.LOADER_FILES, *places.GRUB_ENVIRONMENTS),
         "boots": places.BOOTS, "systems": ("/", *places.SYSTEMS[1:]), "searched": places.SEARCHED_RUNNING,
         "other_makers": OTHER_MAKERS, "initramfs_tools": INITRAMFS_TOOLS,
+        "resumes": RESUMES, "openings": (*CONTAINERS, *VOLUMES, *FIRST_FIELDS),
     }  # fmt: skip
     return {name: " ".join(patterns) for name, patterns in lists.items()}
 
@@ -144,7 +146,7 @@ def _listings(plan: GuestPlan) -> dict[str, str]:
 # --- the names of a swap ------------------------------------------------------------------------
 
 
-_TOLD = (b"/dev/", b"hd0,m", b"hd0,g")  # the guest's own name is looked for; GRUB's is nobody's there
+_TOLD = (b"/dev/", b"dev-", b"hd0,")  # the guest's own name is looked for; GRUB's is nobody's there
 
 
 def _gone_names(plan: GuestPlan) -> Iterator[_GoneNames]:
@@ -154,7 +156,7 @@ def _gone_names(plan: GuestPlan) -> Iterator[_GoneNames]:
     needles: dict[int, list[str]] = {}
     for part in (*swaps, *plan.gone):
         names.setdefault(part.number, []).extend((*_names(part), *part.mapped))
-        found = [needle.decode("utf-8", "surrogateescape") for needle in part.needles() if needle[:5] not in _TOLD]
+        found = [needle.decode("utf-8", "surrogateescape") for needle in part.needles() if not needle.startswith(_TOLD)]
         found = [needle for needle in found if needle == needle.lower() or needle.lower() not in found]
         needles.setdefault(part.number, []).extend(found)
     for number, known in names.items():
@@ -188,15 +190,11 @@ def _names(part: RemovedPartition) -> Iterator[str]:
             yield f"{tag}={spelling}"
             yield f"{tag}={_FSTAB_SPECIAL.sub(_octal, spelling)}"
             yield f"/dev/disk/{directory}/{spelling}"
-            yield f"/dev/disk/{directory}/{_LINK_SPECIAL.sub(_hexadecimal, spelling)}"
+            yield f"/dev/disk/{directory}/{for_udev(spelling)}"
 
 
 def _octal(match: re.Match[str]) -> str:
     return f"\\{ord(match[0]):03o}"
-
-
-def _hexadecimal(match: re.Match[str]) -> str:
-    return f"\\x{ord(match[0]):02x}"
 
 
 def _printf(data: bytes) -> str:

@@ -13,7 +13,7 @@
 
 Every phase may be run again at any time, in another boot as well: it looks how far things are and does the rest.
 A phase is one self-contained POSIX sh script, run as root: `sh FILE`, or `sh -s` with the script on stdin. Its last
-line on stdout is the answer (guest_answers.py); stderr is for people, /var/log/growdisk.log has all.
+line on stdout is the answer (answers.py); stderr is for people, /var/log/growdisk.log has all.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def _parted_steps(plan: GuestPlan) -> Iterator[PartedStep]:
 
 
 def is_for_fdisk(plan: GuestPlan) -> bool:
-    """fdisk can only delete and make anew: not an extended partition that others stay in, and no GPT's UUIDs."""
+    """fdisk can only delete and make again: not an extended partition that others stay in, and no GPT's UUIDs."""
     return plan.before.kind == "mbr" and _grown_in_place(plan) == [plan.goal] and plan.goal.role is Role.PRIMARY
 
 

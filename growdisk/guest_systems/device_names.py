@@ -7,9 +7,9 @@ from pathlib import Path
 from growdisk.block.device import BlockDevice
 from growdisk.block.window import Window
 from growdisk.partitions.sectors import read_table
-from growdisk.partitions.table import Role
+from growdisk.partitions.table import FIRST_DISK, Role
 
-DISK = "sda"
+DISK = FIRST_DISK
 
 
 def devices_of(disk: BlockDevice, path: Path, sector_size: int = 512) -> dict[str, BlockDevice]:

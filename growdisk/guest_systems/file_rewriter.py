@@ -2,7 +2,7 @@
 
 debugfs does what concerns the file system's books (blocks, sizes, times) and keeps their checksums; the inode stays,
 with owner, mode, xattrs and hard links. What it cannot do right is refused by `unfit`, before anything is written.
-Blocks are taken or given back first, then the content goes into them: all of it lies behind the step's snapshot.
+Blocks are taken or given back first, then the content goes into them: the step's snapshot guards all of it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections.abc import Callable
 
 from growdisk.errors import ToolFailed
 from growdisk.filesystems.ext_tree import ExtTree, Inode, Unknown
-from growdisk.filesystems.swap_header import PAGE, swap_header
+from growdisk.filesystems.swap import PAGE, swap_header
+from growdisk.guest_config.selinux import SELINUX_CONFIG, swap_file_label
+from growdisk.guest_config.text import decode
 from growdisk.guest_systems.paths import GuestPaths, Place
 from growdisk.host import clock
 
@@ -31,6 +33,8 @@ class DirectGuest:
     def __init__(self, paths: GuestPaths, debugfs: Debugfs | None) -> None:
         self._paths, self._debugfs = paths, debugfs
         self.written: list[ExtTree] = []
+        self._first_paths: dict[tuple[int, int], str] = {}
+        self._later: dict[ExtTree, dict[int, list[str]]] = {}  # sizes and times, of inodes that nobody has read since
 
     def read(self, path: str) -> bytes:
         place = self._file(path)
@@ -44,7 +48,8 @@ class DirectGuest:
         return self._paths.find(path) is not None
 
     def glob(self, pattern: str) -> list[str]:
-        return self._paths.matching(pattern)
+        """Each file by one path only, whatever links lead to it: /boot/loader is /boot/loader.1 with ostree."""
+        return [path for path in self._paths.matching(pattern) if self._is_first(path)]
 
     def write(self, path: str, content: bytes) -> None:
         """New content for a file, which keeps its inode with all that hangs on it."""
@@ -58,8 +63,17 @@ class DirectGuest:
             commands.append(f"punch <{inode.number}> {new} {end - 1}")
         now = clock.now()
         fields = {"size": len(content), "mtime": f"@{now}", "ctime": f"@{now}"}
-        self._edit(tree, [*commands, *(f"sif <{inode.number}> {name} {value}" for name, value in fields.items())])
+        commands += [f"sif <{inode.number}> {name} {value}" for name, value in fields.items()]
+        if new > old:  # its blocks must be marked before they are filled
+            self._edit(tree, commands)
+        else:
+            self._later.setdefault(tree, {})[inode.number] = commands
         self._fill(tree, inode.number, content)
+
+    def settle(self) -> None:
+        """Carry out what write() has left to be done with the next command."""
+        for tree in list(self._later):
+            self._edit(tree, [])
 
     def prepend(self, path: str, block: bytes) -> None:
         self.write(path, block + self.read(path))
@@ -85,11 +99,22 @@ class DirectGuest:
         if sum(run.length for run in tree.runs(tree.inode(place.inode.number))) != blocks:
             raise ToolFailed(f"making {path}", 1, "the guest's file system has no room for it")
         self._fill(tree, place.inode.number, swap_header(size, uuid, None))
+        config = decode(self.read(SELINUX_CONFIG)) if self.exists(SELINUX_CONFIG) else ""
+        if label := swap_file_label(config):
+            self._edit(tree, [f"ea_set {path} security.selinux {label}"])
+
+    def _is_first(self, path: str) -> bool:
+        place = self._paths.find(path)
+        assert place is not None, path
+        return self._first_paths.setdefault((id(place.tree), place.inode.number), path) == path
 
     def _file(self, path: str) -> Place:
         place = self._paths.find(path)
         if place is None or not place.inode.is_file:
             raise ToolFailed(f"reading {path}", 1, "there is no such file in the guest")
+        if any(place.tree is tree and place.inode.number in later for tree, later in self._later.items()):
+            self.settle()
+            return self._file(path)
         return place
 
     def _take_blocks(self, tree: ExtTree, number: int, start: int, end: int) -> list[str]:
@@ -104,7 +129,8 @@ class DirectGuest:
     def _edit(self, tree: ExtTree, commands: list[str]) -> None:
         assert self._debugfs is not None, "opened to look only"
         self.written.append(tree)
-        self._debugfs(tree, commands)
+        later = self._later.pop(tree, {}).values()
+        self._debugfs(tree, [*(command for one in later for command in one), *commands])
 
     def _fill(self, tree: ExtTree, number: int, content: bytes) -> None:
         """Put `content` into the blocks that the file begins with."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from growdisk.fast_dataclass import dataclass, field
-from growdisk.filesystems.file_tree import Unknown
 from growdisk.guest_config.files import Change, GuestFiles
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
 from growdisk.guest_config.repair import has_plain_initrds, known_in, repair_guest
@@ -63,28 +62,13 @@ class HomeRepair:
     pending: Pending = field(repr=False)
 
 
-@dataclass(frozen=True)
-class GuestSeen:
-    """What a look at the disk has shown: its homes, and what is to be done in them; `unread`: why that is not known."""
-
-    look: Look
-    repairs: tuple[HomeRepair, ...] = ()
-    unread: str = ""
-
-    @classmethod
-    def by(cls, look: Look, system: str, decisions: Decisions) -> GuestSeen:
-        try:
-            return cls(look, tuple(repairs_of(look, system, decisions)))
-        except Unknown as unknown:
-            return cls(look, unread=f"the guest's files cannot all be read here: {unknown}")
-
-    def obstacles(self) -> list[str]:
-        """Why what is gone might still be waited for after the repair: each place, and why."""
-        return [self.unread] if self.unread else list(dict.fromkeys(_obstacles(self.look, self.repairs)))
+def obstacles(look: Look, repairs: Sequence[HomeRepair]) -> list[str]:
+    """Why what is gone might still be waited for after the repair: each place, and why."""
+    return list(dict.fromkeys(_obstacles(look, repairs)))
 
 
 def repairs_of(look: Look, system: str, decisions: Decisions) -> list[HomeRepair]:
-    """What is to be done in each home. On device `system` lies the swap file, if a fate says that there is one.
+    """What is to be done in each home. On device `system` lies the swap file, if a decision says that there is one.
     Unknown where a file cannot be read."""
     plain = {id(home): has_plain_initrds(DirectGuest(home.paths, None)) for home in look.systems}
     all_plain = bool(plain) and all(plain.values())

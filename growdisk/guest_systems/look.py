@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
-from growdisk.fast_dataclass import dataclass, field, replace
+from growdisk.fast_dataclass import dataclass, field
 from growdisk.filesystems.btrfs_tree import BtrfsTree, Subvolume
 from growdisk.filesystems.content import (
     BtrfsContent,
@@ -28,8 +28,8 @@ from growdisk.filesystems.fat_tree import FatTree
 from growdisk.filesystems.file_tree import FileTree, Unknown
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.xfs_tree import XfsTree
-from growdisk.guest_config.fstab import Entry, parse_fstab
-from growdisk.guest_config.removed_partition import RemovedPartition, stem_of
+from growdisk.guest_config.fstab import Entry, parse_fstab, swap_files
+from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.text import decode
 from growdisk.guest_systems.cached_reads import CachedReads
 from growdisk.guest_systems.device_names import DISK, devices_of
@@ -149,8 +149,7 @@ def _names(node: str, table: PartitionTable | None, part: Partition | None, cont
         group, _, volume = node.removeprefix("/dev/").partition("/")
         mapped = f"/dev/mapper/{group.replace('-', '--')}-{volume.replace('-', '--')}" if volume else node
         return RemovedPartition(-1, uuid, label, mapped=(node, mapped), is_swap=False)
-    partuuid = part.guid or f"{table.disk_id.removeprefix('0x')}-{number:02x}"
-    return RemovedPartition(number, uuid, label, partuuid, part.name or None, is_swap=False)
+    return RemovedPartition(number, uuid, label, table.partuuid(part), part.name or None, is_swap=False)
 
 
 def _tree_of(content: Content, device: BlockDevice) -> FileTree | None:
@@ -258,13 +257,14 @@ def _with_mounts(root: Mount, top: Mounted, seen: Sequence[Seen], trees: Mapping
     """With its fstab's mounts. What GPT's types alone say where to mount is found as a home by itself."""
     paths, mounts, strange = GuestPaths(top, still=True), [root], []
     entries = sorted(_fstab(paths), key=lambda entry: entry.mount_point)
-    stems = tuple(stem for entry in entries if entry.mount_point == "/" and (stem := stem_of(entry.plain_source)))
+    files = tuple(swap_files(entries))
+    own = [entry.plain_source for entry in entries if entry.mount_point == "/"]
     for entry in entries:
         place = entry.mount_point.rstrip("/")
-        if not place.startswith(_MOUNTED) or entry.is_swap():
+        if entry.is_swap() or not (place.startswith(_MOUNTED) or (place and _holds(place, files))):
             continue
         readable = [one for one in seen if one.node in trees]
-        one = next((one for one in readable if _is_named(one, entry, stems)), None)
+        one = next((one for one in readable if one.names.on_disk_of(own).is_named_by(entry.plain_source)), None)
         one = one or next((one for one in readable if _may_be_boot(one, entry, trees[one.node])), None)
         if one is None:
             if place.startswith(_BOOT_PLACES) and entry.plain_source.startswith(_DEVICES):
@@ -277,8 +277,8 @@ def _with_mounts(root: Mount, top: Mounted, seen: Sequence[Seen], trees: Mapping
     return Home(tuple(mounts), paths, strange=tuple(strange))
 
 
-def _is_named(one: Seen, entry: Entry, stems: tuple[str, ...]) -> bool:
-    return replace(one.names, stems=stems).is_named_by(entry.plain_source)
+def _holds(place: str, files: Sequence[str]) -> bool:
+    return any(path.startswith(place + "/") for path in files)
 
 
 def _may_be_boot(one: Seen, entry: Entry, tree: FileTree) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from growdisk.filesystems.fat_tree import FatTree
-from growdisk.filesystems.file_tree import FileTree, Node, Unknown
+from growdisk.filesystems.file_tree import FileTree, Node
 
 _MOST_LINKS = 40
 _WILD = frozenset("*?[")
@@ -46,10 +46,12 @@ class GuestPaths:
         self._listed: dict[tuple[int, int], dict[str, int]] = {}
         self._known: dict[tuple[str, bool], Place | None] = {}
         self._places: dict[tuple[int, int], Place] = {}
+        self._matched: dict[tuple[str, str, bool], list[str]] = {}
 
     def mount(self, place: str, mounted: Mounted) -> None:
         self.mounts[place] = mounted
         self._known.clear()
+        self._matched.clear()
 
     @property
     def trees(self) -> list[FileTree]:
@@ -81,7 +83,7 @@ class GuestPaths:
             if found.inode.is_link and (names or follow):
                 links += 1
                 if links > _MOST_LINKS:
-                    raise Unknown(f"{path} leads through too many symbolic links")
+                    return None  # to a kernel as well it leads nowhere
                 target = found.tree.read(found.inode).decode("utf-8", "surrogateescape")
                 walked = [] if target.startswith("/") else walked
                 names = _parts(target) + names
@@ -133,6 +135,13 @@ class GuestPaths:
                 self._places[id(tree), number] = found
         return found
 
+    def _is_folder(self, place: Place, folder: str, name: str) -> bool:
+        """As is_directory() has it, without the way from the root where nothing else lies there."""
+        child = self._child(place, name)
+        if child is not None and (child.inode.is_link or f"{folder}/{name}" in self.mounts):
+            return self.is_directory(f"{folder}/{name}")
+        return child is not None and child.inode.is_directory
+
     def _is_file(self, path: str) -> bool:
         place = self.find(path, follow=False)
         return place is not None and place.inode.is_file
@@ -146,11 +155,23 @@ class GuestPaths:
             if not rest or self.is_directory(f"{folder}/{first}"):
                 yield from self._matches(f"{folder}/{first}", rest)
             return
-        place = self.find(folder or "/")
-        wanted = re.compile(fnmatch.translate(first), re.IGNORECASE if place and isinstance(place.tree, FatTree) else 0)
-        for name in self.names(folder):
-            if wanted.match(name) and name.startswith(".") <= (first[0] == "."):
-                yield from self._matches(f"{folder}/{name}", rest)
+        for name in self._named(folder, first, only_folders=bool(rest)):
+            yield from self._matches(f"{folder}/{name}", rest)
+
+    def _named(self, folder: str, pattern: str, *, only_folders: bool) -> list[str]:
+        """What is in a folder under such a name. Many patterns begin alike: a still guest is looked through once."""
+        key = folder, pattern, only_folders
+        if (found := self._matched.get(key)) is None:
+            place = self.find(folder or "/")
+            no_case = re.IGNORECASE if place and isinstance(place.tree, FatTree) else 0
+            wanted = re.compile(fnmatch.translate(pattern), no_case)
+            found = [name for name in self.names(folder) if name[0] != "." or pattern[0] == "."]
+            found = [name for name in found if wanted.match(name)]
+            if only_folders and place is not None:
+                found = [name for name in found if self._is_folder(place, folder, name)]
+            if self._still:
+                self._matched[key] = found
+        return found
 
 
 def _parts(path: str) -> list[str]:

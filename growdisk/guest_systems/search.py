@@ -8,6 +8,7 @@ unified kernel images are unpacked. Comments do not count, nor does what the blo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.file_tree import Unknown
@@ -25,6 +26,7 @@ _LARGEST = 1 << 20  # larger files are no settings
 _LARGEST_INITRD = 1 << 29
 _MOST_FILES, _DEEPEST = 20_000, 8
 _ALTERNATIVES = "/etc/alternatives/"  # links to programs and manual pages
+_NOTHING = b"/dev/null"
 _BLOCKS = "zzz-growdisk-"
 _OBEYS_NORESUME = ("conf/", "etc/cmdline.d/", "etc/cmdline", "etc/conf.d/")
 
@@ -101,9 +103,8 @@ def _below(paths: GuestPaths, folder: str, depth: int, seen: set[tuple[int, int]
 
 def _said_in(path: str, place: Place, parts: Sequence[RemovedPartition], needles: tuple[bytes, ...]) -> str | None:
     """None if it names nothing of what is gone."""
-    name = path.rpartition("/")[2].replace("\\x2d", "-").encode("utf-8", "surrogateescape")
-    if any(needle.rpartition(b"/")[2] in name for needle in needles if len(needle) > 10 and b"=" not in needle):
-        return None if place.inode.is_file and not place.inode.size else ""  # an empty unit is masked
+    if _is_said_by_name(path.rpartition("/")[2].encode("utf-8", "surrogateescape"), needles):
+        return None if _is_masked(place) else ""
     if place.inode.is_link or not 0 < place.inode.size <= _LARGEST_INITRD:
         return None
     is_small = place.inode.size <= _LARGEST
@@ -117,6 +118,27 @@ def _said_in(path: str, place: Place, parts: Sequence[RemovedPartition], needles
     if is_program(head):
         return _said_in_program(place.tree.read(place.inode), needles)
     return "" if is_small and is_said(start, needles) else None
+
+
+def _is_said_by_name(name: bytes, needles: tuple[bytes, ...]) -> bool:
+    """dev-disk-by\\x2duuid-….swap, dev-sda5.swap"""
+    plain = name.replace(b"\\x2d", b"-")
+    long, units = _in_names(needles)
+    return any(one in plain for one in long) or any(name.startswith(one + b".") or b"-" + one in name for one in units)
+
+
+@lru_cache(maxsize=4)  # there are hundreds of names, and the same needles for all
+def _in_names(needles: tuple[bytes, ...]) -> tuple[list[bytes], list[bytes]]:
+    """What of them may be in any name, and what begins the name of a unit."""
+    long = [needle.rpartition(b"/")[2] for needle in needles if len(needle) > 10 and b"=" not in needle]
+    return long, [needle for needle in needles if needle.startswith(b"dev-") or b"\\x2d" in needle]
+
+
+def _is_masked(place: Place) -> bool:
+    """A unit of systemd: empty, or a link to nothing."""
+    if place.inode.is_link:
+        return place.tree.read(place.inode) == _NOTHING
+    return place.inode.is_file and not place.inode.size
 
 
 def _packed_text(content: bytes, *, named: bool) -> bytes | None:
@@ -148,7 +170,8 @@ def _said_in_program(content: bytes, needles: tuple[bytes, ...]) -> str | None:
         image = Unified(content)
     except ValueError:
         return None
-    line = image.command_line
-    if is_said(line.encode("utf-8", "surrogateescape"), needles):
+    lines = image.command_lines
+    if is_said("\n".join(lines).encode("utf-8", "surrogateescape"), needles):
         return "its command line"
-    return _said_in_initrd(image.initrd, needles, forgets=NO_RESUME in line.split()) if image.initrd else None
+    forgets = all(NO_RESUME in line.split() for line in lines)
+    return _said_in_initrd(image.initrd, needles, forgets=forgets) if image.initrd else None

@@ -23,7 +23,7 @@ UTIL_LINUX = ("sfdisk", "fdisk", "partx", "addpart", "delpart", "resizepart", "f
 PARTED = ("parted", "partprobe")
 EXT = ("resize2fs", "e2fsck")
 
-_DRIVERS = ("virtio_pci", "virtio_scsi", "virtio_blk", "sd_mod", "ata_piix", "xfs", "btrfs", "ext4")
+_DRIVERS = ("virtio_pci", "virtio_scsi", "virtio_blk", "sd_mod", "virtio_console", "ata_piix", "xfs", "btrfs", "ext4")
 _FOLDERS = ("bin", "sbin", "lib", "lib64", "usr", "usr/bin", "sys", "run", "var", "var/lib", "var/log", "tmp", "root")
 _INITRAMFS_INIT = """\
 #!/bin/sh
@@ -89,7 +89,7 @@ def _make_initramfs(folder: Path, version: str) -> None:
     (tree / "bin/busybox").chmod(0o755)
     for applet in ("sh", "mount", "umount", "insmod", "sed", "sleep", "switch_root"):
         (tree / "bin" / applet).symlink_to("busybox")
-    modules = list(dict.fromkeys(_modules(Path("/lib/modules") / version)))
+    modules = closure_of(version, _DRIVERS)
     for module in modules:
         (tree / "modules" / module.name).write_bytes(module.read_bytes())
     (tree / "modules/order").write_text("".join(f"{module.name}\n" for module in modules))
@@ -104,8 +104,12 @@ def _make_initramfs(folder: Path, version: str) -> None:
     run("rm", "-rf", tree)
 
 
-def _modules(root: Path) -> Iterator[Path]:
+def closure_of(version: str, drivers: Sequence[str]) -> Sequence[Path]:
     """The drivers and what they need, that first. Those built into the kernel have no file."""
+    return list(dict.fromkeys(_closure(Path("/lib/modules") / version, drivers)))
+
+
+def _closure(root: Path, drivers: Sequence[str]) -> Iterator[Path]:
     needs: dict[str, list[str]] = {}
     for line in (root / "modules.dep").read_text().splitlines():
         path, _, rest = line.partition(":")
@@ -117,7 +121,7 @@ def _modules(root: Path) -> Iterator[Path]:
             yield from closure(needed)
         yield root / path
 
-    for driver in _DRIVERS:
+    for driver in drivers:
         if driver in by_name:
             yield from closure(by_name[driver])
 

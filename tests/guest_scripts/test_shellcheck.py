@@ -24,8 +24,9 @@ def assert_clean(scripts: Mapping[str, str], folder: Path) -> None:
 
 
 def as_parsed(script: str) -> str:
-    """How bash understands it: comments are gone, texts are not."""
-    return run("bash", stdin=f"script() {{\n{script}\n}}\ndeclare -f script")
+    """How bash understands it: comments are gone, texts are not; of those over several lines (awk's) the indents."""
+    parsed = run("bash", stdin=f"script() {{\n{script}\n}}\ndeclare -f script")
+    return "\n".join(line.lstrip(" ") for line in parsed.splitlines() if line.strip())
 
 
 @pytest.mark.parametrize("name", list(guest_plans()))

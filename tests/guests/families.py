@@ -1,9 +1,10 @@
-"""Debian guests of the families that Debian's installer does not make: all start by UEFI, with swap behind the root.
+"""Debian guests of families that Debian's installer does not make: nearly all start by UEFI, with swap behind the root.
 
     entries    systemd-boot; a loader entry on the EFI partition has resume=, the initrd beside it has RESUME
     uki        systemd-boot; a unified kernel image with resume= in its command line and RESUME in its initrd
     dracut     systemd-boot; an initrd of dracut without systemd that has resume= within itself
-    hostonly   systemd-boot; an initrd of dracut with systemd, made for any host, that has resume= within itself
+    anyhost    systemd-boot; an initrd of dracut with systemd, made for any host, that has resume= within itself
+    hostonly   systemd-boot; an initrd of dracut with systemd, made for this host while its swap was on
     grub       GRUB; grub.cfg and /etc/default/grub have resume=
     subvolume  as entries, but the root is btrfs in the subvolume @rootfs
     fedora     GRUB, /boot of its own (ext4); btrfs with subvolumes root and home, its default one is the top level
@@ -15,9 +16,16 @@
     random     as entries; swap with a random key, made at each start by crypttab
     trixie     as entries; Debian 13, ext4 with orphan_file and metadata_csum_seed
     plainext   as entries; ext4 without metadata_csum, as older releases made it
+    sysvinit   as entries; without systemd
+    home       as entries; /home behind the swap
+    extlinux   by BIOS, with extlinux
+    bullseye   as entries; Debian 11, whose ext4 has no metadata_csum; the swap by PARTUUID
+    sid        as entries; Debian's unstable release, ext4 as trixie; the swap by its link in /dev/disk/by-uuid
+    i386       as extlinux, for 32 bits
 
-GPT: sda1 EFI system, sda2 root, sda3 swap; with a /boot of its own: sda1, sda2 /boot, sda3 root, sda4 swap.
-family_trees.py has the systems, family_disks.py makes the disks.
+GPT: sda1 EFI system, sda2 root, sda3 swap; with a /boot of its own: sda1, sda2 /boot, sda3 root, sda4 swap; home: sda4.
+By BIOS an MBR: sda1 root, sda2 extended, sda5 swap, as Debian's installer does.
+family_systems.py has the systems, family_disks.py makes the disks.
 """
 
 from __future__ import annotations
@@ -28,10 +36,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from tests.guests.content import Entry, directory, text
+from tests.guests.family_systems import FIRST, SWAP_UUID
 
 ROOT_UUID = "6c3f7a52-41d8-4b0e-9d35-0f2b8c7e5a01"
-SWAP_UUID = "6c3f7a52-41d8-4b0e-9d35-0f2b8c7e5a02"
 BOOT_UUID = "6c3f7a52-41d8-4b0e-9d35-0f2b8c7e5a03"
+HOME_UUID = "6c3f7a52-41d8-4b0e-9d35-0f2b8c7e5a04"
 ESP_ID = "6C3F7A52"
 # Of the partitions, in small letters as udev has them.
 ROOT_PART, SWAP_PART, BOOT_PART = (f"0d15c0de-41d8-4b0e-9d35-0f2b8c7e5a0{n}" for n in (1, 2, 3))
@@ -54,15 +63,20 @@ class Family:
     stays there; `options` are the kernel's."""
 
     fstab: str
-    suite: str = "bookworm"
-    loader: str = "entries"  # entries, uki, dracut, hostonly or grub
+    system: str = FIRST
+    loader: str = "entries"  # entries, uki, dracut, anyhost, hostonly, grub or extlinux
     root: str = "ext4"
     features: str = ""
     script: str = ""
     options: str = f"root=UUID={ROOT_UUID} ro resume=UUID={SWAP_UUID}"
     boot: bool = False
+    home: bool = False
     random_swap: bool = False
     files: tuple[Entry, ...] = ()
+
+    @property
+    def bios(self) -> bool:
+        return self.loader == "extlinux"
 
 
 _EXT4 = f"UUID={ROOT_UUID} / ext4 errors=remount-ro 0 1\n"
@@ -79,6 +93,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType({
     "entries": Family(_EXT4 + _SWAP),
     "uki": Family(_EXT4 + _SWAP, loader="uki"),
     "dracut": Family(_EXT4 + _SWAP, loader="dracut", options=_PLAIN),
+    "anyhost": Family(_EXT4 + _SWAP, loader="anyhost", options=_PLAIN),
     "hostonly": Family(_EXT4 + _SWAP, loader="hostonly", options=_PLAIN),
     "grub": Family(_EXT4 + _SWAP, loader="grub", files=(_DEFAULTS,)),
     "subvolume": Family(
@@ -122,6 +137,19 @@ FAMILIES: Mapping[str, Family] = MappingProxyType({
         f"{_EXT4}/dev/mapper/cryptswap none swap sw 0 0\n", random_swap=True, options=f"{_PLAIN} noresume",
         files=(text("etc/crypttab", f"cryptswap PARTUUID={SWAP_PART} /dev/urandom swap,cipher=aes-xts-plain64\n"),),
     ),
-    "trixie": Family(_EXT4 + _SWAP, suite="trixie", features="orphan_file,metadata_csum_seed"),
+    "trixie": Family(_EXT4 + _SWAP, system="trixie", features="orphan_file,metadata_csum_seed"),
     "plainext": Family(_EXT4 + _SWAP, features="^metadata_csum"),
+    # systemd makes missing mount points, others do not.
+    "sysvinit": Family(_EXT4 + _SWAP, system="sysvinit", files=(directory("boot/efi"),)),
+    "home": Family(f"{_EXT4}{_SWAP}UUID={HOME_UUID} /home ext4 defaults 0 2\n", home=True),
+    "extlinux": Family(_EXT4 + _SWAP, loader="extlinux"),
+    "bullseye": Family(
+        f"{_EXT4}PARTUUID={SWAP_PART} none swap sw 0 0\n", system="bullseye", features="^metadata_csum",
+        options=f"{_PLAIN} resume=PARTUUID={SWAP_PART}",
+    ),
+    "sid": Family(
+        f"{_EXT4}/dev/disk/by-uuid/{SWAP_UUID} none swap sw 0 0\n", system="sid",
+        features="orphan_file,metadata_csum_seed", options=f"{_PLAIN} resume=/dev/disk/by-uuid/{SWAP_UUID}",
+    ),
+    "i386": Family(_EXT4 + _SWAP, system="i386", loader="extlinux"),
 })  # fmt: skip

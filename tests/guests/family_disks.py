@@ -6,34 +6,37 @@ import argparse
 import sys
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from growdisk.units import ByteRange, MiB
-from tests.guests.appliance import bench, device
+from tests.guests.appliance import Bench, bench, device
 from tests.guests.cache import cached, recipe_hash
 from tests.guests.classic import KERNEL_OPTIONS
-from tests.guests.content import directory, odd_files, text, write_tar
+from tests.guests.content import Entry, directory, odd_files, text, write_tar
 from tests.guests.ext4 import make_ext4
 from tests.guests.families import (
     BOOT_PART,
     BOOT_UUID,
     ESP_ID,
     FAMILIES,
+    HOME_UUID,
     ROOT_PART,
     ROOT_UUID,
     SWAP_NAME,
     SWAP_PART,
-    SWAP_UUID,
     Family,
 )
-from tests.guests.family_trees import FIRST, Tree, tree_of
+from tests.guests.family_systems import FIRST, SWAP_UUID, SYSTEMS
+from tests.guests.family_trees import Tree, tree_of
 from tests.guests.swap import make_swap
 from tests.guests.tools import run
 
 DISK_SIZE = 2304 * MiB
-_ESP, _SWAP = ByteRange(MiB, 201 * MiB), ByteRange(DISK_SIZE - 129 * MiB, DISK_SIZE - MiB)
+_ESP, _LAST = ByteRange(MiB, 201 * MiB), ByteRange(DISK_SIZE - 129 * MiB, DISK_SIZE - MiB)
+_BEFORE_LAST = ByteRange(_LAST.start - _LAST.length, _LAST.start)
 _BOOT = ByteRange(_ESP.end, _ESP.end + 160 * MiB)
 _LOADER = "./usr/lib/systemd/boot/efi/systemd-bootx64.efi"
 _STUB = "./usr/lib/systemd/boot/efi/linuxx64.efi.stub"
@@ -44,15 +47,16 @@ _STUB_MENU = (
 
 def family_guest(name: str) -> Path:
     """A qcow2, read-only; built when needed (a minute, and the system's tree once)."""
-    names = ("families", "family_disks", "family_trees", "classic", "content", "ext4", "appliance", "swap")
+    names = ("family_disks", "family_trees", "classic", "content", "ext4", "appliance", "swap")
     sources = [Path(__file__).with_name(f"{source}.py") for source in names]
-    recipe = recipe_hash([*sources, *(Path(__file__).parent / "inside").iterdir()])[:20]
+    own = repr((FAMILIES[name], SYSTEMS[FIRST], SYSTEMS[FAMILIES[name].system]))
+    recipe = recipe_hash([*sources, *(Path(__file__).parent / "inside").iterdir()], own)[:20]
     return cached(f"family-{name}-{recipe}", lambda folder: _build(folder, name)) / "guest.qcow2"
 
 
 def _build(folder: Path, name: str) -> None:
     with tempfile.TemporaryDirectory(prefix="growdisk-family-", dir="/var/tmp") as scratch:
-        guest = _Guest(Path(scratch), FAMILIES[name], tree_of(FAMILIES[name].suite), tree_of(FIRST))
+        guest = _Guest(Path(scratch), FAMILIES[name], tree_of(FAMILIES[name].system), tree_of(FIRST))
         run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", guest.made(), folder / "guest.qcow2")
     (folder / "guest.qcow2").chmod(0o444)
 
@@ -71,23 +75,43 @@ class _Guest:
         return self.work / "disk.raw"
 
     @property
+    def swap(self) -> ByteRange:
+        return _BEFORE_LAST if self.family.home else _LAST
+
+    @property
     def root(self) -> ByteRange:
-        return ByteRange(_BOOT.end if self.family.boot else _ESP.end, _SWAP.start)
+        if self.family.bios:
+            return ByteRange(MiB, self.swap.start - MiB)
+        return ByteRange(_BOOT.end if self.family.boot else _ESP.end, self.swap.start)
 
     def made(self) -> Path:
         with self.disk.open("wb") as file:
             file.truncate(DISK_SIZE)
         run("sfdisk", "-q", "--no-reread", "--no-tell-kernel", self.disk, stdin=self._table())
         if not self.family.random_swap:
-            make_swap(self.disk, _SWAP, uuid=SWAP_UUID)
+            make_swap(self.disk, self.swap, uuid=SWAP_UUID)
+        if self.family.home:
+            owned = [directory("user", 0o700, (1000, 1000)), text("user/letter", "behind the swap\n")]
+            make_ext4(self.disk, _LAST, [write_tar(self.work / "home.tar", owned)], uuid=HOME_UUID)
         self._fill_root(self._tars())
-        self._fill_esp()
+        if self.family.bios:
+            self._install_extlinux()
+        else:
+            self._fill_esp()
         return self.disk
 
     def _table(self) -> str:
-        rows = [(_ESP, "U", "", ""), (self.root, "L", ROOT_PART, ""), (_SWAP, "S", SWAP_PART, SWAP_NAME)]
+        if self.family.bios:
+            return (
+                f"label: dos\n1: start={self.root.start // 512}, size={self.root.length // 512}, type=83, bootable\n"
+                f"2: start={self.root.end // 512}, size={(self.swap.end - self.root.end) // 512}, type=5\n"
+                f"5: start={self.swap.start // 512}, size={self.swap.length // 512}, type=82\n"
+            )
+        rows = [(_ESP, "U", "", ""), (self.root, "L", ROOT_PART, ""), (self.swap, "S", SWAP_PART, SWAP_NAME)]
         if self.family.boot:
             rows.insert(1, (_BOOT, "L", BOOT_PART, ""))
+        if self.family.home:
+            rows.append((_LAST, "H", "", ""))
         lines = [
             f"start={place.start // 512}, size={place.length // 512}, type={kind}"
             + (f", uuid={guid}" if guid else "") + (f', name="{name}"' if name else "")
@@ -100,9 +124,11 @@ class _Guest:
     def _tars(self) -> list[Path]:
         """With a /boot of its own, that is made here."""
         esp = f"UUID={ESP_ID[:4]}-{ESP_ID[4:]} /boot/efi vfat umask=0077 0 2\n"
-        own = [text("etc/fstab", self.family.fstab + esp), *self.family.files, *odd_files(crowd=20)]
-        menu = text("boot/grub/grub.cfg", self._menu())
-        grub = [directory("boot"), directory("boot/grub"), menu] if self.family.loader == "grub" else []
+        fstab = self.family.fstab + ("" if self.family.bios else esp)
+        own = [text("etc/fstab", fstab), *self.family.files, *odd_files(crowd=20)]
+        grub: list[Entry] = []
+        if self.family.loader == "grub":
+            grub = [directory("boot"), directory("boot/grub"), text("boot/grub/grub.cfg", self._menu())]
         if not self.family.boot:
             return [self.tree.tar, write_tar(self.work / "own.tar", [*own, *grub])]
         root, boot = _without_boot(self.tree, self.work)
@@ -134,13 +160,13 @@ class _Guest:
             return
         whole = self.work / "whole.tar"
         _joined(tars, whole)
-        number = 3 if self.family.boot else 2
         make = (
             f"mkfs.btrfs -q -f -U {ROOT_UUID}" if self.family.root == "btrfs" else f"mkfs.xfs -q -f -m uuid={ROOT_UUID}"
         )
         with bench([self.disk]) as appliance:
-            appliance.run(f"{make} {device(self.disk, number)}; mkdir -p /sysroot")
-            appliance.handle.mount(f"/dev/sda{number}", "/")
+            place = device(self.disk, 3 if self.family.boot else 2)
+            appliance.run(f"{make} {place}; mkdir -p /sysroot")
+            appliance.handle.mount(place, "/")
             appliance.handle.tar_in(str(whole), "/", xattrs=True)
             if self.family.script:
                 appliance.run(
@@ -161,6 +187,45 @@ class _Guest:
         place = ["bs=1M", f"seek={self.root.start // MiB}", "conv=notrunc,sparse", "status=none"]
         run("dd", f"if={alone}", f"of={self.disk}", *place)
         alone.unlink()
+
+    # --- what only the guest's own programs do -------------------------------------------------------
+
+    @contextmanager
+    def _entered(self, number: int) -> Iterator[Bench]:
+        """An appliance with the root mounted, and what `chroot /sysroot` needs."""
+        with bench([self.disk]) as appliance:
+            appliance.handle.mount(device(self.disk, number), "/")
+            appliance.run("for f in dev proc sys run; do mount --bind /$f /sysroot/$f; done")
+            yield appliance
+            appliance.run("for f in dev proc sys run; do umount /sysroot/$f; done; sync")
+
+    def _install_extlinux(self) -> None:
+        """ldlinux.sys lies where the boot sector of the partition looks for it, by number of the block."""
+        with self._entered(1) as appliance:
+            appliance.handle.mkdir_p("/boot/extlinux")
+            appliance.handle.write(
+                "/boot/extlinux/extlinux.conf",
+                "default linux\nprompt 0\ntimeout 1\nlabel linux\n"
+                f"  linux /boot/{self._named('vmlinuz-')}\n  initrd /boot/{self._named('initrd.img-')}\n"
+                f"  append {self._options()}\n",
+            )
+            appliance.run("chroot /sysroot extlinux --install /boot/extlinux")
+        with self.disk.open("r+b") as file:
+            file.write(self.tree.member("./usr/lib/EXTLINUX/mbr.bin")[:440])
+
+    def _made_for_this_host(self) -> bytes:
+        """dracut looks at the devices that are in use, so the swap is on. What the kernel resumes from it is told."""
+        with self._entered(2) as appliance:
+            swap = device(self.disk, 3)
+            release = self._named("vmlinuz-").removeprefix("vmlinuz-")
+            appliance.run(
+                f"swapon {swap}; chroot /sysroot dracut --quiet --force --hostonly --hostonly-cmdline --add resume "
+                f"--no-early-microcode --add-drivers 'virtio_scsi virtio_pci sd_mod ext4' "
+                f"--kernel-cmdline 'resume=UUID={SWAP_UUID}' /boot/host.img {release}\n"
+                f"swapoff {swap}"
+            )
+            content: bytes = appliance.handle.read_file("/boot/host.img")
+            return content
 
     # --- the EFI system partition ----------------------------------------------------------------
 
@@ -188,13 +253,17 @@ class _Guest:
         return files | (self._unified() if self.family.loader == "uki" else self._entries())
 
     def _entries(self) -> dict[str, bytes]:
-        dracut = self.family.loader in ("dracut", "hostonly")
-        initrd = f"./boot/{self.family.loader}.img" if dracut else "./boot/initrd.img-"
         entry = f"title Debian\nlinux /debian/linux\ninitrd /debian/initrd.img\noptions {self._options()}\n"
         return {
             "loader/entries/debian.conf": entry.encode(), "debian/linux": self.tree.begins("./boot/vmlinuz-"),
-            "debian/initrd.img": self.tree.begins(initrd),
+            "debian/initrd.img": self._initrd(),
         }  # fmt: skip
+
+    def _initrd(self) -> bytes:
+        loader = self.family.loader
+        if loader == "hostonly":
+            return self._made_for_this_host()
+        return self.tree.begins(f"./boot/{loader}.img" if loader in ("dracut", "anyhost") else "./boot/initrd.img-")
 
     def _unified(self) -> dict[str, bytes]:
         """As the manual page of systemd-stub has it made."""

@@ -1,7 +1,4 @@
-"""The systems of the families' guests, as tars: one for each release of Debian, made once.
-
-The first has the boot loaders of all: systemd-boot, and a GRUB that reads EFI/debian/grub.cfg where it starts from.
-"""
+"""The systems of the families' guests (family_systems.py) as tars, each made once."""
 
 from __future__ import annotations
 
@@ -13,28 +10,14 @@ from pathlib import Path
 from tests.guests.cache import cached, recipe_hash
 from tests.guests.classic import _own_files
 from tests.guests.content import write_tar
-from tests.guests.families import SWAP_UUID
+from tests.guests.family_systems import SWAP_UUID, SYSTEMS, System
 from tests.guests.tools import run
 
-FIRST = "bookworm"
-_PACKAGES = (
-    "linux-image-cloud-amd64", "systemd-sysv", "udev", "e2fsprogs", "initramfs-tools", "kmod", "zstd",
-    "python3-minimal", "libpython3-stdlib",
-)  # fmt: skip
-_MORE = ("btrfs-progs", "cryptsetup", "systemd-boot-efi", "systemd-boot", "dracut-core", "grub-efi-amd64-bin")
-# What an initrd is for is told beforehand: initramfs-tools reads RESUME, dracut its own option.
-_SCRIPT = f"""
-set -eu
-release=$(basename /boot/vmlinuz-*); release=${{release#vmlinuz-}}
-dracut --quiet --force --no-hostonly --no-early-microcode \\
-    --omit 'systemd systemd-initrd dracut-systemd plymouth network' --add-drivers 'virtio_scsi sd_mod ext4' \\
-    --kernel-cmdline 'resume=UUID={SWAP_UUID}' /boot/dracut.img "$release"
-dracut --quiet --force --no-hostonly --no-early-microcode --omit 'plymouth network' \\
-    --add-drivers 'virtio_scsi sd_mod ext4' \\
-    --kernel-cmdline 'resume=UUID={SWAP_UUID}' /boot/hostonly.img "$release"
-grub-mkimage -O x86_64-efi -o /boot/grub.efi -p '(,gpt1)/EFI/debian' \\
-    part_gpt ext2 btrfs fat normal configfile linux search search_fs_uuid echo test
-"""
+_ENABLE = (
+    "if [ -d /lib/systemd/system ] && command -v systemctl >/dev/null; then systemctl --quiet enable {}; fi\n".format(
+        "boot-report.service serial-getty@ttyS0.service"
+    )
+)
 _CLEAN = "rm -rf /usr/share/doc /usr/share/man /usr/share/locale /var/lib/apt/lists /var/cache/apt\n"
 
 
@@ -56,27 +39,27 @@ class Tree:
             return self.member(next(name for name in tar.getnames() if name.startswith(start)))
 
 
-def tree_of(suite: str) -> Tree:
+def tree_of(name: str) -> Tree:
     """Built when needed (2 minutes)."""
-    sources = [Path(__file__), *(Path(__file__).with_name(f"{name}.py") for name in ("classic", "content"))]
+    sources = [Path(__file__), *(Path(__file__).with_name(f"{source}.py") for source in ("classic", "content"))]
     inside = Path(__file__).parent / "inside"
-    recipe = recipe_hash([*sources, *inside.iterdir()])[:20]
-    return Tree(cached(f"tree-{suite}-{recipe}", lambda folder: _debootstrap(folder, suite)) / "tree.tar")
+    system = SYSTEMS[name]
+    recipe = recipe_hash([*sources, *inside.iterdir()], repr(system))[:20]
+    return Tree(cached(f"tree-{name}-{recipe}", lambda folder: _debootstrap(folder, system)) / "tree.tar")
 
 
-def _debootstrap(folder: Path, suite: str) -> None:
-    packages = (*_PACKAGES, *(_MORE if suite == FIRST else ()))
+def _debootstrap(folder: Path, system: System) -> None:
     conf = "$1/etc/initramfs-tools/conf.d"
+    resume = f'--essential-hook=mkdir -p "{conf}" && echo RESUME=UUID={SWAP_UUID} >"{conf}/resume"'
     with tempfile.TemporaryDirectory(prefix="growdisk-tree-", dir="/var/tmp") as scratch:
         work = Path(scratch)
         own = write_tar(work / "own.tar", _own_files("no key\n"))
-        (work / "script.sh").write_text((_SCRIPT if suite == FIRST else "") + _CLEAN)
+        (work / "script.sh").write_text(_ENABLE + system.script + _CLEAN)
         run(
             "mmdebstrap", "--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io",
-            f"--include={','.join(packages)}",
-            f'--essential-hook=mkdir -p "{conf}" && echo RESUME=UUID={SWAP_UUID} >"{conf}/resume"',
+            f"--include={system.packages.replace(' ', ',')}",
+            *([resume] if "initramfs-tools" in system.packages else []),
             f"--customize-hook=tar-in {own} /",
-            '--customize-hook=chroot "$1" systemctl --quiet enable boot-report.service serial-getty@ttyS0.service',
             f"--customize-hook=copy-in {work / 'script.sh'} /tmp", '--customize-hook=chroot "$1" sh /tmp/script.sh',
-            suite, folder / "tree.tar",
+            *system.options, system.suite, folder / "tree.tar",
         )  # fmt: skip

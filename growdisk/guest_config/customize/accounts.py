@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from growdisk.guest_config.customize.errors import CannotCustomize
+from growdisk.guest_config.customize.changes import cannot_customize
 
 
 class Account(NamedTuple):
@@ -35,7 +35,7 @@ def account_of(passwd: str, user: str, action: str) -> Account:
     if account is None:
         people = ", ".join(name for name, one in accounts(passwd).items() if one.uid == 0 or 1000 <= one.uid < 60000)
         hint = f"name one that is there ({people}), or add it first: --run 'useradd -m {user}'"
-        raise CannotCustomize(action, f"it has no user '{user}'", hint)
+        raise cannot_customize(action, f"it has no user '{user}'", hint)
     return account
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.guest_config.files import GuestFiles
 
@@ -95,3 +96,14 @@ class GuestEditor(GuestFiles, Protocol):
     def run(self, command: str) -> None:
         """A shell command as root inside the guest's own tree."""
         ...
+
+
+def cannot_customize(action: str, reason: str, hint: str) -> Refused:
+    """The guest is not such that this could be done."""
+    return Refused.named(
+        "cannot-customize",
+        "cannot {action} in the guest",
+        "{reason}",
+        "{hint}",
+        {"action": action, "reason": reason, "hint": hint},
+    )

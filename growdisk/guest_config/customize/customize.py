@@ -11,8 +11,14 @@ from pathlib import PurePosixPath
 
 from growdisk.guest_config.customize import ssh_keys
 from growdisk.guest_config.customize.accounts import Account, account_of, groups, with_password
-from growdisk.guest_config.customize.changes import FileChange, GuestChanges, GuestEditor, KeysOrder, Owner
-from growdisk.guest_config.customize.errors import CannotCustomize
+from growdisk.guest_config.customize.changes import (
+    FileChange,
+    GuestChanges,
+    GuestEditor,
+    KeysOrder,
+    Owner,
+    cannot_customize,
+)
 from growdisk.guest_config.customize.hostname import hosts_for
 from growdisk.guest_config.text import decode, encode
 from growdisk.host import clock
@@ -74,7 +80,7 @@ def _check_accounts(guest: GuestEditor, orders: GuestChanges) -> None:
         account = _account(guest, order.user, "authorize keys")
         if not guest.exists(account.home):
             hint = f"make it first: --run 'mkhomedir_helper {order.user}'"
-            raise CannotCustomize(f"authorize keys for {order.user}", f"{account.home} is not there", hint)
+            raise cannot_customize(f"authorize keys for {order.user}", f"{account.home} is not there", hint)
     for password in orders.passwords:
         _account(guest, password.user, "set a password")
 
@@ -172,6 +178,6 @@ def _owner(guest: GuestEditor, order: FileChange) -> Owner:
     if order.group:
         known = groups(decode(guest.read("/etc/group"))) if guest.exists("/etc/group") else {}
         if not order.group.isdecimal() and order.group not in known:
-            raise CannotCustomize(action, f"it has no group '{order.group}'", "name one of /etc/group, or a number")
+            raise cannot_customize(action, f"it has no group '{order.group}'", "name one of /etc/group, or a number")
         gid = int(order.group) if order.group.isdecimal() else known[order.group]
     return Owner(uid, gid, order.mode)
