@@ -9,7 +9,6 @@ import base64
 import binascii
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
 
 from growdisk.block.device import Extent, ExtentKind, check_range
 from growdisk.errors import Refused
@@ -48,16 +47,6 @@ class SeenDisk:
     device: str
     size: int
     serial: str
-
-
-@dataclass(eq=False)
-class DiskNotInGuest(Refused):
-    WHAT: ClassVar[str] = "cannot tell which disk of the guest is {disk}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
-    disk: str
-    reason: str
-    hint: str = "name it: --guest-disk /dev/sda (lsblk in the guest lists its disks)"
 
 
 @dataclass(frozen=True)
@@ -129,7 +118,7 @@ class GuestDisk:
         first, last = offset // _PIECE, (offset + length - 1) // _PIECE
         missing = [number for number in range(first, last + 1) if (device, number) not in self._pieces]
         if missing:
-            # One call, though it may fetch some anew: in an emulated guest starting a program is what takes long.
+            # One call, though it may fetch some again: in an emulated guest starting a program is what takes long.
             self._fetch(device, missing[0], missing[-1] + 1, end)
         data = b"".join(self._pieces[device, number] for number in range(first, last + 1))
         return data[offset - first * _PIECE :][:length]
@@ -186,7 +175,13 @@ def find_in_guest(shell: GuestShell, name: str, size: int, serial: str, wanted: 
         return chosen[0]
     listed = ", ".join(f"{disk.device} ({format_size(disk.size)})" for disk in found) or "none"
     count = "several disks" if chosen else "no disk"
-    raise DiskNotInGuest(name, reason=f"the guest has {count} of {format_size(size)}: it sees {listed}")
+    raise Refused.named(
+        "disk-not-in-guest",
+        "cannot tell which disk of the guest is {disk}",
+        "{reason}",
+        "name it: --guest-disk /dev/sda (lsblk in the guest lists its disks)",
+        {"disk": name, "reason": f"the guest has {count} of {format_size(size)}: it sees {listed}"},
+    )
 
 
 def _seen(line: str) -> SeenDisk | None:

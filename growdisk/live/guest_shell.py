@@ -5,7 +5,7 @@ A script goes in through stdin or as an argument of `sh -c`, whole and unquoted 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Protocol
 
 from growdisk.errors import OperationFailed, Refused
@@ -65,3 +65,20 @@ class GuestLost(OperationFailed):
     DO: ClassVar[str] = "see how the guest is (its console); growdisk status IMAGE says how far the run has come"
     way: str
     reason: str
+
+
+# What talking to a guest agent is made of: a command, its failure, and its names as Python can have them.
+
+AgentCall = Callable[[str, Mapping[str, object], float], object]
+"""One command of the agent: its name, its arguments, seconds to wait. AgentError, OSError where it does not work."""
+
+CALL_SECONDS = 60.0
+
+
+class AgentError(Exception):
+    """The agent said no, or nothing that can be understood."""
+
+
+def fields(value: object) -> object:
+    """The agent's names, as a dataclass can have them."""
+    return {str(k).replace("-", "_"): v for k, v in value.items()} if isinstance(value, dict) else value

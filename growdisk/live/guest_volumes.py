@@ -27,14 +27,14 @@ for entry in /sys/block/dm-*; do
     echo "$(cat "$entry/size") ${entry##*/} $(cat "$entry/dm/uuid")"
 done
 """
-# Blocks of 1 KiB: all, and those that users may still fill; by whatever place the file system is mounted at.
+# Blocks of 1 KiB: all, those in use, and those that users may still fill; by whatever place it is mounted at.
 _MOUNTED = r"""
 number=$(cat /sys/class/block/{name}/dev) || exit 0
 place=$(awk -v number="$number" '$3 == number {{ print $5; exit }}' /proc/self/mountinfo |
     sed 's/\\\([0-7][0-7][0-7]\)/\\0\1/g')
 place=$(printf '%bx' "$place")
 [ "$place" != x ] || exit 0
-df -Pk "${{place%x}}" | awk 'END {{ printf "%.0f %.0f\n", $2, $4 }}'
+df -Pk "${{place%x}}" | awk 'END {{ printf "%.0f %.0f %.0f\n", $2, $3, $4 }}'
 """
 
 
@@ -45,6 +45,20 @@ class MappedDevice:
     device: str
     size: int
     uuid: str
+
+
+@dataclass(frozen=True)
+class Mounted:
+    """As df has it, in bytes."""
+
+    size: int
+    used: int
+    free: int
+
+    @property
+    def fullness(self) -> float:
+        room = self.used + self.free
+        return self.used / room if room else 1.0
 
 
 class GuestVolumes:
@@ -63,14 +77,13 @@ class GuestVolumes:
         """A logical volume that is active."""
         return self._by_uuid("LVM-" + (group_uuid + volume_uuid).replace("-", ""))
 
-    def mounted(self, device: str) -> tuple[int, int] | None:
-        """What df says of the file system on `device`, its bytes and those that are free; None if not mounted."""
+    def mounted(self, device: str) -> Mounted | None:
+        """What df says of the file system on `device`; None if it is not mounted."""
         words = _MOUNTED.format(name=shlex.quote(device.removeprefix("/dev/")))
         said = self._shell.run(words, _SECONDS).stdout.split()
-        if len(said) != 2 or not all(word.isdigit() for word in said):
+        if len(said) != 3 or not all(word.isdigit() for word in said):
             return None
-        size, free = (1024 * int(word) for word in said)
-        return size, free
+        return Mounted(*(1024 * int(word) for word in said))
 
     def _by_uuid(self, start: str) -> GuestDisk | None:
         found = next((m for m in self._mapped if m.uuid.startswith(start)), None)
@@ -104,15 +117,16 @@ def look_in_guest(device: BlockDevice, name: str, volumes: GuestVolumes, depth: 
         case PhysicalVolumeContent() if depth < _DEPTH:
             return _with_volumes(content, volumes, depth)
         case XfsContent():
-            content = _as_mounted(device, name, content, volumes)
+            content = _as_mounted(name, content, volumes)
     return _as_full(name, content, volumes) if volumes.fullness else content
 
 
 def _as_full(name: str, content: Content | None, volumes: GuestVolumes) -> Content | None:
-    """With what the guest's own df has as free."""
+    """As full as the guest's own df has it."""
     if content is None or not content.size or content.used is None or (told := volumes.mounted(name)) is None:
         return content
-    return replace(content, used=min(max(content.size - content.reserved - told[1], 0), content.size))
+    room = max(content.size - content.overhead - content.reserved, 0)
+    return replace(content, used=max(content.overhead + round(room * told.fullness) - content.held, 0))
 
 
 def _with_payload(device: BlockDevice, content: LuksContent, volumes: GuestVolumes, depth: int) -> Content:
@@ -145,15 +159,12 @@ def _with_volumes(content: PhysicalVolumeContent, volumes: GuestVolumes, depth: 
     )
 
 
-def _as_mounted(device: BlockDevice, name: str, content: XfsContent, volumes: GuestVolumes) -> XfsContent:
+def _as_mounted(name: str, content: XfsContent, volumes: GuestVolumes) -> XfsContent:
     """df leaves out the log, which stands in the superblock."""
     mounted = volumes.mounted(name)
     if mounted is None:
         return content
-    told, _free = mounted
-    head = device.read(0, 512)
-    log_start, log_blocks = int.from_bytes(head[48:56], "big"), int.from_bytes(head[96:100], "big")
-    size = told + (log_blocks * content.block_size if log_start else 0)
+    size = mounted.size + content.overhead
     return content if size <= (content.size or 0) else _resized(content, size)
 
 

@@ -7,19 +7,22 @@ a thread that nobody waits for longer than that.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from queue import Empty, SimpleQueue
 from threading import Thread
 from xml.etree import ElementTree
 
 from growdisk.fast_dataclass import dataclass, field
-from growdisk.live.libvirt_domain import definitions
+from growdisk.live.libvirt_domain import KnownMachine, LibvirtUnreachable, definitions, known_machines
 
 
 @dataclass
 class Known:
-    """`disks`: (machine, path of an image), `folders`: of the pools that are active. What was answered in time."""
+    """`disks`: (machine, path of an image), `folders`: of the pools that are active. `saved` are machines that are off
+    and have their memory saved. What was answered in time."""
 
     disks: list[tuple[str, str]] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
+    saved: list[str] = field(default_factory=list)
 
 
 def known_to(uri: str, seconds: float) -> Known:
@@ -28,14 +31,35 @@ def known_to(uri: str, seconds: float) -> Known:
     asking = Thread(target=_ask, args=(uri, known), name="libvirt", daemon=True)
     asking.start()
     asking.join(seconds)
-    return Known(list(known.disks), list(known.folders))
+    return Known(list(known.disks), list(known.folders), list(known.saved))
+
+
+def machines_within(uri: str | None, seconds: float) -> tuple[KnownMachine, ...]:
+    """All machines of a libvirt, by name. LibvirtUnreachable, also where it has not answered after `seconds`."""
+    answers: SimpleQueue[tuple[KnownMachine, ...] | LibvirtUnreachable] = SimpleQueue()
+    Thread(target=_answer, args=(uri, answers), name="libvirt", daemon=True).start()
+    try:
+        answer = answers.get(timeout=seconds)
+    except Empty:
+        raise LibvirtUnreachable(uri or "its default", reason=f"no answer within {seconds:.0f} s") from None
+    if isinstance(answer, LibvirtUnreachable):
+        raise answer
+    return answer
+
+
+def _answer(uri: str | None, answers: SimpleQueue[tuple[KnownMachine, ...] | LibvirtUnreachable]) -> None:
+    try:
+        answers.put(known_machines(uri))
+    except LibvirtUnreachable as error:
+        answers.put(error)
 
 
 def _ask(uri: str, known: Known) -> None:
-    for text in definitions(uri):
+    for text, is_saved in definitions(uri):
         root = ElementTree.fromstring(text)
         if root.tag == "domain":
             name = root.findtext("name") or ""
+            known.saved += [name] if is_saved else []
             known.disks += [(name, path) for path in _disk_paths(root)]
         elif folder := root.findtext("./target/path"):
             known.folders.append(folder)

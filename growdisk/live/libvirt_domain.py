@@ -12,14 +12,23 @@ from pathlib import Path
 from typing import ClassVar
 from xml.etree import ElementTree
 
-import libvirt
-import libvirt_qemu
-
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.command import COMMAND_LOG
-from growdisk.live.agent_values import AgentError
-from growdisk.live.qemu_machine import CommandRefused, MonitorLost
+from growdisk.live.guest_shell import AgentError
+from growdisk.live.qemu_machine import CommandRefused, monitor_lost
+
+try:
+    import libvirt
+    import libvirt_qemu
+except ImportError as error:
+    raise Refused.named(
+        "libvirt-missing",
+        "libvirt cannot be asked",
+        "Python has no module for it here: {reason}",
+        "install it (apt install python3-libvirt)",
+        {"reason": str(error)},
+    ) from error
 
 _FOLDER_POOLS = (
     libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
@@ -38,14 +47,14 @@ class LibvirtUnreachable(Refused):
     reason: str
 
 
-@dataclass(eq=False)
-class DomainUnknown(Refused):
-    WHAT: ClassVar[str] = "libvirt knows no machine named '{name}'"
-    WHY: ClassVar[str] = "at {uri} there are: {known}"
-    DO: ClassVar[str] = "name one of them (-d NAME), or another libvirt with -c URI"
-    name: str
-    uri: str
-    known: str
+def domain_unknown(name: str, uri: str, known: str) -> Refused:
+    return Refused.named(
+        "domain-unknown",
+        "libvirt knows no machine named '{name}'",
+        "at {uri} there are: {known}",
+        "name one of them (-d NAME), or another libvirt with -c URI",
+        {"name": name, "uri": uri, "known": known},
+    )
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ class Domain:
 
     @classmethod
     def find(cls, name: str, uri: str | None) -> Domain:
-        """By name (or UUID). LibvirtUnreachable, DomainUnknown."""
+        """By name (or UUID). LibvirtUnreachable, domain-unknown."""
         libvirt.registerErrorHandler(lambda *_: None, None)  # it prints what it raises
         try:
             connection = libvirt.open(uri)
@@ -83,7 +92,7 @@ class Domain:
         listed = ", ".join(sorted(known)) or "none"
         where = connection.getURI()
         connection.close()
-        raise DomainUnknown(name, uri=where, known=listed)
+        raise domain_unknown(name, uri=where, known=listed)
 
     @property
     def running(self) -> bool:
@@ -100,7 +109,7 @@ class Domain:
         try:
             answer = json.loads(libvirt_qemu.qemuMonitorCommand(self._domain, text, 0))
         except libvirt.libvirtError as error:
-            raise MonitorLost(command, reason=_words(error)) from error
+            raise monitor_lost(command, reason=_words(error)) from error
         if "error" in answer:
             raise CommandRefused(command, reason=str(answer["error"].get("desc", answer["error"])))
         value: object = answer.get("return")
@@ -148,10 +157,11 @@ def known_machines(uri: str | None) -> tuple[KnownMachine, ...]:
     return tuple(sorted(found, key=lambda machine: machine.name))
 
 
-def definitions(uri: str) -> Iterator[str]:
+def definitions(uri: str) -> Iterator[tuple[str, bool]]:
     """The XML of all machines that the libvirt at `uri` knows, running and as defined, and of its active folder pools.
 
-    Ends early where it cannot be reached, or a machine goes meanwhile.
+    With each: whether it is of a machine that goes on from saved memory at its next start. Ends early where it cannot
+    be reached, or a machine goes meanwhile.
     """
     libvirt.registerErrorHandler(lambda *_: None, None)  # it prints what it raises
     try:
@@ -160,11 +170,11 @@ def definitions(uri: str) -> Iterator[str]:
         return
     with suppress(libvirt.libvirtError):
         for domain in connection.listAllDomains():
-            yield _definition(connection, domain)
+            yield _definition(connection, domain), bool(domain.hasManagedSaveImage())
             if domain.isActive() and domain.isPersistent():
-                yield _definition(connection, domain, libvirt.VIR_DOMAIN_XML_INACTIVE)
+                yield _definition(connection, domain, libvirt.VIR_DOMAIN_XML_INACTIVE), False
         for pool in connection.listAllStoragePools(_FOLDER_POOLS):
-            yield pool.XMLDesc(0)
+            yield pool.XMLDesc(0), False
     connection.close()
 
 

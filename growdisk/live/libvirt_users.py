@@ -3,7 +3,6 @@ a libvirt that hangs must not hang growdisk."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -11,24 +10,15 @@ from pathlib import Path
 
 from growdisk.errors import GrowdiskError
 from growdisk.host.command import run
+from growdisk.live.libvirt_sockets import listening
 
-_SOCKETS = ("libvirt-sock-ro", "virtqemud-sock-ro", "libvirt-sock", "virtqemud-sock")
 _SECONDS = 10.0
 
 
 def running_users(number: int) -> list[str]:
     """The names of running machines with a disk whose device number is `number`. None where libvirt does not answer."""
-    return [name for uri in _uris() for name, path in _running_disks(uri) if _number(path) == number]
-
-
-def _uris() -> Iterator[str]:
-    if not shutil.which("virsh"):
-        return
-    if any(Path("/run/libvirt", name).exists() for name in _SOCKETS):
-        yield "qemu:///system"
-    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}") / "libvirt"
-    if os.geteuid() != 0 and any((folder / name).exists() for name in _SOCKETS):
-        yield "qemu:///session"
+    uris = listening() if shutil.which("virsh") else ()
+    return [name for uri in uris for name, path in _running_disks(uri) if _number(path) == number]
 
 
 def _running_disks(uri: str) -> Iterator[tuple[str, str]]:

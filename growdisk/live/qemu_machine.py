@@ -68,15 +68,18 @@ class LiveDisk:
     refcount_bits: int = 0
     corrupt: bool = False
     backing: str = ""
+    encrypted: bool = False
+    data_file: str = ""
 
 
-@dataclass(eq=False)
-class UnexpectedAnswer(OperationFailed):
-    WHAT: ClassVar[str] = "QEMU's answer to {command} is not what was expected"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "is this QEMU 5.2 or newer? Shut the guest down and grow its disk offline otherwise"
-    command: str
-    reason: str
+def _unexpected_answer(command: str, reason: str) -> OperationFailed:
+    return OperationFailed.named(
+        "unexpected-answer",
+        "QEMU's answer to {command} is not what was expected",
+        "{reason}",
+        "is this QEMU 5.2 or newer? Shut the guest down and grow its disk offline otherwise",
+        {"command": command, "reason": reason},
+    )
 
 
 @dataclass(eq=False)
@@ -90,13 +93,14 @@ class CommandRefused(OperationFailed):
     reason: str
 
 
-@dataclass(eq=False)
-class MonitorLost(OperationFailed):
-    WHAT: ClassVar[str] = "QEMU went away while it was to {command}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "start the guest again, then growdisk resume IMAGE (or rollback) goes on from the journal"
-    command: str
-    reason: str
+def monitor_lost(command: str, reason: str) -> OperationFailed:
+    return OperationFailed.named(
+        "monitor-lost",
+        "QEMU went away while it was to {command}",
+        "{reason}",
+        "start the guest again, then growdisk resume IMAGE (or rollback) goes on from the journal",
+        {"command": command, "reason": reason},
+    )
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,8 @@ class _FormatData:
     compat: str = ""
     refcount_bits: int = 0
     corrupt: bool = False
+    encrypt: object = None
+    data_file: str = ""
 
 
 @dataclass(frozen=True)
@@ -176,6 +182,11 @@ class _Memory:
 
 
 @dataclass(frozen=True)
+class _Migration:
+    blocked_reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class _Busy:
     device: str = ""
     type: str = ""
@@ -224,6 +235,10 @@ class Machine:
         memory = self.ask("query-memory-size-summary", _Memory)
         return memory.base_memory + memory.plugged_memory
 
+    def fixed_to_host(self) -> str:
+        """What of it cannot be put into a snapshot with memory, in QEMU's words: a device, a mounted folder; or ""."""
+        return next(iter(self.ask("query-migrate", _Migration).blocked_reasons), "")
+
     def disks(self) -> tuple[LiveDisk, ...]:
         """Disks with an image in them; no CDs, floppies and firmware."""
         return tuple(self._disks())
@@ -232,7 +247,7 @@ class Machine:
         """The disk that was found before, as it is now."""
         found = [disk for disk in self.disks() if disk.key == key]
         if not found:
-            raise UnexpectedAnswer("query-block", reason=f"the disk {key} is gone")
+            raise _unexpected_answer("query-block", reason=f"the disk {key} is gone")
         return found[0]
 
     def files(self, key: str) -> tuple[str, ...]:
@@ -269,12 +284,12 @@ class Machine:
         """Make the disk `size` bytes; it never becomes smaller."""
         disk = self.disk(key)
         if size < disk.size:
-            raise UnexpectedAnswer("query-block", reason=f"the disk has {disk.size} bytes, more than {size}")
+            raise _unexpected_answer("query-block", reason=f"the disk has {disk.size} bytes, more than {size}")
         if size > disk.size:
             self.monitor.execute("block_resize", node_name=disk.node, size=size)
 
     def take_back(self, key: str, size: int) -> None:
-        """Undo of a growth of ours: the caller has seen that nothing lies behind `size`. The only way to less."""
+        """Undo of a growth of ours: the caller has seen that nothing lies after `size`. The only way to less."""
         self.monitor.execute("block_resize", node_name=self.disk(key).node, size=size)
 
     def busy(self) -> str:
@@ -283,12 +298,12 @@ class Machine:
         return next((job.type for job in jobs if not job.device.startswith(OUR_JOBS)), "")
 
     def ask(self, command: str, kind: type[T], **arguments: object) -> T:
-        """QEMU's answer as a typed value; UnexpectedAnswer where it is none."""
+        """QEMU's answer as a typed value; unexpected-answer where it is none."""
         answer = self.monitor.execute(command, **arguments)
         try:
             return converted(_underscored(answer), kind)
         except NotThatValue as error:
-            raise UnexpectedAnswer(command, reason=str(error)) from error
+            raise _unexpected_answer(command, reason=str(error)) from error
 
     def close(self) -> None:
         self.monitor.close()
@@ -311,6 +326,7 @@ class Machine:
             snapshots=tuple(snapshot.name for snapshot in image.snapshots),
             version={"0.10": 2, "1.1": 3}.get(specific.compat, 0), refcount_bits=specific.refcount_bits,
             corrupt=specific.corrupt, backing=image.full_backing_filename or image.backing_filename,
+            encrypted=specific.encrypt is not None, data_file=specific.data_file,
         )  # fmt: skip
 
     def _whole(self, file: str) -> str:

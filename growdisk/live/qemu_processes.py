@@ -11,11 +11,9 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
 
 from growdisk.block.holders import use_of
 from growdisk.block.locks import image_writers
-from growdisk.errors import ImageInUse
 from growdisk.fast_dataclass import dataclass
 from growdisk.units import SizeSpec
 
@@ -36,14 +34,6 @@ class QemuProcess:
         if self.domain:
             return f"-d {shlex.quote(self.domain)}"
         return f"--qmp {shlex.quote(self.monitor)}" if self.monitor else ""
-
-
-@dataclass(eq=False)
-class GuestRuns(ImageInUse):
-    """The holder is a running guest: it can be grown while it runs."""
-
-    DO: ClassVar[str] = "{hint}"
-    hint: str
 
 
 def guest_of(path: Path) -> QemuProcess | None:

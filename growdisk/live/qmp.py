@@ -11,31 +11,31 @@ import contextlib
 import logging
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 from qemu.qmp import ConnectError, ExecuteError, QMPClient, QMPError
 
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass
 from growdisk.host.command import COMMAND_LOG
 from growdisk.host.json_codec import encoded
-from growdisk.live.qemu_machine import CommandRefused, MonitorLost
+from growdisk.live.qemu_machine import CommandRefused, monitor_lost
 
 _PATIENCE = 10.0  # seconds for the greeting
 _ANSWER = 900.0  # for one command: while the memory of a large guest is saved, its monitor is silent
 T = TypeVar("T")
 
 
-@dataclass(eq=False)
-class MonitorUnreachable(Refused):
-    WHAT: ClassVar[str] = "cannot talk to QEMU through {socket}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = (
-        "give the socket of QEMU's -qmp option (--qmp SOCKET), and see that no other program uses it; "
-        "where the guest is off, give its image"
+def _monitor_unreachable(socket: Path, reason: str) -> Refused:
+    return Refused.named(
+        "monitor-unreachable",
+        "cannot talk to QEMU through {socket}",
+        "{reason}",
+        (
+            "give the socket of QEMU's -qmp option (--qmp SOCKET), and see that no other program uses it; where "
+            "the guest is off, give its image"
+        ),
+        {"socket": socket, "reason": reason},
     )
-    socket: Path
-    reason: str
 
 
 class QmpMonitor:
@@ -46,7 +46,7 @@ class QmpMonitor:
 
     @classmethod
     def connect(cls, socket: Path, patience: float = _PATIENCE) -> QmpMonitor:
-        """MonitorUnreachable where nobody answers, or somebody else has the monitor already."""
+        """monitor-unreachable where nobody answers, or somebody else has the monitor already."""
         logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # it logs what it raises
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         loop = asyncio.new_event_loop()
@@ -57,10 +57,10 @@ class QmpMonitor:
         except TimeoutError as error:
             monitor.close()
             reason = "it takes the connection and then says nothing: another program is using it"
-            raise MonitorUnreachable(socket, reason=reason) from error
+            raise _monitor_unreachable(socket, reason=reason) from error
         except (ConnectError, QMPError, OSError) as error:
             monitor.close()
-            raise MonitorUnreachable(socket, reason=_reason(error)) from error
+            raise _monitor_unreachable(socket, reason=_reason(error)) from error
         return monitor
 
     def execute(self, command: str, **arguments: object) -> object:
@@ -72,9 +72,9 @@ class QmpMonitor:
         except ExecuteError as error:
             raise CommandRefused(command, reason=str(error)) from error
         except TimeoutError as error:
-            raise MonitorLost(command, reason=f"it has not answered for {_ANSWER:.0f} s") from error
+            raise monitor_lost(command, reason=f"it has not answered for {_ANSWER:.0f} s") from error
         except (QMPError, OSError, EOFError, asyncio.CancelledError) as error:
-            raise MonitorLost(command, reason=_reason(error)) from error
+            raise monitor_lost(command, reason=_reason(error)) from error
 
     def close(self) -> None:
         """Let go of the monitor. Closing twice is harmless."""

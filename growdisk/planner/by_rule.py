@@ -5,37 +5,25 @@ Pure, but for what the host says: when the disk last grew, and what room there i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass, replace
-from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
+from growdisk.fast_dataclass import replace
+from growdisk.filesystems.content import Content
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, Rule
 from growdisk.planner.proposal import AllDone
 from growdisk.planner.target import choose_shares
-from growdisk.units import SizeSpec, format_size
+from growdisk.units import SizeSpec, format_size, whole_percent
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from growdisk.planner.proposal import PlanFunction, Proposal
 
 _TIMES = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
-@dataclass(eq=False)
-class FullnessUnknown(Refused):
-    WHAT: ClassVar[str] = "cannot know how full {path} is"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "leave out --when-used to grow it all the same"
-    path: Path
-    reason: str
-
-
 def proposed_by_rule(rule: Rule, facts: Facts, goal: Goal, propose: PlanFunction) -> Proposal | AllDone:
-    """What `propose` proposes, if the rule wants it to be done. FullnessUnknown, and what `propose` raises.
+    """What `propose` proposes, if the rule wants it to be done. fullness-unknown, and what `propose` raises.
 
     What stands against growth matters only to a disk that is to grow.
     """
@@ -50,7 +38,7 @@ def proposed_by_rule(rule: Rule, facts: Facts, goal: Goal, propose: PlanFunction
         raise
     if isinstance(proposal, AllDone):
         return proposal
-    reason = _not_full(rule, facts, _growing(facts, proposal) or leaves(facts))
+    reason = _not_full(rule, facts, _growing(facts, proposal) or facts.leaves)
     return proposal if reason is None else AllDone(reason)
 
 
@@ -68,54 +56,39 @@ def _within_bounds(rule: Rule, facts: Facts, goal: Goal) -> tuple[Goal, str]:
 
 
 def _not_full(rule: Rule, facts: Facts, growing: dict[str, Content]) -> str | None:
-    """Why the rule leaves it as it is; None where it has to grow. FullnessUnknown."""
+    """Why the rule leaves it as it is; None where it has to grow. fullness-unknown."""
     if rule.when_used is None:
         return None
     known = {name: content.fullness for name, content in growing.items() if content.fullness is not None}
     if not known:
         kinds = ", ".join(f"{content.kind} in {name}" for name, content in growing.items()) or "nothing recognised"
-        raise FullnessUnknown(facts.image.path, reason=f"no superblock tells it ({kinds})")
+        raise Refused.named(
+            "fullness-unknown",
+            "cannot know how full {path} is",
+            "{reason}",
+            "leave out --when-used to grow it all the same",
+            {"path": facts.image.path, "reason": f"no superblock tells it ({kinds})"},
+        )
     name = max(known, key=lambda each: known[each])
     if known[name] > rule.when_used:
         return None
-    return f"{name} is {100 * known[name]:.0f} % full, and grows above {100 * rule.when_used:g} %"
+    return f"{name} is {whole_percent(known[name])} % full, and grows above {100 * rule.when_used:g} %"
 
 
 def _growing(facts: Facts, proposal: Proposal) -> dict[str, Content]:
-    before, after = leaves(facts), leaves(proposal.after)
+    before, after = facts.leaves, proposal.after.leaves
     return {name: was for name, was in before.items() if name in after and (after[name].size or 0) > (was.size or 0)}
 
 
 def _wanted(facts: Facts, goal: Goal, error: Refused) -> dict[str, Content]:
     """What would have grown, had it not been refused with `error`."""
     if facts.table is None:
-        return leaves(facts)
+        return facts.leaves
     try:
         _table, shares = choose_shares(facts, goal)
     except Refused:
         raise error from None
-    return {name: inner for number in shares for name, inner in leaves_of(facts, number)}
-
-
-def leaves(facts: Facts) -> dict[str, Content]:
-    """What stands innermost, by name: sda1, vg0/root."""
-    return dict(each for number in sorted(facts.contents) for each in leaves_of(facts, number))
-
-
-def leaves_of(facts: Facts, number: int) -> Iterator[tuple[str, Content]]:
-    """The same of one partition."""
-    yield from _in(facts.name_of(number), facts.contents.get(number))
-
-
-def _in(name: str, content: Content | None) -> Iterator[tuple[str, Content]]:
-    match content:
-        case LuksContent() if content.inside is not None:
-            yield from _in(name, content.inside)
-        case PhysicalVolumeContent() if content.group is not None:
-            for volume, inside in content.volumes:
-                yield from _in(f"{content.group.name}/{volume}", inside)
-        case Content():
-            yield name, content
+    return {name: inner for number in shares for name, inner in facts.leaves_of(number)}
 
 
 def _time(seconds: float) -> str:

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from growdisk.fast_dataclass import dataclass, replace
-from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
+from growdisk.fast_dataclass import dataclass
+from growdisk.filesystems.content import PhysicalVolumeContent
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.planner.backend_choice import GUESTFS, Choice
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow, OptionUnsupported
+from growdisk.planner.failures import CannotGrow, option_unsupported
 from growdisk.planner.goal import Goal
-from growdisk.planner.layout import Layout
 from growdisk.planner.planner import AllDone, Proposal, propose
-from growdisk.steps.extra_disk_step import ExtraDiskStep, as_disk, disk_name
+from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.repair_guest import RepairGuest
 
 
@@ -36,7 +35,7 @@ def propose_beside(main: Facts, other: Facts, goal: Goal) -> Proposal | AllDone:
         name = next(group.name for group in groups(other) if group.uuid in shared)
         reason = f"the volume group {name} lies on both disks, and its volumes can take the space of one at a time"
         hint = f"let {path} grow in a run of its own, and only be there in this one: --with {path}"
-        raise OptionUnsupported(main.image.path, option=f"--with {path}=SIZE", reason=reason, hint=hint)
+        raise option_unsupported(main.image.path, option=f"--with {path}=SIZE", reason=reason, hint=hint)
     proposal = propose(other, goal)
     if isinstance(proposal, Proposal):
         _refuse_swap_that_others_name(other, proposal)
@@ -45,7 +44,8 @@ def propose_beside(main: Facts, other: Facts, goal: Goal) -> Proposal | AllDone:
 
 def groups(facts: Facts) -> list[VolumeGroup]:
     """The volume groups that reach onto the disk, as far as they can be read."""
-    return [group for content in facts.contents.values() for group in _groups(content)]
+    volumes = (content for content in facts.all_contents() if isinstance(content, PhysicalVolumeContent))
+    return [volume.group for volume in volumes if volume.group is not None]
 
 
 def together(main: Proposal | AllDone, facts: Facts, others: Sequence[ExtraDiskPlan]) -> Proposal | AllDone:
@@ -55,44 +55,24 @@ def together(main: Proposal | AllDone, facts: Facts, others: Sequence[ExtraDiskP
     return main
 
 
-def as_disk_layout(layout: Layout, number: int) -> Layout:
-    """The layout of a further disk, with the names that it has beside the others."""
-
-    def named(text: str) -> str:
-        return as_disk(text, number)
-
-    return replace(
-        layout, partitions=tuple(replace(part, name=named(part.name)) for part in layout.partitions),
-        volumes=tuple(replace(v, name=named(v.name), holder=named(v.holder)) for v in layout.volumes),
-        blockers=tuple(replace(b, name=named(b.name), why=named(b.why)) for b in layout.blockers),
-    )  # fmt: skip
-
-
 def steps_of(others: Sequence[ExtraDiskPlan]) -> Iterator[ExtraDiskStep]:
     for number, other in enumerate(others, 1):
         yield from (ExtraDiskStep(step, number) for step in (other.proposal.steps if other.proposal else ()))
 
 
 def given_up(others: Sequence[ExtraDiskPlan]) -> Iterator[str]:
-    for number, other in enumerate(others, 1):
-        yield from (as_disk(line, number) for line in (other.proposal.given_up if other.proposal else ()))
+    for other in others:
+        yield from other.proposal.given_up if other.proposal else ()
 
 
 def notes(others: Sequence[ExtraDiskPlan]) -> Iterator[str]:
-    for number, other in enumerate(others, 1):
-        name, path = disk_name(number), other.facts.image.path
+    for other in others:
+        name, path = other.facts.disk, other.facts.image.path
         if other.proposal is None:
             yield f"{name} is {path}: what LVM writes there is kept and taken back together with this image"
         else:
             yield f"{name} is {path}"
-            yield from (as_disk(line, number) for line in other.proposal.notes)
-
-
-def _groups(content: Content | None) -> Iterator[VolumeGroup]:
-    if isinstance(content, PhysicalVolumeContent) and content.group is not None:
-        yield content.group
-    elif isinstance(content, LuksContent):
-        yield from _groups(content.inside)
+            yield from other.proposal.notes
 
 
 def _refuse_swap_that_others_name(facts: Facts, proposal: Proposal) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.filesystems.content import Content, ForeignContent, SwapContent
+from growdisk.filesystems.content import (
+    Content,
+    ForeignContent,
+    LuksContent,
+    PhysicalVolumeContent,
+    SwapContent,
+)
 from growdisk.partitions.growth import blockers
-from growdisk.partitions.table import Partition, PartitionTable, Role
+from growdisk.partitions.table import FIRST_DISK, Partition, PartitionTable, Role
 from growdisk.storage.values import Storage
 
 
@@ -41,7 +48,8 @@ class Facts:
     """`contents` maps partition numbers to what was recognised there; 0 is the whole disk where there is no table.
 
     `boot_code`: a boot loader has its first part in sector 0. `owner`: what the whole disk belongs to, although it has
-    a table: an array of disks, a dynamic disk of Windows ("" for most).
+    a table: an array of disks, a dynamic disk of Windows ("" for most). `disk`: which of the guest's disks it is.
+    `other_table`: a table that growdisk does not read, in words.
     """
 
     image: ImageFacts
@@ -49,10 +57,12 @@ class Facts:
     contents: dict[int, Content]
     boot_code: bool = False
     owner: str = ""
+    disk: str = FIRST_DISK
+    other_table: str = ""
 
     def name_of(self, number: int) -> str:
-        """As a guest with one SCSI-like disk names it: sda1; sda for the whole disk."""
-        return f"sda{number or ''}"
+        """As the guest names it: sda1; sda for the whole disk."""
+        return f"{self.disk}{number or ''}"
 
     def kind_of(self, number: int) -> str:
         content = self.contents.get(number)
@@ -65,6 +75,20 @@ class Facts:
     def swaps(self) -> tuple[int, ...]:
         """Numbers of the partitions that hold swap space."""
         return tuple(sorted(n for n, content in self.contents.items() if isinstance(content, SwapContent)))
+
+    def all_contents(self) -> Iterator[Content]:
+        """What stands in its partitions, and in that."""
+        for content in self.contents.values():
+            yield from content.all_within()
+
+    def leaves_of(self, number: int) -> Iterator[tuple[str, Content]]:
+        """What stands innermost in a partition, by name: sda1, vg0/root."""
+        yield from _innermost(self.name_of(number), self.contents.get(number))
+
+    @property
+    def leaves(self) -> dict[str, Content]:
+        """The same of the whole disk."""
+        return dict(each for number in sorted(self.contents) for each in self.leaves_of(number))
 
     @property
     def candidates(self) -> tuple[Partition, ...]:
@@ -88,7 +112,18 @@ class Facts:
         return tuple(p for p in parts if isinstance(c := self.contents.get(p.number), ForeignContent) and c.member)
 
     def blockers(self) -> tuple[Partition, ...]:
-        """What lies behind the main partition, in order."""
+        """What lies after the main partition, in order."""
         if self.table is None or self.main is None:
             return ()
         return blockers(self.table, self.main.number)
+
+
+def _innermost(name: str, content: Content | None) -> Iterator[tuple[str, Content]]:
+    match content:
+        case LuksContent() if content.inside is not None:
+            yield from _innermost(name, content.inside)
+        case PhysicalVolumeContent() if content.group is not None:
+            for volume, inside in content.volumes:
+                yield from _innermost(f"{content.group.name}/{volume}", inside)
+        case Content():
+            yield name, content

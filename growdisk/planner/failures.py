@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from growdisk.errors import LayoutError
@@ -24,103 +25,75 @@ class CannotGrow(LayoutError):
         return f"partition {self.number} of {self.path}" if self.number else f"what is on {self.path}"
 
 
-@dataclass(eq=False)
-class CannotMove(LayoutError):
-    WHAT: ClassVar[str] = "cannot move partition {number} of {path}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
-    number: int
-    reason: str
-    hint: str
-
-
-@dataclass(eq=False)
-class BelongsToOthers(LayoutError):
-    """`number` 0 is the whole disk."""
-
-    WHAT: ClassVar[str] = "growdisk does not touch {subject}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
-    number: int
-    reason: str
-    hint: str
-
-    @property
-    def subject(self) -> str:
-        return f"partition {self.number} of {self.path}" if self.number else f"the disk {self.path}"
-
-
-@dataclass(eq=False)
-class NothingToGrow(LayoutError):
-    WHAT: ClassVar[str] = "there is nothing in {path} that growdisk could grow"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = (
-        "growdisk show {path} draws what is there; growdisk grows ext, XFS, btrfs, NTFS, F2FS, LVM and LUKS"
+def cannot_move(path: Path, number: int, reason: str, hint: str) -> LayoutError:
+    return LayoutError.named(
+        "cannot-move",
+        "cannot move partition {number} of {path}",
+        "{reason}",
+        "{hint}",
+        {"path": path, "number": number, "reason": reason, "hint": hint},
     )
-    reason: str
 
 
-@dataclass(eq=False)
-class PartitionNotFound(LayoutError):
-    WHAT: ClassVar[str] = "there is no partition {wanted} in {path}"
-    WHY: ClassVar[str] = "its partitions are: {present}"
-    DO: ClassVar[str] = "name one of them with {option}, or leave it out"
-    wanted: str
-    present: str
-    option: str = "--partition"
+def belongs_to_others(path: Path, number: int, reason: str, hint: str) -> LayoutError:
+    """`number` 0 is the whole disk."""
+    subject = f"partition {number} of {path}" if number else f"the disk {path}"
+    return LayoutError.named(
+        "belongs-to-others",
+        "growdisk does not touch {_subject}",
+        "{reason}",
+        "{hint}",
+        {"path": path, "number": number, "reason": reason, "hint": hint, "_subject": subject},
+    )
 
 
-@dataclass(eq=False)
-class WouldShrink(LayoutError):
+def nothing_to_grow(path: Path, reason: str) -> LayoutError:
+    return LayoutError.named(
+        "nothing-to-grow",
+        "there is nothing in {path} that growdisk could grow",
+        "{reason}",
+        "growdisk show {path} draws what is there; growdisk grows ext, XFS, btrfs, NTFS, F2FS, LVM and LUKS",
+        {"path": path, "reason": reason},
+    )
+
+
+def partition_not_found(path: Path, wanted: str, present: str, option: str = "--partition") -> LayoutError:
+    return LayoutError.named(
+        "partition-not-found",
+        "there is no partition {wanted} in {path}",
+        "its partitions are: {present}",
+        "name one of them with {option}, or leave it out",
+        {"path": path, "wanted": wanted, "present": present, "option": option},
+    )
+
+
+def would_shrink(path: Path, old: str, new: str, subject: str = "") -> LayoutError:
     """Asked for is less than there is: of a disk, or (`subject`) of a partition."""
-
-    WHY: ClassVar[str] = "it has {old}, asked for is {new}, and growdisk never shrinks a {kind}"
-    DO: ClassVar[str] = "write +SIZE to grow by an amount"
-    old: str
-    new: str
-    subject: str = ""
-
-    @property
-    def kind(self) -> str:
-        return "partition" if self.subject else "disk"
-
-    @property
-    def what(self) -> str:
-        return f"{self.subject or self.path} is larger than that already"
+    kind = "partition" if subject else "disk"
+    return LayoutError.named(
+        "would-shrink",
+        "{_larger} is larger than that already",
+        "it has {old}, asked for is {new}, and growdisk never shrinks a {_kind}",
+        "write +SIZE to grow by an amount",
+        {"path": path, "old": old, "new": new, "subject": subject, "_kind": kind, "_larger": subject or path},
+    )
 
 
-@dataclass(eq=False)
-class DeviceCannotGrow(LayoutError):
-    WHAT: ClassVar[str] = "cannot make {path} larger"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}; then run growdisk expand {path} without SIZE, which takes up the new room"
-    reason: str
-    hint: str
+def device_cannot_grow(path: Path, reason: str, hint: str) -> LayoutError:
+    return LayoutError.named(
+        "device-cannot-grow",
+        "cannot make {path} larger",
+        "{reason}",
+        "{hint}; then run growdisk expand {path} without SIZE, which takes up the new room",
+        {"path": path, "reason": reason, "hint": hint},
+    )
 
 
-@dataclass(eq=False)
-class Hibernated(LayoutError):
-    WHAT: ClassVar[str] = "the guest in {path} is hibernated"
-    WHY: ClassVar[str] = "its memory lies in the swap space of sda{number} (signature {signature})"
-    DO: ClassVar[str] = "boot the guest and shut it down properly, then run growdisk again"
-    number: int
-    signature: str
-
-
-@dataclass(eq=False)
-class SwapFileTooLarge(LayoutError):
-    WHAT: ClassVar[str] = "there is no room in {path} for a swap file"
-    WHY: ClassVar[str] = "of the {free} free in the grown file system it would take {size} and leave next to nothing"
-    DO: ClassVar[str] = "grow further, or use --swap move"
-    size: str
-    free: str
-
-
-@dataclass(eq=False)
-class OptionUnsupported(LayoutError):
-    WHAT: ClassVar[str] = "cannot use {option} with {path}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
-    option: str
-    reason: str
-    hint: str
+def option_unsupported(path: Path, option: str, reason: str, hint: str) -> LayoutError:
+    return LayoutError.named(
+        "option-unsupported",
+        "cannot use {option} with {path}",
+        "{reason}",
+        "{hint}",
+        {"path": path, "option": option, "reason": reason, "hint": hint},
+    )

@@ -5,22 +5,20 @@ What a running guest grows itself is not asked here: it has the tools, the kerne
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from growdisk.filesystems.content import (
     BtrfsContent,
     Content,
     ExtContent,
     F2fsContent,
     JournalContent,
-    LuksContent,
-    PhysicalVolumeContent,
     XfsContent,
 )
-from growdisk.filesystems.ext_features import is_unusual, unknown_to_tools
+from growdisk.filesystems.ext_features import grows_far, has_feature, is_unusual, kernel_can_mount, unknown_to_tools
+from growdisk.filesystems.ext_growth import descriptor_blocks_missing
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
 from growdisk.planner.guest_plan import content_of
+from growdisk.planner.host_tools import HostTools
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.registry import DiskStep
 
@@ -28,27 +26,41 @@ _NEWER = "grow it on a machine with a newer e2fsprogs, or from inside the guest"
 _INSIDE = "grow it from inside the guest"
 
 
-def refuse_unfit(facts: Facts, steps: tuple[DiskStep, ...]) -> None:
+def refuse_unfit(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> None:
     """CannotGrow, which says what it is."""
     for step in steps:
         if isinstance(step, GrowFilesystem) and step.new_size > step.old_size:
-            reason, hint = _unfit(facts, content_of(facts, step))
+            reason, hint = _unfit(facts, content_of(facts, step), step.new_size, host)
             if reason:
                 raise CannotGrow(facts.image.path, step.number, reason=reason, hint=hint)
 
 
-def _unfit(facts: Facts, content: Content | None) -> tuple[str, str]:
+def _unfit(facts: Facts, content: Content | None, new_size: int, host: HostTools) -> tuple[str, str]:
     match content:
         case ExtContent():
-            return _absent_journal(facts, content) or _unknown_features(content) or ("", "")
+            return (
+                _never_written(content)
+                or _absent_journal(facts, content)
+                or _unknown_features(content, host)
+                or _too_far_unmounted(content, new_size)
+                or ("", "")
+            )
         case XfsContent() | BtrfsContent() | F2fsContent():
             return content.unfit, _INSIDE
     return "", ""
 
 
+def _never_written(content: ExtContent) -> tuple[str, str] | None:
+    if has_feature(content, "read-only"):
+        return "its ext says that nobody may write to it (read-only)", "tune2fs -O ^read-only, if that is no more so"
+    if has_feature(content, "shared_blocks"):
+        return "files share blocks in it, so that nobody may write to it (shared_blocks)", "e2fsck -E unshare_blocks"
+    return None
+
+
 def _absent_journal(facts: Facts, content: ExtContent) -> tuple[str, str] | None:
     wanted = content.external_journal
-    if not wanted or any(isinstance(c, JournalContent) and c.uuid == wanted for c in _all(facts)):
+    if not wanted or any(isinstance(c, JournalContent) and c.uuid == wanted for c in facts.all_contents()):
         return None
     return (
         f"its journal is on another device (UUID {wanted}), which is not on this disk",
@@ -56,12 +68,10 @@ def _absent_journal(facts: Facts, content: ExtContent) -> tuple[str, str] | None
     )
 
 
-def _unknown_features(content: ExtContent) -> tuple[str, str] | None:
+def _unknown_features(content: ExtContent, host: HostTools) -> tuple[str, str] | None:
     if not is_unusual(content):
         return None
-    from growdisk.backends.doctor import e2fsprogs_version
-
-    version = e2fsprogs_version()
+    version = host.e2fsprogs()
     if not (unknown := unknown_to_tools(content, version)):
         return None
     number = ".".join(map(str, version))
@@ -69,18 +79,11 @@ def _unknown_features(content: ExtContent) -> tuple[str, str] | None:
     return words, _NEWER
 
 
-def _all(facts: Facts) -> Iterator[Content]:
-    for content in facts.contents.values():
-        yield from _with_inner(content)
-
-
-def _with_inner(content: Content | None) -> Iterator[Content]:
-    match content:
-        case None:
-            return
-        case LuksContent(inside=inside):
-            yield from _with_inner(inside)
-        case PhysicalVolumeContent(volumes=volumes):
-            for _, inner in volumes:
-                yield from _with_inner(inner)
-    yield content
+def _too_far_unmounted(content: ExtContent, new_size: int) -> tuple[str, str] | None:
+    """What stands in the way of the new group descriptors is moved, and resize2fs loses its resize_inode thereby."""
+    if not grows_far(content, new_size) or kernel_can_mount(content) or not has_feature(content, "resize_inode"):
+        return None
+    if not descriptor_blocks_missing(content, new_size):
+        return None
+    reason = "it becomes so much larger that only a kernel that mounts it has room for its new group descriptors, and "
+    return f"{reason}no kernel that growdisk starts can mount it", f"{_INSIDE}, or let it grow by less"

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from growdisk.filesystems.content import AmbiguousContent, Content, ForeignContent
+from growdisk.filesystems.nested_table import GPT_KIND, MBR_KIND
 from growdisk.partitions.growth import Grown, NotPossible
 from growdisk.partitions.owners import owner_of
 from growdisk.partitions.table import Partition, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import BelongsToOthers, CannotGrow, NothingToGrow
+from growdisk.planner.failures import CannotGrow, belongs_to_others, nothing_to_grow
 from growdisk.planner.goal import Goal
 
+_VERIFIED = "make the image anew with what built it; or grow another partition (--partition)"
 INSIDE = "grow it from inside the system that uses it"
 
 
@@ -25,25 +27,42 @@ def refuse_foreign_disk(facts: Facts) -> None:
     owner = facts.owner or (content.kind if isinstance(content, ForeignContent) and content.member else "")
     if owner:
         reason = f"the whole disk belongs to something larger: {owner}"
-        raise BelongsToOthers(facts.image.path, 0, reason=reason, hint=INSIDE)
+        raise belongs_to_others(facts.image.path, 0, reason=reason, hint=INSIDE)
 
 
 def refuse_hidden_main(facts: Facts, goal: Goal) -> None:
-    """NothingToGrow where the partition that people would mean belongs to others: a /boot beside it is not meant."""
+    """nothing-to-grow where the partition that people would mean belongs to others: a /boot beside it is not meant."""
     largest = max(facts.members, key=lambda part: part.size, default=None)
     if goal.partition != "auto" or goal.grow or largest is None or facts.main is None:
         return
     if largest.size > facts.main.size:
         name, other = facts.name_of(largest.number), facts.main.number
         reason = f"{name}, its largest partition, holds {in_words(facts.contents[largest.number])}"
-        raise NothingToGrow(facts.image.path, reason=f"{reason}; --partition {other} grows {facts.name_of(other)}")
+        raise nothing_to_grow(facts.image.path, reason=f"{reason}; --partition {other} grows {facts.name_of(other)}")
 
 
 def refuse_foreign_targets(facts: Facts, numbers: Collection[int]) -> None:
     """Before anything is advised that would be of no use."""
     for part in facts.table.partitions if facts.table else ():
         if part.number in numbers:
-            refuse_partition(facts, part)
+            refuse_target(facts, part)
+
+
+def refuse_target(facts: Facts, part: Partition) -> None:
+    """Of a partition that would grow: also where somebody has written down what is in it, or that it stays as it is."""
+    refuse_partition(facts, part)
+    content = facts.contents.get(part.number)
+    for number, other in facts.contents.items():
+        if isinstance(other, ForeignContent) and other.hashed in (part.size, (content and content.size) or part.size):
+            raise belongs_to_others(
+                facts.image.path, part.number, hint=_VERIFIED,
+                reason=f"{facts.name_of(number)} has the hashes of all its bytes (dm-verity)",
+            )  # fmt: skip
+    if part.read_only:
+        raise belongs_to_others(
+            facts.image.path, part.number, reason="its entry in the GPT says that it is read-only (bit 60)",
+            hint=f"if it may be written to: sgdisk -A {part.number}:clear:60 DISK",
+        )  # fmt: skip
 
 
 def refuse_foreign_blockers(facts: Facts, number: int, growth: NotPossible) -> None:
@@ -66,16 +85,16 @@ def refuse_partition(facts: Facts, part: Partition, *, consented: bool = False) 
     """`consented`: it was named to be given up, which a type alone does not hinder."""
     content = facts.contents.get(part.number)
     if isinstance(content, ForeignContent) and (content.member or not consented):
-        raise BelongsToOthers(
+        raise belongs_to_others(
             facts.image.path, part.number, reason=f"it holds {in_words(content)}", hint=_hint(content),
         )  # fmt: skip
     if isinstance(content, AmbiguousContent):
-        raise BelongsToOthers(
+        raise belongs_to_others(
             facts.image.path, part.number, reason=f"it has the signatures of {in_words(content)} at once",
             hint="find out which of them is true, and take the others away (wipefs -t KIND -a, in the guest)",
         )  # fmt: skip
     if (owner := owner_of(part)) and not consented:
-        raise BelongsToOthers(
+        raise belongs_to_others(
             facts.image.path, part.number, reason=f"its type, {part.type_code}, says that it belongs to {owner}",
             hint=f"{INSIDE}; if the type is wrong, correct it: sfdisk --part-type DISK {part.number} TYPE",
         )  # fmt: skip
@@ -99,6 +118,8 @@ def in_words(content: Content | None) -> str:
             return " and ".join(content.candidates)
         case ForeignContent() if content.over:
             return f"{content.kind}, although it looks like {' and '.join(content.over)} at its start"
+        case ForeignContent(kind=kind) if kind in (GPT_KIND, MBR_KIND):
+            return f"a partition table of its own ({kind})"
         case None:
             return "nothing that growdisk knows"
     return content.kind

@@ -1,4 +1,4 @@
-"""Whether swap may be given up: only if the guest was seen, and every place that names it can be changed.
+"""Swap as the guest's own files know it: it is given up only if every place that names it can be changed.
 
 Otherwise the default becomes to move it: same UUID, label and number, so that nothing in the guest has to change. What
 was asked for in so many words is done, with a warning that names what will wait.
@@ -6,67 +6,69 @@ was asked for in so many words is done, with a warning that names what will wait
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from growdisk.fast_dataclass import replace
-from growdisk.filesystems.btrfs_tree import BtrfsTree
-from growdisk.guest_systems.home_repair import GuestSeen, HomeRepair
-from growdisk.guest_systems.look import Look
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow, OptionUnsupported
+from growdisk.planner.failures import CannotGrow, option_unsupported
 from growdisk.planner.goal import Goal
-from growdisk.planner.planner import AllDone, PlanFunction, Proposal
+from growdisk.planner.proposal import AllDone, GuestSeen, PlanFunction, Proposal
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile
 from growdisk.steps.repair_guest import RepairGuest
+from growdisk.steps.step_traits import first, of_kind
 
 _SIX = 6
 
 
-def proposed_with_guest(
-    proposer: PlanFunction, facts: Facts, goal: Goal, look: Callable[[], Look]
+def changes_guest(proposal: Proposal) -> bool:
+    """Whether something of it is in the guest's own files."""
+    return any(step.changes_guest for step in proposal.steps)
+
+
+def at_home(proposal: Proposal, systems: Sequence[str]) -> Proposal:
+    """With the guest's system where it was seen (`systems`: devices), if that is not what grows."""
+
+    def found(step: DiskStep) -> DiskStep:
+        if isinstance(step, RepairGuest | MakeSwapFile) and systems and step.system not in systems:
+            return replace(step, system=systems[0])
+        return step
+
+    return replace(proposal, steps=tuple(map(found, proposal.steps)))
+
+
+def as_guest_allows(
+    proposer: PlanFunction, facts: Facts, goal: Goal, proposal: Proposal, seen: GuestSeen
 ) -> Proposal | AllDone:
-    """What `proposer` proposes, as far as the guest allows it; `look` is asked only if something of it is given up."""
-    proposal = proposer(facts, goal)
-    if isinstance(proposal, AllDone) or not _in_guest(proposal):
-        return proposal
-    seen = look()
-    proposal = _at_home(proposal, seen)
+    """The proposal; another one, where swap had better be moved. option-unsupported: a swap file without a system."""
     _refuse_homeless_swap_file(facts, proposal, seen)
-    proposal = replace(proposal, notes=(*proposal.notes, *_notes_on_swap_file(proposal, seen)))
-    repair = next((step for step in proposal.steps if isinstance(step, RepairGuest)), None)
+    repair = first(RepairGuest, proposal.steps)
+    notes = (*proposal.notes, *_notes_on_swap_file(proposal, seen))
     if repair is None:
-        return replace(proposal, guest=GuestSeen(seen))
-    guest = GuestSeen.by(seen, repair.system, repair.decisions())
-    reasons = guest.obstacles()
-    if reasons and repair.swaps and goal.swap is None and not repair.gone:
-        return _moved(proposer, facts, goal, reasons, guest.repairs)
-    return replace(proposal, notes=(*proposal.notes, *_warnings(repair, reasons)), guest=guest)
+        return replace(proposal, notes=notes, guest=seen)
+    if seen.obstacles and repair.swaps and goal.swap is None and not repair.gone:
+        return _moved(proposer, facts, goal, seen)
+    return replace(proposal, notes=(*notes, *_warnings(facts, repair, seen.obstacles)), guest=seen)
 
 
-def _in_guest(proposal: Proposal) -> bool:
-    return any(isinstance(step, RepairGuest | MakeSwapFile) for step in proposal.steps)
-
-
-def _moved(
-    proposer: PlanFunction, facts: Facts, goal: Goal, reasons: Sequence[str], repairs: Sequence[HomeRepair]
-) -> Proposal | AllDone:
+def _moved(proposer: PlanFunction, facts: Facts, goal: Goal, seen: GuestSeen) -> Proposal | AllDone:
     """Instead of giving it up."""
     try:
         moved = proposer(facts, replace(goal, swap="move"))
     except CannotGrow as error:
         hint = f"{error.hint}; --swap drop gives it up all the same" if error.hint else "--swap drop gives it up"
-        raise replace(error, reason=f"{error.reason}; swap is not given up, since {reasons[0]}", hint=hint) from error
+        raise replace(
+            error, reason=f"{error.reason}; swap is not given up, since {seen.obstacles[0]}", hint=hint
+        ) from error
     if isinstance(moved, AllDone):
         return moved
-    named = list(dict.fromkeys(change.path for repair in repairs for change in repair.changes if change.mended))
-    names = f" (it stays named in {_short(named)})" if named else ""
-    note = f"swap is moved, not given up{names}: {'; '.join(reasons)}; --swap drop gives it up all the same"
+    names = f" (it stays named in {_short(seen.named)})" if seen.named else ""
+    note = f"swap is moved, not given up{names}: {'; '.join(seen.obstacles)}; --swap drop gives it up all the same"
     return replace(moved, notes=(*moved.notes, note))
 
 
-def _warnings(repair: RepairGuest, reasons: Sequence[str]) -> Iterator[str]:
-    gone = ", ".join(dict.fromkeys(f"sda{part.number}" for part in (*repair.swaps, *repair.gone)))
+def _warnings(facts: Facts, repair: RepairGuest, reasons: Sequence[str]) -> Iterator[str]:
+    gone = ", ".join(dict.fromkeys(facts.name_of(part.number) for part in (*repair.swaps, *repair.gone)))
     for reason in reasons:
         yield f"WARNING: {gone} is given up, and the next boot may wait for it: {reason}"
 
@@ -76,32 +78,19 @@ def _short(paths: Sequence[str]) -> str:
     return ", ".join(paths[: _SIX if more else len(paths)]) + more
 
 
-def _at_home(proposal: Proposal, seen: Look) -> Proposal:
-    """With the guest's system where it was seen, if that is not what grows."""
-    nodes = [home.root.node for home in seen.systems]
-
-    def found(step: DiskStep) -> DiskStep:
-        if isinstance(step, RepairGuest | MakeSwapFile) and nodes and step.system not in nodes:
-            return replace(step, system=nodes[0])
-        return step
-
-    return replace(proposal, steps=tuple(map(found, proposal.steps)))
+def _notes_on_swap_file(proposal: Proposal, seen: GuestSeen) -> Iterator[str]:
+    nodes = {step.system for step in of_kind(MakeSwapFile, proposal.steps)}
+    for _ in (node for node in seen.on_btrfs if node in nodes):
+        yield (
+            "btrfs makes no snapshot of the root's subvolume while a swap file in it is on (snapper, timeshift): "
+            "--swap move keeps a partition instead"
+        )
 
 
-def _notes_on_swap_file(proposal: Proposal, seen: Look) -> Iterator[str]:
-    nodes = {step.system for step in proposal.steps if isinstance(step, MakeSwapFile)}
-    for home in seen.systems:
-        if home.root.node in nodes and isinstance(home.paths.root.tree, BtrfsTree):
-            yield (
-                "btrfs makes no snapshot of the root's subvolume while a swap file in it is on (snapper, timeshift): "
-                "--swap move keeps a partition instead"
-            )
-
-
-def _refuse_homeless_swap_file(facts: Facts, proposal: Proposal, seen: Look) -> None:
+def _refuse_homeless_swap_file(facts: Facts, proposal: Proposal, seen: GuestSeen) -> None:
     for step in proposal.steps:
-        if isinstance(step, MakeSwapFile) and step.system not in [home.root.node for home in seen.systems]:
-            raise OptionUnsupported(
+        if isinstance(step, MakeSwapFile) and step.system not in seen.systems:
+            raise option_unsupported(
                 facts.image.path, option="--swap file",
                 reason=f"no guest's system can be seen in {step.system.removeprefix('/dev/')}",
                 hint="keep the swap partition: --swap move",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent, SwapContent
+from growdisk.filesystems.content import Content, PhysicalVolumeContent, SwapContent
 from growdisk.guest_config.removed_partition import SwapPolicy
 from growdisk.guest_scripts.script_plan import (
     GuestFilesystem,
@@ -20,7 +20,6 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
@@ -30,6 +29,7 @@ from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.steps.step_traits import first, of_kind
 from growdisk.units import align_down
 
 _SECTOR = 512  # what a kernel counts in
@@ -56,14 +56,21 @@ def growths_of(steps: Iterable[DiskStep]) -> tuple[Growth, ...]:
     steps = tuple(steps)
     layers = [step for step in steps if isinstance(step, LayerStep)]
     return tuple(
-        Growth(step, tuple(layer for layer in layers if _is_around(layer, _place_of(step))))
+        Growth(step, tuple(layer for layer in layers if _is_around(layer, step.place)))
         for step in steps
         if isinstance(step, GrowFilesystem)
     )
 
 
-def _place_of(step: GrowFilesystem) -> DevicePath:
-    return step.place if isinstance(step, GrowFilesystemAt) else DevicePath(step.number, step.start, step.size)
+def parts_of(steps: Iterable[DiskStep]) -> dict[str, tuple[int, int]]:
+    """Of each growing step, by its name: which of the growths it belongs to, and which of its layers it is, from 1 on.
+    The file system itself is 0. What several have in common grows with the first of them."""
+    parts: dict[str, tuple[int, int]] = {}
+    for number, growth in enumerate(growths_of(steps)):
+        for layer, step in enumerate(growth.layers, 1):
+            parts.setdefault(step.name, (number, layer))
+        parts[growth.filesystem.name] = (number, 0)
+    return parts
 
 
 def _is_around(layer: LayerStep, place: DevicePath) -> bool:
@@ -81,8 +88,8 @@ def guest_plan(
     `several`: somebody sees to `others`. Raises CannotGrow for what is grown while the guest is off only.
     """
     steps = tuple(steps)
-    table = next((step for step in steps if isinstance(step, RewritePartitions)), None)
-    made = next((step for step in steps if isinstance(step, MakeSwapFile)), None)
+    table = first(RewritePartitions, steps)
+    made = first(MakeSwapFile, steps)
     foreign = [step for step in steps if not _is_for_a_guest(step)]
     target = _target(table, steps)
     if foreign or (table and table.before.kind != table.after.kind):
@@ -100,13 +107,14 @@ def guest_plan(
         run, before, after, target, grown[0].filesystem,
         swaps=tuple(_swap(facts, before, number, action) for number, action in _fates(steps)),
         swap_file_size=made.size if made else 0, serial=serial, layers=grown[0].layers, others=tuple(grown[1:]),
-        gone=tuple(part for step in steps if isinstance(step, RepairGuest) for part in step.gone),
+        gone=tuple(part for step in of_kind(RepairGuest, steps) for part in step.gone),
     )  # fmt: skip
 
 
 def _whole_disk(facts: Facts, steps: Iterable[DiskStep]) -> tuple[PartitionTable, PartitionTable]:
     """What stands for the tables of a disk that has none."""
-    resize = next(step for step in steps if isinstance(step, ResizeImage))
+    resize = first(ResizeImage, steps)
+    assert resize is not None, steps
     content = facts.contents[0]
     uuid = content.uuid.replace("-", "")
     if not isinstance(content, PhysicalVolumeContent):
@@ -145,32 +153,22 @@ def _growth(facts: Facts, growth: Growth) -> GuestGrowth:
 
 
 def kind_of(facts: Facts, step: GrowFilesystem) -> str:
-    return step.kind if isinstance(step, GrowFilesystemAt) else facts.kind_of(step.number)
+    """Of ext right in its partition a step says no more than that."""
+    return facts.kind_of(step.number) if step.is_plain_ext else step.kind
 
 
 def content_of(facts: Facts, step: GrowFilesystem) -> Content | None:
     """The file system that a step grows, wherever it is."""
-    return _with_uuid(facts.contents.get(step.number), step.uuid)
-
-
-def _with_uuid(content: Content | None, uuid: str) -> Content | None:
-    if content is None or content.uuid == uuid:
-        return content
-    match content:
-        case LuksContent(inside=inside):
-            return _with_uuid(inside, uuid)
-        case PhysicalVolumeContent(volumes=volumes):
-            return next((found for _, inner in volumes if (found := _with_uuid(inner, uuid))), None)
-    return None
+    outer = facts.contents.get(step.number)
+    return next((content for content in outer.all_within() if content.uuid == step.uuid), None) if outer else None
 
 
 def _layers(steps: Iterable[LayerStep]) -> Iterator[GuestLayer]:
     group = ""
     for step in steps:
         match step:
-            case GrowLuks(place=place, new_size=size):
-                uuid = place.layers[-1].partition(":")[2].replace("-", "")
-                yield GuestLayer("luks", uuid, place.name, size)
+            case GrowLuks(place=place, uuid=uuid, new_size=size):
+                yield GuestLayer("luks", uuid.replace("-", ""), place.name, size)
             case GrowPhysicalVolume(group=name, uuid=uuid, extents=extents):
                 group = uuid
                 yield GuestLayer("pv", "", name, extents=extents)
@@ -201,5 +199,4 @@ def _swap(facts: Facts, before: PartitionTable, number: int, action: SwapAction)
     content, part = facts.contents[number], before.by_number(number)
     assert isinstance(content, SwapContent), content
     assert part is not None, number
-    partuuid = part.guid or f"{before.disk_id.removeprefix('0x')}-{number:02x}"
-    return GuestSwap(number, part.size, content.uuid, content.label, partuuid, part.name, action)
+    return GuestSwap(number, part.size, content.uuid, content.label, before.partuuid(part), part.name, action)

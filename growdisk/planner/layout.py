@@ -81,7 +81,7 @@ class FreeLayout:
 
 @dataclass(frozen=True)
 class BlockerLayout:
-    """What stands behind the partition that would grow, in words, and the options that would solve it."""
+    """What stands after the partition that would grow, in words, and the options that would solve it."""
 
     number: int
     name: str
@@ -93,7 +93,7 @@ class BlockerLayout:
 
 @dataclass(frozen=True)
 class Layout:
-    """A disk as it is shown: sizes and places in bytes; `free` lies between partitions and behind the last one;
+    """A disk as it is shown: sizes and places in bytes; `free` lies between partitions and after the last one;
     `blockers` stand between what would grow and the end of the disk."""
 
     image: ImageLayout

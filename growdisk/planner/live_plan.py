@@ -9,32 +9,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from growdisk.errors import LayoutError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_growth import descriptor_blocks_missing
 from growdisk.host.free_space import HostRoom
 from growdisk.live.qemu_machine import Arrival, LiveDisk
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import OptionUnsupported
+from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
 from growdisk.planner.guest_connection import GuestConnection
-from growdisk.planner.guest_plan import Growth, LayerStep, content_of, growths_of, guest_plan, kind_of
+from growdisk.planner.guest_plan import content_of, growths_of, guest_plan, kind_of, parts_of
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import Plan, new_run_name
 from growdisk.planner.planner import Proposal
-from growdisk.steps.grow_device import GrowDevice
 from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
-from growdisk.steps.live_grow import LiveGrow, LiveGrowLogicalVolume, LiveGrowLuks, LiveGrowPhysicalVolume
-from growdisk.steps.live_steps import LiveRemakeSwap, LiveRepair, LiveReread, LiveResize, LiveRewrite
-from growdisk.steps.registry import DiskStep, LiveStep
+from growdisk.steps.registry import DiskStep
 from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
-from growdisk.steps.resize_image import ResizeImage
-from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.steps.resize_image import GrowDevice, ResizeImage
+from growdisk.steps.step_traits import of_kind
 from growdisk.units import format_size
 
 _LEAST_REFCOUNT_BITS = 8
@@ -44,7 +41,8 @@ _LEAST_REFCOUNT_BITS = 8
 class HostEnvironment:
     """What beside the disk decides: all disks of the machine, its memory (bytes), the host's room for the image.
 
-    `managed`: by libvirt, which must know of every change of a disk's files.
+    `managed`: by libvirt, which must know of every change of a disk's files. `fixed`: what of the machine QEMU cannot
+    put into a snapshot; "" if all of it.
     """
 
     disk: LiveDisk
@@ -52,27 +50,26 @@ class HostEnvironment:
     memory: int
     host: HostRoom
     managed: bool
+    fixed: str = ""
 
 
 def make_live_plan(
     facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions, around: HostEnvironment, way: GuestConnection
 ) -> Plan:
-    """`way` comes without the guest plan, which is made here. OptionUnsupported where it cannot be done."""
+    """`way` comes without the guest plan, which is made here. option-unsupported where it cannot be done."""
     path = facts.image.path
     _refuse_options(facts, goal, options)
     _refuse_fixed_device(facts, proposal, around)
     restart = _restart(facts, proposal, around, way)
     mode, reason = _snapshot_mode(facts, options, around, len(proposal.steps))
     if mode == "overlay" and options.keep:
-        raise OptionUnsupported(
+        raise option_unsupported(
             path, option="--keep-snapshots", reason="a guest that is started anew would go past its overlays",
             hint="leave it out, or use --snapshots internal",
         )  # fmt: skip
     _refuse_shape(path, proposal.steps)
-    run, steps = (
-        new_run_name(),
-        tuple(live_steps(facts, proposal.steps, restart=restart, device_size=around.host.device_size or 0)),
-    )
+    run, present = new_run_name(), around.host.device_size or 0
+    steps = tuple(_running(facts, step, restart=restart, device_size=present) for step in proposal.steps)
     guest = guest_plan(run, facts, proposal.steps, serial=around.disk.serial, several=True)
     return Plan(
         run=run, backend="online", snapshots=mode, keep=options.keep, before=layout_of(facts),
@@ -82,90 +79,51 @@ def make_live_plan(
     )  # fmt: skip
 
 
-def live_steps(
-    facts: Facts, steps: tuple[DiskStep, ...], *, restart: bool, device_size: int = 0
-) -> Iterator[LiveStep]:  # fmt: skip
-    """The same steps, by the same names. Repairing and remaking swap are one action of the guest.
-
-    `device_size`: what the host's device has now, in bytes, if the disk lies on one.
-    """
-    growths = growths_of(steps)
-    for step in steps:
-        last = step is steps[-1]
-        match step:
-            case GrowDevice(old_size=old, new_size=new, storage=storage):
-                yield LiveResize(old, new, restart, storage, device_size)
-            case ResizeImage(old_size=old, new_size=new):
-                yield LiveResize(old, new, restart)
-            case RewritePartitions():
-                yield LiveRewrite(step)
-            case RereadPartitions(table=table):
-                yield LiveReread(table)
-            case RepairGuest():
-                yield LiveRepair(step.describe(), last)
-            case _ if step.name == "remake-swap":
-                yield LiveRemakeSwap(step.describe(), last)
-            case _:
-                yield _growth(facts, step, growths, last=last)
-
-
-def _growth(facts: Facts, step: DiskStep, growths: tuple[Growth, ...], *, last: bool) -> LiveStep:
-    """What grows inside the partition. What several have in common grows with the first of them."""
-    for number, growth in enumerate(growths):
-        if step is growth.filesystem:
-            return LiveGrow(_at(facts, growth.filesystem), last, number)
-        if step in growth.layers:
-            return _layer(step, growth.layers.index(step) + 1, number)
-    raise _only_at_rest(facts.image.path, f"{step.describe()}, without a file system in it,")
-
-
-def _layer(step: LayerStep, layer: int, growth: int) -> LiveStep:
+def _running(facts: Facts, step: DiskStep, *, restart: bool, device_size: int) -> DiskStep:
+    """The same step, on a running guest. `device_size`: what the host's device has now, in bytes."""
     match step:
-        case GrowLuks():
-            return LiveGrowLuks(step, layer, growth)
-        case GrowPhysicalVolume():
-            return LiveGrowPhysicalVolume(step, layer, growth)
-        case GrowLogicalVolume():
-            return LiveGrowLogicalVolume(step, layer, growth)
-
-
-def _at(facts: Facts, step: GrowFilesystem) -> GrowFilesystemAt:
-    """The same, with its kind."""
-    if isinstance(step, GrowFilesystemAt):
-        return step
-    return GrowFilesystemAt(
-        step.number, step.start, step.size, step.uuid, step.old_size, step.new_size, step.suffix,
-        kind=kind_of(facts, step),
-    )  # fmt: skip
+        case GrowDevice():
+            return replace(step, running=True, restart=restart, device_size=device_size)
+        case ResizeImage():
+            return replace(step, running=True, restart=restart)
+        case GrowFilesystem():
+            return replace(step, running=True, kind=kind_of(facts, step))
+        case RereadPartitions() | GrowLuks() | GrowPhysicalVolume() | GrowLogicalVolume():
+            return replace(step, running=True)
+    return step
 
 
 def _refuse_shape(path: Path, steps: tuple[DiskStep, ...]) -> None:
     """A running guest can grow file systems in partitions that stay where they are."""
-    if any(step.moves for step in steps if isinstance(step, RewritePartitions)):
+    if any(step.moves for step in steps):
         raise _only_at_rest(path, "moving a partition's content")
     if not growths_of(steps):
         raise _only_at_rest(path, "growing a partition without a file system that growdisk knows")
+    parts = parts_of(steps)
+    for step in steps:
+        if step.works_at and step.name not in parts:
+            raise _only_at_rest(path, f"{step.describe()}, without a file system in it,")
 
 
-def _only_at_rest(path: Path, what: str) -> OptionUnsupported:
+def _only_at_rest(path: Path, what: str) -> LayoutError:
     hint = "shut the guest down and run growdisk on the image"
-    return OptionUnsupported(path, option="a running guest", reason=f"{what} is only done while it is off", hint=hint)
+    return option_unsupported(path, option="a running guest", reason=f"{what} is only done while it is off", hint=hint)
 
 
 def _refuse_options(facts: Facts, goal: Goal, options: RunOptions) -> None:
     path = facts.image.path
     if goal.preallocation != "off":
-        raise OptionUnsupported(
+        raise option_unsupported(
             path, option=f"--preallocation {goal.preallocation}", reason="QEMU grows the disk of a running guest",
             hint="leave the option out: space is then taken as the guest fills it",
         )  # fmt: skip
     if goal.move:
-        raise OptionUnsupported(
+        raise option_unsupported(
             path, option="--move", reason="a partition can only be moved while nobody uses it",
             hint="shut the guest down and run growdisk on the image",
         )  # fmt: skip
     if options.backend != "auto":
-        raise OptionUnsupported(
+        raise option_unsupported(
             path, option=f"--backend {options.backend}", reason="a running guest does the work itself",
             hint="leave the option out",
         )  # fmt: skip
@@ -175,7 +133,7 @@ def _refuse_fixed_device(facts: Facts, proposal: Proposal, around: HostEnvironme
     """QEMU uses what a block device has, and cannot make it larger; the host may, and goes first."""
     size, wanted = around.host.device_size, proposal.after.image.virtual_size
     if facts.image.storage is None and around.disk.format == "raw" and size is not None and wanted > size:
-        raise OptionUnsupported(
+        raise option_unsupported(
             facts.image.path, option=f"a size of {format_size(wanted)}",
             reason=f"the image is a block device of {format_size(size)}, which QEMU cannot make larger",
             hint="make the device larger first (lvextend on the host), then run the same command again",
@@ -183,18 +141,17 @@ def _refuse_fixed_device(facts: Facts, proposal: Proposal, around: HostEnvironme
 
 
 def _restart(facts: Facts, proposal: Proposal, around: HostEnvironment, way: GuestConnection) -> bool:
-    """Whether the guest must restart to see its new size. OptionUnsupported where that cannot be, or is not allowed."""
+    """Whether the guest must restart to see its new size. option-unsupported if that cannot be, or is not allowed."""
     bus, path = around.disk.bus, facts.image.path
-    grows = any(isinstance(step, ResizeImage) and step.new_size > step.old_size for step in proposal.steps)
-    if not grows or bus.arrival is Arrival.AT_ONCE:
+    if not any(step.added for step in proposal.steps) or bus.arrival is Arrival.AT_ONCE:
         return False
     if bus.arrival is Arrival.NEVER:
-        raise OptionUnsupported(
+        raise option_unsupported(
             path, option="a running guest", reason=f"QEMU does not resize {bus.name} disks while they are in use",
             hint="shut the guest down and run growdisk on the image",
         )  # fmt: skip
     if not way.allow_reboot:
-        raise OptionUnsupported(
+        raise option_unsupported(
             path, option="a running guest, without a restart,",
             reason=f"a disk on {bus.name} shows its new size only after the guest has restarted",
             hint="allow one restart with --allow-reboot, or shut the guest down and run growdisk on the image",
@@ -209,12 +166,17 @@ def _snapshot_mode(facts: Facts, options: RunOptions, around: HostEnvironment, s
         case "auto":
             return ("none", obstacle) if obstacle else ("internal", "")
         case "internal" if obstacle:
-            hint = "use --snapshots none, or overlay; or shut the guest down"
-            raise OptionUnsupported(facts.image.path, option="--snapshots internal", reason=obstacle, hint=hint)
+            hint = f"use --snapshots none{'' if around.disk.encrypted else ', or overlay'}; or shut the guest down"
+            raise option_unsupported(facts.image.path, option="--snapshots internal", reason=obstacle, hint=hint)
+        case "overlay" if around.disk.encrypted:
+            reason = "the image is encrypted, and what the guest writes meanwhile would not be"
+            raise option_unsupported(
+                facts.image.path, option="--snapshots overlay", reason=reason, hint="use --snapshots none"
+            )
         case "overlay" if around.managed:
             reason = "libvirt would not know of the overlays"
             hint = "use --snapshots internal or none"
-            raise OptionUnsupported(facts.image.path, option="--snapshots overlay", reason=reason, hint=hint)
+            raise option_unsupported(facts.image.path, option="--snapshots overlay", reason=reason, hint=hint)
     return options.snapshots, ""
 
 
@@ -225,6 +187,14 @@ def _obstacle(around: HostEnvironment, steps: int) -> str:
         return f"the image is {'qcow2 version 2' if disk.version else disk.format}, which has no such snapshots"
     if disk.refcount_bits < _LEAST_REFCOUNT_BITS:
         return f"its refcounts of {disk.refcount_bits} bits leave no room for snapshots"
+    if disk.encrypted:  # QEMU up to 10 at the least: qcow2_co_encdec asserts whole sectors, and the memory has others
+        return (
+            "the image is encrypted, and QEMU ends with an error when it is to write a guest's memory into such a one"
+        )
+    if beside := [each for each in around.disks if not each.read_only and each.data_file]:
+        return f"its disk {beside[0].names[0]} keeps its data in another file, and has no such snapshots"
+    if around.fixed:
+        return f"QEMU cannot save all of the machine ({around.fixed})"
     others = [other for other in around.disks if not other.read_only and other.format != "qcow2"]
     if others:
         return f"its disk {others[0].names[0]} is {others[0].format}, and would not go back together with the memory"
@@ -257,7 +227,7 @@ def _notes(
         first = next((step.name for step in proposal.steps if step.name.startswith("grow-")), "grow-filesystem")
         yield f"no snapshots{why}: until {first} the guest's own undo takes all back; point of no return: {first}"
     yield from _gdt_notes(facts, proposal)
-    gone = [part.number for step in proposal.steps if isinstance(step, RepairGuest) for part in step.gone]
+    gone = [part.number for step in of_kind(RepairGuest, proposal.steps) for part in step.gone]
     if gone:
         names = ", ".join(facts.name_of(number) for number in dict.fromkeys(gone))
         yield f"the guest mends its fstab and crypttab; a unit of systemd that names {names} is for you to disable"
@@ -269,7 +239,7 @@ def _notes(
 
 def _gdt_notes(facts: Facts, proposal: Proposal) -> Iterator[str]:
     """An ext file system that counts its groups in more blocks than were kept free for that."""
-    for step in (step for step in proposal.steps if isinstance(step, GrowFilesystem)):
+    for step in of_kind(GrowFilesystem, proposal.steps):
         content = content_of(facts, step)
         if isinstance(content, ExtContent) and (missing := descriptor_blocks_missing(content, step.new_size)):
             yield (

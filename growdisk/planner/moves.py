@@ -8,14 +8,14 @@ from growdisk.filesystems.volume_start import COUNTED, MOST_HIDDEN_SECTORS, NAME
 from growdisk.partitions.growth import Grown
 from growdisk.partitions.table import EFI_SYSTEM, Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotMove
+from growdisk.planner.failures import cannot_move
 from growdisk.planner.refusals import refuse_moved_boot_loader
 from growdisk.steps.moving import Move
 from growdisk.units import format_size
 
 
 def moves_of(facts: Facts, growth: Grown) -> tuple[Move, ...]:
-    """The last on the disk first, so that each goes where nothing is that has yet to go. Swap is made anew instead."""
+    """The last on the disk first, so that each goes where nothing is that has yet to go. Swap is made again instead."""
     assert facts.table is not None
     refuse_moved_boot_loader(facts, growth.moved)
     found = []
@@ -30,14 +30,14 @@ def moves_of(facts: Facts, growth: Grown) -> tuple[Move, ...]:
 def _refuse_unspeakable(facts: Facts, new: Partition) -> None:
     assert facts.table is not None
     if facts.kind_of(new.number) in COUNTED and new.start // facts.table.sector_size > MOST_HIDDEN_SECTORS:
-        raise CannotMove(
+        raise cannot_move(
             facts.image.path, new.number, hint="let it stay where it is, or give it up with --delete",
             reason=f"{facts.kind_of(new.number)} counts the sectors before it in 32 bits, and there would be more",
         )  # fmt: skip
 
 
 def is_repeatable(table: PartitionTable, moves: tuple[Move, ...]) -> bool:
-    """Whether they can be begun anew at any time without a snapshot: nothing that is still needed is written over."""
+    """Whether they can be begun again at any time without a snapshot: nothing that is still needed is written over."""
     needed = [move.source for move in moves]
     if table.extended is not None:
         needed.append(table.extended.range)  # the chain of boot records is somewhere in there
@@ -56,6 +56,8 @@ def notes_on(facts: Facts, moves: tuple[Move, ...]) -> Iterator[str]:
         part = facts.table.by_number(move.number) if facts.table else None
         if kind == "ntfs":
             yield f"{name}: Windows may look for its recovery tools at the old place until `reagentc /enable` is run"
+            if facts.table and facts.table.kind == "mbr":
+                yield f"{name}: Windows knows volumes of an MBR disk by their place: its drive letter may change"
         elif part is not None and part.type_code == EFI_SYSTEM:
             yield f"{name}: a firmware whose boot entry names the old place needs that entry anew, or the fallback path"
         if part is not None and part.bootable:

@@ -6,24 +6,26 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from growdisk.backends.backend import Kind
 from growdisk.errors import ImageUnsupported, shell_word
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.json_codec import Raw, decoded, encoded, encoded_lines
 from growdisk.planner.backend_choice import GUESTFS, Choice
-from growdisk.planner.extra_disks import ExtraDiskPlan, as_disk_layout, given_up, notes, steps_of
+from growdisk.planner.extra_disks import ExtraDiskPlan, given_up, notes, steps_of
 from growdisk.planner.facts import Facts, ImageFacts
-from growdisk.planner.failures import OptionUnsupported
+from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
 from growdisk.planner.guest_connection import GuestConnection
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.moves import is_repeatable
 from growdisk.planner.planner import Proposal
+from growdisk.steps.earlier import in_todays_words, step_of
 from growdisk.steps.extra_disk_step import ExtraDiskStep
-from growdisk.steps.registry import STEP_KINDS, DiskStep, LiveStep
+from growdisk.steps.registry import DiskStep
 from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.steps.step_traits import first, of_kind
 from growdisk.units import format_size
 
 _MANY_TABLES = 8 << 20  # as 64 GiB in clusters of 64 KiB have: from there on overlays are done sooner
@@ -55,7 +57,7 @@ class Plan:
     keep: bool
     before: Layout
     after: Layout
-    steps: tuple[DiskStep | LiveStep | ExtraDiskStep, ...]
+    steps: tuple[DiskStep | ExtraDiskStep, ...]
     given_up: tuple[str, ...]
     way: GuestConnection | None = None
     notes: tuple[str, ...] = ()
@@ -63,16 +65,15 @@ class Plan:
     companions: tuple[ExtraDisk, ...] = ()
 
     @property
-    def own_steps(self) -> tuple[DiskStep | LiveStep, ...]:
+    def own_steps(self) -> tuple[DiskStep, ...]:
         """Those on the first disk."""
-        return tuple(step for step in self.steps if not isinstance(step, ExtraDiskStep))
+        return tuple(step.own for step in self.steps if not step.disk)
 
     @property
     def sector_size(self) -> int:
         """The disks' logical one, which no image records."""
-        steps = [step.step if isinstance(step, ExtraDiskStep) else step for step in self.steps]
-        tables = [step.before for step in steps if isinstance(step, RewritePartitions)]
-        return tables[0].sector_size if tables else 512
+        rewrite = first(RewritePartitions, (step.own for step in self.steps))
+        return rewrite.before.sector_size if rewrite else 512
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,10 @@ def make_plan(
     facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions, choice: Choice = GUESTFS,
     others: Sequence[ExtraDiskPlan] = (),
 ) -> Plan:  # fmt: skip
-    """Decide how the proposal is carried out. OptionUnsupported where an image does not allow it."""
+    """Decide how the proposal is carried out. option-unsupported where an image does not allow it."""
     _refuse_preallocation(facts, goal)
     steps = (*proposal.steps, *steps_of(others))
-    mode, on_mode = _snapshot_mode(facts.image, options, moves=any(map(_moves, proposal.steps)))
+    mode, on_mode = _snapshot_mode(facts.image, options, moves=any(step.moves for step in proposal.steps))
     if mode == "none":
         _refuse_moves_without_a_way_back(facts.image.path, steps)
     of_storage = facts.image.storage.notes if facts.image.storage else ()
@@ -117,7 +118,7 @@ def make_plan(
         given_up=(*proposal.given_up, *given_up(others)),
         notes=(*of_storage, *on_mode, *_on_size(facts.image), *proposal.notes, *notes(others)),
         backend_reason=choice.reason,
-        companions=tuple(_companion(other, number, options) for number, other in enumerate(others, 1)),
+        companions=tuple(_companion(other, options) for other in others),
     )  # fmt: skip
 
 
@@ -138,8 +139,8 @@ def encode_plan(plan: Plan) -> bytes:
 
 def decode_plan(text: bytes) -> Plan:
     """The plan again. NotThatValue (a ValueError) where the text is not one."""
-    written = decoded(text, _WrittenPlan)
-    steps = tuple(map(_read, written.steps))
+    written = decoded(in_todays_words(text), _WrittenPlan)
+    steps = tuple(_read(step, written) for step in written.steps)
     return Plan(
         written.run, written.backend, written.snapshots, written.keep, written.before, written.after, steps,
         written.given_up, written.way, written.notes, written.backend_reason, written.companions,
@@ -150,40 +151,39 @@ def new_run_name() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
-def _written(step: DiskStep | LiveStep | ExtraDiskStep) -> _WrittenStep:
+def _written(step: DiskStep | ExtraDiskStep) -> _WrittenStep:
     if isinstance(step, ExtraDiskStep):
         return replace(_written(step.step), disk=step.number)
-    return _WrittenStep(type(step).__name__, Raw(encoded(step)))
+    fields = decoded(encoded(step), dict[str, Raw])
+    usual = step.usual
+    told = {name: value for name, value in fields.items() if usual.get(name) != bytes(value)}
+    return _WrittenStep(type(step).__name__, Raw(encoded(told)))
 
 
-def _read(written: _WrittenStep) -> DiskStep | LiveStep | ExtraDiskStep:
-    step = decoded(written.fields, STEP_KINDS[written.kind])
-    return ExtraDiskStep(cast("DiskStep", step), written.disk) if written.disk else step
+def _read(written: _WrittenStep, plan: _WrittenPlan) -> DiskStep | ExtraDiskStep:
+    step = step_of(written.kind, written.fields, plan.way.guest if plan.way else None)
+    return ExtraDiskStep(step, written.disk) if written.disk else step
 
 
-def _companion(other: ExtraDiskPlan, number: int, options: RunOptions) -> ExtraDisk:
+def _companion(other: ExtraDiskPlan, options: RunOptions) -> ExtraDisk:
     image = other.facts.image
     known = ExtraDisk(str(image.path.resolve()), image.format, _snapshot_mode(image, options)[0])
     if other.proposal is None:
         return known
-    before, after = (as_disk_layout(layout_of(facts), number) for facts in (other.facts, other.proposal.after))
+    before, after = layout_of(other.facts), layout_of(other.proposal.after)
     return replace(known, backend=other.choice.backend, before=before, after=after)
-
-
-def _moves(step: DiskStep) -> bool:
-    return isinstance(step, RewritePartitions) and bool(step.moves)
 
 
 def _snapshot_mode(
     image: ImageFacts, options: RunOptions, *, moves: bool = False
 ) -> tuple[SnapshotMode, tuple[str, ...]]:  # fmt: skip
-    """With a note on it where that is not what one would expect. `moves`: whole partitions will be written anew."""
+    """With a note on it where that is not what one would expect. `moves`: whole partitions will be written again."""
     fit = image.version == 3 and image.refcount_bits >= _LEAST_REFCOUNT_BITS
     if options.snapshots == "internal" and not fit:
         reason = "raw images have no snapshots" if image.version is None else "only qcow2 v3 keeps a snapshot's size"
         if image.version == 3:
             reason = f"its refcounts of {image.refcount_bits} bits leave no room for them"
-        raise OptionUnsupported(image.path, option="--snapshots internal", reason=reason, hint="leave the option out")
+        raise option_unsupported(image.path, option="--snapshots internal", reason=reason, hint="leave the option out")
     mode: SnapshotMode = ("internal" if fit else "overlay") if options.snapshots == "auto" else options.snapshots
     notes: tuple[str, ...] = ()
     if options.snapshots == "auto" and fit and image.tables > _MANY_TABLES and not options.keep and not moves:
@@ -201,9 +201,9 @@ def _snapshot_mode(
 
 
 def _refuse_moves_without_a_way_back(path: Path, steps: Sequence[DiskStep | ExtraDiskStep]) -> None:
-    for step in (step.step if isinstance(step, ExtraDiskStep) else step for step in steps):
-        if isinstance(step, RewritePartitions) and not is_repeatable(step.before, step.moves):
-            raise OptionUnsupported(
+    for step in of_kind(RewritePartitions, (step.own for step in steps)):
+        if not is_repeatable(step.before, step.moves):
+            raise option_unsupported(
                 path, option="--snapshots none", hint="leave the option out, or grow the disk by more",
                 reason="a partition moves by less than its own size: stopped half-way, it would be lost",
             )  # fmt: skip
@@ -212,7 +212,7 @@ def _refuse_moves_without_a_way_back(path: Path, steps: Sequence[DiskStep | Extr
 def _refuse_preallocation(facts: Facts, goal: Goal) -> None:
     allowed = ("off", "falloc") if facts.image.format == "raw" and not facts.image.storage else ("off",)
     if goal.preallocation not in allowed:
-        raise OptionUnsupported(
+        raise option_unsupported(
             facts.image.path, option=f"--preallocation {goal.preallocation}",
             reason=f"{facts.image.format} images are grown here with: {', '.join(allowed)}",
             hint="leave the option out: space is then taken as the guest fills it",

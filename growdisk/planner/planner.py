@@ -7,16 +7,18 @@ run converges whatever was done before. Only when every layer is as wanted is th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
+from growdisk.errors import Refused
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content
 from growdisk.partitions.growth import BlockerPolicy, Grown, NothingToDo, SwapPolicy, plan_growth
 from growdisk.partitions.shares import Share, plan_shares
-from growdisk.partitions.table import WINDOWS_RECOVERY, Partition, PartitionTable, Role
+from growdisk.partitions.table import FIRST_DISK, WINDOWS_RECOVERY, Partition, PartitionTable, Role
+from growdisk.partitions.to_gpt import NotConvertible, as_gpt
 from growdisk.planner.by_rule import proposed_by_rule
-from growdisk.planner.conversion import NOTE, offer, wanted_table
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow, DeviceCannotGrow, WouldShrink
+from growdisk.planner.failures import CannotGrow, device_cannot_grow, option_unsupported, would_shrink
 from growdisk.planner.foreign import (
     refuse_foreign,
     refuse_foreign_blockers,
@@ -25,26 +27,26 @@ from growdisk.planner.foreign import (
     refuse_hidden_main,
 )
 from growdisk.planner.goal import Goal
+from growdisk.planner.hibernation import refuse_hibernated
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.fills import together
+from growdisk.planner.layers.growers import notes_on_tpm
 from growdisk.planner.layers.registry import grow_inside
 from growdisk.planner.moves import moves_of, notes_on
 from growdisk.planner.proposal import AllDone as AllDone
 from growdisk.planner.proposal import PlanFunction as PlanFunction
 from growdisk.planner.proposal import Proposal as Proposal
 from growdisk.planner.refusals import (
-    refuse_hibernated,
     refuse_unwritable,
     refuse_volumes_without_lvm,
     refuse_wrong_consent,
 )
 from growdisk.planner.swap_steps import repair_notes, swap_steps
 from growdisk.planner.target import choose_shares, is_whole_disk, refuse_table_options
-from growdisk.steps.grow_device import GrowDevice
 from growdisk.steps.moving import Move
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.reread_partitions import RereadPartitions
-from growdisk.steps.resize_image import ResizeImage
+from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import MiB, align_down, align_up, format_size
 
@@ -54,7 +56,23 @@ def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
     return proposed_by_rule(goal.rule, facts, goal, _propose) if goal.rule else _propose(facts, goal)
 
 
+def without_gone(facts: Facts, goal: Goal) -> Goal:
+    """The goal less the consent to lose partitions that are not there."""
+    there = {part.number for part in facts.table.partitions} if facts.table else set()
+    return replace(goal, delete=tuple(number for number in goal.delete if number in there))
+
+
 def _propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
+    """The same command again finds partitions gone that it named: good, if there is nothing to do; else a slip."""
+    again = without_gone(facts, goal)
+    if again != goal:
+        with suppress(Refused):
+            if isinstance(done := _propose_named(facts, again), AllDone):
+                return done
+    return _propose_named(facts, goal)
+
+
+def _propose_named(facts: Facts, goal: Goal) -> Proposal | AllDone:
     refuse_unwritable(facts)
     refuse_hibernated(facts)
     refuse_foreign_disk(facts)
@@ -74,18 +92,19 @@ def _propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
             raise CannotGrow(facts.image.path, first.number, reason=growth.reason, hint="growdisk show draws the disk")
         growth, new_size = Grown(table, first, others=tuple(others)), facts.image.virtual_size
     refuse_foreign(facts, goal, growth, shares)
-    rooms = [GrowthTarget(facts, part, goal, _suffix(part, growth)) for part in (growth.target, *growth.others)]
-    insides = [grow_inside(room) for room in rooms]
+    targets = [GrowthTarget(facts, part, goal, _suffix(part, growth)) for part in (growth.target, *growth.others)]
+    insides = [grow_inside(target) for target in targets]
     if growth.table == facts.table and not any(inside.lags for inside in insides):
         return AllDone(_all_done(facts, goal, growth.target))
     moves = moves_of(facts, growth)
     return Proposal(
         steps=tuple(_steps(facts, goal, growth, new_size, moves, insides)),
-        after=_after(facts, growth, new_size, rooms, insides),
+        after=_after(facts, growth, new_size, targets, insides),
         given_up=(*_given_up(facts, goal, growth), *(line for inside in insides for line in inside.given_up)),
         notes=(
             *([NOTE] if facts.table and table.kind != facts.table.kind else []),
             *notes_on(facts, moves),
+            *(notes_on_tpm(facts) if growth.table != facts.table and growth.table.kind == "gpt" else []),
             *(note for inside in insides for note in inside.notes),
             *repair_notes(facts, goal, growth, _with_system(insides)),
         ),
@@ -94,7 +113,7 @@ def _propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
 
 
 def _suffix(part: Partition, growth: Grown) -> str:
-    return "" if part.number == growth.target.number else f"-sda{part.number}"
+    return "" if part.number == growth.target.number else f"-{FIRST_DISK}{part.number}"
 
 
 def _all_done(facts: Facts, goal: Goal, target: Partition) -> str:
@@ -105,16 +124,16 @@ def _all_done(facts: Facts, goal: Goal, target: Partition) -> str:
 
 
 def wanted_size(facts: Facts, goal: Goal) -> int:
-    """Of the disk, in bytes. WouldShrink; DeviceCannotGrow where a device of the host would have to grow."""
+    """Of the disk, in bytes. would-shrink; device-cannot-grow where a device of the host would have to grow."""
     old = facts.image.virtual_size
     new = old if goal.size is None else align_up(goal.size.resolve(old), goal.sector_size)
     if new < old:
-        raise WouldShrink(facts.image.path, old=format_size(old), new=format_size(new))
+        raise would_shrink(facts.image.path, old=format_size(old), new=format_size(new))
     storage = facts.image.storage
     if new == old or storage is None:
         return new
     if storage.obstacle:
-        raise DeviceCannotGrow(facts.image.path, reason=storage.obstacle, hint=storage.hint)
+        raise device_cannot_grow(facts.image.path, reason=storage.obstacle, hint=storage.hint)
     return align_up(new, storage.unit)
 
 
@@ -159,7 +178,7 @@ def grown_image(facts: Facts, goal: Goal, new_size: int) -> ResizeImage:
     """The step that makes the disk larger, with the host's storage below it if there is any."""
     old, storage = facts.image.virtual_size, facts.image.storage
     if storage is not None and new_size > old:
-        return GrowDevice(old, new_size, goal.preallocation, storage)
+        return GrowDevice(old, new_size, goal.preallocation, storage=storage)
     return ResizeImage(old, new_size, goal.preallocation)
 
 
@@ -177,7 +196,7 @@ def _propose_whole(facts: Facts, goal: Goal) -> Proposal | AllDone:
     if new_size == facts.image.virtual_size and not inside.lags:
         return AllDone("the file system fills the whole disk")
     image = replace(facts.image, virtual_size=new_size)
-    after = Facts(image, None, {0: inside.content} if inside.content else {})
+    after = replace(facts, image=image, contents={0: inside.content} if inside.content else {})
     steps = (grown_image(facts, goal, new_size), *inside.steps)
     return Proposal(steps, after, inside.given_up, inside.notes, fills=inside.fills)
 
@@ -186,28 +205,61 @@ def _propose_whole(facts: Facts, goal: Goal) -> Proposal | AllDone:
 
 
 def _after(
-    facts: Facts, growth: Grown, new_size: int, rooms: list[GrowthTarget], insides: list[ContentGrowth]
+    facts: Facts, growth: Grown, new_size: int, targets: list[GrowthTarget], insides: list[ContentGrowth]
 ) -> Facts:
     numbers = {part.number for part in growth.table.partitions}
     contents: dict[int, Content] = {n: c for n, c in facts.contents.items() if n in numbers}
-    for room, inside in zip(rooms, insides, strict=True):
+    for target, inside in zip(targets, insides, strict=True):
         if inside.content is not None:
-            contents[room.partition.number] = inside.content
+            contents[target.partition.number] = inside.content
     image = replace(facts.image, virtual_size=new_size)
-    return Facts(image, growth.table.with_disk_size(new_size), contents)
+    return replace(facts, image=image, table=growth.table.with_disk_size(new_size), contents=contents)
 
 
 def _given_up(facts: Facts, goal: Goal, growth: Grown) -> Iterator[str]:
     for part in growth.removed:
-        kind, size = facts.kind_of(part.number), format_size(part.size)
+        name, kind, size = facts.name_of(part.number), facts.kind_of(part.number), format_size(part.size)
         if part.number in facts.swaps:
             becomes = " (a swap file takes its place)" if goal.swap == "file" else ""
-            yield f"sda{part.number}: swap partition of {size}{becomes}"
+            yield f"{name}: swap partition of {size}{becomes}"
         elif part.role is not Role.EXTENDED:
-            yield f"sda{part.number}: {kind}, {size}, as --delete {_asked_for(part, goal, growth)} asked"
+            yield f"{name}: {kind}, {size}, as --delete {_asked_for(part, goal, growth)} asked"
 
 
 def _asked_for(part: Partition, goal: Goal, growth: Grown) -> int:
     """The number that speaks for it: its own, or that of the extended partition around it."""
     outer = next((p.number for p in growth.removed if p.role is Role.EXTENDED), part.number)
     return part.number if part.number in goal.delete else outer
+
+
+# --to-gpt: an MBR that becomes a GPT on the way, where nothing starts from the disk; offered where that is of use.
+
+NOTE = (
+    "the table becomes a GPT: numbers, UUIDs and labels stay, but each partition has a new PARTUUID, and the extended "
+    "one is no more; a machine that mounts one of them by PARTUUID has to be told"
+)
+
+
+def wanted_table(facts: Facts, goal: Goal, table: PartitionTable, new_size: int) -> PartitionTable:
+    """The table to grow in: `table`, or the GPT in its place. option-unsupported."""
+    if not goal.to_gpt or table.kind == "gpt":
+        return table
+    gpt = _gpt(facts, table, new_size)
+    if isinstance(gpt, NotConvertible):
+        raise option_unsupported(
+            facts.image.path, option="--to-gpt", reason=gpt.reason,
+            hint="leave it out: with an MBR, 2 TiB of a disk can be used",
+        )  # fmt: skip
+    return gpt
+
+
+def offer(facts: Facts, table: PartitionTable, new_size: int) -> str:
+    """How to go beyond what an MBR can have, or why that is not to be had."""
+    gpt = _gpt(facts, table, new_size)
+    if isinstance(gpt, NotConvertible):
+        return f"--to-gpt cannot help: {gpt.reason}"
+    return "or let its table become a GPT, which nothing that starts from this disk hinders: --to-gpt"
+
+
+def _gpt(facts: Facts, table: PartitionTable, new_size: int) -> PartitionTable | NotConvertible:
+    return as_gpt(table, align_down(new_size, table.sector_size), boot_code=facts.boot_code)

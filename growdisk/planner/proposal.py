@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from growdisk.fast_dataclass import dataclass, field
-from growdisk.guest_systems.home_repair import GuestSeen
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.fills import NOTHING, Fills
@@ -13,10 +12,25 @@ from growdisk.steps.registry import DiskStep
 
 
 @dataclass(frozen=True)
+class GuestSeen:
+    """What the guest's own files say of what is given up. `systems` are devices with a system's root, some `on_btrfs`.
+
+    `obstacles`: why what is gone might still be waited for after the repair. `named`: files that name it, and are
+    mended. `closed`: why this machine's own tools cannot write there; "" if they can.
+    """
+
+    systems: tuple[str, ...] = ()
+    on_btrfs: tuple[str, ...] = ()
+    obstacles: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+    closed: str = ""
+
+
+@dataclass(frozen=True)
 class Proposal:
     """What would be done: the steps, the facts as they will be, and what is given up for it.
 
-    `guest` is where the guest's files were found, if something in them has to change.
+    `guest` is what was seen of the guest's files, if something in them has to change.
     """
 
     steps: tuple[DiskStep, ...]

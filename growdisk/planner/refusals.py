@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from growdisk.errors import ImageDamaged, ImageUnsupported
+from growdisk.errors import ImageDamaged, ImageUnsupported, LayoutError
 from growdisk.filesystems.content import ExtContent, LuksContent, PhysicalVolumeContent, SwapContent
 from growdisk.partitions.table import BIOS_BOOT, Partition, PartitionTable
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import (
-    CannotGrow,
-    CannotMove,
-    Hibernated,
-    OptionUnsupported,
-    PartitionNotFound,
-    SwapFileTooLarge,
-)
+from growdisk.planner.failures import CannotGrow, cannot_move, option_unsupported, partition_not_found
 from growdisk.planner.goal import Goal
 from growdisk.units import MiB, format_size
 
@@ -36,14 +29,7 @@ def refuse_volumes_without_lvm(facts: Facts, goal: Goal) -> None:
     """--lv names something that is not there; a closed container may have it."""
     if goal.lv and not any(isinstance(c, PhysicalVolumeContent | LuksContent) for c in facts.contents.values()):
         hint = "leave it out; growdisk show draws what is there"
-        raise OptionUnsupported(facts.image.path, option="--lv", reason="there is no LVM on this disk", hint=hint)
-
-
-def refuse_hibernated(facts: Facts) -> None:
-    for number in facts.swaps:
-        content = facts.contents[number]
-        if isinstance(content, SwapContent) and content.hibernated:
-            raise Hibernated(facts.image.path, number=number, signature=content.hibernated)
+        raise option_unsupported(facts.image.path, option="--lv", reason="there is no LVM on this disk", hint=hint)
 
 
 def refuse_wrong_consent(facts: Facts, goal: Goal, table: PartitionTable, targets: Collection[int]) -> None:
@@ -51,22 +37,29 @@ def refuse_wrong_consent(facts: Facts, goal: Goal, table: PartitionTable, target
     for option, number in [("--delete", n) for n in goal.delete] + [("--move", n) for n in goal.move]:
         if table.by_number(number) is None:
             present = ", ".join(facts.name_of(p.number) for p in table.partitions)
-            raise PartitionNotFound(facts.image.path, wanted=str(number), present=present, option=option)
+            raise partition_not_found(facts.image.path, wanted=str(number), present=present, option=option)
         if number in targets:
             reason, hint = f"it is named with {option} as well", "name what stands in its way there"
             raise CannotGrow(facts.image.path, number, reason=reason, hint=hint)
     if both := sorted(set(goal.delete) & set(goal.move)):
         reason = f"--delete {both[0]} is asked as well"
-        raise CannotMove(facts.image.path, both[0], reason=reason, hint="decide for one of them")
+        raise cannot_move(facts.image.path, both[0], reason=reason, hint="decide for one of them")
 
 
 def refuse_moved_boot_loader(facts: Facts, moved: Iterable[Partition]) -> None:
     for part in moved:
         if part.type_code == BIOS_BOOT:
-            raise CannotMove(
+            raise cannot_move(
                 facts.image.path, part.number,
                 reason="it is the BIOS boot partition, and the boot sector knows where on the disk it lies",
                 hint="leave it where it is: the guest would not start any more",
+            )  # fmt: skip
+        is_mbr = facts.table is not None and facts.table.kind == "mbr"
+        if is_mbr and part.bootable and facts.kind_of(part.number) == "ntfs":
+            raise cannot_move(
+                facts.image.path, part.number,
+                reason="Windows starts from it, and knows it by its place on an MBR disk",
+                hint="leave it where it is: Windows would not start any more",
             )  # fmt: skip
 
 
@@ -83,7 +76,7 @@ def refuse_file_for_random_key(facts: Facts, swaps: Iterable[Partition]) -> None
     for part in swaps:
         content = facts.contents[part.number]
         if isinstance(content, SwapContent) and content.random_key:
-            raise OptionUnsupported(
+            raise option_unsupported(
                 facts.image.path, option="--swap file",
                 reason=f"{facts.name_of(part.number)} is encrypted with a random key, and a file would not be",
                 hint="move it, with its names kept: --swap move; or give it up: --swap drop",
@@ -92,4 +85,10 @@ def refuse_file_for_random_key(facts: Facts, swaps: Iterable[Partition]) -> None
 
 def refuse_large_swap_file(facts: Facts, size: int, free: int) -> None:
     if size + _ROOM_BESIDE_SWAP_FILE > free:
-        raise SwapFileTooLarge(facts.image.path, size=format_size(size), free=format_size(free))
+        raise LayoutError.named(
+            "swap-file-too-large",
+            "there is no room in {path} for a swap file",
+            "of the {free} free in the grown file system it would take {size} and leave next to nothing",
+            "grow further, or use --swap move",
+            {"path": facts.image.path, "size": format_size(size), "free": format_size(free)},
+        )

@@ -13,7 +13,7 @@ from growdisk.filesystems.content import Content, PhysicalVolumeContent, SwapCon
 from growdisk.filesystems.signatures import MAGICS, Owner
 from growdisk.host.blkid import Verdict
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import BelongsToOthers
+from growdisk.planner.failures import belongs_to_others
 from growdisk.planner.foreign import INSIDE, in_words
 
 _OF_A_WHOLE = frozenset(
@@ -45,9 +45,9 @@ class Part:
 
 
 def judge(facts: Facts, part: Part, verdict: Verdict) -> None:
-    """BelongsToOthers where the plan must not be carried out."""
+    """belongs-to-others where the plan must not be carried out."""
     if reason := _objection(facts, part, verdict):
-        raise BelongsToOthers(facts.image.path, part.number, reason=reason, hint=_hint(part, verdict))
+        raise belongs_to_others(facts.image.path, part.number, reason=reason, hint=_hint(part, verdict))
 
 
 def _objection(facts: Facts, part: Part, verdict: Verdict) -> str:

@@ -9,21 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from growdisk.fast_dataclass import replace
-from growdisk.partitions.table import Partition
+from growdisk.partitions.table import FIRST_DISK, Partition
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import NothingToGrow
-from growdisk.planner.foreign import refuse_foreign_disk, refuse_partition
+from growdisk.planner.failures import nothing_to_grow
+from growdisk.planner.foreign import refuse_foreign_disk, refuse_target
 from growdisk.planner.goal import Goal
+from growdisk.planner.hibernation import refuse_hibernated
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.registry import grow_inside
-from growdisk.planner.planner import AllDone, PlanFunction, Proposal, grown_image, propose, wanted_size
-from growdisk.planner.refusals import refuse_hibernated, refuse_unwritable
+from growdisk.planner.planner import AllDone, PlanFunction, Proposal, grown_image, propose, wanted_size, without_gone
+from growdisk.planner.refusals import refuse_unwritable
 from growdisk.planner.target import choose_shares, is_whole_disk
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap, SwapSpace
 from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.steps.step_traits import first
 from growdisk.units import format_size
 
 
@@ -35,7 +37,7 @@ def resize_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
     if new == old:
         return AllDone(f"the image is {format_size(old)} already")
     table = facts.table.with_disk_size(new - new % facts.table.sector_size) if facts.table else None
-    after = Facts(replace(facts.image, virtual_size=new), table, facts.contents)
+    after = replace(facts, image=replace(facts.image, virtual_size=new), table=table)
     return Proposal((grown_image(facts, goal, new),), after)
 
 
@@ -44,9 +46,7 @@ def whole_rewrite(facts: Facts, goal: Goal) -> Proposal | AllDone:
 
     A partition that is to be given up and is not there has been given up before.
     """
-    there = {part.number for part in facts.table.partitions} if facts.table else set()
-    delete = tuple(number for number in goal.delete if number in there)
-    return propose(facts, replace(goal, size=None, delete=delete))
+    return propose(facts, replace(without_gone(facts, goal), size=None))
 
 
 def rewrite_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
@@ -54,19 +54,19 @@ def rewrite_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
     whole = whole_rewrite(facts, goal)
     if isinstance(whole, AllDone):
         return whole
-    step = next((step for step in whole.steps if isinstance(step, RewritePartitions)), None)
+    step = first(RewritePartitions, whole.steps)
     if step is None or step.before == step.after:
         return AllDone("the partitions take all the space that they can get")
     numbers = {part.number for part in step.after.partitions}
     contents = {number: content for number, content in facts.contents.items() if number in numbers}
-    return Proposal((step,), Facts(facts.image, step.after, contents), whole.given_up)
+    return Proposal((step,), replace(facts, table=step.after, contents=contents), whole.given_up)
 
 
 def reread_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
     """A look by another reader, which changes nothing."""
     refuse_unwritable(facts)
     if facts.table is None:
-        raise NothingToGrow(facts.image.path, reason="it has no partition table")
+        raise nothing_to_grow(facts.image.path, reason="it has no partition table")
     return Proposal((RereadPartitions(facts.table),), facts)
 
 
@@ -75,15 +75,15 @@ def grow_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
     refuse_unwritable(facts)
     refuse_hibernated(facts)
     refuse_foreign_disk(facts)
-    rooms, insides = _insides(facts, goal)
-    for room in rooms:
-        refuse_partition(facts, room.partition)
+    targets, insides = _insides(facts, goal)
+    for target in targets:
+        refuse_target(facts, target.partition)
     if not any(inside.lags for inside in insides):
         return AllDone("what is in it fills it already")
     contents = dict(facts.contents)
-    for room, inside in zip(rooms, insides, strict=True):
+    for target, inside in zip(targets, insides, strict=True):
         if inside.content is not None:
-            contents[room.partition.number] = inside.content
+            contents[target.partition.number] = inside.content
     return Proposal(
         tuple(step for inside in insides for step in inside.steps), replace(facts, contents=contents),
         tuple(line for inside in insides for line in inside.given_up),
@@ -126,8 +126,8 @@ def _in_the_guest(facts: Facts, goal: Goal, step: DiskStep) -> Proposal:
 
 
 def _insides(facts: Facts, goal: Goal) -> tuple[list[GrowthTarget], list[ContentGrowth]]:
-    rooms = [GrowthTarget(facts, part, goal, suffix) for part, suffix in _grown_partitions(facts, goal)]
-    return rooms, [grow_inside(room) for room in rooms]
+    targets = [GrowthTarget(facts, part, goal, suffix) for part, suffix in _grown_partitions(facts, goal)]
+    return targets, [grow_inside(target) for target in targets]
 
 
 def _grown_partitions(facts: Facts, goal: Goal) -> Iterator[tuple[Partition, str]]:
@@ -139,5 +139,5 @@ def _grown_partitions(facts: Facts, goal: Goal) -> Iterator[tuple[Partition, str
     suffixed = False
     for part in table.partitions:
         if part.number in shares:
-            yield part, f"-sda{part.number}" if suffixed else ""
+            yield part, f"-{FIRST_DISK}{part.number}" if suffixed else ""
             suffixed = True

@@ -9,14 +9,13 @@ from growdisk.filesystems.content import (
     BtrfsContent,
     Content,
     ExtContent,
-    LuksContent,
     PhysicalVolumeContent,
     SwapContent,
     XfsContent,
 )
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
 from growdisk.partitions.growth import Grown
-from growdisk.partitions.table import Partition, Role
+from growdisk.partitions.table import FIRST_DISK, Partition, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.content_growth import ContentGrowth
@@ -74,7 +73,7 @@ def _mountable(facts: Facts, growth: Grown) -> Iterator[str]:
     """The largest first: a root has more room than a /boot beside it."""
     contents = ((part, facts.contents.get(part.number)) for part in growth.table.partitions)
     for part, _ in sorted(((p, c) for p, c in contents if isinstance(c, _MOUNTABLE)), key=lambda pair: -pair[0].size):
-        yield f"/dev/{facts.name_of(part.number)}"
+        yield f"/dev/{FIRST_DISK}{part.number}"
 
 
 def _identities(facts: Facts, part: Partition) -> Iterator[RemovedPartition]:
@@ -82,25 +81,17 @@ def _identities(facts: Facts, part: Partition) -> Iterator[RemovedPartition]:
     assert facts.table is not None
     content = facts.contents.get(part.number)
     is_swap = part.number in facts.swaps
-    partuuid = part.guid or f"{facts.table.disk_id.removeprefix('0x')}-{part.number:02x}"
     uuid, label = (content.uuid or None, content.label or None) if content else (None, None)
+    partuuid = facts.table.partuuid(part)
     outer = RemovedPartition(part.number, uuid, label, partuuid, part.name or None, is_swap=is_swap)
     yield replace(outer, mapped=tuple(_volume_nodes(content)))
-    for inner in _inner(content):
-        if inner.uuid or inner.label:
+    for inner in content.all_within() if content else ():
+        if inner is not content and (inner.uuid or inner.label):
             yield RemovedPartition(part.number, inner.uuid or None, inner.label or None, is_swap=False)
 
 
-def _inner(content: Content | None) -> Iterator[Content]:
-    if isinstance(content, LuksContent) and content.inside is not None:
-        yield content.inside
-        yield from _inner(content.inside)
-    if isinstance(content, PhysicalVolumeContent):
-        yield from (inner for _, inner in content.volumes if inner is not None)
-
-
 def _volume_nodes(content: Content | None) -> Iterator[str]:
-    for holder in (content, *_inner(content)):
+    for holder in content.all_within() if content else ():
         if isinstance(holder, PhysicalVolumeContent) and holder.group is not None:
             group = holder.group.name
             for volume in holder.group.visible:

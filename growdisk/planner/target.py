@@ -8,7 +8,7 @@ from growdisk.filesystems.content import AmbiguousContent, FixedContent, Foreign
 from growdisk.partitions.shares import Rest, Share, Size
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow, NothingToGrow, OptionUnsupported, PartitionNotFound, WouldShrink
+from growdisk.planner.failures import CannotGrow, nothing_to_grow, option_unsupported, partition_not_found, would_shrink
 from growdisk.planner.foreign import in_words
 from growdisk.planner.goal import Goal
 from growdisk.units import format_size
@@ -29,13 +29,13 @@ def choose_shares(facts: Facts, goal: Goal) -> tuple[PartitionTable, dict[int, S
         return table, {part.number: Rest()}
     if goal.partition != "auto":
         reason = "--grow names what grows"
-        raise OptionUnsupported(facts.image.path, option="--partition", reason=reason, hint="leave it out")
+        raise option_unsupported(facts.image.path, option="--partition", reason=reason, hint="leave it out")
     shares: dict[int, Share] = {}
     for wish in goal.grow:
         table, part = choose_target(facts, wish.partition, option="--grow")
         if part.number in shares:
             reason = f"{facts.name_of(part.number)} is named twice"
-            raise OptionUnsupported(facts.image.path, option="--grow", reason=reason, hint="name each partition once")
+            raise option_unsupported(facts.image.path, option="--grow", reason=reason, hint="name each partition once")
         _refuse_smaller(facts, part, wish.share)
         shares[part.number] = wish.share
     return table, shares
@@ -45,16 +45,16 @@ def choose_target(facts: Facts, wanted: str, option: str = "--partition") -> tup
     """The table and the partition that is to grow. `wanted`: "auto", a number, or a name such as /dev/sda1."""
     path = facts.image.path
     if facts.table is None or not facts.table.partitions:
-        raise NothingToGrow(path, reason=_nothing(facts))
+        raise nothing_to_grow(path, reason=_nothing(facts))
     if wanted == "auto":
         if facts.main is None:
-            raise NothingToGrow(path, reason=_nothing(facts))
+            raise nothing_to_grow(path, reason=_nothing(facts))
         return facts.table, facts.main
     match = _NAME.fullmatch(wanted)
     part = facts.table.by_number(int(match["number"])) if match else None
     if part is None:
         present = ", ".join(facts.name_of(p.number) for p in facts.table.partitions)
-        raise PartitionNotFound(path, wanted=wanted, present=present, option=option)
+        raise partition_not_found(path, wanted=wanted, present=present, option=option)
     if part not in facts.candidates and not _is_unknown(facts, part):
         raise _unfit(facts, part)
     return facts.table, part
@@ -63,7 +63,7 @@ def choose_target(facts: Facts, wanted: str, option: str = "--partition") -> tup
 def _refuse_smaller(facts: Facts, part: Partition, share: Share) -> None:
     if isinstance(share, Size) and not share.relative and share.bytes < part.size:
         name = facts.name_of(part.number)
-        raise WouldShrink(facts.image.path, format_size(part.size), format_size(share.bytes), subject=name)
+        raise would_shrink(facts.image.path, format_size(part.size), format_size(share.bytes), subject=name)
 
 
 def _is_unknown(facts: Facts, part: Partition) -> bool:
@@ -76,7 +76,7 @@ def refuse_table_options(facts: Facts, goal: Goal) -> None:
     for option, given in [*asked, ("--delete", goal.delete)]:
         if given:
             reason = "it has no partition table: the file system is on the whole disk"
-            raise OptionUnsupported(facts.image.path, option=option, reason=reason, hint="leave it out")
+            raise option_unsupported(facts.image.path, option=option, reason=reason, hint="leave it out")
 
 
 def _unfit(facts: Facts, part: Partition) -> CannotGrow:
@@ -94,6 +94,8 @@ def _unfit(facts: Facts, part: Partition) -> CannotGrow:
 
 
 def _nothing(facts: Facts) -> str:
+    if facts.other_table:
+        return f"it has {facts.other_table}"
     if facts.table is None:
         if facts.kind_of(0) == "iso9660":
             return (

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.errors import ApplianceHangs, OperationFailed
-from growdisk.fast_dataclass import dataclass
 from growdisk.steps.device_path import DevicePath, open_inside
 from growdisk.steps.disk import Disk
-from growdisk.steps.failures import HostWriteFailed
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.stopping import StopRequest
 
@@ -71,10 +69,10 @@ class Hands:
             yield
         except OperationFailed as error:
             if failed := self._failed:
-                raise HostWriteFailed(failed[0].path, activity=activity, reason=str(failed[1])) from error
+                raise _host_write_failed(failed[0].path, activity=activity, reason=str(failed[1])) from error
             raise
         if failed := self._failed:  # a kernel may keep an error of its disk to itself
-            raise HostWriteFailed(failed[0].path, activity=activity, reason=str(failed[1]))
+            raise _host_write_failed(failed[0].path, activity=activity, reason=str(failed[1]))
 
     @property
     def _failed(self) -> tuple[Disk, Exception] | None:
@@ -84,7 +82,7 @@ class Hands:
 
     @contextmanager
     def volumes(self, activity: str) -> Iterator[Appliance]:
-        """The same, with all the run's containers and logical volumes open: only after the table was read anew."""
+        """The same, with all the run's containers and logical volumes open: only after the table was read again."""
         with self.appliance(activity) as appliance:
             if not self._opened:
                 for place in self._places:
@@ -93,7 +91,7 @@ class Hands:
             yield appliance
 
     def let_a_kernel_mount(self, kind: str, device: str) -> None:
-        """FilesystemUnsound where a kernel does not mount, read only, what this machine's tools have grown.
+        """filesystem-unsound where a kernel does not mount, read only, what this machine's tools have grown.
 
         An appliance has seen to that itself; where none can be had, the tools' own judgement has to be enough.
         """
@@ -134,7 +132,7 @@ class Hands:
     def _take_tools(self) -> DirectTools:
         from growdisk.backends.direct import DirectTools
 
-        self._tools = DirectTools(self._disk, self._disk.path)
+        self._tools = DirectTools(self._disk, self._disk.path, self._disk.writes)
         self._stop.callbacks.append(self._tools.kill)
         self._stop.check()
         return self._tools
@@ -188,11 +186,11 @@ class Hands:
         self._servers = ()
 
 
-@dataclass(frozen=True)
-class RunContext:
-    """`path` is the image as the user named it, for messages; `beside` are the run's other disks, in their order."""
-
-    disk: Disk
-    hands: Hands
-    path: Path
-    beside: tuple[RunContext, ...] = ()
+def _host_write_failed(path: Path, activity: str, reason: str) -> OperationFailed:
+    return OperationFailed.named(
+        "host-write-failed",
+        "writing to {path} failed while {activity}",
+        "{reason}",
+        "free some space on the host (df -h) and run the same command again",
+        {"path": path, "activity": activity, "reason": reason},
+    )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from pathlib import Path
 
 from growdisk.block.window import Window
 from growdisk.errors import GrowdiskError, NeedsUser
-from growdisk.fast_dataclass import dataclass
 from growdisk.partitions.sectors import read_table
 from growdisk.steps.disk import Disk
 from growdisk.storage.growing import device_size, resize_device
@@ -18,14 +17,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(eq=False)
-class NewRoomInUse(NeedsUser):
-    WHAT: ClassVar[str] = "{path} stays at {size}: its new room may be in use"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "look at it; to accept the size run growdisk commit {path}"
-    path: Path
-    size: str
-    reason: str
+def _new_room_in_use(path: Path, size: str, reason: str) -> NeedsUser:
+    return NeedsUser.named(
+        "new-room-in-use",
+        "{path} stays at {size}: its new room may be in use",
+        "{reason}",
+        "look at it; to accept the size run growdisk commit {path}",
+        {"path": path, "size": size, "reason": reason},
+    )
 
 
 class GrownDevice:
@@ -67,21 +66,23 @@ class GrownDevice:
         self._store.close()
 
     def _shrink(self) -> None:
-        """NewRoomInUse if anything but growdisk has come to need it."""
+        """new-room-in-use if anything but growdisk has come to need it."""
         path, present = self._disk.path, device_size(self._disk.path)
         if present == self._old:
             return
         if present != self._new:
             reason = f"it was to have {format_size(self._new)}; somebody else has changed its size"
-            raise NewRoomInUse(path, format_size(present), reason=reason)
+            raise _new_room_in_use(path, format_size(present), reason=reason)
         self._disk.refuse_in_use()
         end = align_down(self._old, 512)
         try:
             table = read_table(Window(self._disk.file, 0, end), path)
         except GrowdiskError as error:
-            raise NewRoomInUse(path, format_size(present), reason=f"its partition table: {error}") from error
+            raise _new_room_in_use(path, format_size(present), reason=f"its partition table: {error}") from error
         beyond = [part.number for part in table.partitions if part.end > end] if table else []
         if beyond:
-            raise NewRoomInUse(path, format_size(present), reason=f"partition {beyond[0]} reaches beyond the old end")
+            raise _new_room_in_use(
+                path, format_size(present), reason=f"partition {beyond[0]} reaches beyond the old end"
+            )
         resize_device(path, self._old)
         self._disk.file.refresh_size()

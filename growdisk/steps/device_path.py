@@ -7,12 +7,13 @@ The same place is opened on two roads: by our own engine, to look, and inside th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.window import Window
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
+from growdisk.partitions.table import FIRST_DISK
 from growdisk.steps.failures import DeviceNotReadable
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.lv_device import LogicalVolumeView, is_readable
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
     from growdisk.backends.appliance import Appliance
     from growdisk.steps.disk import Disk
 
-_LUKS, _VOLUME = "luks:", "lv:"
-
 
 @dataclass(frozen=True)
 class DevicePath:
-    """Partition `number` (0: the whole disk), bytes [start, start+size) of the disk; `layers` from the outermost in."""
+    """Partition `number` (0: the whole disk), bytes [start, start+size) of the disk; `layers` from the outermost in.
+
+    They are as plans have them, `chain` is what they mean.
+    """
 
     number: int
     start: int
@@ -36,34 +38,46 @@ class DevicePath:
 
     @property
     def name(self) -> str:
-        """For people: sda5, vg0/root, LUKS in sda5."""
-        partition = f"sda{self.number or ''}"
-        if not self.layers:
-            return partition
-        kind, _, what = self.layers[-1].partition(":")
-        return what if kind == "lv" else f"LUKS in {self.around.name}"
+        return self.name_on(FIRST_DISK)
+
+    def name_on(self, disk: str) -> str:
+        """For people, on the guest's disk of that name: sda5, vg0/root, LUKS in sda5."""
+        match self.innermost:
+            case None:
+                return f"{disk}{self.number or ''}"
+            case LvLayer(name=name):
+                return name
+            case LuksLayer():
+                return f"LUKS in {self.around.name_on(disk)}"
 
     @property
     def device(self) -> str:
         """As the appliance has it."""
-        if not self.layers:
-            return f"/dev/sda{self.number or ''}"
-        kind, _, what = self.layers[-1].partition(":")
-        return f"/dev/{what}" if kind == "lv" else f"/dev/mapper/{mapping_name(what)}"
+        return self.innermost.device if self.innermost else f"/dev/{FIRST_DISK}{self.number or ''}"
+
+    @property
+    def chain(self) -> tuple[Layer, ...]:
+        return tuple(map(layer_of, self.layers))
+
+    @property
+    def openers(self) -> tuple[str, ...]:
+        """The programs that open it, from the outermost layer in."""
+        return tuple(layer.opener for layer in self.chain)
+
+    @property
+    def innermost(self) -> Layer | None:
+        """None: what is meant stands in the partition itself."""
+        return layer_of(self.layers[-1]) if self.layers else None
 
     @property
     def around(self) -> DevicePath:
         return replace(self, layers=self.layers[:-1])
 
     def within_luks(self, uuid: str) -> DevicePath:
-        return replace(self, layers=(*self.layers, _LUKS + uuid))
+        return replace(self, layers=(*self.layers, str(LuksLayer(uuid))))
 
     def within_volume(self, group: str, volume: str) -> DevicePath:
-        return replace(self, layers=(*self.layers, f"{_VOLUME}{group}/{volume}"))
-
-
-def mapping_name(luks_uuid: str) -> str:
-    return f"growdisk-{luks_uuid}"
+        return replace(self, layers=(*self.layers, str(LvLayer(group, volume))))
 
 
 def look_at(disk: Disk, place: DevicePath, keyring: Keyring, sector_size: int = 512) -> BlockDevice:
@@ -75,12 +89,12 @@ def look_through(
     device: BlockDevice, place: DevicePath, keyring: Keyring, neighbours: PhysicalVolumeFinder
 ) -> BlockDevice:
     """The same on any device; what a volume group has elsewhere is found among `neighbours`."""
-    if not place.layers:
+    layer = place.innermost
+    if layer is None:
         return Window(device, place.start, place.size)
     outer = look_through(device, place.around, keyring, neighbours)
-    kind, _, what = place.layers[-1].partition(":")
-    if kind == "lv":
-        return _volume(outer, place, what, neighbours)
+    if isinstance(layer, LvLayer):
+        return _volume(outer, place, layer.volume, neighbours)
     return _decrypted(outer, place, keyring)
 
 
@@ -91,7 +105,7 @@ def neighbours_of(disk: Disk, sector_size: int) -> PhysicalVolumeFinder:
 
 def is_openable(disk: Disk, place: DevicePath, keyring: Keyring) -> bool:
     """Whether the keys that there are open the outermost container of a place, however large its partition is now."""
-    if not place.layers[:1] or not place.layers[0].startswith(_LUKS):
+    if not isinstance(next(iter(place.chain), None), LuksLayer):
         return True
     from growdisk.volumes.luks import LuksUnreadable, read_header
 
@@ -104,13 +118,13 @@ def is_openable(disk: Disk, place: DevicePath, keyring: Keyring) -> bool:
 
 def open_inside(appliance: Appliance, disk: Disk, place: DevicePath, keyring: Keyring, sector_size: int = 512) -> None:
     """Make the place's device be there inside the appliance."""
-    if not place.layers:
+    layer = place.innermost
+    if layer is None:
         return
     open_inside(appliance, disk, place.around, keyring, sector_size)
-    kind, _, what = place.layers[-1].partition(":")
-    if kind == "lv":
+    if isinstance(layer, LvLayer):
         group = read_volume_group(look_at(disk, place.around, keyring, sector_size))
-        appliance.volumes.activate(what.partition("/")[0], group.system_id if group else "")
+        appliance.volumes.activate(layer.name, group.system_id if group else "")
         return
     from growdisk.volumes.luks import read_header
 
@@ -118,7 +132,7 @@ def open_inside(appliance: Appliance, disk: Disk, place: DevicePath, keyring: Ke
     key = keyring.volume_key(outer, read_header(outer))
     if key is None:
         raise DeviceNotReadable(place.around.name, reason="no passphrase that was given opens it")
-    appliance.volumes.open_luks(place.around.device, mapping_name(what), key)
+    appliance.volumes.open_luks(place.around.device, layer.mapping, key)
 
 
 def _volume(outer: BlockDevice, place: DevicePath, name: str, neighbours: PhysicalVolumeFinder) -> BlockDevice:
@@ -127,7 +141,7 @@ def _volume(outer: BlockDevice, place: DevicePath, name: str, neighbours: Physic
         devices = neighbours.of(group, outer) if group else {}
     except VolumeGroupUnreadable as error:
         raise DeviceNotReadable(place.name, reason=str(error)) from error
-    volume = group.by_name(name.partition("/")[2]) if group else None
+    volume = group.by_name(name) if group else None
     if group is None or volume is None or not is_readable(volume, devices):
         raise DeviceNotReadable(place.name, reason="there is no such logical volume any more")
     return LogicalVolumeView(devices, group, volume)
@@ -143,3 +157,61 @@ def _decrypted(outer: BlockDevice, place: DevicePath, keyring: Keyring) -> Block
     if view is None:
         raise DeviceNotReadable(place.around.name, reason="no passphrase that was given opens it")
     return view
+
+
+# What lies between a partition and what grows in it: a LUKS container, or a logical volume.
+#
+# Written plans hold a layer as text, `luks:UUID` or `lv:GROUP/VOLUME`. It is taken apart here alone.
+
+_LUKS, _VOLUME = "luks:", "lv:"
+
+
+@dataclass(frozen=True)
+class LuksLayer:
+    uuid: str
+
+    opener: ClassVar[str] = "cryptsetup"
+
+    def __str__(self) -> str:
+        return _LUKS + self.uuid
+
+    @property
+    def mapping(self) -> str:
+        """Its name below /dev/mapper in the appliance."""
+        return f"growdisk-{self.uuid}"
+
+    @property
+    def device(self) -> str:
+        """As the appliance has it."""
+        return f"/dev/mapper/{self.mapping}"
+
+
+@dataclass(frozen=True)
+class LvLayer:
+    group: str
+    volume: str
+
+    opener: ClassVar[str] = "lvm"
+
+    def __str__(self) -> str:
+        return f"{_VOLUME}{self.name}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.group}/{self.volume}"
+
+    @property
+    def device(self) -> str:
+        """As the appliance has it."""
+        return f"/dev/{self.name}"
+
+
+Layer = LuksLayer | LvLayer
+
+
+def layer_of(text: str) -> Layer:
+    """The layer that a plan has written as `text`."""
+    if text.startswith(_LUKS):
+        return LuksLayer(text.removeprefix(_LUKS))
+    group, _, volume = text.removeprefix(_VOLUME).partition("/")
+    return LvLayer(group, volume)

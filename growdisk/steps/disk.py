@@ -34,6 +34,7 @@ class Disk:
         self.path, self.format, self.file = path, image_format, file
         self.companions: tuple[Disk, ...] = ()
         self.lock = RLock()
+        self._writes = 0
         self._backing = backing
         self.on_base_resized: Callable[[], None] = lambda: None
         self.unlocked: DataFile | None = None
@@ -67,6 +68,10 @@ class Disk:
         """ImageInUse if anybody has begun to use one of the run's disks."""
         for disk in (self, *self.companions):
             disk.file.refuse_in_use()
+            if disk.file.is_block_device:
+                from growdisk.storage.rbd import refuse_other_clients
+
+                refuse_other_clients(disk.path)
 
     @property
     def is_locked(self) -> bool:
@@ -74,9 +79,11 @@ class Disk:
         return isinstance(self._active, Qcow2Image) and self._active.is_locked
 
     def base_resized(self) -> None:
-        """The host has made the device larger or smaller: whatever lies on it is opened anew, in the new size."""
+        """The host has made the device larger or smaller: whatever lies on it is opened again, in the new size."""
         self.file.refresh_size()
         self.on_base_resized()
+        with self.lock:
+            self._writes += 1
 
     def base(self, *, writable: bool, key: Passphrase = ()) -> ResizableDevice:
         """The image itself, without overlays. It shares our file: it is flushed, never closed."""
@@ -115,6 +122,12 @@ class Disk:
         """From now on everything goes to `device`. The former one belongs to the caller."""
         with self.lock:
             self._active = device
+            self._writes += 1
+
+    def writes(self) -> int:
+        """How often something was written, or may have changed in another way."""
+        with self.lock:
+            return self._writes
 
     @property
     def size(self) -> int:
@@ -131,14 +144,17 @@ class Disk:
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         with self.lock:
             self._active.write(offset, data)
+            self._writes += 1
 
     def write_zeros(self, offset: int, length: int) -> None:
         with self.lock:
             self._active.write_zeros(offset, length)
+            self._writes += 1
 
     def discard(self, offset: int, length: int) -> None:
         with self.lock:
             self._active.discard(offset, length)
+            self._writes += 1
 
     def flush(self) -> None:
         with self.lock:
@@ -151,6 +167,7 @@ class Disk:
     def resize(self, size: int) -> None:
         with self.lock:
             self._active.resize(size)
+            self._writes += 1
 
     def close(self) -> None:
         """Let go of the image as it is. Everything that matters was flushed by those who wrote it."""

@@ -1,48 +1,53 @@
-"""A step on another disk of the guest: what it says of sda is said of that disk, and what it does is done there."""
+"""A step on another disk of the guest: it is done there, and speaks of that disk by its name."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
-from growdisk.fast_dataclass import dataclass, replace
-from growdisk.steps.context import RunContext
-from growdisk.workflow.step import AlreadyDone, Check, Evidence, Scope
+from growdisk.fast_dataclass import dataclass
+from growdisk.partitions.table import FIRST_DISK
+from growdisk.steps.at_rest import RunContext
+from growdisk.workflow.step import Check, Evidence, Scope
 
 if TYPE_CHECKING:
     from growdisk.steps.registry import DiskStep
 
-_OWN = re.compile(r"\bsda(?=\d*\b)")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True)
 class ExtraDiskStep:
-    """`number` counts the run's disks: 0 would be sda, 1 is sdb."""
+    """`number` counts the run's disks: 0 would be sda, 1 is sdb. In the names of steps the disk itself is sda."""
 
     step: DiskStep
     number: int
 
     @property
     def name(self) -> str:
-        disk = disk_name(self.number)
-        return self.step.name.replace("-sda", f"-{disk}") if "-sda" in self.step.name else f"{self.step.name}-{disk}"
+        own, disk = f"-{FIRST_DISK}", f"-{disk_name(self.number)}"
+        return self.step.name.replace(own, disk) if own in self.step.name else f"{self.step.name}{disk}"
+
+    @property
+    def disk(self) -> int:
+        return self.number
+
+    @property
+    def own(self) -> DiskStep:
+        return self.step
 
     @property
     def touches(self) -> frozenset[Scope]:
         return self.step.touches
 
     def describe(self) -> str:
-        return as_disk(self.step.describe(), self.number)
+        return self.step.described(disk_name(self.number))
 
     def check(self, context: RunContext) -> Check:
-        seen = self.step.check(self._there(context))
-        return AlreadyDone(as_disk(seen.reason, self.number)) if isinstance(seen, AlreadyDone) else seen
+        return self.step.check(self._there(context))
 
     def apply(self, context: RunContext) -> Evidence:
         context.hands.close()  # one appliance at a time is enough for a host's memory
-        evidence = self.step.apply(self._there(context))
-        return replace(evidence, detail=as_disk(evidence.detail, self.number))
+        return self.step.apply(self._there(context))
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         self.step.verify(self._there(context), evidence)
@@ -52,9 +57,5 @@ class ExtraDiskStep:
 
 
 def disk_name(number: int) -> str:
+    """Of the run's disks: sda is 0."""
     return f"sd{_LETTERS[number]}"
-
-
-def as_disk(text: str, number: int) -> str:
-    """`text` about sda as one about another disk."""
-    return _OWN.sub(disk_name(number), text)

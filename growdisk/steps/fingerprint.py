@@ -1,7 +1,7 @@
 """A pin remembers how a file looked when growdisk last left it alone, so that a change by anybody else is noticed.
 
-A device has no time of its own that every writer changes, and another inode after a restart: of it the bytes are
-remembered that a guest changes when it starts.
+A device, or a disk that another host serves, has no time of its own that every writer changes, and another inode after
+a restart: of it the bytes are remembered that a guest changes when it starts.
 
 It is lifted before growdisk itself begins to write the file, and set again afterwards: no pin, no claim. A lifted pin
 keeps its room on the host: it must be possible to set it again when there is none left.
@@ -12,13 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from growdisk.durable import overwrite_file, replace_file, sync_directory
 from growdisk.units import ByteRange
+from growdisk.workflow.places import is_apart
 
 _LENGTH = 128  # bytes; always the same, so that one can be written over the other
 
@@ -83,7 +83,7 @@ class ImageFingerprint:
 
     def _present(self) -> list[int]:
         status = self._target.stat()
-        if stat.S_ISBLK(status.st_mode):
+        if is_apart(self._target):
             return [0, 0, self._digest()]
         return [status.st_ino, status.st_size, status.st_mtime_ns]
 

@@ -1,27 +1,33 @@
-"""grow-filesystem: checks the file system (e2fsck -f) and grows it to its partition (resize2fs)."""
+"""grow-filesystem: the file system takes all that it lies in.
+
+At rest ext is checked before (e2fsck -f), and grown by resize2fs; the others by their own tools, or by a kernel that
+mounts them. A running guest grows what it has mounted: that cannot be made smaller again.
+"""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from growdisk.backends.appliance_values import CheckState
-from growdisk.block.window import Window
+from growdisk.backends.filesystem_growth import UNMOUNTED
+from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
-from growdisk.filesystems.content import Content, ExtContent
-from growdisk.filesystems.ext_features import doubt, kernel_mounts
-from growdisk.filesystems.identify import identify
-from growdisk.steps.context import RunContext
-from growdisk.steps.failures import FilesystemBroken, FilesystemChanged, VerifyFailed
+from growdisk.steps.device_path import DevicePath
+from growdisk.steps.failures import verify_failed
+from growdisk.steps.step_traits import StepTraits
+from growdisk.steps.worker import DiskView, Worker
 from growdisk.units import format_change
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
+_TOOLS = {"xfs": "xfs_growfs", "btrfs": "btrfs", "ext2": "resize2fs", "ext3": "resize2fs", "ext4": "resize2fs"}
+
 
 @dataclass(frozen=True)
-class GrowFilesystem:
-    """The ext file system `uuid` on partition `number`, bytes [start, start+size) of the disk, from `old_size` up.
+class GrowFilesystem(StepTraits):
+    """The file system `uuid` of `kind` in partition `number`, bytes [start, start+size) of the disk, from `old_size`.
 
-    `new_size` is what resize2fs makes of the partition: whole blocks, and no last group too small to be one. `number` 0
-    is the whole disk; `suffix` tells it from other growth in the same plan.
+    `layers` lead from the partition to it (see DevicePath). `new_size` is what its tool makes of the room: of ext,
+    whole blocks, and no last group too small to be one. `number` 0 is the whole disk; `suffix` tells it from other
+    growth in the same plan. `running`: a running guest has it mounted.
     """
 
     number: int
@@ -31,6 +37,9 @@ class GrowFilesystem:
     old_size: int
     new_size: int
     suffix: str = ""
+    kind: str = "ext4"
+    layers: tuple[str, ...] = ()
+    running: bool = False
 
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
 
@@ -39,45 +48,80 @@ class GrowFilesystem:
         return f"grow-filesystem{self.suffix}"
 
     @property
-    def _device(self) -> str:
-        return f"sda{self.number or ''}"
+    def place(self) -> DevicePath:
+        return DevicePath(self.number, self.start, self.size, self.layers)
 
-    def describe(self) -> str:
-        return f"file system on {self._device} {format_change(self.old_size, self.new_size)}"
+    @property
+    def works_at(self) -> DevicePath:
+        return self.place
 
-    def check(self, context: RunContext) -> Check:
-        content = self._read(context)
+    @property
+    def usual(self) -> dict[str, bytes]:
+        plain = {"kind": b'"ext4"', "layers": b"[]"} if self.is_plain_ext and not self.running else {}
+        return super().usual | plain
+
+    @property
+    def is_ext(self) -> bool:
+        return self.kind.startswith("ext")
+
+    @property
+    def is_plain_ext(self) -> bool:
+        """Right in its partition, where tools find it without a kernel."""
+        return self.is_ext and not self.layers
+
+    @property
+    def needs_kernel(self) -> bool:
+        """XFS and btrfs are grown by a kernel; LUKS and LVM are opened by one."""
+        return bool(self.layers) or not (self.is_ext or self.kind in UNMOUNTED)
+
+    @property
+    def own_tools(self) -> tuple[str, ...]:
+        return () if self.is_plain_ext else self._growers
+
+    @property
+    def kernel_tools(self) -> tuple[str, ...]:
+        return () if self.is_plain_ext else (*self._growers, *self.place.openers)
+
+    @property
+    def _growers(self) -> tuple[str, ...]:
+        return tuple(command[0] for command in UNMOUNTED[self.kind]) if self.kind in UNMOUNTED else (_TOOLS[self.kind],)
+
+    def described(self, disk: str) -> str:
+        kind = "" if self.is_plain_ext and not self.running else f" ({self.kind})"
+        words = f"file system on {self.place.name_on(disk)}{kind} {format_change(self.old_size, self.new_size)}"
+        return f"{words}, mounted" if self.running else words
+
+    def check(self, context: DiskView) -> Check:
+        content = context.content(self.place)
         if content is None or content.uuid != self.uuid:
-            return Blocked(FilesystemChanged(self.number, found=content.kind if content else "nothing"))
-        if content.size == self.new_size:
-            return AlreadyDone(f"it fills {self._device} already")
+            return Blocked(
+                Refused.named(
+                    "filesystem-changed",
+                    "the file system on partition {number} is not the one that was planned for",
+                    "found {found}",
+                    "roll back (growdisk rollback IMAGE), then make a new plan",
+                    {"number": self.number, "found": content.kind if content else "nothing"},
+                )
+            )
+        if content.size == self.new_size and not self.running:  # in use, only its own tool knows what is left to grow
+            return AlreadyDone(f"it fills {self.place.name_on(context.disk_name)} already")
         return Ready()
 
-    def apply(self, context: RunContext) -> Evidence:
-        device = f"/dev/{self._device}"
-        with context.hands.backend("growing the file system") as backend:
-            check = backend.check_ext(device)
-            if check.state is CheckState.DAMAGED:
-                raise FilesystemBroken(self.number, report=check.last_words)
-            backend.resize_ext(device, self.new_size)
-            backend.judge("ext4", device)
-            backend.sync()
-        self._ask_a_kernel(context)
-        mended = ", errors mended first" if check.state is CheckState.MENDED else ""
-        return Evidence(f"{format_change(self.old_size, self.new_size)}{mended}")
+    def apply(self, context: Worker) -> Evidence:
+        told = context.grow_filesystem(self)
+        content = context.content(self.place)
+        grown = content.size if content and content.size else self.new_size
+        return Evidence(f"{format_change(self.old_size, grown)}{told}", {"size": grown})
 
-    def _ask_a_kernel(self, context: RunContext) -> None:
-        """Where e2fsck alone is not judge enough, and no kernel has looked yet."""
-        content = self._read(context)
-        if isinstance(content, ExtContent) and doubt(content, self.new_size, self.old_size) and kernel_mounts(content):
-            context.hands.let_a_kernel_mount("ext4", f"/dev/{self._device}")
+    def verify(self, context: Worker, evidence: Evidence) -> None:
+        """The superblock, by our own reader."""
+        content = context.content(self.place)
+        size = (content.size or 0) if content else 0
+        if content is None or content.uuid != self.uuid or not context.accepts(self, size):
+            found = f"{content.kind} of {size} bytes" if content else "nothing"
+            raise verify_failed(self.name, found=found, expected=f"{self.new_size} bytes")
+        context.conclude(self.name)
 
-    def verify(self, context: RunContext, evidence: Evidence) -> None:
-        """The superblock, read from the image by our own reader."""
-        content = self._read(context)
-        if content is None or content.uuid != self.uuid or content.size != self.new_size:
-            found = f"{content.kind} of {content.size} bytes" if content else "nothing"
-            raise VerifyFailed(self.name, found=found, expected=f"{self.new_size} bytes")
-
-    def _read(self, context: RunContext) -> Content | None:
-        return identify(Window(context.disk, self.start, self.size))
+    def has_begun(self, context: DiskView) -> bool:
+        content = context.content(self.place)
+        return content is None or (content.size or 0) > self.old_size

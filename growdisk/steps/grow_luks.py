@@ -1,7 +1,7 @@
-"""grow-luks: the encrypted container is opened on the grown partition, and reaches to its end.
+"""grow-luks: the encrypted container reaches to the end of the grown partition.
 
-Its header says "to the end of the device", so nothing is written; a passphrase that fails does so here, before
-anything in it is touched.
+Its header says "to the end of the device", so nothing is written. At rest it is opened: a passphrase that fails does so
+here, before anything in it is touched. A running guest has it open, and makes what is open larger.
 """
 
 from __future__ import annotations
@@ -9,21 +9,23 @@ from __future__ import annotations
 from typing import ClassVar
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.steps.context import RunContext
-from growdisk.steps.device_path import DevicePath, look_at
-from growdisk.steps.failures import VerifyFailed
-from growdisk.units import format_change
-from growdisk.workflow.step import Check, Evidence, Ready, Scope
+from growdisk.steps.device_path import DevicePath, LuksLayer
+from growdisk.steps.failures import verify_failed
+from growdisk.steps.step_traits import StepTraits
+from growdisk.steps.worker import DiskView, Worker
+from growdisk.units import format_change, format_size
+from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
 
 
 @dataclass(frozen=True)
-class GrowLuks:
-    """`place` is the container's content, `new_size` what it will have."""
+class GrowLuks(StepTraits):
+    """`place` is the container's content, `new_size` what it will have. `running`: a running guest has it open."""
 
     place: DevicePath
     old_size: int
     new_size: int
     suffix: str = ""
+    running: bool = False
 
     touches: ClassVar[frozenset[Scope]] = frozenset()
 
@@ -31,19 +33,46 @@ class GrowLuks:
     def name(self) -> str:
         return f"grow-luks{self.suffix}"
 
-    def describe(self) -> str:
-        return f"{self.place.name} {format_change(self.old_size, self.new_size)}"
+    @property
+    def uuid(self) -> str:
+        """The container's own."""
+        layer = self.place.innermost
+        assert isinstance(layer, LuksLayer), self.place
+        return layer.uuid
 
-    def check(self, context: RunContext) -> Check:
-        return Ready()  # in every process that goes on it has to be opened anew
+    @property
+    def works_at(self) -> DevicePath:
+        return self.place
 
-    def apply(self, context: RunContext) -> Evidence:
-        with context.hands.volumes(f"opening {self.place.name}") as appliance:
-            size = appliance.volumes.size_of(self.place.device)
-        return Evidence(f"opened, {format_change(self.old_size, size)}", {"size": size})
+    @property
+    def needs_kernel(self) -> bool:
+        return True
 
-    def verify(self, context: RunContext, evidence: Evidence) -> None:
-        """The kernel's size of it against the one that our own reader of the header finds."""
-        found = look_at(context.disk, self.place, context.hands.keyring, context.hands.sector_size).size
-        if not found == self.new_size == evidence.facts.get("size", found):
-            raise VerifyFailed(self.name, found=f"{evidence.facts.get('size')} bytes", expected=f"{found} bytes")
+    @property
+    def kernel_tools(self) -> tuple[str, ...]:
+        return self.place.openers
+
+    def described(self, disk: str) -> str:
+        words = f"{self.place.name_on(disk)} {format_change(self.old_size, self.new_size)}"
+        return f"{words}, open as it is" if self.running else words
+
+    def check(self, context: DiskView) -> Check:
+        if not self.running:
+            return Ready()  # in every process that goes on it has to be opened anew
+        size = context.device(self.place).size
+        return AlreadyDone(f"it has {format_size(size)} already") if size >= self.new_size else Ready()
+
+    def apply(self, context: Worker) -> Evidence:
+        facts = context.grow_luks(self)
+        opened = "" if self.running else "opened, "
+        return Evidence(f"{opened}{format_change(self.old_size, int(facts.get('size', self.new_size)))}", facts)
+
+    def verify(self, context: DiskView, evidence: Evidence) -> None:
+        """By our own reader of the header, or the guest's kernel; and what the kernel said that opened it here."""
+        found = context.device(self.place).size
+        told = evidence.facts.get("size", found)
+        if not found == self.new_size == told:
+            raise verify_failed(self.name, found=f"{told} bytes", expected=f"{self.new_size} bytes")
+
+    def has_begun(self, context: DiskView) -> bool:
+        return context.device(self.place).size > self.old_size

@@ -6,17 +6,20 @@ from typing import ClassVar
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.volume_group import LogicalVolume
-from growdisk.steps.context import RunContext
 from growdisk.steps.device_path import DevicePath
-from growdisk.steps.failures import VerifyFailed, VolumesChanged
-from growdisk.steps.grow_pv import owner_of, read_group
+from growdisk.steps.failures import verify_failed, volumes_changed
+from growdisk.steps.step_traits import LvmTraits
+from growdisk.steps.worker import DiskView, Worker
 from growdisk.units import format_change
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 
 @dataclass(frozen=True)
-class GrowLogicalVolume:
-    """The volume with `uuid` in `group`, whose physical volume is at `place`, to `extents` extents."""
+class GrowLogicalVolume(LvmTraits):
+    """The volume with `uuid` in `group`, whose physical volume is at `place`, to `extents` extents.
+
+    `running`: of a running guest, in use.
+    """
 
     place: DevicePath
     group: str
@@ -26,6 +29,7 @@ class GrowLogicalVolume:
     extents: int
     extent_size: int
     suffix: str = ""
+    running: bool = False
 
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
 
@@ -33,36 +37,48 @@ class GrowLogicalVolume:
     def name(self) -> str:
         return f"grow-lv{self.suffix}"
 
-    def describe(self) -> str:
-        return f"logical volume {self.group}/{self.volume} {self._sizes}"
+    def described(self, disk: str) -> str:
+        words = f"logical volume {self.group}/{self.volume} {self._sizes}"
+        return f"{words}, in use" if self.running else words
 
     @property
     def _sizes(self) -> str:
-        old, new = self.old_extents * self.extent_size, self.extents * self.extent_size
-        return format_change(old, new)
+        return format_change(self.old_extents * self.extent_size, self._new_size)
 
-    def check(self, context: RunContext) -> Check:
+    @property
+    def _new_size(self) -> int:
+        return self.extents * self.extent_size
+
+    def check(self, context: DiskView) -> Check:
         volume = self._volume(context)
         if volume is None:
-            return Blocked(VolumesChanged(f"{self.group}/{self.volume}", found="none"))
-        if volume.extents == self.extents:
+            return Blocked(volumes_changed(f"{self.group}/{self.volume}", found="none"))
+        if volume.extents == self.extents and self._kernel_size(context) == self._new_size:
             return AlreadyDone(f"it has {self.extents} extents already")
         return Ready()
 
-    def apply(self, context: RunContext) -> Evidence:
-        owner = owner_of(context, self.place)
-        with context.hands.volumes("growing the logical volume") as appliance:
-            appliance.volumes.grow_logical_volume(self.group, self.volume, self.extents, owner)
-            appliance.sync()
+    def apply(self, context: Worker) -> Evidence:
+        context.grow_lv(self)
         return Evidence(self._sizes)
 
-    def verify(self, context: RunContext, evidence: Evidence) -> None:
-        """LVM's metadata on the image, by our own reader."""
+    def verify(self, context: DiskView, evidence: Evidence) -> None:
+        """LVM's metadata by our own reader; and the size that the volume has in a kernel, if one has it open."""
         volume = self._volume(context)
         found = volume.extents if volume else None
         if found != self.extents:
-            raise VerifyFailed(self.name, found=f"{found} extents", expected=f"{self.extents} extents")
+            raise verify_failed(self.name, found=f"{found} extents", expected=f"{self.extents} extents")
+        if (size := self._kernel_size(context)) != self._new_size:
+            raise verify_failed(self.name, found=f"{size} bytes", expected=f"{self._new_size} bytes")
 
-    def _volume(self, context: RunContext) -> LogicalVolume | None:
-        group = read_group(context, self.place)
+    def has_begun(self, context: DiskView) -> bool:
+        volume = self._volume(context)
+        return volume is None or volume.extents > self.old_extents
+
+    def _kernel_size(self, context: DiskView) -> int:
+        """The new size, too, where no kernel is to be asked."""
+        size = context.kernel_size(self.place.within_volume(self.group, self.volume))
+        return self._new_size if size is None else size
+
+    def _volume(self, context: DiskView) -> LogicalVolume | None:
+        group = context.group(self.place)
         return next((v for v in group.logical_volumes if v.uuid == self.uuid), None) if group else None

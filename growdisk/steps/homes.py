@@ -6,7 +6,7 @@ from growdisk.backends.backend import Backend
 from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.fat_tree import FatTree
 from growdisk.guest_systems.look import Home, Look, Mount, look_at
-from growdisk.steps.context import RunContext
+from growdisk.steps.at_rest import RunContext
 
 
 def homes_now(context: RunContext) -> Look:

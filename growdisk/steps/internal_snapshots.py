@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.steps.failures import SnapshotMissing
+from growdisk.steps.failures import snapshot_missing
 from growdisk.steps.snapshot_names import snapshot_names
 
 
@@ -28,7 +28,7 @@ class InternalSnapshots:
 
     def refuse_missing(self, step: str) -> None:
         if self._names[step] not in self._present():
-            raise SnapshotMissing(self._names[step], path=self._image.path)
+            raise snapshot_missing(self._names[step], path=self._image.path)
 
     def restore(self, step: str) -> None:
         name, names = self._names[step], list(self._names.values())
@@ -36,7 +36,7 @@ class InternalSnapshots:
         self._image.forget_unwritten()
         if name not in self._present():
             if not self._image.has_run_mark:  # whoever else removes a snapshot clears it
-                raise SnapshotMissing(name, path=self._image.path)
+                raise snapshot_missing(name, path=self._image.path)
             return  # it went with the restore that was cut short
         self._image.set_run_mark(on=True)  # it is off after a kept run
         if not self._image.go_back_to(name, newer):

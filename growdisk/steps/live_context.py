@@ -1,17 +1,19 @@
 """What a step of a running guest works with: the machine as QEMU has it, and a shell inside the guest.
 
-The shell is opened anew after everything that may have broken it: a restart, or memory put back to an earlier instant.
+The shell is opened again after everything that may have broken it: a restart, or memory put back to an earlier instant.
 """
 
 from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from growdisk.block.device import BlockDevice
 from growdisk.durable import replace_file
+from growdisk.errors import NeedsUser, OperationFailed, Refused
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.filesystems.content import Content
 from growdisk.filesystems.volume_group import VolumeGroup
@@ -22,17 +24,34 @@ from growdisk.host.json_codec import encoded_lines
 from growdisk.live.guest_block_device import GuestDisk, look_at
 from growdisk.live.guest_shell import GuestLost, GuestShell, GuestUnreachable
 from growdisk.live.guest_volumes import GuestVolumes, volumes_of
-from growdisk.live.qemu_machine import LiveDisk, Machine
+from growdisk.live.qemu_machine import Arrival, LiveDisk, Machine
+from growdisk.partitions.sectors import read_table
+from growdisk.partitions.table import FIRST_DISK
 from growdisk.steps import live_place
 from growdisk.steps.device_path import DevicePath
-from growdisk.steps.live_failures import GuestDidNotReturn, GuestMustRestart, GuestRefused, PhaseFailed, PhaseStuck
+from growdisk.steps.failures import verify_failed
+from growdisk.steps.worker import Placed
+from growdisk.storage.growing import device_size, resize_device
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.stopping import StopRequest
+
+if TYPE_CHECKING:
+    from growdisk.partitions.table import PartitionTable
+    from growdisk.steps.grow_filesystem import GrowFilesystem
+    from growdisk.steps.grow_luks import GrowLuks
+    from growdisk.steps.grow_lv import GrowLogicalVolume
+    from growdisk.steps.grow_pv import GrowPhysicalVolume
+    from growdisk.steps.reread_partitions import RereadPartitions
+    from growdisk.steps.resize_image import GrowDevice, ResizeImage
+    from growdisk.steps.rewrite_partitions import RewritePartitions
 
 _PHASE_SECONDS = 1800.0  # update-initramfs under emulation takes minutes
 _QUICK_SECONDS = 60.0
 _PATIENCE = 300  # seconds for what was begun through a line that broke
 _RESTART_SECONDS = 600.0
+_WHILE_OFF = "grow the disk while the guest is off"
+_ARRIVAL_SECONDS = 15.0
+_LAST_GROUP = 128 << 20  # bytes: of ext, with blocks of 4 KiB
 SAVED_TABLE = "saved-table.json"
 _BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 _RESTART = "(sleep 2; systemctl reboot || reboot) </dev/null >/dev/null 2>&1 &"
@@ -75,7 +94,7 @@ class Inside:
                 return self.shell
             except GuestUnreachable as error:
                 if time.monotonic() > deadline:
-                    raise GuestDidNotReturn(error.way, seconds=seconds, reason=error.reason) from error
+                    raise _guest_did_not_return(error.way, seconds=seconds, reason=error.reason) from error
                 time.sleep(1)
 
 
@@ -89,21 +108,27 @@ class SavedTable:
 
 @dataclass(frozen=True)
 class LiveContext:
-    """`key` is the disk's name in QEMU, `device` the guest's own; `path` the image, for messages.
+    """The Worker of a running guest.
 
-    `keys` are the passphrases that were given. They go into the guest with the scripts that need them, on stdin. `told`
-    gets what the guest says while it works, a line at a time.
+    `key` is the disk's name in QEMU, `device_name` the guest's own; `path` the image, for messages.
+
+    `parts` tells of a growing step which of the guest plan's growths it belongs to, and up to which of its layers it
+    goes (0: all); `last` is the plan's last step. `keys` are the passphrases that were given. They go into the guest
+    with the scripts that need them, on stdin. `told` gets what the guest says while it works, a line at a time.
     """
 
     machine: Machine
     key: str
     inside: Inside
-    device: str
+    device_name: str
     guest: GuestPlan
     path: Path
     may_restart: bool
+    parts: Mapping[str, tuple[int, int]]
+    last: str
     keys: tuple[bytes, ...] = field(default_factory=tuple)
     told: Callable[[str], None] = _to_nobody
+    disk_name: str = FIRST_DISK
 
     @property
     def disk(self) -> LiveDisk:
@@ -111,21 +136,109 @@ class LiveContext:
 
     def seen(self) -> GuestDisk:
         """The disk as the guest sees it now."""
-        return look_at(self.inside.shell, self.device)
+        return look_at(self.inside.shell, self.device_name)
 
     def volumes(self) -> GuestVolumes:
         """What the guest has opened and activated by now."""
         return volumes_of(self.inside.shell)
 
-    def opened(self, place: DevicePath) -> BlockDevice:
-        """DeviceNotReadable where the guest does not have it open."""
+    @property
+    def size(self) -> int:
+        return self.seen().size
+
+    def table(self, sector_size: int) -> PartitionTable | None:
+        return read_table(self.seen(), self.path, sector_size)
+
+    def kernel_partitions(self) -> Placed:
+        return {part.number: (part.start, part.size) for part in self.seen().partitions}
+
+    def device(self, place: DevicePath) -> BlockDevice:
         return live_place.opened(self.seen(), self.volumes(), place)
+
+    def kernel_size(self, place: DevicePath) -> int | None:
+        return self.device(place).size
 
     def content(self, place: DevicePath) -> Content | None:
         return live_place.content_at(self.seen(), self.volumes(), place)
 
     def group(self, place: DevicePath) -> VolumeGroup | None:
         return live_place.group_at(self.seen(), self.volumes(), place)
+
+    def accepts(self, step: GrowFilesystem, size: int) -> bool:
+        """It may go without its last group; of btrfs there is none."""
+        return size >= step.new_size - (0 if step.kind == "btrfs" else _LAST_GROUP)
+
+    def resize_disk(self, step: ResizeImage) -> str:
+        self.machine.resize(self.key, step.new_size)
+        if not step.restart or self._arrives(step.new_size, seconds=1):
+            return ""
+        self.restart()
+        return ", the guest has restarted"
+
+    def grow_device(self, step: GrowDevice) -> str:
+        if device_size(self.path) < step.new_size:  # somebody may have given it more meanwhile
+            resize_device(self.path, step.new_size)
+        return self.resize_disk(step)
+
+    def confirm_size(self, step: ResizeImage) -> None:
+        disk = self.disk
+        if disk.size != step.new_size:
+            raise verify_failed(step.name, found=f"{disk.size} bytes", expected=f"{step.new_size} bytes")
+        if not self._arrives(step.new_size, _ARRIVAL_SECONDS):
+            restarts = disk.bus.arrival is Arrival.RESTART
+            raise OperationFailed.named(
+                "guest-does-not-see",
+                "the guest does not see that {device} has grown",
+                "QEMU has {expected} bytes, the guest's kernel {found}",
+                "{hint}",
+                {
+                    "device": self.device_name, "expected": step.new_size, "found": self.size,
+                    "hint": "run the same command with --allow-reboot" if restarts else _WHILE_OFF,
+                },
+            )  # fmt: skip
+
+    def _arrives(self, size: int, seconds: float) -> bool:
+        """Whether the guest's kernel has the size, or gets it within `seconds`."""
+        deadline = time.monotonic() + seconds
+        while self.size != size:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.2)
+        return True
+
+    def write_table(self, step: RewritePartitions) -> dict[str, int | str]:
+        # In this order: the old table lies beside the image before the first sector of it changes.
+        self._keep_table(self.run(Phase.PREPARE))
+        self.run(Phase.REWRITE)
+        return {}
+
+    def reread(self, step: RereadPartitions) -> str:
+        answer = self.run_to_the_end(Phase.REREAD)
+        return answer.what or f"the kernel sees {len(step.table.partitions)} partitions"
+
+    def grow_luks(self, step: GrowLuks) -> dict[str, int | str]:
+        self._grow(step.name)
+        return {}
+
+    def grow_pv(self, step: GrowPhysicalVolume) -> None:
+        self._grow(step.name)
+
+    def grow_lv(self, step: GrowLogicalVolume) -> None:
+        self._grow(step.name)
+
+    def grow_filesystem(self, step: GrowFilesystem) -> str:
+        self._grow(step.name)
+        return ""
+
+    def _grow(self, step: str) -> None:
+        growth, layer = self.parts[step]
+        self.run(Phase.GROW, growth=growth, up_to=layer)
+
+    def conclude(self, step: str) -> None:
+        """It also takes away what a restart was to go on with."""
+        if step == self.last:
+            for growth in range(1 + len(self.guest.others)):
+                self.run(Phase.VERIFY, growth=growth)
 
     def ask(self, words: str) -> str:
         """A short look inside. GuestLost where it fails."""
@@ -134,14 +247,14 @@ class LiveContext:
             raise GuestLost(self.inside.shell.name, reason=f"{words.split()[0]}: {answer.last_words}")
         return answer.stdout.decode(errors="replace")
 
-    def keep_table(self, prepared: Answer) -> None:
+    def _keep_table(self, prepared: Answer) -> None:
         """What prepare saved in the guest, beside the image as well: for the day when the guest does not start."""
         if prepared.facts.saved:
             folder = RunDirectory.beside(self.path).path  # a device's lies elsewhere
             replace_file(folder / SAVED_TABLE, encoded_lines(SavedTable(self.guest.run, prepared.facts.saved)))
 
     def check(self) -> None:
-        """Whether the guest can do it all: what prepare would refuse, before anything is touched. GuestRefused."""
+        """Whether the guest can do it all: what prepare would refuse, before anything is touched. guest-refused."""
         for growth in range(1 + len(self.guest.others)):
             self.run(Phase.PREPARE, growth=growth, settings=("GROWDISK_CHECK=yes",))
 
@@ -158,11 +271,24 @@ class LiveContext:
         answer = parse_answer(phase, self.guest.run, done.stdout)
         match answer.result:
             case Outcome.REFUSED:
-                raise GuestRefused(phase.value, said=answer.what, reason=answer.why, hint=answer.do)
+                # A guest-side script looked, and changed nothing.
+                raise Refused.named(
+                    "guest-refused",
+                    "the guest says no to {phase}: {said}",
+                    "{reason}",
+                    "{hint}",
+                    {"phase": phase.value, "said": answer.what, "reason": answer.why, "hint": answer.do},
+                )
             case Outcome.FAILED:
-                raise PhaseFailed(phase.value, said=answer.what, reason=answer.why, hint=answer.do)
+                raise _phase_failed(phase.value, said=answer.what, reason=answer.why, hint=answer.do)
             case Outcome.STUCK:
-                raise PhaseStuck(phase.value, said=answer.what, reason=answer.why, hint=answer.do)
+                raise NeedsUser.named(
+                    "phase-stuck",
+                    "{phase} got stuck inside the guest: {said}",
+                    "{reason}",
+                    "{hint}",
+                    {"phase": phase.value, "said": answer.what, "reason": answer.why, "hint": answer.do},
+                )
         return answer
 
     def _tell(self, line: str) -> None:
@@ -172,10 +298,11 @@ class LiveContext:
 
     def _settings(self, phase: Phase, up_to: int) -> list[str]:
         """Variables of the script's shell; the names and numbers are ours, and base64 needs no quotes."""
-        words = [f"GROWDISK_DISK={self.device}", "export GROWDISK_DISK", f"GROWDISK_PATIENCE={_PATIENCE}"]
+        words = [f"GROWDISK_DISK={self.device_name}", "export GROWDISK_DISK", f"GROWDISK_PATIENCE={_PATIENCE}"]
         if up_to:
             words.append(f"GROWDISK_UP_TO={up_to}")
         if phase in (Phase.PREPARE, Phase.GROW) and any(layer.kind == "luks" for layer in self.guest.all_layers):
+            # A file with a passphrase may end with the line break of an editor: both are tried.
             keys = [key for given in self.keys for key in dict.fromkeys((given, given.rstrip(b"\r\n")))]
             words.append(f"GROWDISK_KEYS='{' '.join(base64.b64encode(key).decode() for key in keys)}'")
         return words
@@ -185,15 +312,22 @@ class LiveContext:
         answer = self.run(phase)
         if answer.result is Outcome.REBOOT:
             if not self.may_restart:
-                raise GuestMustRestart(reason=answer.why)
+                raise OperationFailed.named(
+                    "guest-must-restart",
+                    "the guest's kernel keeps the old partition table until the guest restarts",
+                    "{reason}",
+                    "run the same command with --allow-reboot, or grow the disk while the guest is off",
+                    {"reason": answer.why},
+                )
             self.restart()
             answer = self.run(phase)
         if answer.result is Outcome.REBOOT:
-            raise PhaseFailed(phase.value, said=answer.what, reason=answer.why, hint=answer.do)
+            raise _phase_failed(phase.value, said=answer.what, reason=answer.why, hint=answer.do)
         return answer
 
     def restart(self) -> None:
         """An orderly restart of the guest, until it lets us in again."""
+        # A shell that answers may still be that of the old system, on its way down: only another boot id tells.
         before = self.ask(_BOOT_ID)
         self.ask(_RESTART)
         deadline = time.monotonic() + _RESTART_SECONDS
@@ -205,5 +339,27 @@ class LiveContext:
             except GuestLost:
                 pass
             if time.monotonic() > deadline:
-                raise GuestDidNotReturn("its shell", seconds=_RESTART_SECONDS, reason="it is still in the same boot")
+                raise _guest_did_not_return(
+                    "its shell", seconds=_RESTART_SECONDS, reason="it is still in the same boot"
+                )
             time.sleep(1)
+
+
+def _phase_failed(phase: str, said: str, reason: str, hint: str) -> OperationFailed:
+    return OperationFailed.named(
+        "phase-failed",
+        "{phase} failed inside the guest: {said}",
+        "{reason}",
+        "{hint}",
+        {"phase": phase, "said": said, "reason": reason, "hint": hint},
+    )
+
+
+def _guest_did_not_return(way: str, seconds: float, reason: str) -> OperationFailed:
+    return OperationFailed.named(
+        "guest-did-not-return",
+        "the guest did not come back within {seconds:.0f} s",
+        "{reason} (through {way})",
+        "look at its console",
+        {"way": way, "seconds": seconds, "reason": reason},
+    )

@@ -2,7 +2,7 @@
 
 The image is as it was until then; but a running guest cannot go back, because its memory belongs to the newest data.
 Once it is off, the offline store finds the same files and takes it back, or brings them into the image. A QEMU that was
-started anew goes past the overlays: it is told by a mark that only the old process bears.
+started again goes past the overlays: it is told by a mark that only the old process bears.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from growdisk.durable import sync_directory
+from growdisk.errors import NeedsUser
 from growdisk.live.block_jobs import is_marked, mark, merge_overlays, put_overlay, unmark
 from growdisk.qcow2.create import create
+from growdisk.steps.failures import overlays_need_rest
 from growdisk.steps.live_context import LiveContext
-from growdisk.steps.live_failures import OverlaysNeedRest, WrongImage
 
 
 class LiveOverlays:
@@ -38,7 +39,7 @@ class LiveOverlays:
         below = self._present(self._steps[: self._steps.index(step)])
         expected = below[-1] if below else self._context.path.resolve()
         if not _same(self._context.disk.file, expected):
-            raise WrongImage(self._context.path, file=self._context.disk.file, expected=str(expected))
+            raise _wrong_image(self._context.path, file=self._context.disk.file, expected=str(expected))
         mark(self._context.machine, self._mark)  # before there is a file: whoever finds one without it is another QEMU
         overlay.unlink(missing_ok=True)
         backing, kind = (below[-1].name, "qcow2") if below else (f"../{expected.name}", self._format())
@@ -48,16 +49,16 @@ class LiveOverlays:
         self._quiet(lambda: put_overlay(self._context.machine, self._context.key, overlay, node))
 
     def refuse_other_image(self) -> None:
-        """WrongImage where a QEMU that was started anew went past the overlays."""
+        """wrong-image where a QEMU that was started again went past the overlays."""
         left = self._present(self._steps)
         if left and not (is_marked(self._context.machine, self._mark) or _same(self._context.disk.file, left[-1])):
-            raise WrongImage(self._context.path, file=self._context.disk.file, expected=str(left[-1]))
+            raise _wrong_image(self._context.path, file=self._context.disk.file, expected=str(left[-1]))
 
     def refuse_missing(self, step: str) -> None:
-        raise OverlaysNeedRest(self._context.path, overlay=self._context.disk.file)
+        raise overlays_need_rest(self._context.path, overlay=self._context.disk.file)
 
     def restore(self, step: str) -> None:
-        raise OverlaysNeedRest(self._context.path, overlay=self._context.disk.file)
+        raise overlays_need_rest(self._context.path, overlay=self._context.disk.file)
 
     def reserve(self) -> None:
         """The host's free space was looked at before the run."""
@@ -97,3 +98,16 @@ def _same(file: str, path: Path) -> bool:
         return Path(file).samefile(path)
     except OSError:
         return False
+
+
+def _wrong_image(path: Path, file: str, expected: str) -> NeedsUser:
+    return NeedsUser.named(
+        "wrong-image",
+        "the guest was started from {file}, and this run has its newest data in {expected}",
+        "what was written during the run lies in overlays, which that start went past",
+        (
+            "shut the guest down; growdisk commit {path} then brings the overlays into the image (if nothing "
+            "that matters was written since), growdisk rollback {path} drops them"
+        ),
+        {"path": path, "file": file, "expected": expected},
+    )

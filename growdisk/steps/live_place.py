@@ -12,17 +12,17 @@ from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.live.guest_block_device import GuestDisk
 from growdisk.live.guest_volumes import GuestVolumes, look_in_guest, partition_device
-from growdisk.steps.device_path import DevicePath
+from growdisk.steps.device_path import DevicePath, LuksLayer
 from growdisk.steps.failures import DeviceNotReadable
 
 
 def opened(seen: GuestDisk, volumes: GuestVolumes, place: DevicePath) -> BlockDevice:
     """The place as the guest has it now. DeviceNotReadable where it is not open there."""
-    if not place.layers:
+    layer = place.innermost
+    if layer is None:
         end = min(place.start + place.size, seen.size)
         return Window(seen, place.start, end - place.start)
-    kind, _, what = place.layers[-1].partition(":")
-    found = volumes.opened(what) if kind == "luks" else _volume(seen, volumes, place, what)
+    found = volumes.opened(layer.uuid) if isinstance(layer, LuksLayer) else _volume(seen, volumes, place, layer.volume)
     if found is None:
         raise DeviceNotReadable(place.name, reason="the guest does not have it open")
     return found
@@ -44,5 +44,5 @@ def group_at(seen: GuestDisk, volumes: GuestVolumes, place: DevicePath) -> Volum
 
 def _volume(seen: GuestDisk, volumes: GuestVolumes, place: DevicePath, name: str) -> GuestDisk | None:
     group = group_at(seen, volumes, place.around)
-    volume = group.by_name(name.partition("/")[2]) if group else None
+    volume = group.by_name(name) if group else None
     return volumes.volume(group.uuid, volume.uuid) if group and volume else None

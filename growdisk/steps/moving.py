@@ -9,12 +9,14 @@ One thing is changed on the way: a volume that says where on the disk it starts 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.window import Window
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.volume_start import Stamp, start_stamps
+from growdisk.partitions.table import FIRST_DISK
+from growdisk.steps.failures import verify_failed
 from growdisk.units import ByteRange, format_size, split_range
 
 _CHUNK = 4 << 20
@@ -23,7 +25,7 @@ _EMPTY = hashlib.sha256(bytes(_CHUNK)).digest()
 
 @dataclass(frozen=True)
 class Move:
-    """Partition `number`: `size` bytes from `start` to `new_start`, which lies behind it."""
+    """Partition `number`: `size` bytes from `start` to `new_start`, which lies after it."""
 
     number: int
     start: int
@@ -38,8 +40,13 @@ class Move:
     def destination(self) -> ByteRange:
         return ByteRange(self.new_start, self.new_start + self.size)
 
-    def describe(self) -> str:
-        return f"sda{self.number} copied to {format_size(self.new_start)} ({format_size(self.size)})"
+    @property
+    def name(self) -> str:
+        """As the journal has it."""
+        return f"{FIRST_DISK}{self.number}"
+
+    def described(self, disk: str) -> str:
+        return f"{disk}{self.number} copied to {format_size(self.new_start)} ({format_size(self.size)})"
 
 
 def copy(device: BlockDevice, move: Move, pause: Callable[[], None], sector_size: int = 512) -> str:
@@ -52,6 +59,14 @@ def copy(device: BlockDevice, move: Move, pause: Callable[[], None], sector_size
         digests.append(_copy_chunk(device, move, start, length, inside))
     device.flush()
     return _together(reversed(digests))
+
+
+def require_copied(device: BlockDevice, moves: Sequence[Move], digests: Mapping[str, int | str]) -> None:
+    """promise-broken where a partition's new place does not hold what copy() wrote; `digests` are by its name."""
+    for move in moves:
+        if (found := digest(device, move)) != (expected := digests[move.name]):
+            found = f"SHA-256 {found} of {move.name}"
+            raise verify_failed("rewrite-partitions", found=found, expected=str(expected))
 
 
 def digest(device: BlockDevice, move: Move) -> str:

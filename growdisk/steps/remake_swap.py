@@ -6,13 +6,16 @@ from typing import ClassVar
 from uuid import UUID
 
 from growdisk.block.window import Window
+from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, SwapContent
 from growdisk.filesystems.identify import identify
 from growdisk.guest_config.fstab import SWAP_FILE
-from growdisk.steps.context import RunContext
-from growdisk.steps.failures import NoGuestSystem, VerifyFailed
+from growdisk.partitions.table import FIRST_DISK
+from growdisk.steps.at_rest import RunContext
+from growdisk.steps.failures import verify_failed
 from growdisk.steps.homes import homes_now, mounts_of
+from growdisk.steps.step_traits import StepTraits
 from growdisk.units import format_size
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
@@ -29,7 +32,7 @@ class SwapSpace:
 
 
 @dataclass(frozen=True)
-class RemakeSwap:
+class RemakeSwap(StepTraits):
     """The swap spaces that the new table has put elsewhere."""
 
     swaps: tuple[SwapSpace, ...]
@@ -37,8 +40,8 @@ class RemakeSwap:
     name: ClassVar[str] = "remake-swap"
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
 
-    def describe(self) -> str:
-        spaces = ", ".join(f"{format_size(swap.size)} on sda{swap.number}" for swap in self.swaps)
+    def described(self, disk: str) -> str:
+        spaces = ", ".join(f"{format_size(swap.size)} on {disk}{swap.number}" for swap in self.swaps)
         return f"swap of {spaces} as before (UUID, label)"
 
     def check(self, context: RunContext) -> Check:
@@ -47,14 +50,14 @@ class RemakeSwap:
     def apply(self, context: RunContext) -> Evidence:
         with context.hands.backend("making the swap space") as backend:
             for swap in self._missing(context):
-                backend.make_swap(f"/dev/sda{swap.number}", uuid=swap.uuid or None, label=swap.label or None)
+                backend.make_swap(f"/dev/{FIRST_DISK}{swap.number}", uuid=swap.uuid or None, label=swap.label or None)
             backend.sync()
-        return Evidence(self.describe())
+        return Evidence(self.described(context.disk_name))
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         for swap in self._missing(context):
             found = _read(context, swap)
-            raise VerifyFailed(self.name, found=str(found), expected=f"swap with UUID {swap.uuid}")
+            raise verify_failed(self.name, found=str(found), expected=f"swap with UUID {swap.uuid}")
 
     def _missing(self, context: RunContext) -> list[SwapSpace]:
         return [swap for swap in self.swaps if not _is_there(swap, _read(context, swap))]
@@ -69,7 +72,7 @@ def _is_there(swap: SwapSpace, content: Content | None) -> bool:
 
 
 @dataclass(frozen=True)
-class MakeSwapFile:
+class MakeSwapFile(StepTraits):
     """A swap file of `size` bytes in the guest's root file system `system` (/dev/sda1, /dev/vg0/root)."""
 
     system: str
@@ -78,8 +81,9 @@ class MakeSwapFile:
 
     name: ClassVar[str] = "remake-swap"
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.GUEST})
+    changes_guest: ClassVar[bool] = True
 
-    def describe(self) -> str:
+    def described(self, disk: str) -> str:
         return f"swap of {format_size(self.size)} as {SWAP_FILE}"
 
     def check(self, context: RunContext) -> Check:
@@ -88,7 +92,15 @@ class MakeSwapFile:
             backend.mounted_guest(self.system, mounts_of(homes_now(context), self.system)) as guest,
         ):
             if not guest.exists("/etc/fstab"):
-                return Blocked(NoGuestSystem(self.system.removeprefix("/dev/")))
+                return Blocked(
+                    Refused.named(
+                        "no-guest-system",
+                        "there is no guest system on {system} to give a swap file to",
+                        "it has no /etc/fstab",
+                        "use --swap drop or --swap move",
+                        {"system": self.system.removeprefix("/dev/")},
+                    )
+                )
             ours = guest.exists(SWAP_FILE) and _uuid_in(guest.read_start(SWAP_FILE, 4096)) == self.uuid
             return AlreadyDone(f"{SWAP_FILE} is there") if ours and self.uuid else Ready()
 
@@ -107,7 +119,7 @@ class MakeSwapFile:
         ):
             header = guest.read_start(SWAP_FILE, 4096)
         if header[4086:] != b"SWAPSPACE2":
-            raise VerifyFailed(self.name, found="no swap signature", expected=f"swap in {SWAP_FILE}")
+            raise verify_failed(self.name, found="no swap signature", expected=f"swap in {SWAP_FILE}")
 
 
 def _uuid_in(header: bytes) -> str:

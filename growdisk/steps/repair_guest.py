@@ -15,16 +15,17 @@ from growdisk.guest_config.repair import left_to_repair, repair_guest
 from growdisk.guest_systems.home_repair import HomeRepair, needles_of, repairs_of
 from growdisk.guest_systems.look import Look
 from growdisk.guest_systems.search import search
-from growdisk.steps.context import RunContext
-from growdisk.steps.failures import VerifyFailed
+from growdisk.steps.at_rest import RunContext
+from growdisk.steps.failures import verify_failed
 from growdisk.steps.homes import homes_now, settled_homes
+from growdisk.steps.step_traits import StepTraits
 from growdisk.workflow.step import Check, Evidence, Ready, Scope
 
 _FSTAB = "/etc/fstab"
 
 
 @dataclass(frozen=True)
-class RepairGuest:
+class RepairGuest(StepTraits):
     """`system` is where the guest's root file system is taken to be (/dev/sda1, /dev/vg0/root).
 
     `swaps` are the removed swap partitions; with policy FILE the first of them has become the swap file. `gone` are
@@ -39,9 +40,10 @@ class RepairGuest:
 
     name: ClassVar[str] = "repair-guest"
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.GUEST})
+    changes_guest: ClassVar[bool] = True
 
-    def describe(self) -> str:
-        swaps, gone = (", ".join(f"sda{part.number}" for part in parts) for parts in (self.swaps, self.gone))
+    def described(self, disk: str) -> str:
+        swaps, gone = (", ".join(f"{disk}{part.number}" for part in parts) for parts in (self.swaps, self.gone))
         words = [f"swap partition {swaps}" if swaps else "", f"partition {gone}" if gone else ""]
         what = " and ".join(word for word in words if word)
         return f"the guest on {self.system.removeprefix('/dev/')} forgets {what} (fstab, RESUME, initrd)"
@@ -90,7 +92,7 @@ class RepairGuest:
         if look.homes:
             for repair in repairs_of(look, self.system, self.decisions()):
                 for path in repair.pending.paths:
-                    raise VerifyFailed(self.name, found=f"stale lines in {path}", expected="a guest without them")
+                    raise verify_failed(self.name, found=f"stale lines in {path}", expected="a guest without them")
             return
         with _at_work(context) as backend:
             for device in self._systems(backend)[0]:
@@ -100,7 +102,7 @@ class RepairGuest:
     def _expect_none_left(self, guest: GuestFiles) -> None:
         for part, policy in self.decisions():
             for change in left_to_repair(guest, part, policy):
-                raise VerifyFailed(self.name, found=f"stale lines in {change.path}", expected="a guest without them")
+                raise verify_failed(self.name, found=f"stale lines in {change.path}", expected="a guest without them")
 
     def _systems(self, backend: Backend) -> tuple[list[str], list[str]]:
         """Where a guest is (the first where there is no other, else whatever has an fstab), and what cannot be read."""

@@ -1,51 +1,90 @@
-"""resize-image: makes the virtual disk larger, by our own engine for qcow2 and by the file's length for raw."""
+"""resize-image: makes the virtual disk larger.
+
+At rest by our own engine for qcow2, and by the file's length for raw; of a running guest, QEMU does it.
+"""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from growdisk.fast_dataclass import dataclass
-from growdisk.steps.context import RunContext
-from growdisk.steps.failures import VerifyFailed
+from growdisk.fast_dataclass import dataclass, field
+from growdisk.steps.step_traits import StepTraits
+from growdisk.steps.worker import DiskView, Worker
+from growdisk.storage.values import Storage
 from growdisk.units import format_change, format_size
 from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
 
-_ZERO_SAMPLE = 64 << 10
-
 
 @dataclass(frozen=True)
-class ResizeImage:
-    """`old_size` and `new_size` in bytes; `preallocation` is off, falloc or full (the last two for raw images)."""
+class ResizeImage(StepTraits):
+    """`old_size` and `new_size` in bytes; `preallocation` is off, falloc or full (the last two for raw images).
+
+    `running`: of a running guest; with `restart` it is restarted to see the new size.
+    """
 
     old_size: int
     new_size: int
     preallocation: str = "off"
+    running: bool = False
+    restart: bool = False
 
     name: ClassVar[str] = "resize-image"
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.IMAGE})
+    gives_zeros: ClassVar[bool] = True
 
-    def describe(self) -> str:
+    @property
+    def added(self) -> int:
+        return self.new_size - self.old_size
+
+    @property
+    def what(self) -> str:
+        """What grows, in words."""
+        return "image"
+
+    def described(self, disk: str) -> str:
         if self.new_size == self.old_size:
             return f"the image stays at {format_size(self.old_size)}"
         how = "" if self.preallocation == "off" else f", preallocation {self.preallocation}"
-        return f"image {format_change(self.old_size, self.new_size)}{how}"
+        if self.running:
+            how = ", then the guest RESTARTS once" if self.restart else ", while the guest runs"
+        return f"{self.what} {format_change(self.old_size, self.new_size)}{how}"
 
-    def check(self, context: RunContext) -> Check:
-        if context.disk.size >= self.new_size:
-            return AlreadyDone(f"the image is {format_size(context.disk.size)} already")
+    def check(self, context: DiskView) -> Check:
+        if context.size >= self.new_size:
+            return AlreadyDone(f"the {'disk' if self.running else 'image'} is {format_size(context.size)} already")
         return Ready()
 
-    def apply(self, context: RunContext) -> Evidence:
-        if self.preallocation != "off":
-            context.disk.file.reserve(self.old_size, self.new_size - self.old_size)
-        context.disk.resize(self.new_size)
-        context.disk.flush()
-        return Evidence(format_change(self.old_size, self.new_size), {"size": self.new_size})
+    def apply(self, context: Worker) -> Evidence:
+        told = context.resize_disk(self)
+        return Evidence(f"{format_change(self.old_size, self.new_size)}{told}", {"size": self.new_size})
 
-    def verify(self, context: RunContext, evidence: Evidence) -> None:
-        if context.disk.size != self.new_size:
-            raise VerifyFailed(self.name, found=f"{context.disk.size} bytes", expected=f"{self.new_size} bytes")
-        sample = min(_ZERO_SAMPLE, self.new_size - self.old_size)
-        for offset in (self.old_size, self.new_size - sample):
-            if any(context.disk.read(offset, sample)):
-                raise VerifyFailed(self.name, found="old bytes in the grown area", expected="zeros")
+    def verify(self, context: Worker, evidence: Evidence) -> None:
+        context.confirm_size(self)
+
+
+# resize-image for a block device: the host's storage below it becomes larger, and then whatever lies on it.
+
+_KINDS = {"lvm": "logical volume", "zvol": "ZFS volume", "rbd": "RBD image", "loop": "loop device on"}
+
+
+@dataclass(frozen=True)
+class GrowDevice(ResizeImage):
+    """As ResizeImage; the device lies on `storage`.
+
+    `device_size`: of a running guest, what the device has before, in bytes. QEMU goes by what it had on opening it.
+    """
+
+    storage: Storage = field(default_factory=lambda: Storage("other", ""))
+    device_size: int = 0
+
+    gives_zeros: ClassVar[bool] = False  # a volume's new room holds what was there before
+
+    @property
+    def what(self) -> str:
+        """In the words of its own tools."""
+        return f"{_KINDS.get(self.storage.kind, 'device')} {self.storage.name}"
+
+    def apply(self, context: Worker) -> Evidence:
+        told = context.grow_device(self)
+        grown = format_change(self.old_size, self.new_size) if self.running else self.describe()
+        return Evidence(f"{grown}{told}", {"size": self.new_size})

@@ -11,23 +11,24 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from growdisk.errors import GrowdiskError
+from growdisk.errors import GrowdiskError, ToolFailed
 from growdisk.workflow.failures import (
-    CommitFailed,
     Interrupted,
     NothingToRestore,
-    RestoreFailed,
-    StepFailed,
-    StoppedAndRestored,
     StoppedWithoutWayBack,
+    commit_failed,
+    restore_failed,
+    step_failed,
+    stopped_and_restored,
 )
 from growdisk.workflow.journal import Event, Record
 from growdisk.workflow.snapshots import SnapshotStore
 from growdisk.workflow.states import TOUCHED, RunState, fold
 from growdisk.workflow.step import AlreadyDone, Blocked, Evidence, Step
-from growdisk.workflow.stopping import StopRequest
+from growdisk.workflow.stopping import OF_A_SIGNAL, StopRequest
 
 C = TypeVar("C")
+_SAME_SIGNAL = 1.0  # seconds within which a signal that a tool died of has reached us as well
 
 
 class Recorder(Protocol):
@@ -74,7 +75,7 @@ class Engine(Generic[C]):
     def advance(self) -> RunState:
         """Begin or go on with the run, in the direction that the journal says, until it is finished or kept.
 
-        Raises StepFailed when a step failed and all was restored, RestoreFailed or CommitFailed when a person is
+        Raises step-failed when a step failed and all was restored, restore-failed or settle-failed when a person is
         needed, and the step's own refusal when nothing had been touched yet.
         """
         state = self.state
@@ -98,14 +99,14 @@ class Engine(Generic[C]):
             self._record(Event.ROLLBACK, oldest)
         names = [step.name for step in self._steps]
         first = names.index(oldest) if oldest else 0
+        # One that cannot be put back does not keep the older ones from it.
         failures = [failure for step in reversed(self._steps[first:]) if (failure := self._restore(step))]
         if failures:
-            raise RestoreFailed(
-                self._failed_step(), reason=state.failure or "going back", not_restored="; ".join(failures)
-            )
+            raise restore_failed(self._failed_step(), state.failure or "going back", "; ".join(failures))
         if oldest and first > 0:
             self._record(Event.REVERTED)
         else:
+            # In this order: nobody looks for snapshots of a run that is undone.
             self._snapshots.discard()
             self._record(Event.UNDONE)
         return self.state
@@ -141,10 +142,14 @@ class Engine(Generic[C]):
         started = time.monotonic()
         last = self.state.event_of(step.name)
         if last is Event.APPLIED:
+            # Cut short between apply and verify: its evidence is in the journal, and it is not done a second time.
             record = self.state.last[step.name]
             evidence = Evidence(record.detail, record.facts)
         else:
+            # A running guest has gone on since: its step is carried out a second time, where a
+            # snapshot would take back what the guest has done as well.
             again = last is Event.APPLYING and self._again_in_place
+            # Half done by a process that died, nobody knows how far: taken back, then done again.
             if last in (Event.APPLYING, Event.RESTORING) and not again and self._snapshots.can_restore:
                 self._restore_one(step.name)
             if not again and last is not Event.SNAPSHOTTING and self._is_done(step):
@@ -167,6 +172,7 @@ class Engine(Generic[C]):
         return False
 
     def _apply(self, step: Step[C]) -> Evidence:
+        # Said before it is done, here and below: after a crash the journal names the most that can have happened.
         self._record(Event.SNAPSHOTTING, step.name)
         self._snapshots.take(step.name)
         self._stop.check()
@@ -195,7 +201,7 @@ class Engine(Generic[C]):
             try:
                 self._record(Event.SETTLING)
             except OSError as error:
-                raise CommitFailed(_reason(error)) from error
+                raise commit_failed(_reason(error)) from error
         self._make_final(self._snapshots.settle, Event.DONE)
 
     def _make_final(self, action: Callable[[], None], then: Event) -> None:
@@ -209,14 +215,16 @@ class Engine(Generic[C]):
                 action()
                 self._record(then)
         except (GrowdiskError, OSError) as error:
-            raise CommitFailed(_reason(error)) from error
+            raise commit_failed(_reason(error)) from error
 
     # --- back -----------------------------------------------------------------------------------
 
     def _give_up(self, step: Step[C], error: Exception, seconds: float) -> None:
         """Restore everything, then raise what the user should see."""
-        if self._stop.requested and not isinstance(error, Interrupted):
+        patience = _SAME_SIGNAL if isinstance(error, ToolFailed) and error.status in OF_A_SIGNAL else 0.0
+        if not isinstance(error, Interrupted) and self._stop.requested_within(patience):
             error = Interrupted(self._stop.signal)  # a tool died of the same signal, or was ended because of it
+        # First of all: on a full disk FAILED could not be written down, nor anything be restored.
         self._make_room()
         reason = _reason(error)
         touched = bool(self._touched())
@@ -226,15 +234,15 @@ class Engine(Generic[C]):
             raise StoppedWithoutWayBack(step.name, reason) from error
         self.go_back()
         if isinstance(error, Interrupted):
-            raise StoppedAndRestored(error.signal) from error
+            raise stopped_and_restored(error.signal) from error
         if isinstance(error, GrowdiskError) and touched:
             hint = error.what_to_do or "fix the cause and run the same command again"
-            raise StepFailed(step.name, reason=reason, hint=hint) from error
+            raise step_failed(step.name, reason=reason, hint=hint) from error
         if isinstance(error, OSError):
             hint = "fix the cause (df -h shows full file systems)"
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 hint = "free some space on the host (df -h, quota)"
-            raise StepFailed(step.name, reason=reason, hint=f"{hint} and run the same command again") from error
+            raise step_failed(step.name, reason=reason, hint=f"{hint} and run the same command again") from error
         raise error
 
     def _restore(self, step: Step[C]) -> str:

@@ -1,7 +1,7 @@
 """The append-only record of a run: one JSON object a line, each with a checksum and an fsync.
 
 A torn last line (the machine died while it was written) is dropped and cut off before the next one is appended;
-damage anywhere else is an error, because the records behind it would be read as something they are not.
+damage anywhere else is an error, because the records after it would be read as something they are not.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from enum import Enum
 from pathlib import Path
 
 from growdisk.durable import append_record, truncate_file
+from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, field
-from growdisk.workflow.failures import JournalDamaged
 
 
 class Event(Enum):
@@ -86,7 +86,13 @@ def _read(path: Path) -> tuple[list[Record], int]:
         record = _decode(line)
         if record is None:
             if number < len(lines) - 1:
-                raise JournalDamaged(path, line=number + 1)
+                raise Refused.named(
+                    "journal-damaged",
+                    "cannot read the journal {path}",
+                    "line {line} is damaged",
+                    "keep the image and its .growdisk folder as they are, and look at the journal by hand",
+                    {"path": path, "line": number + 1},
+                )
             break
         records.append(record)
         length += len(line)

@@ -5,19 +5,17 @@ a name that leads to the same device after a restart. What is left of a finished
 
     runs/lv-…/     the run of a device: plan, journal, overlays
     done/NAME-…/   the record of the last finished run of an image or a device
+    served/nbd-…/  the disk of another host while growdisk works on it, as a file; its run lies in runs/nbd-…/
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from pathlib import Path
 
-from growdisk.block.host_devices import loops
-from growdisk.block.identity import identity_of, identity_of_backing
-
 STATE_DIR = "GROWDISK_STATE_DIR"
+_SERVED = "served"
 
 
 def state_folder() -> Path:
@@ -29,21 +27,42 @@ def state_folder() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "growdisk"
 
 
+def served_disk(identity: str) -> Path:
+    """The file that a disk of another host is while growdisk works on it."""
+    return Path(os.path.realpath(state_folder())) / _SERVED / identity / "disk"
+
+
+def is_served(image: Path) -> bool:
+    folder = image.parent.parent
+    return folder.name == _SERVED and os.path.realpath(folder.parent) == os.path.realpath(state_folder())
+
+
+def is_apart(image: Path) -> bool:
+    """Whether its run lies in the state folder, and its size is not growdisk's to change: a device, a served disk."""
+    return image.is_block_device() or is_served(image)
+
+
 def run_folder(image: Path) -> Path:
     """Where the run of an image or device lies."""
-    if not image.is_block_device():
+    if not is_apart(image):
         return image.with_name(image.name + ".growdisk")
     return state_folder() / "runs" / _device_name(image)
 
 
 def record_folder(image: Path) -> Path:
     """Where the record of its last finished run lies."""
-    name = _device_name(image) if image.is_block_device() else _file_name(image)
+    name = _device_name(image) if is_apart(image) else _file_name(image)
     return state_folder() / "done" / name
 
 
 def same_bytes(image: Path) -> list[Path]:
     """Folders of runs on the same bytes: of the file behind a loop device, of a loop device on a file."""
+    if is_served(image):
+        return []  # attached as a device its run lies in the same folder
+    # Here and below: `image info` asks this file what is served, and has no time for devices.
+    from growdisk.block.host_devices import loops
+    from growdisk.block.identity import identity_of_backing
+
     if not image.is_block_device():
         return [state_folder() / "runs" / identity_of_backing(image)]
     number = image.stat().st_rdev
@@ -51,10 +70,16 @@ def same_bytes(image: Path) -> list[Path]:
 
 
 def _device_name(device: Path) -> str:
+    if is_served(device):
+        return device.parent.name
+    from growdisk.block.identity import identity_of
+
     return identity_of(device.stat().st_rdev) or f"name-{_cleaned(device.resolve().name)}"
 
 
 def _file_name(image: Path) -> str:
+    import hashlib
+
     digest = hashlib.sha256(os.fsencode(image)).hexdigest()[:16]
     return f"{_cleaned(image.name)}-{digest}"
 

@@ -15,15 +15,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 from growdisk.block.identity import lasting_path
 from growdisk.block.locks import flock_holder
 from growdisk.durable import replace_file, reserve_room, sync_directory, truncate_file
 from growdisk.errors import ImageNotReadable, Refused
-from growdisk.fast_dataclass import dataclass
 from growdisk.workflow.journal import Journal, Record, read_journal
-from growdisk.workflow.places import record_folder, run_folder, same_bytes
+from growdisk.workflow.places import is_apart, record_folder, run_folder, same_bytes
 from growdisk.workflow.states import RunState, Status, fold
 
 RESERVE = 8 << 20
@@ -31,49 +29,40 @@ JOURNAL_ROOM = 128 << 10  # several times what a run that fails and goes back ag
 _MAIN_FILES = ("plan.json", "part-of.json", "journal.jsonl")
 
 
-@dataclass(eq=False)
-class RunStandsInTheWay(Refused):
-    WHAT: ClassVar[str] = "{image} still has {what_is_left}"
-    WHY: ClassVar[str] = "{because}"
-    DO: ClassVar[str] = "growdisk {first} {image}, or growdisk rollback {image}; growdisk status {image} says more"
-    image: Path
-    state: str
-
-    @property
-    def what_is_left(self) -> str:
-        return "an unfinished run" if self.state == "unfinished" else "the snapshots of its last run"
-
-    @property
-    def because(self) -> str:
-        return "it was cut short" if self.state == "unfinished" else "it was done with --keep-snapshots"
-
-    @property
-    def first(self) -> str:
-        return "resume" if self.state == "unfinished" else "commit"
+def run_stands_in_the_way(image: Path, state: str) -> Refused:
+    unfinished = state == "unfinished"
+    return Refused.named(
+        "run-stands-in-the-way",
+        "{image} still has {_what}",
+        "{_why}",
+        "growdisk {_first} {image}, or growdisk rollback {image}; growdisk status {image} says more",
+        {
+            "image": image, "state": state, "_first": "resume" if unfinished else "commit",
+            "_what": "an unfinished run" if unfinished else "the snapshots of its last run",
+            "_why": "it was cut short" if unfinished else "it was done with --keep-snapshots",
+        },
+    )  # fmt: skip
 
 
-@dataclass(eq=False)
-class NoSuchRun(Refused):
-    WHAT: ClassVar[str] = "there is nothing to {verb} for {image}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "growdisk status {image} says how it stands{next_time}"
-    image: Path
-    verb: str
-    reason: str = "no run of growdisk is recorded beside it"
-
-    @property
-    def next_time(self) -> str:
-        return "; next time: growdisk expand --keep-snapshots" if self.verb == "roll back" else ""
+def no_such_run(image: Path, verb: str, reason: str = "no run of growdisk is recorded beside it") -> Refused:
+    next_time = "; next time: growdisk expand --keep-snapshots" if verb == "roll back" else ""
+    return Refused.named(
+        "no-such-run",
+        "there is nothing to {verb} for {image}",
+        "{reason}",
+        "growdisk status {image} says how it stands{_next_time}",
+        {"image": image, "verb": verb, "reason": reason, "_next_time": next_time},
+    )
 
 
-@dataclass(eq=False)
-class RunNotRecorded(Refused):
-    WHAT: ClassVar[str] = "cannot begin a run on {image}"
-    WHY: ClassVar[str] = "its journal lies in {folder}, which cannot be written: {reason}"
-    DO: ClassVar[str] = "make that folder writable and give it some space, then run the same command again"
-    image: Path
-    folder: Path
-    reason: str
+def run_not_recorded(image: Path, folder: Path, reason: str) -> Refused:
+    return Refused.named(
+        "run-not-recorded",
+        "cannot begin a run on {image}",
+        "its journal lies in {folder}, which cannot be written: {reason}",
+        "make that folder writable and give it some space, then run the same command again",
+        {"image": image, "folder": folder, "reason": reason},
+    )
 
 
 class RunDirectory:
@@ -200,7 +189,7 @@ class RunDirectory:
             shutil.rmtree(folder, ignore_errors=True)
 
     def others_on_the_same_bytes(self) -> list[RunDirectory]:
-        """Runs of a loop device on the image, or of the file behind it."""
+        """Runs of a loop device on the image, or of the file that it shows."""
         found = [folder for folder in same_bytes(self.image) if (folder / "plan.json").exists()]
         return [RunDirectory(_image_of(folder), folder) for folder in found]
 
@@ -237,12 +226,12 @@ class RunDirectory:
 
 
 def refuse_if_unfinished(directory: RunDirectory) -> None:
-    """RunStandsInTheWay while a run is unfinished. A kept one hinders only who has something to do."""
+    """run-stands-in-the-way while a run is unfinished. A kept one hinders only who has something to do."""
     _refuse(directory, Status.UNFINISHED)
 
 
 def refuse_if_open(directory: RunDirectory) -> None:
-    """RunStandsInTheWay while a run is unfinished or kept."""
+    """run-stands-in-the-way while a run is unfinished or kept."""
     _refuse(directory, Status.UNFINISHED, Status.KEPT)
 
 
@@ -258,7 +247,7 @@ def _refuse(directory: RunDirectory, *statuses: Status) -> None:
     for run in (directory.leading(), *directory.others_on_the_same_bytes()):
         status = run.state().status
         if status in statuses:
-            raise RunStandsInTheWay(run.image, state=status.value)
+            raise run_stands_in_the_way(run.image, state=status.value)
 
 
 def _keep_record(folder: Path, record: Path, image: Path) -> None:
@@ -284,7 +273,7 @@ def _is_of(record: Path, image: Path) -> bool:
 
 def _inode(image: Path) -> int:
     """A device goes by its folder's name alone; its node has another inode after each restart."""
-    return 0 if image.is_block_device() else image.stat().st_ino
+    return 0 if is_apart(image) else image.stat().st_ino
 
 
 def _image_of(folder: Path) -> Path:

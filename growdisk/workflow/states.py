@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import TypedDict
 
-from growdisk.fast_dataclass import dataclass, field, replace
+from growdisk.fast_dataclass import dataclass, field
 from growdisk.workflow.journal import Event, Record
 
 _STEP_EVENTS = frozenset(
@@ -36,6 +36,7 @@ class _Change(TypedDict, total=False):
     back_to: str | None
     settling: bool
     keeping: bool
+    failure: str
 
 
 @dataclass(frozen=True)
@@ -65,20 +66,18 @@ class RunState:
 
 
 def fold(records: Iterable[Record]) -> RunState:
-    state = RunState()
+    said: _Change = {}
+    last: dict[str, Record] = {}
     for record in records:
-        state = _after(state, record)
-    return state
-
-
-def _after(state: RunState, record: Record) -> RunState:
-    if record.event in _STEP_EVENTS and record.step is not None:
-        return replace(state, status=Status.UNFINISHED, last={**state.last, record.step: record})
-    if record.event is Event.FAILED:
-        return replace(state, failure=record.detail)
-    if record.event is Event.ROLLBACK:
-        return replace(state, status=Status.UNFINISHED, going_back=True, back_to=record.step, keeping=False)
-    return replace(state, **_RUN_EVENTS.get(record.event, {}))
+        if record.event in _STEP_EVENTS and record.step is not None:
+            said["status"], last[record.step] = Status.UNFINISHED, record
+        elif record.event is Event.FAILED:
+            said["failure"] = record.detail
+        elif record.event is Event.ROLLBACK:
+            said.update({"status": Status.UNFINISHED, "going_back": True, "back_to": record.step, "keeping": False})
+        else:
+            said.update(_RUN_EVENTS.get(record.event, {}))
+    return RunState(last=last, **said)
 
 
 _RUN_EVENTS: dict[Event, _Change] = {

@@ -15,6 +15,8 @@ from types import FrameType, TracebackType
 from growdisk.workflow.failures import Interrupted
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+OF_A_SIGNAL = frozenset(status for number in _SIGNALS for status in (-number, 128 + number))
+"""The exit statuses of a tool that died of one of them."""
 
 
 class StopRequest:
@@ -36,6 +38,10 @@ class StopRequest:
             self._flag.set()
             for callback in list(self.callbacks):
                 callback()
+
+    def requested_within(self, seconds: float) -> bool:
+        """Whether a stop is requested by then: who was hit by the same signal may be noticed before it is."""
+        return self._flag.wait(seconds)
 
     def check(self) -> None:
         """Raise Interrupted if a stop was requested."""

@@ -3,7 +3,7 @@
     sda5 → LUKS → physical volume → logical volume → file system
 
 The planner decides about tables; whatever stands in the partition is grown by whoever knows that kind of content. A
-layer that holds others asks for them in turn and puts their steps behind its own: outermost first, as they are done.
+layer that holds others asks for them in turn and puts their steps after its own: outermost first, as they are done.
 
 A new kind: `<kind>.py` with a function (GrowthTarget) -> ContentGrowth, its line in `registry.py`, and `growable` in
 its Content.
@@ -25,8 +25,8 @@ from growdisk.steps.registry import DiskStep
 class GrowthTarget:
     """The partition as it will be, and what stands in it now. Number 0 is the whole disk, where there is no table.
 
-    Further in, `layers` lead to the room (see DevicePath), which holds `inner` and will have `inner_size` bytes.
-    `suffix` goes behind the name of every step: "" for the only partition that grows, "-sda3" for a further one.
+    Further in, `layers` lead to it (see DevicePath); it holds `inner`, and will have `inner_size` bytes.
+    `suffix` follows the name of every step: "" for the only partition that grows, "-sda3" for a further one.
     """
 
     facts: Facts
@@ -48,6 +48,11 @@ class GrowthTarget:
     @property
     def place(self) -> DevicePath:
         return DevicePath(self.partition.number, self.partition.start, self.partition.size, self.layers)
+
+    @property
+    def name(self) -> str:
+        """For people: sda5, vg0/root, LUKS in sda5."""
+        return self.place.name_on(self.facts.disk)
 
     @property
     def device(self) -> str:

@@ -8,10 +8,11 @@ from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content, PhysicalVolumeContent
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
-from growdisk.planner.layers.file_systems import cannot_grow
 from growdisk.planner.layers.fills import together
+from growdisk.planner.layers.growers import cannot_grow
 from growdisk.planner.layers.volume_fitness import why_not_group
 from growdisk.planner.layers.volume_shares import chosen_volumes, extents_for, taken_from_the_group
+from growdisk.steps.device_path import LvLayer
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.registry import DiskStep
@@ -22,20 +23,20 @@ _MOST_EXTENTS = (1 << 32) - 1
 _DIGITS = "0123456789"
 
 
-def grow_physical_volume(room: GrowthTarget, grow: Callable[[GrowthTarget], ContentGrowth]) -> ContentGrowth:
-    content = room.content
+def grow_physical_volume(target: GrowthTarget, grow: Callable[[GrowthTarget], ContentGrowth]) -> ContentGrowth:
+    content = target.content
     assert isinstance(content, PhysicalVolumeContent), content
-    group = _group(room, content)
-    extents = group.extents_on(room.size)
+    group = _group(target, content)
+    extents = group.extents_on(target.size)
     contents = dict(content.volumes)
-    chosen, notes = chosen_volumes(room, group, contents, extents)
-    growth = extents_for(room, group, chosen, extents)
+    chosen, notes = chosen_volumes(target, group, contents, extents)
+    growth = extents_for(target, group, chosen, extents)
     insides = [
-        (volume, *_grow_volume(room, group, volume, volume.extents + growth[volume.name], contents, grow, suffix))
-        for volume, suffix in _suffixes(room, [volume for volume, _ in chosen])
+        (volume, *_grow_volume(target, group, volume, volume.extents + growth[volume.name], contents, grow, suffix))
+        for volume, suffix in _suffixes(target, [volume for volume, _ in chosen])
     ]
     pv = GrowPhysicalVolume(
-        room.place, group.name, group.uuid, group.own_volume.pe_count, extents, group.extent_size, room.suffix
+        target.place, group.name, group.uuid, group.own_volume.pe_count, extents, group.extent_size, target.suffix
     )
     steps: list[DiskStep] = [pv]
     for _volume, step, inside in insides:
@@ -44,7 +45,7 @@ def grow_physical_volume(room: GrowthTarget, grow: Callable[[GrowthTarget], Cont
     return ContentGrowth(
         tuple(steps), _after(content, group, extents, growth, after),
         lags=extents > group.own_volume.pe_count or any(growth.values()) or any(i.lags for _, _, i in insides),
-        system=_system(room, group, contents, [inside for _, _, inside in insides]),
+        system=_system(target, group, contents, [inside for _, _, inside in insides]),
         free=max((inside.free for _, _, inside in insides), default=0),
         notes=(
             *notes, *taken_from_the_group(group, growth, extents),
@@ -55,76 +56,75 @@ def grow_physical_volume(room: GrowthTarget, grow: Callable[[GrowthTarget], Cont
 
 
 def _grow_volume(
-    room: GrowthTarget, group: VolumeGroup, volume: LogicalVolume, extents: int, contents: dict[str, Content | None],
+    target: GrowthTarget, group: VolumeGroup, volume: LogicalVolume, extents: int, contents: dict[str, Content | None],
     grow: Callable[[GrowthTarget], ContentGrowth], suffix: str,
 ) -> tuple[GrowLogicalVolume, ContentGrowth]:  # fmt: skip
     step = GrowLogicalVolume(
-        room.place, group.name, volume.name, volume.uuid, volume.extents, extents, group.extent_size, suffix
+        target.place, group.name, volume.name, volume.uuid, volume.extents, extents, group.extent_size, suffix
     )
-    place = room.place.within_volume(group.name, volume.name)
-    inner = replace(room.within(place, contents.get(volume.name), extents * group.extent_size), suffix=suffix)
+    place = target.place.within_volume(group.name, volume.name)
+    inner = replace(target.within(place, contents.get(volume.name), extents * group.extent_size), suffix=suffix)
     return step, grow(inner)
 
 
-def _suffixes(room: GrowthTarget, volumes: list[LogicalVolume]) -> Iterator[tuple[LogicalVolume, str]]:
+def _suffixes(target: GrowthTarget, volumes: list[LogicalVolume]) -> Iterator[tuple[LogicalVolume, str]]:
     for volume in volumes:
-        yield volume, room.suffix if len(volumes) == 1 else f"{room.suffix}-{volume.name}"
+        yield volume, target.suffix if len(volumes) == 1 else f"{target.suffix}-{volume.name}"
 
 
-def _group(room: GrowthTarget, content: PhysicalVolumeContent) -> VolumeGroup:
+def _group(target: GrowthTarget, content: PhysicalVolumeContent) -> VolumeGroup:
     """The group, if it can be worked on."""
-    group, name = content.group, room.place.name
+    group, name = content.group, target.name
     if content.unreadable:
         raise cannot_grow(
-            room,
+            target,
             f"{name} belongs to LVM, and {content.unreadable}",
             "look at it in the guest (pvs, pvck), or grow it there",
         )
     if group is None:
-        raise cannot_grow(room, f"{name} is a physical volume of LVM without a group", "use it in the guest first")
+        raise cannot_grow(target, f"{name} is a physical volume of LVM without a group", "use it in the guest first")
     if missing := len(group.physical_volumes) - 1 - len(content.beside):
         where = "another physical volume, which is" if missing == 1 else f"{missing} other physical volumes, which are"
         raise cannot_grow(
-            room, f"its volume group {group.name} also lies on {where} not on this disk",
+            target, f"its volume group {group.name} also lies on {where} not on this disk",
             "name the guest's other disk as well: --with IMAGE (if it is encrypted, or the guest runs: grow it in "
             f"the guest, pvresize and lvextend --resizefs {group.name}/VOLUME)",
         )  # fmt: skip
-    if _grows_twice(room, group):
+    if _grows_twice(target, group):
         raise cannot_grow(
-            room, f"another physical volume of its volume group {group.name} is to grow in the same run",
+            target, f"another physical volume of its volume group {group.name} is to grow in the same run",
             "let them grow one after the other",
         )  # fmt: skip
-    if found := why_not_group(group, name, inside_a_volume=any(_is_volume(layer) for layer in room.layers)):
-        raise cannot_grow(room, *found)
-    _refuse_odd_sizes(room, group)
+    if found := why_not_group(
+        group, name, inside_a_volume=any(isinstance(layer, LvLayer) for layer in target.place.chain)
+    ):
+        raise cannot_grow(target, *found)
+    _refuse_odd_sizes(target, group)
     return group
 
 
-def _is_volume(layer: str) -> bool:
-    return layer.startswith("lv:")
-
-
-def _refuse_odd_sizes(room: GrowthTarget, group: VolumeGroup) -> None:
+def _refuse_odd_sizes(target: GrowthTarget, group: VolumeGroup) -> None:
     own = group.own_volume
-    if group.end_of_extents > room.size:
+    if group.end_of_extents > target.size:
         raise cannot_grow(
-            room, f"the group {group.name} counts {own.pe_count} extents on it, which is more than it has room for",
+            target, f"the group {group.name} counts {own.pe_count} extents on it, which is more than it has room for",
             "was the partition or the image cut off? Grow to at least the old size, or restore a backup",
         )  # fmt: skip
-    if group.extents_on(room.size) > _MOST_EXTENTS:
+    if group.extents_on(target.size) > _MOST_EXTENTS:
         most = format_size(_MOST_EXTENTS * group.extent_size)
         raise cannot_grow(
-            room, f"with extents of {format_size(group.extent_size)} a physical volume of LVM can have {most} at most",
+            target,
+            f"with extents of {format_size(group.extent_size)} a physical volume of LVM can have {most} at most",
             "grow it to less, or give the group larger extents first: vgchange -s",
         )  # fmt: skip
 
 
-def _grows_twice(room: GrowthTarget, group: VolumeGroup) -> bool:
+def _grows_twice(target: GrowthTarget, group: VolumeGroup) -> bool:
     """What the volumes get is counted for one of them."""
     named = {
-        int(digits) for wish in room.goal.grow if (digits := wish.partition[len(wish.partition.rstrip(_DIGITS)) :])
+        int(digits) for wish in target.goal.grow if (digits := wish.partition[len(wish.partition.rstrip(_DIGITS)) :])
     }
-    others = (room.facts.contents.get(number) for number in named - {room.partition.number})
+    others = (target.facts.contents.get(number) for number in named - {target.partition.number})
     return any(isinstance(c, PhysicalVolumeContent) and c.group and c.group.uuid == group.uuid for c in others)
 
 
@@ -147,9 +147,9 @@ def _longer(volume: LogicalVolume, extents: int, key: str) -> LogicalVolume:
 
 
 def _system(
-    room: GrowthTarget, group: VolumeGroup, contents: dict[str, Content | None], insides: list[ContentGrowth]
+    target: GrowthTarget, group: VolumeGroup, contents: dict[str, Content | None], insides: list[ContentGrowth]
 ) -> str:
     """The root file system: a volume of that name, or one that grows."""
-    if room.facts.table is not None and contents.get(_ROOT) is not None and group.by_name(_ROOT):
-        return room.place.within_volume(group.name, _ROOT).device
+    if target.facts.table is not None and contents.get(_ROOT) is not None and group.by_name(_ROOT):
+        return target.place.within_volume(group.name, _ROOT).device
     return next((inside.system for inside in insides if inside.system), "")

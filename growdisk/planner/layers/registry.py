@@ -19,12 +19,9 @@ from growdisk.filesystems.content import (
 )
 from growdisk.planner.foreign import INSIDE, in_words
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
-from growdisk.planner.layers.ext import grow_ext
-from growdisk.planner.layers.file_systems import cannot_grow
-from growdisk.planner.layers.kernel_grown import grow_btrfs, grow_xfs
-from growdisk.planner.layers.luks import grow_luks
+from growdisk.planner.layers.growers import cannot_grow, grow_btrfs, grow_ext, grow_f2fs, grow_luks, grow_ntfs, grow_xfs
 from growdisk.planner.layers.lvm import grow_physical_volume
-from growdisk.planner.layers.tool_grown import grow_f2fs, grow_ntfs
+from growdisk.steps.device_path import LuksLayer, LvLayer
 
 Grow = Callable[[GrowthTarget], ContentGrowth]
 
@@ -41,18 +38,20 @@ HOLDERS: Mapping[type[Content], Callable[[GrowthTarget, Grow], ContentGrowth]] =
     {LuksContent: grow_luks, PhysicalVolumeContent: grow_physical_volume}
 )
 
+_WHOLE: Mapping[type[object], str] = MappingProxyType({LuksLayer: "the container", LvLayer: "the logical volume"})
 
-def grow_inside(room: GrowthTarget) -> ContentGrowth:
-    """What is to do inside `room`. Raises Refused errors, which name the image."""
-    content = room.content
+
+def grow_inside(target: GrowthTarget) -> ContentGrowth:
+    """What is to do inside `target`. Raises Refused errors, which name the image."""
+    content = target.content
     if content is not None:
         if (hold := HOLDERS.get(type(content))) is not None:
-            return hold(room, grow_inside)
+            return hold(target, grow_inside)
         if (grow := LAYERS.get(type(content))) is not None:
-            return grow(room)
+            return grow(target)
     if isinstance(content, ForeignContent | AmbiguousContent):
-        raise cannot_grow(room, f"{room.place.name} holds {in_words(content)}", INSIDE)
+        raise cannot_grow(target, f"{target.name} holds {in_words(content)}", INSIDE)
     what = content.kind if content is not None else "unknown content"
-    whole = "the logical volume" if room.layers else "the partition"
-    note = f"{room.place.name} holds {what}, which growdisk does not grow: {whole} alone is larger"
+    whole = _WHOLE.get(type(target.place.innermost), "the partition")
+    note = f"{target.name} holds {what}, which growdisk does not grow: {whole} alone is larger"
     return ContentGrowth((), content, lags=False, system="", notes=(note,))

@@ -46,6 +46,9 @@ def why_not_volume(group: VolumeGroup, volume: LogicalVolume) -> str:
         return "is locked: its data are being moved (pvmove), or were when the guest stopped"
     if _WRITABLE.isdisjoint(volume.flags):
         return f"is read-only (in the guest: lvchange --permission rw {group.name}/{volume.name})"
+    if "FIXED_MINOR" in volume.flags:
+        fixed = f"lvchange --persistent n {group.name}/{volume.name}"
+        return f"has a persistent device number, which it could not have here (in the guest: {fixed})"
     return ""
 
 

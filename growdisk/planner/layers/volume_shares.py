@@ -6,7 +6,7 @@ from growdisk.filesystems.content import Content
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
 from growdisk.partitions.shares import Percent, Rest, Share, Size
 from growdisk.planner.layers.content_growth import GrowthTarget
-from growdisk.planner.layers.file_systems import cannot_grow
+from growdisk.planner.layers.growers import cannot_grow
 from growdisk.planner.layers.volume_fitness import why_no_room, why_not_volume
 from growdisk.units import align_up, format_size
 
@@ -14,51 +14,51 @@ Chosen = list[tuple[LogicalVolume, Share]]
 
 
 def chosen_volumes(
-    room: GrowthTarget, group: VolumeGroup, contents: dict[str, Content | None], own_extents: int
+    target: GrowthTarget, group: VolumeGroup, contents: dict[str, Content | None], own_extents: int
 ) -> tuple[Chosen, list[str]]:
     """As --lv names them; else the largest one whose content can grow, and notes on larger ones that cannot."""
     notes: list[str] = []
-    if room.goal.lv:
-        parts = [(_named(room, group, wish.partition, own_extents), wish.share) for wish in room.goal.lv]
+    if target.goal.lv:
+        parts = [(_named(target, group, wish.partition, own_extents), wish.share) for wish in target.goal.lv]
         if len({volume.name for volume, _ in parts}) < len(parts):
-            raise cannot_grow(room, "--lv names a volume twice", "name each of them once")
+            raise cannot_grow(target, "--lv names a volume twice", "name each of them once")
     else:
-        largest = _largest(room, group, contents, own_extents)
+        largest = _largest(target, group, contents, own_extents)
         parts = [(largest, Rest())]
         notes = [
             f"{group.name}/{v.name} is larger and stays: it {_why_not(group, v, own_extents)}"
             for v in group.visible if v.extents > largest.extents and _why_not(group, v, own_extents)
         ]  # fmt: skip
-    if room.goal.lv_share is None:
+    if target.goal.lv_share is None:
         return parts, notes
-    portion = Percent(room.goal.lv_share / sum(isinstance(share, Rest) for _, share in parts))
+    portion = Percent(target.goal.lv_share / sum(isinstance(share, Rest) for _, share in parts))
     return [(volume, portion if isinstance(share, Rest) else share) for volume, share in parts], notes
 
 
 def _largest(
-    room: GrowthTarget, group: VolumeGroup, contents: dict[str, Content | None], own_extents: int
+    target: GrowthTarget, group: VolumeGroup, contents: dict[str, Content | None], own_extents: int
 ) -> LogicalVolume:
     growable = [v for v in group.visible if (c := contents.get(v.name)) and c.growable]
     fit = [volume for volume in growable if not _why_not(group, volume, own_extents)]
     if not fit:
         reasons = _reasons(group, contents, own_extents)
-        raise cannot_grow(room, f"none of its logical volumes can grow here: {reasons}", "grow it in the guest")
+        raise cannot_grow(target, f"none of its logical volumes can grow here: {reasons}", "grow it in the guest")
     return max(fit, key=lambda volume: volume.extents)
 
 
-def extents_for(room: GrowthTarget, group: VolumeGroup, chosen: Chosen, own_extents: int) -> dict[str, int]:
+def extents_for(target: GrowthTarget, group: VolumeGroup, chosen: Chosen, own_extents: int) -> dict[str, int]:
     """Volume name → extents to add, where the own physical volume has `own_extents`."""
     free = own_extents - group.used_extents + group.free_elsewhere
-    given = {v.name: _amount(room, group, v, share, free) for v, share in chosen if not isinstance(share, Rest)}
+    given = {v.name: _amount(target, group, v, share, free) for v, share in chosen if not isinstance(share, Rest)}
     left, resting = free - sum(given.values()), [v.name for v, share in chosen if isinstance(share, Rest)]
     if left < 0:
         asked = format_size(sum(given.values()) * group.extent_size)
         raise cannot_grow(
-            room, f"its volumes shall grow by {asked}, and {format_size(free * group.extent_size)} can be had",
+            target, f"its volumes shall grow by {asked}, and {format_size(free * group.extent_size)} can be had",
             "grow the disk further, or ask for less",
         )  # fmt: skip
     wanted = given | {name: left // len(resting) for name in resting}
-    return {v.name: _allowed(room, group, v, wanted[v.name], own_extents, share) for v, share in chosen}
+    return {v.name: _allowed(target, group, v, wanted[v.name], own_extents, share) for v, share in chosen}
 
 
 def taken_from_the_group(group: VolumeGroup, growth: dict[str, int], own_extents: int) -> list[str]:
@@ -73,7 +73,7 @@ def taken_from_the_group(group: VolumeGroup, growth: dict[str, int], own_extents
 
 
 def _allowed(
-    room: GrowthTarget, group: VolumeGroup, volume: LogicalVolume, wanted: int, own_extents: int, share: Share
+    target: GrowthTarget, group: VolumeGroup, volume: LogicalVolume, wanted: int, own_extents: int, share: Share
 ) -> int:
     """What its allocation policy lets it have of that. Who named an amount is told where that is less."""
     most = group.room_for(volume, own_extents)
@@ -82,13 +82,13 @@ def _allowed(
     if isinstance(share, Size):
         policy = volume.allocation or group.allocation
         raise cannot_grow(
-            room, f"{group.name}/{volume.name} has the allocation policy {policy}, which leaves it "
+            target, f"{group.name}/{volume.name} has the allocation policy {policy}, which leaves it "
             f"{format_size(most * group.extent_size)} more", "ask for less, or change it there: lvchange --alloc",
         )  # fmt: skip
     return most
 
 
-def _amount(room: GrowthTarget, group: VolumeGroup, volume: LogicalVolume, share: Share, free: int) -> int:
+def _amount(target: GrowthTarget, group: VolumeGroup, volume: LogicalVolume, share: Share, free: int) -> int:
     match share:
         case Percent(value):
             return int(free * value / 100)
@@ -96,12 +96,12 @@ def _amount(room: GrowthTarget, group: VolumeGroup, volume: LogicalVolume, share
             extents = align_up(size, group.extent_size) // group.extent_size
             if not relative and extents < volume.extents:
                 now = format_size(group.size_of(volume))
-                raise cannot_grow(room, f"{group.name}/{volume.name} has {now} already", "write +SIZE to grow by")
+                raise cannot_grow(target, f"{group.name}/{volume.name} has {now} already", "write +SIZE to grow by")
             return extents if relative else extents - volume.extents
     return 0
 
 
-def _named(room: GrowthTarget, group: VolumeGroup, wanted: str, own_extents: int) -> LogicalVolume:
+def _named(target: GrowthTarget, group: VolumeGroup, wanted: str, own_extents: int) -> LogicalVolume:
     """vg0/root, root, /dev/vg0/root, /dev/mapper/vg0-root."""
     spellings = {volume.name: volume for volume in group.visible}
     for volume in group.visible:
@@ -109,9 +109,9 @@ def _named(room: GrowthTarget, group: VolumeGroup, wanted: str, own_extents: int
         names = (f"{group.name}/{volume.name}", f"/dev/{group.name}/{volume.name}", f"/dev/mapper/{mapped}")
         spellings |= dict.fromkeys(names, volume)
     if (found := spellings.get(wanted)) is None:
-        raise cannot_grow(room, f"there is no logical volume {wanted}", f"its volumes are: {_listed(group)}")
+        raise cannot_grow(target, f"there is no logical volume {wanted}", f"its volumes are: {_listed(group)}")
     if reason := _why_not(group, found, own_extents):
-        raise cannot_grow(room, f"{group.name}/{found.name} {reason}", "grow it in the guest (lvextend)")
+        raise cannot_grow(target, f"{group.name}/{found.name} {reason}", "grow it in the guest (lvextend)")
     return found
 
 

@@ -8,13 +8,14 @@ import pytest
 
 from growdisk.errors import UsageError
 from growdisk.filesystems.content import Content, ExtContent, LuksContent
-from growdisk.planner.by_rule import FullnessUnknown, proposed_by_rule
+from growdisk.planner.by_rule import proposed_by_rule
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal, Rule
 from growdisk.planner.planner import AllDone, Proposal, propose
 from growdisk.planner.rule_words import rule_of
 from growdisk.units import GiB, SizeSpec
+from tests.refusals import raises
 
 
 def disk(content: Content, size: int = 10 * GiB) -> Facts:
@@ -66,7 +67,7 @@ def test_it_does_not_grow_again_too_soon() -> None:
 
 
 def test_what_cannot_be_known_is_refused() -> None:
-    with pytest.raises(FullnessUnknown, match="crypto_LUKS in sda"):
+    with raises("fullness-unknown", match="crypto_LUKS in sda"):
         proposed_by_rule(
             Rule(0.85), disk(LuksContent("crypto_LUKS")), Goal(), lambda facts, _: Proposal((), facts)
         )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -9,15 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.block.raw import RawFile
 from growdisk.errors import Refused
 from growdisk.filesystems.content import BtrfsContent, Content, NtfsContent
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
-from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.planner import Proposal, propose
 from growdisk.units import MiB, parse_size
 from tests.unit.partitions.disks import make_disk, run
+
+
+def _base64url(header: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(header).encode()).decode().rstrip("=")
 
 
 def facts_of(folder: Path, maker: Sequence[str], size: int) -> Facts:
@@ -89,3 +95,33 @@ def test_a_btrfs_on_several_devices_is_refused(tmp_path: Path) -> None:
         proposed(facts, "+64M")
     with pytest.raises(Refused, match="2 devices"):
         proposed(with_content(facts, replace(content, devices=2)), "+64M")
+
+
+_JWE = {"clevis": {"pin": "tpm2", "tpm2": {"pcr_bank": "sha256", "pcr_ids": "1,5"}}}
+_SYSTEMD = {
+    "type": "systemd-tpm2", "keyslots": ["0"], "tpm2-blob": "AA==", "tpm2-pcr-bank": "sha256",
+    "tpm2-primary-alg": "ecc", "tpm2-policy-hash": "aa", "tpm2-pin": False,
+}  # fmt: skip
+TOKENS = {
+    "systemd": ({**_SYSTEMD, "tpm2-pcrs": [5, 7]}, True),
+    "systemd, by other registers": ({**_SYSTEMD, "tpm2-pcrs": [7]}, False),
+    "clevis": ({"type": "clevis", "keyslots": ["0"], "jwe": {"protected": _base64url(_JWE)}}, True),
+    "clevis, not understood": ({"type": "clevis", "keyslots": ["0"], "jwe": {"protected": "!"}}, False),
+    "another": ({"type": "systemd-recovery", "keyslots": ["0"]}, False),
+}
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_a_container_that_a_tpm_opens_by_the_partition_table_is_told(tmp_path: Path, name: str) -> None:
+    token, is_told = TOKENS[name]
+    key, file, script = tmp_path / "key", tmp_path / "token", tmp_path / "make"
+    key.write_text("phrase")
+    file.write_text(json.dumps(token))
+    script.write_text(
+        f"set -e\ncryptsetup -q luksFormat --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 $1 {key}\n"
+        f"cryptsetup token import --json-file {file} $1\n"
+    )
+    facts = facts_of(tmp_path, ["sh", str(script)], 32 * MiB)
+    proposal = propose(facts, Goal(parse_size("+64M"), partition="1"))
+    assert isinstance(proposal, Proposal)
+    assert any("PCR 5" in note for note in proposal.notes) == is_told

@@ -13,11 +13,10 @@ from growdisk.guest_scripts.script_plan import GuestLayer
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal, RunOptions
-from growdisk.planner.guest_plan import guest_plan
+from growdisk.planner.guest_plan import guest_plan, parts_of
 from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, decode_plan, encode_plan
 from growdisk.planner.planner import Proposal, propose
-from growdisk.steps.live_grow import LIVE_LAYERS
 from growdisk.units import GiB, MiB, parse_size
 from tests.unit.planner.live_facts import AROUND, WAY
 from tests.unit.planner.volume_facts import EXT, EXTENT, facts
@@ -98,8 +97,7 @@ def test_several_volumes_grow_in_one_run_and_have_their_group_in_common() -> Non
     assert [layer.name for layer in first.layers] == ["vg0", "vg0/root"]
     assert [layer.name for layer in second.layers] == ["vg0", "vg0/home"]
     assert (second.filesystem.uuid, second.room) == ("other", second.layers[1].size)
-    grown = [(step.growth, getattr(step, "number", 0)) for step in plan.steps if isinstance(step, LIVE_LAYERS)]
-    assert grown == [(0, 1), (0, 2), (0, 0), (1, 2), (1, 0)]
+    assert parts_of(plan.own_steps) == dict(zip(names, [(0, 1), (0, 2), (0, 0), (1, 2), (1, 0)], strict=True))
     with pytest.raises(CannotGrow, match="2 file systems would grow, and the scripts are for one"):
         guest_plan("run-1", facts(both), proposal.steps)
 

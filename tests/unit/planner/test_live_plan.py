@@ -12,18 +12,25 @@ from growdisk.filesystems.content import Content, F2fsContent, NtfsContent, XfsC
 from growdisk.host.free_space import HostRoom
 from growdisk.live.qemu_machine import Arrival, Bus
 from growdisk.planner.facts import Facts, ImageFacts
-from growdisk.planner.failures import CannotGrow, OptionUnsupported
+from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.guest_connection import GuestConnection
 from growdisk.planner.live_plan import HostEnvironment, make_live_plan
 from growdisk.planner.plan import Plan, decode_plan, encode_plan
 from growdisk.planner.planner import Proposal, propose
 from growdisk.units import GiB, MiB, parse_size
-from tests.guests.small import SmallDisk, make_disk
+from tests.conftest import DiskMaker
+from tests.refusals import raises
 from tests.unit.planner.live_facts import AROUND, DISK, WAY
 
 IDE = Bus("IDE or SATA", Arrival.RESTART)
 NVME = Bus("NVMe", Arrival.NEVER)
+
+
+@pytest.fixture(autouse=True)
+def guest(small_disk: DiskMaker) -> Path:
+    """guest.qcow2 in the folder of the test."""
+    return small_disk()
 
 
 def planned(
@@ -34,8 +41,6 @@ def planned(
     swap: str = "drop",
 ) -> Plan:
     image = folder / "guest.qcow2"
-    if not image.exists():
-        make_disk(image, SmallDisk())
     goal = Goal(parse_size("+1G"), swap=swap)
     facts = inspect(image)
     proposal = propose(facts, goal)
@@ -63,11 +68,27 @@ def test_the_plan_has_the_steps_of_the_offline_one_and_survives_being_written_do
         (with_disk(format="raw", version=0), "none", "the image is raw"),
         (with_disk(version=2), "none", "qcow2 version 2"),
         (with_disk(refcount_bits=1), "none", "refcounts of 1 bits"),
+        (with_disk(encrypted=True), "none", "the image is encrypted"),
+        (replace(AROUND, fixed="non-migratable device: nvme"), "none", "cannot save all of the machine"),
+        (with_disk(data_file="x.data"), "none", "keeps its data in another file"),
+        (replace(AROUND, disks=(DISK, replace(DISK, encrypted=True))), "internal", "is lost"),
         (replace(AROUND, disks=(DISK, replace(DISK, names=("data",), format="raw"))), "none", "its disk data is raw"),
         (replace(AROUND, disks=(DISK, replace(DISK, format="raw", read_only=True))), "internal", "is lost"),
         (replace(AROUND, host=replace(AROUND.host, free=3 * GiB)), "none", "5 snapshots of 1.0 GiB"),
     ],
-    ids=["usual", "raw", "version-2", "narrow", "raw-beside", "read-only-beside", "full-host"],
+    ids=[
+        "usual",
+        "raw",
+        "version-2",
+        "narrow",
+        "encrypted",
+        "fixed",
+        "data-file",
+        "encrypted-beside",
+        "raw-beside",
+        "read-only-beside",
+        "full-host",
+    ],
 )
 def test_snapshots_with_memory_are_the_default_where_qemu_can_make_them(
     tmp_path: Path, around: HostEnvironment, mode: str, note: str
@@ -78,7 +99,7 @@ def test_snapshots_with_memory_are_the_default_where_qemu_can_make_them(
 
 
 def test_what_cannot_be_is_refused_when_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(OptionUnsupported, match="raw"):
+    with raises("option-unsupported", match="raw"):
         planned(tmp_path, with_disk(format="raw", version=0), RunOptions(snapshots="internal"))
 
 
@@ -87,16 +108,17 @@ def test_what_cannot_be_is_refused_when_asked_for(tmp_path: Path) -> None:
     [
         (replace(AROUND, managed=True), RunOptions(snapshots="overlay")),
         (AROUND, RunOptions(snapshots="overlay", keep=True)),
+        (with_disk(encrypted=True), RunOptions(snapshots="overlay")),
         (AROUND, RunOptions(backend="guestfs")),
         (with_disk(bus=IDE), RunOptions()),
         (with_disk(bus=NVME), RunOptions()),
     ],
-    ids=["libvirt-overlay", "kept-overlay", "backend", "ide", "nvme"],
+    ids=["libvirt-overlay", "kept-overlay", "encrypted-overlay", "backend", "ide", "nvme"],
 )
 def test_combinations_that_would_lose_data_or_cannot_work_are_refused(
     tmp_path: Path, around: HostEnvironment, options: RunOptions
 ) -> None:
-    with pytest.raises(OptionUnsupported):
+    with raises("option-unsupported"):
         planned(tmp_path, around, options)
 
 
@@ -134,12 +156,11 @@ def test_what_only_grows_at_rest_is_refused_with_the_way_out(content: Content) -
     assert "shut the guest down" in refused.value.what_to_do
 
 
-def test_a_partition_is_not_moved_while_it_is_in_use(tmp_path: Path) -> None:
-    image = make_disk(tmp_path / "guest.qcow2", SmallDisk())
-    facts, goal = inspect(image), Goal(parse_size("+1G"), move=(5,))
+def test_a_partition_is_not_moved_while_it_is_in_use(guest: Path) -> None:
+    facts, goal = inspect(guest), Goal(parse_size("+1G"), move=(5,))
     proposal = propose(facts, replace(goal, move=()))
     assert isinstance(proposal, Proposal)
-    with pytest.raises(OptionUnsupported, match="--move") as refused:
+    with raises("option-unsupported", match="--move") as refused:
         make_live_plan(facts, proposal, goal, RunOptions(), AROUND, WAY)
     assert "shut the guest down" in refused.value.what_to_do
 
@@ -160,5 +181,5 @@ def test_a_host_that_may_fill_up_is_warned_of(tmp_path: Path) -> None:
 
 def test_a_block_device_that_is_too_small_is_refused_before_qemu_is_asked(tmp_path: Path) -> None:
     device = replace(with_disk(format="raw", version=0), host=HostRoom(GiB, GiB, "on /dev/vg/x", 512 * MiB))
-    with pytest.raises(OptionUnsupported, match="block device"):
+    with raises("option-unsupported", match="block device"):
         planned(tmp_path, device)

@@ -7,16 +7,19 @@ from pathlib import Path
 import pytest
 
 from growdisk.errors import UsageError
-from growdisk.planner.layout import ImageLayout, Layout, TableLayout
+from growdisk.partitions.table import Partition, PartitionTable
+from growdisk.planner.facts import Facts, ImageFacts
+from growdisk.planner.layout import ImageLayout, Layout, TableLayout, layout_of
 from growdisk.planner.plan import ExtraDisk, Plan, decode_plan, encode_plan
 from growdisk.planner.size_specs import requests_by_disk
 from growdisk.steps.device_path import DevicePath
-from growdisk.steps.extra_disk_step import ExtraDiskStep, as_disk
-from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
+from growdisk.steps.extra_disk_step import ExtraDiskStep
+from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.units import MiB
 from growdisk.workflow.journal import Event, Record
-from growdisk.workflow.run_directory import RunDirectory, RunStandsInTheWay, refuse_if_open
+from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
+from tests.refusals import raises
 
 
 def layout(name: str) -> Layout:
@@ -25,7 +28,7 @@ def layout(name: str) -> Layout:
 
 def plan_of(folder: Path) -> Plan:
     beside = ExtraDisk(str(folder / "data.raw"), "raw", "overlay", "direct", layout("data.raw"), layout("data.raw"))
-    xfs = GrowFilesystemAt(3, MiB, 4 * MiB, "uuid", 4 * MiB, 8 * MiB, suffix="-sda3", kind="xfs", layers=("lv:vg/a",))
+    xfs = GrowFilesystem(3, MiB, 4 * MiB, "uuid", 4 * MiB, 8 * MiB, suffix="-sda3", kind="xfs", layers=("lv:vg/a",))
     steps = (ResizeImage(8 * MiB, 9 * MiB), ExtraDiskStep(ResizeImage(8 * MiB, 12 * MiB), 1), ExtraDiskStep(xfs, 1))
     before = layout("root.raw")
     return Plan("run-1", "guestfs", "overlay", False, before, before, steps, (), companions=(beside,))
@@ -39,12 +42,21 @@ def test_each_disk_gets_its_own_wishes() -> None:
         requests_by_disk(["sdc1=60%"], 1)
 
 
-def test_what_a_step_says_of_sda_is_said_of_its_own_disk() -> None:
-    assert as_disk("sda1 2.5 GiB -> 13.0 GiB; LUKS in sda; /dev/sda5, sdab, sda1x", 2) == (
-        "sdc1 2.5 GiB -> 13.0 GiB; LUKS in sdc; /dev/sdc5, sdab, sda1x"
-    )
+def test_a_step_speaks_of_its_own_disk_by_its_name() -> None:
     first, second, third = plan_of(Path("/images")).steps
     assert (first.name, second.name, third.name) == ("resize-image", "resize-image-sdb", "grow-filesystem-sdb3")
+    locked = GrowFilesystem(5, MiB, 4 * MiB, "uuid", 4 * MiB, 8 * MiB, kind="xfs", layers=("luks:cff1",))
+    assert locked.describe() == "file system on LUKS in sda5 (xfs) 4.0 MiB -> 8.0 MiB"
+    assert ExtraDiskStep(locked, 2).describe() == "file system on LUKS in sdc5 (xfs) 4.0 MiB -> 8.0 MiB"
+    plain = GrowFilesystem(1, MiB, 4 * MiB, "uuid", 4 * MiB, 8 * MiB)
+    assert ExtraDiskStep(plain, 1).describe() == "file system on sdb1 4.0 MiB -> 8.0 MiB"
+
+
+def test_the_facts_of_another_disk_name_its_partitions() -> None:
+    part = Partition(1, MiB, 8 * MiB)
+    image = ImageFacts(Path("/images/data.raw"), "raw", 8 * MiB, 8 * MiB)
+    facts = Facts(image, PartitionTable("mbr", "0x1", 512, 8 * MiB, (part,)), {}, disk="sdb")
+    assert [seen.name for seen in layout_of(facts).partitions] == ["sdb1"]
 
 
 def test_a_written_plan_keeps_the_disks_apart() -> None:
@@ -53,7 +65,7 @@ def test_a_written_plan_keeps_the_disks_apart() -> None:
     assert again == plan
     assert again.own_steps == plan.steps[:1]
     last = again.steps[-1]
-    assert isinstance(last, ExtraDiskStep) and isinstance(last.step, GrowFilesystemAt)
+    assert isinstance(last, ExtraDiskStep) and isinstance(last.step, GrowFilesystem)
     assert last.step.place == DevicePath(3, MiB, 4 * MiB, ("lv:vg/a",))
 
 
@@ -65,7 +77,7 @@ def test_a_disk_that_takes_part_leads_to_the_run_until_that_is_over(tmp_path: Pa
     journal.append(Record(Event.BEGIN))
     assert part.leading().image == main.image
     assert part.state().status.value == "none"
-    with pytest.raises(RunStandsInTheWay, match=r"root\.raw"):
+    with raises("run-stands-in-the-way", match=r"root\.raw"):
         refuse_if_open(part)
     journal.append(Record(Event.DONE))
     refuse_if_open(part)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.filesystems.crc32c import crc32c
+from growdisk.filesystems.ext import crc32c
 from growdisk.units import MiB
 from tests.e2e.process import need
 from tests.guests.tools import run
@@ -53,6 +53,22 @@ def test_an_ext4_with_a_feature_that_nobody_knows_is_refused_by_its_name(
     image = empty(tmp_path / "disk.raw", 64 * MiB)
     run("mke2fs", "-q", "-F", "-t", "ext4", image)
     assert name in refused(with_bit(image, offset, bit))
+
+
+@pytest.mark.parametrize(("bit", "name"), [(0x1000, "read-only"), (0x4000, "shared_blocks")])
+def test_an_ext4_that_nobody_may_write_to_is_refused(tmp_path: Path, bit: int, name: str) -> None:
+    image = empty(tmp_path / "disk.raw", 64 * MiB)
+    run("mke2fs", "-q", "-F", "-t", "ext4", image)
+    assert name in refused(with_bit(image, _RO_COMPAT, bit))
+
+
+def test_a_tiny_ext4_that_no_kernel_here_mounts_does_not_become_huge(tmp_path: Path) -> None:
+    """resize2fs makes no room for so many group descriptors: it says that the resize_inode is illegal, and gives up."""
+    image = empty(tmp_path / "disk.raw", 4 * MiB)
+    run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-O", "casefold", image)
+    planned = in_process("plan", image, "120G", "--json")
+    assert planned.code == 3 and "group descriptors" in planned.json()["error"]["why"]
+    assert in_process("plan", image, "200M", "--json").code == 0
 
 
 def test_a_journal_on_another_disk_is_asked_for(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def test_a_physical_volume_with_a_flag_in_the_way_is_refused(flags: tuple[str, .
     [
         ({"flags": ("READ", "VISIBLE")}, "read-only"),
         ({"flags": (*_ALL, "LOCKED")}, "pvmove"),
+        ({"flags": (*_ALL, "FIXED_MINOR")}, "lvchange --persistent n vg0/root"),
         ({"segments": (Segment(0, 512, "striped", (("pvmove0", 0),)),)}, "pvmove"),
         ({"segments": (Segment(0, 512, "writecache", ()),)}, "writecache"),
         ({"segments": (Segment(0, 512, "raid1", (("root_rimage_0", 0), ("root_rimage_1", 0))),)}, "raid1"),

@@ -1,13 +1,31 @@
 from __future__ import annotations
 
+import signal
 from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Timer
 
 import pytest
 
-from growdisk.workflow.failures import NothingToRestore, RestoreFailed, StepFailed, StoppedWithoutWayBack
+from growdisk.errors import OperationFailed, ToolFailed
+from growdisk.workflow.engine import Engine
+from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
 from growdisk.workflow.journal import Event
 from growdisk.workflow.states import Status, fold
-from tests.unit.workflow.world import ALL_DONE, Crash, Storage, begin, engine
+from growdisk.workflow.step import Evidence
+from growdisk.workflow.stopping import StopRequest
+from tests.refusals import raises
+from tests.unit.workflow.world import (
+    ALL_DONE,
+    Crash,
+    FakeJournal,
+    FakeSnapshots,
+    FakeStep,
+    Silent,
+    Storage,
+    begin,
+    engine,
+)
 
 
 def new_world() -> Storage:
@@ -23,7 +41,7 @@ def crash_then(storage: Storage, writes: int, action) -> bool:
         action()
     except Crash:
         return True
-    except StepFailed:
+    except OperationFailed:
         return False
     finally:
         storage.writes_left = None
@@ -31,7 +49,7 @@ def crash_then(storage: Storage, writes: int, action) -> bool:
 
 
 def finish(storage: Storage, **options) -> None:
-    with suppress(StepFailed):
+    with suppress(OperationFailed):
         engine(storage, **options).advance()
 
 
@@ -60,15 +78,34 @@ def test_a_second_run_over_finished_work_skips_every_step():
 
 def test_a_failing_step_takes_everything_back():
     storage = new_world()
-    with pytest.raises(StepFailed) as failure:
+    with raises("step-failed") as failure:
         engine(storage, failing="b").advance()
-    assert (failure.value.step, failure.value.exit_code) == ("b", 4)
+    assert (failure.value.what, failure.value.exit_code) == ("step b failed; everything is back as it was", 4)
     assert (storage.words, storage.snapshots, fold(storage.records).status) == (["start"], {}, Status.UNDONE)
+
+
+@dataclass(frozen=True)
+class HitStep(FakeStep):
+    """Its tool dies of Ctrl-C, which reaches growdisk a moment later."""
+
+    stop: StopRequest = field(default_factory=StopRequest)
+
+    def apply(self, context: Storage) -> Evidence:
+        Timer(0.05, self.stop.request, ["SIGINT"]).start()
+        raise ToolFailed("e2fsck", -signal.SIGINT, "")
+
+
+def test_a_tool_that_is_hit_by_the_signal_first_does_not_make_a_stopped_run_a_failed_one():
+    storage, stop = new_world(), StopRequest()
+    snapshots = FakeSnapshots(storage, order=("a",))
+    run = Engine([HitStep("a", stop=stop)], storage, snapshots, FakeJournal(storage), Silent(), stop=stop)
+    with raises("stopped-and-restored"):
+        run.advance()
 
 
 def test_a_failed_restore_is_reported_and_the_others_still_run():
     storage = new_world()
-    with pytest.raises(RestoreFailed) as failure:
+    with raises("restore-failed") as failure:
         engine(storage, failing="c", broken=frozenset({"b"})).advance()
     assert failure.value.exit_code == 5
     assert "b" in failure.value.not_restored

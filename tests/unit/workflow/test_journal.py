@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from growdisk.workflow.failures import JournalDamaged
 from growdisk.workflow.journal import Event, Journal, Record, read_journal
+from tests.refusals import raises
 
 
 def three_records(path):
@@ -43,6 +43,6 @@ def test_damage_in_the_middle_is_refused_by_line(tmp_path):
     damaged = bytearray(path.read_bytes())
     damaged[20] ^= 1
     path.write_bytes(damaged)
-    with pytest.raises(JournalDamaged) as error:
+    with raises("journal-damaged") as error:
         Journal(path)
     assert error.value.line == 1

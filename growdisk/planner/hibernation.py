@@ -1,0 +1,44 @@
+"""A guest that sleeps: its memory lies in swap space, in a file, or in Windows' own, and it goes on from there.
+
+What it remembers of its file systems is what they were: nothing of the disk may change before it has woken and been
+shut down. Nothing but the signature tells (Linux: kernel/power/swap.c; Windows: the first bytes of hiberfil.sys).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from growdisk.errors import LayoutError
+from growdisk.filesystems.content import NtfsContent, SwapContent
+from growdisk.planner.facts import Facts
+
+_SHUT_DOWN = "start Windows and shut it down whole: shutdown /s /t 0"
+
+
+def refuse_hibernated(facts: Facts) -> None:
+    """By what lies in partitions and volumes."""
+    for number in sorted(facts.contents):
+        for name, content in facts.leaves_of(number):
+            if isinstance(content, SwapContent) and content.hibernated:
+                reason = memory_in(f"the swap space of {name}", content.hibernated)
+                raise hibernated(facts.image.path, number, content.hibernated, reason)
+            if isinstance(content, NtfsContent) and content.hibernated:
+                reason = f"Windows is hibernated in {name}, or was shut down with fast start-up, which is half of that"
+                raise hibernated(facts.image.path, number, "hiberfil.sys", reason, _SHUT_DOWN)
+
+
+def memory_in(place: str, signature: str) -> str:
+    return f"its memory lies in {place} (signature {signature})"
+
+
+def hibernated(
+    path: Path, number: int, signature: str, reason: str, hint: str = "boot the guest and shut it down properly"
+) -> LayoutError:
+    """`number` is the partition's, 0 where it is a file in the guest."""
+    return LayoutError.named(
+        "hibernated",
+        "the guest in {path} is hibernated",
+        "{reason}",
+        "{hint}, then run growdisk again",
+        {"path": path, "number": number, "signature": signature, "reason": reason, "hint": hint},
+    )

@@ -1,0 +1,220 @@
+"""How far each kind of content grows once its device has: file systems, containers that are encrypted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from growdisk.errors import KeyNeeded
+from growdisk.fast_dataclass import replace
+from growdisk.filesystems.btrfs import grown_btrfs
+from growdisk.filesystems.content import (
+    BtrfsContent,
+    Content,
+    ExtContent,
+    F2fsContent,
+    LuksContent,
+    NtfsContent,
+    XfsContent,
+)
+from growdisk.filesystems.ext_growth import grown_size, most_blocks
+from growdisk.filesystems.f2fs import grown_f2fs
+from growdisk.filesystems.ntfs import grown_ntfs
+from growdisk.filesystems.xfs import group_count, grown_xfs
+from growdisk.planner.facts import Facts
+from growdisk.planner.failures import CannotGrow
+from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
+from growdisk.planner.layers.fills import fills_of
+from growdisk.planner.refusals import refuse_cut_off
+from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.grow_luks import GrowLuks
+from growdisk.units import MiB, align_down, format_size
+from growdisk.volumes.tpm_tokens import PARTITION_TABLE
+
+
+def grown(
+    target: GrowthTarget, content: Content, wanted: int, *, mountable: bool, notes: tuple[str, ...] = ()
+) -> ContentGrowth:
+    """One step to `wanted` bytes. `mountable`: the guest's own files can be looked for in it."""
+    refuse_larger(target, content)
+    old, part = content.size or 0, target.partition
+    step = GrowFilesystem(
+        part.number, part.start, part.size, content.uuid, old, wanted, suffix=target.suffix, kind=content.kind,
+        layers=target.layers,
+    )  # fmt: skip
+    return ContentGrowth(
+        (step,), replace(content, size=wanted), lags=wanted > old, system=target.device if mountable else "",
+        free=wanted - (content.used or 0), notes=notes if wanted > old else (),
+        fills=fills_of(content, wanted),
+    )  # fmt: skip
+
+
+def refuse_larger(target: GrowthTarget, content: Content) -> None:
+    if (content.size or 0) > target.size:
+        missing = format_size((content.size or 0) - target.size)
+        raise CannotGrow(
+            target.facts.image.path, target.partition.number,
+            reason=f"the file system on {target.name} is larger than it: {missing} are missing",
+            hint="was the partition or the image cut off? Grow to at least the old size, or restore a backup",
+        )  # fmt: skip
+
+
+def cannot_grow(target: GrowthTarget, reason: str, hint: str) -> CannotGrow:
+    return CannotGrow(target.facts.image.path, target.partition.number, reason=reason, hint=hint)
+
+
+# ext2, ext3 and ext4: one step, resize2fs.
+
+
+def grow_ext(target: GrowthTarget) -> ContentGrowth:
+    content, part = target.content, target.partition
+    assert isinstance(content, ExtContent), content
+    wanted = grown_size(content, target.size)
+    _refuse_too_many_blocks(target, content, wanted)
+    if target.layers:
+        return grown(target, content, wanted, mountable=True)
+    refuse_cut_off(target.facts, part, content)
+    old = content.size or 0
+    step = GrowFilesystem(part.number, part.start, part.size, content.uuid, old, wanted, suffix=target.suffix)
+    return ContentGrowth(
+        steps=(step,), content=replace(content, size=wanted), lags=wanted > old, system=target.device,
+        free=part.size - (content.used or 0), fills=fills_of(content, wanted),
+    )  # fmt: skip
+
+
+def _refuse_too_many_blocks(target: GrowthTarget, content: ExtContent, wanted: int) -> None:
+    limit = (1 << 32) * content.block_size
+    if wanted >= limit and not content.has_64bit:
+        raise cannot_grow(
+            target, f"its {content.kind} counts blocks in 32 bits: it can have {format_size(limit)} at most",
+            "grow it to less than that; resize2fs -b makes a file system that is at rest count in 64 bits",
+        )  # fmt: skip
+    most = most_blocks(content) * content.block_size
+    if wanted > max(most, content.size or 0):
+        raise cannot_grow(
+            target, f"its {content.kind} was made so small that its tables end at {format_size(most)}; it would have "
+            f"{format_size(wanted)}", "grow it to less than that, or copy its files into a new file system",
+        )  # fmt: skip
+
+
+# XFS and btrfs, which the kernel grows while they are mounted.
+
+_MANY_GROUPS = 64  # mkfs makes 4 on a disk, 32 on an array; with hundreds, XFS searches long for space
+_EXPLOSION = 4
+_LEAST_BTRFS = 256 * MiB  # Linux fs/btrfs/ioctl.c, btrfs_ioctl_resize
+
+
+def grow_xfs(target: GrowthTarget) -> ContentGrowth:
+    content = target.content
+    assert isinstance(content, XfsContent), content
+    wanted = grown_xfs(content, target.size)
+    before, after = content.ag_count, group_count(content, wanted)
+    notes: tuple[str, ...] = ()
+    if after > _MANY_GROUPS and after >= _EXPLOSION * before:
+        notes = (
+            f"XFS on {target.name} will have {after} allocation groups instead of {before}, because it was made "
+            "that small: it works, but slower than one that is made anew",
+        )
+    inside = grown(target, content, wanted, mountable=True, notes=notes)
+    return replace(inside, content=replace(content, size=wanted, ag_count=after))
+
+
+def grow_btrfs(target: GrowthTarget) -> ContentGrowth:
+    content = target.content
+    assert isinstance(content, BtrfsContent), content
+    if content.devices != 1:
+        raise cannot_grow(
+            target, f"its btrfs lies on {content.devices} devices, of which this is one",
+            "grow it from inside the guest: btrfs filesystem resize DEVICE-ID:max PATH",
+        )  # fmt: skip
+    wanted = grown_btrfs(content, target.size)
+    if (content.size or 0) < wanted < _LEAST_BTRFS:
+        raise cannot_grow(
+            target, f"the kernel resizes no btrfs to less than {format_size(_LEAST_BTRFS)}, and it would have "
+            f"{format_size(wanted)}", f"grow it to at least {format_size(_LEAST_BTRFS)}",
+        )  # fmt: skip
+    return grown(target, content, wanted, mountable=True)
+
+
+# NTFS and F2FS, which their own tools grow while nobody has them mounted.
+
+
+def grow_ntfs(target: GrowthTarget) -> ContentGrowth:
+    content = target.content
+    assert isinstance(content, NtfsContent), content
+    wanted = grown_ntfs(content, target.size)
+    if wanted > (content.size or 0):
+        _refuse_unready(target, content)
+    note = f"Windows will check {target.name} at its next start, as it does after any resizing"
+    return grown(target, content, wanted, mountable=False, notes=(note,))
+
+
+def _refuse_unready(target: GrowthTarget, content: NtfsContent) -> None:
+    if content.dirty:
+        raise cannot_grow(
+            target, "its NTFS is marked as dirty: Windows wants to check it first",
+            "start Windows, let it check the volume (chkdsk /f) and shut it down",
+        )  # fmt: skip
+
+
+def grow_f2fs(target: GrowthTarget) -> ContentGrowth:
+    content = target.content
+    assert isinstance(content, F2fsContent), content
+    return grown(target, content, grown_f2fs(content, target.size), mountable=False)
+
+
+# An encrypted container: it reaches to the end of its device by itself, once it is opened; then what is in it.
+
+_INSIDE = "grow it from inside the guest"
+
+
+def grow_luks(target: GrowthTarget, grow: Callable[[GrowthTarget], ContentGrowth]) -> ContentGrowth:
+    content = target.content
+    assert isinstance(content, LuksContent), content
+    if content.fixed:
+        raise cannot_grow(target, f"it is encrypted (LUKS), and {content.fixed}", content.cure or _INSIDE)
+    if content.payload >= target.size:
+        raise cannot_grow(target, "its header says that its encrypted data begin beyond its end", _INSIDE)
+    if not content.unlocked:
+        return _locked(target, content)
+    place = target.place.within_luks(content.uuid)
+    size = align_down(target.size - content.payload, content.sector_size)
+    if size != target.size - content.payload:
+        raise cannot_grow(
+            target, f"it has sectors of {content.sector_size} bytes, and cryptsetup opens it only where it is a "
+            "multiple of them long", "choose a size in whole MiB",
+        )  # fmt: skip
+    inside = grow(target.within(place, content.inside, size))
+    old = content.size or size
+    step = GrowLuks(place, old, size, target.suffix)
+    return replace(
+        inside, steps=(step, *inside.steps), content=replace(content, size=size, inside=inside.content),
+        lags=inside.lags,
+    )  # fmt: skip
+
+
+def notes_on_tpm(facts: Facts) -> Iterator[str]:
+    """Of a new table: a TPM that measures it opens no container any more."""
+    for number, content in facts.contents.items():
+        if isinstance(content, LuksContent) and PARTITION_TABLE in content.registers:
+            yield (
+                f"{facts.name_of(number)}: its TPM token goes by PCR {PARTITION_TABLE}, which measures the partition "
+                "table: the guest asks for the passphrase at its next start (systemd-cryptenroll, or clevis luks "
+                "regen, binds it anew)"
+            )
+
+
+def _locked(target: GrowthTarget, content: LuksContent) -> ContentGrowth:
+    name = target.name
+    if target.is_named and not content.tried:
+        note = (
+            f"{name} is encrypted, and no key was given: the partition alone is larger. The container takes that when "
+            "it is opened next; what is in it has to be grown from inside the guest"
+        )
+        return ContentGrowth((), content, lags=False, system="", notes=(note,))
+    reason = (
+        "no passphrase that was given opens it" if content.tried else "what is in it grows with its passphrase only"
+    )
+    raise KeyNeeded(
+        target.facts.image.path,
+        reason=f"{name} is encrypted (LUKS), and {reason}; --partition {name} without a key grows the partition alone",
+    )

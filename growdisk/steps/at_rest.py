@@ -1,0 +1,191 @@
+"""A disk at rest: our own engine reads it and makes it larger; hands do what takes tools or a kernel (context.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from growdisk.backends.backend import Backend, CheckState
+from growdisk.block.device import BlockDevice
+from growdisk.errors import OperationFailed
+from growdisk.fast_dataclass import dataclass
+from growdisk.filesystems.content import BtrfsContent, Content, ExtContent, F2fsContent
+from growdisk.filesystems.ext_features import doubt, kernel_mounts
+from growdisk.filesystems.identify import identify
+from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
+from growdisk.filesystems.volume_group import VolumeGroup
+from growdisk.partitions.sectors import SectorChange, apply_changes, read_table
+from growdisk.partitions.table import FIRST_DISK, PartitionTable
+from growdisk.steps.context import Hands
+from growdisk.steps.device_path import DevicePath, look_at, neighbours_of
+from growdisk.steps.disk import Disk
+from growdisk.steps.failures import verify_failed
+from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.grow_luks import GrowLuks
+from growdisk.steps.grow_lv import GrowLogicalVolume
+from growdisk.steps.grow_pv import GrowPhysicalVolume
+from growdisk.steps.moving import copy, require_copied
+from growdisk.steps.reread_partitions import RereadPartitions
+from growdisk.steps.resize_image import GrowDevice, ResizeImage
+from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.steps.worker import Placed
+from growdisk.storage.growing import resize_device
+
+_ZERO_SAMPLE = 64 << 10
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """The Worker of a disk at rest. `path` is the image as the user named it, for messages; `beside` are the run's
+    other disks, in their order."""
+
+    disk: Disk
+    hands: Hands
+    path: Path
+    beside: tuple[RunContext, ...] = ()
+    disk_name: str = FIRST_DISK
+
+    @property
+    def size(self) -> int:
+        return self.disk.size
+
+    def table(self, sector_size: int) -> PartitionTable | None:
+        return read_table(self.disk, self.path, sector_size)
+
+    def kernel_partitions(self) -> Placed:
+        with self.hands.backend("reading the table") as backend:
+            return _placed(backend)
+
+    def device(self, place: DevicePath) -> BlockDevice:
+        return look_at(self.disk, place, self.hands.keyring, self.hands.sector_size)
+
+    def content(self, place: DevicePath) -> Content | None:
+        return identify(self.device(place))
+
+    def group(self, place: DevicePath) -> VolumeGroup | None:
+        """None also where the group's other physical volumes say something else."""
+        try:
+            device = self.device(place)
+            group = read_volume_group(device)
+            if group is not None:
+                neighbours_of(self.disk, self.hands.sector_size).of(group, device)
+        except VolumeGroupUnreadable:
+            return None
+        return group
+
+    def kernel_size(self, place: DevicePath) -> int | None:
+        return None
+
+    def accepts(self, step: GrowFilesystem, size: int) -> bool:
+        return size == step.new_size
+
+    def resize_disk(self, step: ResizeImage) -> str:
+        if step.preallocation != "off":
+            self.disk.file.reserve(step.old_size, step.new_size - step.old_size)
+        self.disk.resize(step.new_size)
+        self.disk.flush()
+        return ""
+
+    def grow_device(self, step: GrowDevice) -> str:
+        resize_device(self.disk.path, step.new_size)
+        self.disk.base_resized()
+        return self.resize_disk(step)
+
+    def confirm_size(self, step: ResizeImage) -> None:
+        if self.disk.size != step.new_size:
+            raise verify_failed(step.name, found=f"{self.disk.size} bytes", expected=f"{step.new_size} bytes")
+        if not step.gives_zeros:
+            return
+        sample = min(_ZERO_SAMPLE, step.new_size - step.old_size)
+        for offset in (step.old_size, step.new_size - sample):
+            if any(self.disk.read(offset, sample)):
+                raise verify_failed(step.name, found="old bytes in the grown area", expected="zeros")
+
+    def write_table(self, step: RewritePartitions) -> dict[str, int | str]:
+        # Made before anything is copied: a copy may go over the old chain of logical partitions.
+        changes = self._new_sectors(step)
+        facts: dict[str, int | str] = {"sectors": len(changes)}
+        for move in step.moves:
+            facts[move.name] = copy(self.disk, move, self.hands.check_stop, step.before.sector_size)
+        require_copied(self.disk, step.moves, facts)
+        apply_changes(self.disk, changes)
+        return facts
+
+    def _new_sectors(self, step: RewritePartitions) -> tuple[SectorChange, ...]:
+        if step.before.kind != step.after.kind:
+            from growdisk.partitions.rewriting import gpt_sectors
+
+            return gpt_sectors(step.after, self.disk.read(0, step.after.sector_size))
+        from growdisk.partitions.rewriting import rewrite
+
+        return rewrite(self.disk, self.path, step.after)
+
+    def reread(self, step: RereadPartitions) -> str:
+        with self.hands.backend("reading the table") as backend:
+            if step.differences(_placed(backend)):
+                backend.reread()
+            return f"{backend.table_reader} sees {step.names(self.disk_name)}"
+
+    def grow_luks(self, step: GrowLuks) -> dict[str, int | str]:
+        with self.hands.volumes(f"opening {step.place.name_on(self.disk_name)}") as appliance:
+            return {"size": appliance.volumes.size_of(step.place.device)}
+
+    def grow_pv(self, step: GrowPhysicalVolume) -> None:
+        owner = self._owner_of(step.place)
+        with self.hands.volumes("growing the physical volume") as appliance:
+            appliance.volumes.grow_physical_volume(step.place.device, owner)
+            appliance.sync()
+
+    def grow_lv(self, step: GrowLogicalVolume) -> None:
+        owner = self._owner_of(step.place)
+        with self.hands.volumes("growing the logical volume") as appliance:
+            appliance.volumes.grow_logical_volume(step.group, step.volume, step.extents, owner)
+            appliance.sync()
+
+    def _owner_of(self, place: DevicePath) -> str:
+        """The system ID of the group there; "" where it has none."""
+        group = self.group(place)
+        return group.system_id if group else ""
+
+    def grow_filesystem(self, step: GrowFilesystem) -> str:
+        with self.hands.backend("growing the file system", inside=not step.is_plain_ext) as backend:
+            grow = self._grow_ext if step.is_ext else self._grow_other
+            told = grow(backend, step)
+            backend.judge(step.kind, step.place.device)
+            backend.sync()
+        if step.is_plain_ext:
+            self._ask_a_kernel(step)
+        return told
+
+    def _grow_ext(self, backend: Backend, step: GrowFilesystem) -> str:
+        device = step.place.device
+        check = backend.check_ext(device)
+        if check.state is CheckState.DAMAGED:
+            raise OperationFailed.named(
+                "filesystem-broken",
+                "the file system on partition {number} has errors that could not be mended",
+                'e2fsck could not mend it, and its own words were: "{report}"',
+                "mend it from inside or with a rescue system (e2fsck -f), then run growdisk again",
+                {"number": step.number, "report": check.last_words},
+            )
+        backend.resize_ext(device, step.new_size)
+        return ", errors mended first" if check.state is CheckState.MENDED else ""
+
+    def _grow_other(self, backend: Backend, step: GrowFilesystem) -> str:
+        content = self.content(step.place)
+        number = content.device_id if isinstance(content, BtrfsContent) else 1
+        unclean = isinstance(content, F2fsContent) and not content.clean
+        backend.grow_filesystem(step.kind, step.place.device, number, replay=unclean)
+        return ""
+
+    def _ask_a_kernel(self, step: GrowFilesystem) -> None:
+        """Where e2fsck alone is not judge enough, and no kernel has looked yet."""
+        content = self.content(step.place)
+        if isinstance(content, ExtContent) and doubt(content, step.new_size, step.old_size) and kernel_mounts(content):
+            self.hands.let_a_kernel_mount("ext4", step.place.device)
+
+    def conclude(self, step: str) -> None:
+        """Each step has been verified by itself."""
+
+
+def _placed(backend: Backend) -> Placed:
+    return {int(name.removeprefix(FIRST_DISK)): (start, size) for name, start, size in backend.kernel_partitions()}

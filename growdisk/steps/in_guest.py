@@ -1,0 +1,46 @@
+"""A step that a running guest takes itself: swap again, and its own files. One phase of its scripts does it all.
+
+Where nothing is left to do, that phase finds out; what it did, the guest reads back after the last step.
+"""
+
+from __future__ import annotations
+
+from growdisk.fast_dataclass import dataclass
+from growdisk.guest_scripts.answers import Outcome
+from growdisk.guest_scripts.script_plan import Phase
+from growdisk.steps.live_context import LiveContext
+from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
+from growdisk.steps.repair_guest import RepairGuest
+from growdisk.workflow.step import Check, Evidence, Ready, Scope
+
+GUEST_ONLY = (RemakeSwap, MakeSwapFile, RepairGuest)
+
+
+@dataclass(frozen=True)
+class InGuest:
+    """`step` as planned, carried out inside."""
+
+    step: RemakeSwap | MakeSwapFile | RepairGuest
+
+    @property
+    def name(self) -> str:
+        return self.step.name
+
+    @property
+    def touches(self) -> frozenset[Scope]:
+        return self.step.touches
+
+    def describe(self) -> str:
+        return self.step.describe()
+
+    def check(self, context: LiveContext) -> Check:
+        return Ready()
+
+    def apply(self, context: LiveContext) -> Evidence:
+        answer = context.run(Phase.REPAIR)
+        if answer.result is Outcome.ALREADY and isinstance(self.step, RepairGuest):
+            return Evidence("done already")
+        return Evidence(answer.what or self.describe())
+
+    def verify(self, context: LiveContext, evidence: Evidence) -> None:
+        context.conclude(self.name)

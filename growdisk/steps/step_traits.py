@@ -1,0 +1,98 @@
+"""What a planner asks of every step, with the answers that most give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, Self, TypeVar
+
+from growdisk.partitions.table import FIRST_DISK
+from growdisk.steps.device_path import DevicePath
+from growdisk.steps.moving import Move
+
+Kind = TypeVar("Kind")
+
+
+def of_kind(kind: type[Kind], steps: Iterable[object]) -> list[Kind]:
+    return [step for step in steps if isinstance(step, kind)]
+
+
+def first(kind: type[Kind], steps: Iterable[object]) -> Kind | None:
+    return next(iter(of_kind(kind, steps)), None)
+
+
+class StepTraits:
+    """The base of all steps. Not a protocol: a step states only what is special about it."""
+
+    running: bool = False
+    """Whether a running guest has what it works on."""
+    moves: tuple[Move, ...] = ()
+    """Partitions that it copies to another place."""
+    changes_guest: ClassVar[bool] = False
+    """Whether it changes the guest's own files."""
+    disk: int = 0
+    """Which of the run's disks it is for (ExtraDiskStep)."""
+
+    def described(self, disk: str) -> str:
+        """What it does, in one line, of the guest's disk with that name."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        return self.described(FIRST_DISK)
+
+    @property
+    def own(self) -> Self:
+        """As the disk itself has it, whichever of the run's disks that is."""
+        return self
+
+    @property
+    def needs_kernel(self) -> bool:
+        """Whether this machine's tools cannot do it without a kernel that has the disk."""
+        return False
+
+    @property
+    def own_tools(self) -> tuple[str, ...]:
+        """Programs that do it without a kernel, beyond those that every run takes."""
+        return ()
+
+    @property
+    def kernel_tools(self) -> tuple[str, ...]:
+        """Programs that do it in a kernel which uses this machine's own, beyond those that every run takes."""
+        return ()
+
+    @property
+    def works_at(self) -> DevicePath | None:
+        """Where it makes something larger that stands in a partition."""
+        return None
+
+    @property
+    def partition(self) -> int:
+        """The number of the partition that it works in; 0 for none, and for the whole disk."""
+        return self.works_at.number if self.works_at else 0
+
+    @property
+    def usual(self) -> dict[str, bytes]:
+        """What a written plan leaves out, since it says nothing of a disk at rest: fields and their values, in JSON."""
+        return {"running": b"false", "restart": b"false", "device_size": b"0"}
+
+    @property
+    def added(self) -> int:
+        """By how many bytes it makes the disk larger."""
+        return 0
+
+
+class LvmTraits(StepTraits):
+    """The base of those that let LVM grow something at `place`: it works on what a kernel has open."""
+
+    place: DevicePath
+
+    @property
+    def works_at(self) -> DevicePath:
+        return self.place
+
+    @property
+    def needs_kernel(self) -> bool:
+        return True
+
+    @property
+    def kernel_tools(self) -> tuple[str, ...]:
+        return ("lvm", *self.place.openers)

@@ -1,0 +1,105 @@
+"""What a step works with: a view of the disk, through which it reads, and a worker, who does what the step decides.
+
+    at rest     at_rest.py        our own engine reads; this machine's tools, or an appliance, write
+    running     live_context.py   our readers look through the guest's devices; QEMU and scripts in the guest write
+
+A step decides and judges, and knows of both only this. What is different between the two is a method here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from growdisk.block.device import BlockDevice
+    from growdisk.filesystems.content import Content
+    from growdisk.filesystems.volume_group import VolumeGroup
+    from growdisk.partitions.table import PartitionTable
+    from growdisk.steps.device_path import DevicePath
+    from growdisk.steps.grow_filesystem import GrowFilesystem
+    from growdisk.steps.grow_luks import GrowLuks
+    from growdisk.steps.grow_lv import GrowLogicalVolume
+    from growdisk.steps.grow_pv import GrowPhysicalVolume
+    from growdisk.steps.reread_partitions import RereadPartitions
+    from growdisk.steps.resize_image import GrowDevice, ResizeImage
+    from growdisk.steps.rewrite_partitions import RewritePartitions
+
+Placed = dict[int, tuple[int, int]]
+"""Partitions as somebody sees them: number to start and size, in bytes."""
+
+
+class DiskView(Protocol):
+    """The disk as it is now, by our own readers. Sizes are in bytes."""
+
+    @property
+    def disk_name(self) -> str:
+        """As the guest has it: sda, sdb."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """As who works on it sees it: of a running guest, as its kernel does."""
+        ...
+
+    def table(self, sector_size: int) -> PartitionTable | None: ...
+
+    def kernel_partitions(self) -> Placed:
+        """The table by another reader: a kernel, or sfdisk."""
+        ...
+
+    def device(self, place: DevicePath) -> BlockDevice:
+        """DeviceNotReadable where it cannot be read."""
+        ...
+
+    def content(self, place: DevicePath) -> Content | None: ...
+
+    def group(self, place: DevicePath) -> VolumeGroup | None:
+        """The group whose physical volume is at `place`; None where its metadata cannot be read, or do not agree."""
+        ...
+
+    def kernel_size(self, place: DevicePath) -> int | None:
+        """What the kernel that has it open gives it; None at rest, where nobody has."""
+        ...
+
+    def accepts(self, step: GrowFilesystem, size: int) -> bool:
+        """Whether the grown file system may have this size. In use, one may stop short of what it grows to at rest."""
+        ...
+
+
+class Worker(DiskView, Protocol):
+    """Each method does a step's work; where it returns words, they are told beside what the step itself tells.
+
+    Raises OperationFailed, and OSError of the host.
+    """
+
+    def resize_disk(self, step: ResizeImage) -> str: ...
+
+    def grow_device(self, step: GrowDevice) -> str:
+        """The host's device first, then the disk."""
+        ...
+
+    def confirm_size(self, step: ResizeImage) -> None:
+        """promise-broken, or guest-does-not-see."""
+        ...
+
+    def write_table(self, step: RewritePartitions) -> dict[str, int | str]:
+        """No kernel is told yet. Returns what require_copied needs of the partitions that move."""
+        ...
+
+    def reread(self, step: RereadPartitions) -> str:
+        """Makes the other reader look again."""
+        ...
+
+    def grow_luks(self, step: GrowLuks) -> dict[str, int | str]:
+        """Returns the `size` that a kernel gives the container, where it was opened for that."""
+        ...
+
+    def grow_pv(self, step: GrowPhysicalVolume) -> None: ...
+
+    def grow_lv(self, step: GrowLogicalVolume) -> None: ...
+
+    def grow_filesystem(self, step: GrowFilesystem) -> str: ...
+
+    def conclude(self, step: str) -> None:
+        """After the last step of the plan a running guest reads everything back itself."""
+        ...
