@@ -21,19 +21,19 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
-    from growdisk.api.calls import expand, image_of, inspect, plan
+    from growdisk.api.disks import image_of, inspect
     from growdisk.api.forced import commit_carried, rollback_carried
     from growdisk.api.live_target import LiveRequest
     from growdisk.api.overlays import Overlay, overlays_on
-    from growdisk.api.provisioning.document import provision_document
     from growdisk.api.provisioning.recipe import Output, Recipe
     from growdisk.api.provisioning.recipe_file import RecipeFile, load_recipe
-    from growdisk.api.provisioning.result import Provisioned, ProvisionReport
+    from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
     from growdisk.api.provisioning.run import provision
     from growdisk.api.result import Result, StepReport
     from growdisk.api.run_status import StatusReport, status
-    from growdisk.api.runs import commit, resume, rollback
+    from growdisk.api.runs import commit, expand, plan, resume, rollback
     from growdisk.api.scripts import WrittenScripts, write_scripts
+    from growdisk.api.served_disks import served
     from growdisk.errors import GrowdiskError, NeedsUser, OperationFailed, Refused, UsageError
     from growdisk.planner.facts import Facts
     from growdisk.planner.goal import Goal, Grow, OtherDisk, RunOptions
@@ -84,6 +84,7 @@ __all__ = [
     "resume",
     "rollback",
     "rollback_carried",
+    "served",
     "status",
     "trusting_references",
     "write_scripts",
@@ -91,19 +92,19 @@ __all__ = [
 
 # No file of this folder may have the name of a function: importing it would put the file in the function's place.
 _MODULES = {
-    "growdisk.api.calls": ("expand", "image_of", "inspect", "plan"),
+    "growdisk.api.disks": ("image_of", "inspect"),
     "growdisk.api.forced": ("commit_carried", "rollback_carried"),
     "growdisk.api.live_target": ("LiveRequest",),
     "growdisk.api.overlays": ("Overlay", "overlays_on"),
-    "growdisk.api.provisioning.document": ("provision_document",),
     "growdisk.api.provisioning.recipe": ("Output", "Recipe"),
     "growdisk.api.provisioning.recipe_file": ("RecipeFile", "load_recipe"),
-    "growdisk.api.provisioning.result": ("ProvisionReport", "Provisioned"),
+    "growdisk.api.provisioning.result": ("ProvisionReport", "Provisioned", "provision_document"),
     "growdisk.api.provisioning.run": ("provision",),
     "growdisk.api.result": ("Result", "StepReport"),
     "growdisk.api.run_status": ("StatusReport", "status"),
-    "growdisk.api.runs": ("commit", "resume", "rollback"),
+    "growdisk.api.runs": ("commit", "expand", "plan", "resume", "rollback"),
     "growdisk.api.scripts": ("WrittenScripts", "write_scripts"),
+    "growdisk.api.served_disks": ("served",),
     "growdisk.errors": ("GrowdiskError", "NeedsUser", "OperationFailed", "Refused", "UsageError"),
     "growdisk.planner.facts": ("Facts",),
     "growdisk.planner.goal": ("Goal", "Grow", "OtherDisk", "RunOptions"),

@@ -4,61 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass, replace
+from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import Goal
 from growdisk.units import format_size
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.states import Status
 
-
-@dataclass(eq=False)
-class HostWouldFill(Refused):
-    """Sizes in bytes."""
-
-    WHAT: ClassVar[str] = "{path} does not grow: the host would fill up"
-    WHY: ClassVar[str] = (
-        "the growth can take {growth_text}, {free_text} are free {where}, and {kept_text} shall stay free"
-    )
-    DO: ClassVar[str] = "make room on the host, grow by less, or say --keep-host-free with a smaller share"
-    path: Path
-    growth: int
-    free: int
-    keep: int
-    where: str
-
-    @property
-    def growth_text(self) -> str:
-        return format_size(self.growth)
-
-    @property
-    def free_text(self) -> str:
-        return format_size(self.free)
-
-    @property
-    def kept_text(self) -> str:
-        return format_size(self.keep)
-
-
-@dataclass(eq=False)
-class PoolOvercommitted(Refused):
-    WHAT: ClassVar[str] = "{path} does not grow: its thin pool would be promised more than it has"
-    WHY: ClassVar[str] = "its volumes would have {promised_text}, and the pool has {size_text} {where}"
-    DO: ClassVar[str] = "make the pool larger (lvextend), or grow without --when-used and --keep-host-free"
-    path: Path
-    promised: int
-    size: int
-    where: str
-
-    @property
-    def promised_text(self) -> str:
-        return format_size(self.promised)
-
-    @property
-    def size_text(self) -> str:
-        return format_size(self.size)
+if TYPE_CHECKING:
+    from growdisk.host.free_space import HostRoom
 
 
 def known_to_host(goal: Goal, path: Path) -> Goal:
@@ -78,17 +34,42 @@ def _since_growth(path: Path) -> float | None:
 
 
 def refuse_to_fill_host(path: Path, goal: Goal, old_size: int, new_size: int) -> None:
-    """HostWouldFill, PoolOvercommitted: only where a rule grows it, for then nobody watches. Sizes in bytes."""
+    """host-would-fill, pool-overcommitted: only where a rule grows it, for then nobody watches. Sizes in bytes."""
     rule, growth = goal.rule, new_size - old_size
     if rule is None or growth <= 0:
         return
     from growdisk.host.free_space import room_for  # most runs have no rule
 
-    room = room_for(path)
-    if room.promised is not None and room.promised + growth > room.total:
-        raise PoolOvercommitted(path, room.promised + growth, room.total, room.where)
+    refuse_without_room(path, room_for(path), growth, rule.keep_host_free or 0.0)
+
+
+def refuse_without_room(path: Path, room: HostRoom, growth: int, keep_free: float, promised: int = 0) -> None:
+    """host-would-fill, pool-overcommitted. `promised`: what others may take of the same room, and have not yet."""
+    if room.promised is not None and room.promised + promised + growth > room.total:
+        all_promised = room.promised + promised + growth
+        raise Refused.named(
+            "pool-overcommitted",
+            "{path} does not grow: its thin pool would be promised more than it has",
+            "its volumes would have {_promised}, and the pool has {_size} {where}",
+            "make the pool larger (lvextend), or grow without --when-used and --keep-host-free",
+            {
+                "path": path, "promised": all_promised, "size": room.total, "where": room.where,
+                "_promised": format_size(all_promised), "_size": format_size(room.total),
+            },
+        )  # fmt: skip
     if room.device_size is not None and room.promised is None:
         return  # its owner makes it larger, and says how much there is
-    keep = int(room.total * (rule.keep_host_free or 0.0))
-    if room.free - growth < keep:
-        raise HostWouldFill(path, growth, room.free, keep, room.where)
+    keep = int(room.total * keep_free)
+    if room.free - promised - growth < keep:
+        others = f", {format_size(promised)} of it for disks that grew in the same round" if promised else ""
+        raise Refused.named(
+            "host-would-fill",
+            "{path} does not grow: the host would fill up",
+            "the growth can take {_growth}, {_free} are free {where}{_others}, and {_keep} shall stay free",
+            "make room on the host, grow by less, or say --keep-host-free with a smaller share",
+            {
+                "path": path, "growth": growth, "free": room.free, "keep": keep, "where": room.where,
+                "promised": promised, "_growth": format_size(growth), "_free": format_size(room.free),
+                "_keep": format_size(keep), "_others": others,
+            },
+        )  # fmt: skip

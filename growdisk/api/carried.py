@@ -6,9 +6,7 @@ folder still carries these two, and they would stay in it for ever if nobody loo
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from growdisk.errors import ImageError, Refused
+from growdisk.errors import ImageError
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import Header
@@ -68,16 +66,6 @@ class RunWithoutFolder(ImageError):
             f"{bring}; without it, {back if self.run.first else ''}"
             f"growdisk commit --force {image} keeps the image as it is and removes what it carries"
         )
-
-
-@dataclass(eq=False)
-class NothingCarried(Refused):
-    WHAT: ClassVar[str] = "there is nothing to {verb} by force in {path}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "growdisk status {path} says how it stands"
-    path: Path
-    verb: str
-    reason: str
 
 
 def carried_run(header: Header | None, names: Iterable[str]) -> CarriedRun | None:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 from growdisk.api.images.host import free_room
 from growdisk.block.host_devices import holders_of, partitions_of, value_of, whole_disk
 from growdisk.block.mounts import IN_MEMORY, mount_of, mounts
-from growdisk.errors import ImageError, Refused
-from growdisk.fast_dataclass import dataclass
+from growdisk.errors import GrowdiskError, ImageError, Refused
 from growdisk.planner.plan import Plan
-from growdisk.steps.extra_disk_step import ExtraDiskStep
-from growdisk.steps.resize_image import ResizeImage
-from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import MiB, format_size
 from growdisk.workflow.places import state_folder
 from growdisk.workflow.run_directory import RESERVE, RunDirectory
@@ -23,72 +18,78 @@ _OVERLAYS = 64 * MiB
 _SHARE = 512  # of what is grown by, what a file system writes into its new room while it grows
 
 
-@dataclass(eq=False)
-class DeviceReadOnly(ImageError):
-    WHAT: ClassVar[str] = "cannot work on {path}"
-    WHY: ClassVar[str] = "the host has the device read-only"
-    DO: ClassVar[str] = "make it writable first (lvchange -p rw, blockdev --setrw), or name another one"
-
-
-@dataclass(eq=False)
-class OnSystemDisk(ImageError):
-    WHAT: ClassVar[str] = "cannot work on {path}"
-    WHY: ClassVar[str] = "it is a partition of the disk that this host runs from ({place} is mounted from that disk)"
-    DO: ClassVar[str] = "growdisk grows the disks of guests; name a guest's volume or image"
-    place: str
-
-
-@dataclass(eq=False)
-class StateInMemory(Refused):
-    WHAT: ClassVar[str] = "cannot keep a run of {path} safe"
-    WHY: ClassVar[str] = "{folder} lies on {kind}, the host's memory: a power cut would lose it half-way"
-    DO: ClassVar[str] = "choose a folder on a disk (--state-dir DIR), or do without a way back (--snapshots none)"
-    path: Path
-    folder: Path
-    kind: str
-
-
-@dataclass(eq=False)
-class NoRoomForRun(Refused):
-    WHAT: ClassVar[str] = "cannot begin a run on {path}"
-    WHY: ClassVar[str] = "what it sets aside may take {wanted} in {folder}, which has {free} free"
-    DO: ClassVar[str] = "free some space there, or choose another folder (--state-dir DIR)"
-    path: Path
-    folder: Path
-    wanted: str
-    free: str
-
-
 def refuse_unfit_device(path: Path) -> None:
-    """DeviceReadOnly, OnSystemDisk."""
+    """device-read-only, owned-elsewhere, on-system-disk."""
     number = path.stat().st_rdev
     if value_of(number, "ro") == "1":
-        raise DeviceReadOnly(path)
+        raise ImageError.named(
+            "device-read-only",
+            "cannot work on {path}",
+            "the host has the device read-only",
+            "make it writable first (lvchange -p rw, blockdev --setrw), or name another one",
+            {"path": path},
+        )
+    if value_of(number, "dm/uuid").startswith("LVM-") and (owner := _owner_elsewhere(number)):
+        raise ImageError.named(
+            "owned-elsewhere",
+            "cannot work on {path}",
+            "its volume group belongs to another host ({owner}), where a guest may run on it",
+            "run growdisk on that host, or make the group this host's own (vgchange --systemid)",
+            {"path": path, "owner": owner},
+        )
     disk = whole_disk(number)
     if disk is not None and isinstance(disk.node, int) and (place := _system_place(disk.node)):
-        raise OnSystemDisk(path, place=place)
+        raise ImageError.named(
+            "on-system-disk",
+            "cannot work on {path}",
+            "it is a partition of the disk that this host runs from ({place} is mounted from that disk)",
+            "growdisk grows the disks of guests; name a guest's volume or image",
+            {"path": path, "place": place},
+        )
 
 
 def refuse_unsafe_place(path: Path, directory: RunDirectory, plan: Plan) -> None:
-    """StateInMemory, NoRoomForRun: where the run of a device would lie."""
+    """state-in-memory, no-room-for-run: where the run of a device would lie."""
     folder = state_folder()
     mount = mount_of(folder)
     if plan.snapshots != "none" and mount is not None and mount.kind in IN_MEMORY:
-        raise StateInMemory(path, folder, kind=mount.kind)
+        raise Refused.named(
+            "state-in-memory",
+            "cannot keep a run of {path} safe",
+            "{folder} lies on {kind}, the host's memory: a power cut would lose it half-way",
+            "choose a folder on a disk (--state-dir DIR), or do without a way back (--snapshots none)",
+            {"path": path, "folder": folder, "kind": mount.kind},
+        )
     if plan.snapshots == "overlay":
         there = next(parent for parent in (directory.path, *directory.path.parents) if parent.exists())
         wanted, free = _room_for(plan), free_room(there)
         if wanted > free:
-            raise NoRoomForRun(path, folder, wanted=format_size(wanted), free=format_size(free))
+            raise Refused.named(
+                "no-room-for-run",
+                "cannot begin a run on {path}",
+                "what it sets aside may take {wanted} in {folder}, which has {free} free",
+                "free some space there, or choose another folder (--state-dir DIR)",
+                {"path": path, "folder": folder, "wanted": format_size(wanted), "free": format_size(free)},
+            )
 
 
 def _room_for(plan: Plan) -> int:
     """Bytes: overlays with what the steps write, and once more for undo files. Partitions that move are all written."""
-    steps = [step.step if isinstance(step, ExtraDiskStep) else step for step in plan.steps]
-    growth = sum(step.new_size - step.old_size for step in steps if isinstance(step, ResizeImage))
-    moved = sum(move.size for step in steps if isinstance(step, RewritePartitions) for move in step.moves)
+    steps = [step.own for step in plan.steps]
+    growth = sum(step.added for step in steps)
+    moved = sum(move.size for step in steps for move in step.moves)
     written = _OVERLAYS + growth // _SHARE + moved
     return RESERVE + (2 if plan.keep else 1) * written
+
+
+def _owner_elsewhere(number: int) -> str:
+    """Of a volume of LVM; "" if LVM cannot be asked."""
+    from growdisk.storage.lvm import foreign_owner
+
+    try:
+        return foreign_owner(number)
+    except (GrowdiskError, OSError, ValueError):
+        return ""
 
 
 def _system_place(disk: int) -> str:

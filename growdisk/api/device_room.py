@@ -1,13 +1,11 @@
-"""A qcow2 image on a block device has only the room that the device has behind it, as oVirt keeps its disks in LVs."""
+"""A qcow2 image on a block device has only the room that the device gives it, as oVirt keeps its disks in LVs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 from growdisk.errors import ImageError, shell_word
-from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.storage.growing import device_size
 from growdisk.storage.look import look_at_storage
@@ -16,30 +14,22 @@ from growdisk.units import MiB, align_up, format_size
 _TABLES = 4096  # bytes of data, of clusters of 64 KiB, for each byte of the tables that map and count them
 
 
-@dataclass(eq=False)
-class NoRoomOnDevice(ImageError):
-    """`missing` is in bytes, whole MiB."""
-
-    WHAT: ClassVar[str] = "{path} cannot grow so far: its device has no room for that"
-    WHY: ClassVar[str] = "the run takes at least {wanted} of the device, and {free} of it are not in use"
-    DO: ClassVar[str] = "make the device {more} larger first ({how}), then run the same command again"
-    wanted: str
-    free: str
-    missing: int
-    how: str
-
-    @property
-    def more(self) -> str:
-        return format_size(self.missing)
-
-
 def refuse_full_device(path: Path, image: Qcow2Image, cluster_size: int, needed: int) -> None:
-    """NoRoomOnDevice, if less than `needed` bytes of the device at `path` are free."""
+    """no-room-on-device, if less than `needed` bytes of the device at `path` are free."""
     clusters = device_size(path) // cluster_size
     free = (clusters - image.used_clusters(clusters)) * cluster_size
     if free < needed:
         missing = align_up(needed - free, MiB)
-        raise NoRoomOnDevice(path, format_size(needed), format_size(free), missing, how=_how(path, missing))
+        raise ImageError.named(
+            "no-room-on-device",
+            "{path} cannot grow so far: its device has no room for that",
+            "the run takes at least {wanted} of the device, and {free} of it are not in use",
+            "make the device {_more} larger first ({how}), then run the same command again",
+            {
+                "path": path, "wanted": format_size(needed), "free": format_size(free), "missing": missing,
+                "how": _how(path, missing), "_more": format_size(missing),
+            },
+        )  # fmt: skip
 
 
 def notes_on_room(path: Path, virtual_size: int) -> Iterator[str]:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from growdisk.api.guard import carried_at, refuse_overlays, refuse_run
+from growdisk.api.disk_facts import image_facts, inspect_device
+from growdisk.api.guard import carried_at, refuse_dependents, refuse_run
+from growdisk.api.host_tools import FoundTools
 from growdisk.api.second_opinion import heard
 from growdisk.block.device import BlockDevice
+from growdisk.errors import LayoutError
+from growdisk.fast_dataclass import replace
 from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.extra_disks import ExtraDiskPlan, groups, propose_beside
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import OptionUnsupported
+from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import OtherDisk, RunOptions
-from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.planner import Proposal
 from growdisk.planner.refusals import refuse_unwritable
 from growdisk.qcow2.probe import ImageFormat, probe_to_write
+from growdisk.steps.device_path import look_through
+from growdisk.steps.extra_disk_step import disk_name
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.other_pvs import PhysicalVolumeFinder
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
@@ -35,11 +41,10 @@ def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, I
 
 def refuse_spoiling(path: Path, options: RunOptions) -> None:
     """Refused before anything is planned for the image and its companions: a kept run, which hinders only those who
-    have something to do, and images that lie on one of them."""
+    have something to do, and whoever would be harmed by a change: see refuse_dependents()."""
     for each in (path, *(other.path for other in options.others)):
         refuse_run(each, carried_at(each))
-        if not options.overlays_may_break:
-            refuse_overlays(each)
+        refuse_dependents(each, overlays_may_break=options.overlays_may_break)
 
 
 def plan_beside(
@@ -47,22 +52,22 @@ def plan_beside(
 ) -> list[ExtraDiskPlan]:
     """What becomes of each of `options.others`, which are opened as `devices`. Raises refusals."""
     found = []
-    for (device, path), other in zip(devices, options.others, strict=True):
+    for number, ((device, path), other) in enumerate(zip(devices, options.others, strict=True), 1):
         image = image_facts(device, path)
         if other.goal is None:
-            facts = Facts(image, None, {})
+            facts = Facts(image, None, {}, disk=disk_name(number))
             refuse_unwritable(facts)
             _refuse_idle(main, device, path, sector_size)
             found.append(ExtraDiskPlan(facts))
             continue
-        facts = inspect_device(device, image, sector_size, keyring)
+        facts = replace(inspect_device(device, image, sector_size, keyring), disk=disk_name(number))
         proposal = propose_beside(main, facts, other.goal)
         if isinstance(proposal, Proposal):
-            opinion = heard(
-                facts, other.goal, proposal, device, keyring, PhysicalVolumeFinder([(device, path)], sector_size)
-            )
+            neighbours = PhysicalVolumeFinder([(device, path)], sector_size)
+            opened = partial(look_through, device, keyring=keyring, neighbours=neighbours)
+            opinion = heard(facts, other.goal, proposal, device, opened)
             proposal = opinion.proposal
-            choice = choose_backend(facts, proposal, options, device, tried=opinion.asked)
+            choice = choose_backend(facts, proposal, options, FoundTools(opinion.asked))
             found.append(ExtraDiskPlan(facts, proposal, choice))
         else:
             found.append(ExtraDiskPlan(facts, Proposal((), facts)))
@@ -70,12 +75,12 @@ def plan_beside(
 
 
 def _refuse_idle(main: Facts, device: BlockDevice, path: Path, sector_size: int) -> None:
-    """OptionUnsupported where a disk holds nothing of the image's volume groups."""
+    """option-unsupported where a disk holds nothing of the image's volume groups."""
     wanted = {volume.uuid for group in groups(main) for volume in group.physical_volumes}
     if not wanted & PhysicalVolumeFinder([(device, path)], sector_size).found().keys():
         reason, hint = "no volume group of this image lies on it as well", f"to let it grow too: --with {path}=+10G"
         raise _refusal(main.image.path, path, reason, hint)
 
 
-def _refusal(path: Path, other: Path, reason: str, hint: str) -> OptionUnsupported:
-    return OptionUnsupported(path, option=f"--with {other}", reason=reason, hint=hint)
+def _refusal(path: Path, other: Path, reason: str, hint: str) -> LayoutError:
+    return option_unsupported(path, option=f"--with {other}", reason=reason, hint=hint)

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from growdisk.api.carried import CarriedRun, NothingCarried
-from growdisk.api.guard import carried_by, is_recorded, refuse_overlays
+from growdisk.api.carried import CarriedRun
+from growdisk.api.guard import carried_by, is_recorded, refuse_dependents
 from growdisk.api.result import Outcome, Result
 from growdisk.api.session import layout_now
+from growdisk.errors import Refused
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import probe_to_write
 from growdisk.qcow2.repair import repair
@@ -38,9 +39,9 @@ def rollback_carried(
     def back(image: Qcow2Image, carried: CarriedRun) -> None:
         if carried.first is None:
             reason = "the snapshot from before the run is gone; growdisk commit --force keeps the image as it is"
-            raise NothingCarried(path, verb="roll back", reason=reason)
+            raise _nothing_carried(path, verb="roll back", reason=reason)
         if not overlays_may_break:
-            refuse_overlays(path)
+            refuse_dependents(path)
         image.apply_snapshot(carried.first.name)
         _forget(image, [each.name for each in carried.snapshots if each.run == carried.run])
 
@@ -55,7 +56,7 @@ def _ended(
         carried = carried_by(disk.active)
         if carried is None or is_recorded(path, carried):
             reason = "its run is recorded beside it" if carried else "it carries no run of growdisk"
-            raise NothingCarried(path, verb=verb, reason=reason)
+            raise _nothing_carried(path, verb=verb, reason=reason)
         before = layout_now(disk, path, 512, Keyring(keys))
         repair(disk.file, disk.path, errors=False)  # what a crash left half-made: leaks, no more
         image = disk.base(writable=True)
@@ -72,3 +73,13 @@ def _forget(image: Qcow2Image, names: list[str]) -> None:
         image.delete_snapshot(name)
     image.set_run_mark(on=False)
     image.flush()
+
+
+def _nothing_carried(path: Path, verb: str, reason: str) -> Refused:
+    return Refused.named(
+        "nothing-carried",
+        "there is nothing to {verb} by force in {path}",
+        "{reason}",
+        "growdisk status {path} says how it stands",
+        {"path": path, "verb": verb, "reason": reason},
+    )

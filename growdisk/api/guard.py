@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from growdisk.api.carried import RunWithoutFolder, carried_run
-from growdisk.api.overlays import overlays_on
+from growdisk.api.overlays import dependents_of
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageError
 from growdisk.fast_dataclass import dataclass
@@ -20,34 +20,16 @@ from growdisk.qcow2.data import data_file_path
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import read_header
 from growdisk.qcow2.image import Qcow2Image
+from growdisk.storage.proxmox import suspended_with
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
-    from typing import ClassVar
-
     from growdisk.api.carried import CarriedRun
     from growdisk.block.device import BlockDevice
     from growdisk.qcow2.header import Header
 
 _NAMED = 5  # overlays that a message lists
 _MOST_FOLDERS = 1000
-
-
-@dataclass(eq=False)
-class OverlaysOnIt(ImageError):
-    WHAT: ClassVar[str] = "other images lie on {path}"
-    WHY: ClassVar[str] = "{names} would show the guest a mixture of two disks"
-    DO: ClassVar[str] = "{hint}"
-    overlays: tuple[str, ...]
-    hint: str = (
-        "work on the topmost image, which grows as well; or merge it down first (growdisk image commit); "
-        "--overlays-may-break for those who do not need them any more"
-    )
-
-    @property
-    def names(self) -> str:
-        more = len(self.overlays) - _NAMED
-        return ", ".join(self.overlays[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True)
@@ -62,14 +44,14 @@ class WriteGuard:
     merging: Path | None = None
 
     def __call__(self, file: BlockDevice, header: Header | None) -> None:
-        """Raises RunStandsInTheWay, RunWithoutFolder or OverlaysOnIt. `header` is None for raw."""
+        """Raises run-stands-in-the-way, RunWithoutFolder, memory-saved or overlays-on-it. `header` is None for raw."""
         refuse_run(self.path, carried_in(file, self.path, header))
         if self.overlays_may_break:
             return
-        refuse_overlays(self.path, merging=self.merging)
+        refuse_dependents(self.path, merging=self.merging)
         if header is not None and header.has(Incompatible.DATA_FILE):
             data_file = data_file_path(self.path, header)
-            refuse_overlays(data_file, merging=self.path)
+            refuse_dependents(data_file, merging=self.path)
 
 
 def carried_in(file: BlockDevice, path: Path, header: Header | None) -> CarriedRun | None:
@@ -94,7 +76,7 @@ def carried_at(path: Path) -> CarriedRun | None:
 
 
 def refuse_run(path: Path, carried: CarriedRun | None) -> None:
-    """RunStandsInTheWay for a run that is recorded beside the image; RunWithoutFolder for one that it only carries."""
+    """run-stands-in-the-way for a run that is recorded beside the image; RunWithoutFolder for one it only carries."""
     folder = f"{os.path.realpath(path)}.growdisk"
     if carried is None and not os.path.isdir(folder):  # noqa: PTH112 (as below)
         return
@@ -127,10 +109,41 @@ def carried_by(device: BlockDevice) -> CarriedRun | None:
     return carried_run(device.header, [snapshot.name for snapshot in device.snapshots()])
 
 
-def refuse_overlays(path: Path, *, merging: Path | None = None) -> None:
-    """OverlaysOnIt, where other images lie on this one."""
-    if found := overlays_on(path, apart_from=merging):
-        raise OverlaysOnIt(path, tuple(map(str, found)))
+def refuse_dependents(path: Path, *, merging: Path | None = None, overlays_may_break: bool = False) -> None:
+    """memory-saved, where a machine goes on from what it knew of this image; overlays-on-it, where others lie on it."""
+    if machine := suspended_with(path):
+        raise _memory_saved(path, machine, f"qm resume {machine}, and shut it down from inside")
+    found = dependents_of(path, apart_from=merging)
+    if found.saved:
+        machine = found.saved[0]
+        hint = (
+            f"virsh start {machine}, and grow it while it runs or after a shutdown; virsh managedsave-remove {machine} "
+            "gives its memory up, as a power cut does"
+        )
+        raise _memory_saved(path, machine, hint)
+    if found.overlays and not overlays_may_break:
+        overlays, more = tuple(map(str, found.overlays)), len(found.overlays) - _NAMED
+        raise ImageError.named(
+            "overlays-on-it",
+            "other images lie on {path}",
+            "{_names} would show the guest a mixture of two disks",
+            "work on the topmost image, which grows as well; or merge it down first (growdisk image commit); "
+            "--overlays-may-break for those who do not need them any more",
+            {
+                "path": path, "overlays": overlays,
+                "_names": ", ".join(overlays[:_NAMED]) + (f" and {more} more" if more > 0 else ""),
+            },
+        )  # fmt: skip
+
+
+def _memory_saved(path: Path, machine: str, hint: str) -> ImageError:
+    return ImageError.named(
+        "memory-saved",
+        "{path} is a disk of {machine}, whose memory is saved",
+        "at its next start it goes on from there, and would not know of any change",
+        "{_hint}",
+        {"path": path, "machine": machine, "_hint": hint},
+    )
 
 
 def _folder_beside(path: Path, run: str) -> str:

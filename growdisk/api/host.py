@@ -7,30 +7,49 @@ from pathlib import Path
 from growdisk.api.device_host import refuse_unfit_device, refuse_unsafe_place
 from growdisk.block.leases import others_write
 from growdisk.block.mounts import LOCAL_LOCKS, Mount, is_shared, locks_reach, mount_of
+from growdisk.block.opening import require_writable
 from growdisk.errors import ImageInUse
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import ImageFacts
-from growdisk.planner.failures import DeviceCannotGrow
+from growdisk.planner.failures import device_cannot_grow
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import Plan
 from growdisk.steps.extra_disk_step import ExtraDiskStep
-from growdisk.steps.grow_device import GrowDevice
-from growdisk.steps.resize_image import ResizeImage
+from growdisk.steps.registry import DiskStep
+from growdisk.steps.resize_image import GrowDevice
+from growdisk.steps.step_traits import of_kind
+from growdisk.storage.values import Storage
+from growdisk.workflow.places import is_apart, is_served
 from growdisk.workflow.run_directory import RunDirectory
+
+_AT_SERVER = (
+    "the server gives {} to one client at a time, and that is growdisk; who else uses what it serves is known only "
+    "there (QEMU's own server holds QEMU's lock on it)"
+)
+_AT_FAR_HOST = (
+    "QEMU's lock on {} is held on its host; a guest without locks (locking=off), or of a third host, is not seen "
+    "from here"
+)
+_FIXED = "its server says how large it is, and no client can change that"
 
 
 def refuse_unfit_host(path: Path, options: RunOptions) -> None:
-    """ImageInUse, UseUnknown: of the image, and of the guest's other disks that take part."""
+    """ImageInUse, use-unknown, and ImageNotReadable where it cannot be written to: of the image, and of the guest's
+    other disks that take part."""
     for each in (path, *(other.path for other in options.others)):
         if each.is_block_device():
             refuse_unfit_device(each)
+        elif each.is_file():
+            require_writable(each)
         _refuse_in_use(each, not_in_use=options.not_in_use)
 
 
 def facts_of_host(image: ImageFacts, path: Path, goal: Goal) -> ImageFacts:
     """With what a raw device lies on, where the goal is that it grows."""
-    if goal.size is None or image.format != "raw" or not path.is_block_device():
+    if goal.size is None or image.format != "raw" or not is_apart(path):
         return image
+    if is_served(path):
+        return replace(image, storage=Storage("other", "", obstacle=_FIXED, hint="grow it at its server"))
     from growdisk.storage.look import look_at_storage
 
     return replace(image, storage=look_at_storage(path))
@@ -38,18 +57,22 @@ def facts_of_host(image: ImageFacts, path: Path, goal: Goal) -> ImageFacts:
 
 def fit_to_host(plan: Plan, path: Path, directory: RunDirectory, options: RunOptions) -> Plan:
     """The plan with notes on what this host does not tell. Refused if the host has no room for it, or no place to keep
-    the run: StorageFull, StorageRefuses, StateInMemory, NoRoomForRun."""
+    the run: storage-full, storage-refuses, state-in-memory, no-room-for-run."""
+    refuse_full_storage(plan, path)
     for step in plan.steps:
-        if isinstance(step, GrowDevice):
-            from growdisk.storage.growing import refuse_without_room
-
-            refuse_without_room(path, step.storage, step.new_size)
-        elif isinstance(step, ExtraDiskStep | ResizeImage):
-            _refuse_fixed_size(plan, path, step)
-    if path.is_block_device():
+        _refuse_fixed_size(plan, path, step)
+    if is_apart(path):
         refuse_unsafe_place(path, directory, plan)
         plan = _with_room_notes(plan, path)
     return with_doubts(plan, path, options)
+
+
+def refuse_full_storage(plan: Plan, path: Path) -> None:
+    """storage-full, storage-refuses: where the host's storage has not what the plan needs."""
+    for step in of_kind(GrowDevice, plan.steps):
+        from growdisk.storage.growing import refuse_without_room
+
+        refuse_without_room(path, step.storage, step.new_size)
 
 
 def _with_room_notes(plan: Plan, path: Path) -> Plan:
@@ -62,19 +85,14 @@ def _with_room_notes(plan: Plan, path: Path) -> Plan:
     return replace(plan, notes=(*plan.notes, *notes_on_room(path, image.virtual_size)))
 
 
-def _refuse_fixed_size(plan: Plan, path: Path, step: ExtraDiskStep | ResizeImage) -> None:
-    """DeviceCannotGrow, where a device is to grow of which only the guest's own layers are in the plan."""
-    told = plan.companions[step.number - 1] if isinstance(step, ExtraDiskStep) else None
-    resize = step.step if isinstance(step, ExtraDiskStep) else step
+def _refuse_fixed_size(plan: Plan, path: Path, step: DiskStep | ExtraDiskStep) -> None:
+    """device-cannot-grow, where a device is to grow of which only the guest's own layers are in the plan."""
+    told = plan.companions[step.disk - 1] if step.disk else None
     disk, kind = (Path(told.path), told.format) if told else (path, plan.before.image.format)
-    if (
-        isinstance(resize, ResizeImage)
-        and kind == "raw"
-        and disk.is_block_device()
-        and resize.new_size > resize.old_size
-    ):
+    grows = step.own.added and not isinstance(step, GrowDevice)
+    if grows and kind == "raw" and disk.is_block_device():
         reason, hint = "only the first disk of a run grows from the host's storage up", "grow it by its own tools first"
-        raise DeviceCannotGrow(disk, reason=reason, hint=hint)
+        raise device_cannot_grow(disk, reason=reason, hint=hint)
 
 
 def _refuse_in_use(path: Path, *, not_in_use: bool) -> None:
@@ -89,6 +107,9 @@ def _refuse_in_use(path: Path, *, not_in_use: bool) -> None:
         return  # opening it will say why
     if is_device:
         _refuse_domains(path)
+        from growdisk.storage.rbd import refuse_other_clients
+
+        refuse_other_clients(path)
 
 
 def _refuse_domains(path: Path) -> None:
@@ -109,9 +130,13 @@ def _doubt(path: Path) -> str:
     """What cannot be known of who uses it; "" if everything is known."""
     if path.is_block_device():
         from growdisk.block.holders import use_of
+        from growdisk.storage.rbd import clients_of
 
-        unseen = use_of(path, claimed=True).unseen
-        return f"whether {path} is in use was not looked up in {unseen}" if unseen else ""
+        unseen = [word for word in (use_of(path, claimed=True).unseen,) if word]
+        unseen += [] if clients_of(path) is not None else ["the Ceph cluster (rbd status gave no answer)"]
+        return f"whether {path} is in use was not looked up in {', '.join(unseen)}" if unseen else ""
+    if is_served(path):
+        return _AT_FAR_HOST.format(path) if path.parent.name.startswith("ssh-") else _AT_SERVER.format(path)
     mount = mount_of(path)
     if mount is None or not is_shared(mount):
         return ""

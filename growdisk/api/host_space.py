@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
 
 from growdisk.api.images.host import free_room
 from growdisk.block.device import BlockDevice, ExtentKind
@@ -24,56 +23,38 @@ from growdisk.planner.plan import Plan
 from growdisk.planner.planner import Proposal
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.resize_image import ResizeImage
-from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.steps.step_traits import first
 from growdisk.units import format_size
+from growdisk.workflow.places import is_apart
 from growdisk.workflow.run_directory import JOURNAL_ROOM, RESERVE
 
 SET_ASIDE = RESERVE + JOURNAL_ROOM
 _MAX_FILES = (errno.EFBIG, errno.EINVAL)
 
 
-@dataclass(eq=False)
-class HostTooFull(Refused):
+def host_too_full(path: Path, place: Path, needed: int, free: int, problem: str = "") -> Refused:
     """Sizes in bytes: what the run takes at the least, and what the file system at `place` has."""
-
-    WHAT: ClassVar[str] = "{path} cannot grow so far: the host has no room for that"
-    WHY: ClassVar[str] = "it takes at least {needed_text} in {place}, with {aside_text} to go back; {problem}"
-    DO: ClassVar[str] = "free at least {missing_text} there, or grow by less; nothing was changed"
-    path: Path
-    place: Path
-    needed: int
-    free: int
-    problem: str = ""
-
-    def __post_init__(self) -> None:
-        self.problem = self.problem or f"{format_size(self.free)} are free"
-
-    @property
-    def needed_text(self) -> str:
-        return format_size(self.needed)
-
-    @property
-    def aside_text(self) -> str:
-        return format_size(SET_ASIDE)
-
-    @property
-    def missing_text(self) -> str:
-        return format_size(max(self.needed - self.free, 1))
+    return Refused.named(
+        "host-too-full",
+        "{path} cannot grow so far: the host has no room for that",
+        "it takes at least {_needed} in {place}, with {_aside} to go back; {problem}",
+        "free at least {_missing} there, or grow by less; nothing was changed",
+        {
+            "path": path, "place": place, "needed": needed, "free": free,
+            "problem": problem or f"{format_size(free)} are free", "_needed": format_size(needed),
+            "_aside": format_size(SET_ASIDE), "_missing": format_size(max(needed - free, 1)),
+        },
+    )  # fmt: skip
 
 
-@dataclass(eq=False)
-class HostFileTooLarge(Refused):
-    WHAT: ClassVar[str] = "{path} cannot grow so far: its file would be too large"
-    WHY: ClassVar[str] = "it will have {needed_text} at the least, and {limit}"
-    DO: ClassVar[str] = "{hint}"
-    path: Path
-    needed: int
-    limit: str
-    hint: str
-
-    @property
-    def needed_text(self) -> str:
-        return format_size(self.needed)
+def _host_file_too_large(path: Path, needed: int, limit: str, hint: str) -> Refused:
+    return Refused.named(
+        "host-file-too-large",
+        "{path} cannot grow so far: its file would be too large",
+        "it will have {_needed} at the least, and {limit}",
+        "{hint}",
+        {"path": path, "needed": needed, "limit": limit, "hint": hint, "_needed": format_size(needed)},
+    )
 
 
 @dataclass(frozen=True)
@@ -101,13 +82,13 @@ def parts_of(
 
 
 def refuse_without_room(path: Path, parts: list[Part]) -> int:
-    """HostTooFull or HostFileTooLarge. Returns the bytes that the run will take at the least, of the first image."""
+    """host-too-full or host-file-too-large. Returns the bytes that the run takes at the least, of the first image."""
     wanted: dict[int, int] = defaultdict(int)
     places: dict[int, Path] = {}
     for number, part in enumerate(parts):
         image = part.facts.image.path.resolve()
         growing = _growing(part)
-        if image.is_block_device():
+        if is_apart(image):
             _refuse_full_device(part, growing)
             continue
         _refuse_length(part.facts.image.path, image, growing)
@@ -116,7 +97,7 @@ def refuse_without_room(path: Path, parts: list[Part]) -> int:
         wanted[device] += needed(growing) + (0 if number else SET_ASIDE)
     for device, size in wanted.items():
         if (free := free_room(places[device])) < size:
-            raise HostTooFull(path, places[device], size, free)
+            raise host_too_full(path, places[device], size, free)
     return sum(wanted.values()) - SET_ASIDE if wanted else 0
 
 
@@ -129,7 +110,7 @@ def _refuse_full_device(part: Part, growing: GrowingImage) -> None:
 
 def _growing(part: Part) -> GrowingImage:
     image, steps = part.facts.image, part.proposal.steps if part.proposal else ()
-    resize = next((step for step in steps if isinstance(step, ResizeImage)), None)
+    resize = first(ResizeImage, steps)
     return GrowingImage(
         image.cluster_size, image.virtual_size, resize.new_size if resize else image.virtual_size, part.snapshots,
         len(steps), part.proposal.fills if part.proposal else NOTHING, sum(_moved(part)),
@@ -140,7 +121,7 @@ def _growing(part: Part) -> GrowingImage:
 def _moved(part: Part) -> Iterator[int]:
     """Bytes of data in the partitions that will be copied."""
     for step in part.proposal.steps if part.proposal else ():
-        for move in step.moves if isinstance(step, RewritePartitions) else ():
+        for move in step.moves:
             extents = part.device.extents(move.start, move.size)
             yield sum(extent.length for extent in extents if extent.kind is ExtentKind.DATA)
 
@@ -150,10 +131,10 @@ def _refuse_length(path: Path, image: Path, growing: GrowingImage) -> None:
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     if limit != resource.RLIM_INFINITY and length > limit:
         limited = f"files of this process may have {format_size(limit)} (ulimit -f)"
-        raise HostFileTooLarge(path, length, limited, "raise that limit, or grow by less; nothing was changed")
+        raise _host_file_too_large(path, length, limited, "raise that limit, or grow by less; nothing was changed")
     if not _can_be_so_long(image.parent, length):
         limited = "the file system that it lies on has no files as long as that"
-        raise HostFileTooLarge(path, length, limited, "move it to another file system; nothing was changed")
+        raise _host_file_too_large(path, length, limited, "move it to another file system; nothing was changed")
 
 
 def _can_be_so_long(place: Path, length: int) -> bool:

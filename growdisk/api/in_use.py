@@ -1,23 +1,51 @@
-"""An image in use is told with what works on its running guest."""
+"""Refusals that say more: an image in use is told with what works on its running guest, a disk that cannot be read
+with what became of it."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from growdisk.errors import ImageInUse
+from growdisk.errors import ImageInUse, ImageNotReadable
 from growdisk.units import SizeSpec
+
+_LOST = "its server, or the connection to it, is lost (input/output error)"
+_BROKEN = "a part of it cannot be read (input/output error)"
 
 
 @contextmanager
-def image_in_use_hint(path: Path, verb: str, size: SizeSpec | None = None) -> Iterator[None]:
-    """An image in use is told with the command that works on its running guest."""
+def explained_refusals(path: Path, verb: str, size: SizeSpec | None = None) -> Iterator[None]:
+    """An image in use is told with the command that works on its running guest; as unreadable_refused() besides."""
     try:
-        yield
+        with unreadable_refused(path):
+            yield
     except ImageInUse as error:
-        from growdisk.live.qemu_processes import GuestRuns, hint_for
+        from growdisk.live.qemu_processes import hint_for
 
         if hint := hint_for(path, verb, size):
-            raise GuestRuns(error.path, error.holder, hint=hint) from error
+            # The holder is a running guest: it can be grown while it runs.
+            raise ImageInUse.named(
+                "guest-runs",
+                "{path} is in use",
+                "{holder} has it open",
+                "{hint}",
+                {"path": error.path, "holder": error.holder, "hint": hint},
+            ) from error
         raise
+
+
+@contextmanager
+def unreadable_refused(path: Path) -> Iterator[None]:
+    """ImageNotReadable, where the host cannot read a disk of which nothing has been touched yet."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EIO, errno.ENOTCONN):
+            raise
+        from growdisk.workflow.places import is_served
+
+        if is_served(path):
+            raise ImageNotReadable(path, _LOST, "see that its server runs, and run the same command again") from error
+        raise ImageNotReadable(path, _BROKEN, "see what the host's kernel says (dmesg); copy what is there") from error

@@ -7,123 +7,100 @@ import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, cast
 
+from growdisk.api.current_run import CurrentRun
+from growdisk.api.live_inspect import look
 from growdisk.api.live_target import RunningGuest
-from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass
-from growdisk.host.free_space import room_for
-from growdisk.live.guest_block_device import find_in_guest, look_at
-from growdisk.live.guest_shell import GuestShell, GuestUnreachable
-from growdisk.live.guest_volumes import look_in_guest, partition_device, volumes_of
-from growdisk.planner.facts import Facts, ImageFacts
-from growdisk.planner.inspect import inspect_device
-from growdisk.planner.live_plan import HostEnvironment
+from growdisk.errors import GrowdiskError, NeedsUser, Refused
+from growdisk.live.guest_shell import GuestUnreachable
+from growdisk.planner.guest_plan import parts_of
+from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan
+from growdisk.steps.failures import overlays_need_rest
+from growdisk.steps.in_guest import GUEST_ONLY, InGuest
 from growdisk.steps.live_context import Inside, LiveContext
 from growdisk.steps.live_overlays import LiveOverlays
-from growdisk.steps.live_snapshots import LiveSnapshots
-from growdisk.steps.live_undo import LiveUndo
-from growdisk.workflow.engine import Engine, Observer
+from growdisk.steps.live_snapshots import LiveSnapshots, LiveUndo
+from growdisk.workflow.engine import Engine
+from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
 from growdisk.workflow.journal import Journal
 from growdisk.workflow.run_directory import RunDirectory, make_folder
 from growdisk.workflow.snapshots import SnapshotStore
-from growdisk.workflow.step import Step
 from growdisk.workflow.stopping import StopRequest
-
-
-@dataclass(eq=False)
-class GuestNotRunning(Refused):
-    WHAT: ClassVar[str] = "{machine} is {status}"
-    WHY: ClassVar[str] = "the guest is paused, so no command can run in it"
-    DO: ClassVar[str] = "let it go on (virsh resume, or cont in its monitor), or shut it down; then run growdisk again"
-    machine: str
-    status: str
-
-
-@dataclass(eq=False)
-class DiskBusy(Refused):
-    WHAT: ClassVar[str] = "another job is working on a disk of {machine}"
-    WHY: ClassVar[str] = "QEMU says it is a block job of the kind '{job}'"
-    DO: ClassVar[str] = "wait until it has ended (virsh blockjob, or query-block-jobs), then run growdisk again"
-    machine: str
-    job: str
-
-
-@dataclass(eq=False)
-class RunGoingOn(Refused):
-    WHAT: ClassVar[str] = "another growdisk is at work on {path}"
-    WHY: ClassVar[str] = "it holds the lock of the folder of the run"
-    DO: ClassVar[str] = "wait until it has ended; growdisk status {path} says how far it is"
-    path: Path
-
-
-@dataclass(frozen=True)
-class InspectedGuest:
-    """A running guest that was looked at: its facts by its own account, and the way inside that was used."""
-
-    reached: RunningGuest
-    inside: Inside
-    facts: Facts
-    device: str
-
-    def surroundings(self) -> HostEnvironment:
-        machine = self.reached.machine
-        return HostEnvironment(
-            self.reached.disk, machine.disks(), machine.memory(), room_for(self.reached.path),
-            managed=bool(self.reached.domain),
-        )  # fmt: skip
-
-
-def look(reached: RunningGuest, path: Path, stop: StopRequest, *, fullness: bool = False) -> InspectedGuest:
-    """Refused where the guest stands still, QEMU is busy with its disk, or there is no way inside."""
-    machine, disk = reached.machine, reached.disk
-    status = machine.status()
-    if status != "running":
-        raise GuestNotRunning(machine.name, status=status)
-    if job := machine.busy():
-        raise DiskBusy(machine.name, job=job)
-    inside = Inside(reached.open_shell, stop)
-    try:
-        seen = find_in_guest(inside.shell, disk.names[0], disk.size, disk.serial, reached.request.guest_disk)
-        facts = _facts(inside.shell, seen.device, _image_facts(reached, path), fullness=fullness)
-    except BaseException:
-        inside.forget()
-        raise
-    return InspectedGuest(reached, inside, facts, seen.device)
-
-
-def _facts(shell: GuestShell, device: str, image: ImageFacts, *, fullness: bool) -> Facts:
-    disk, volumes = look_at(shell, device), volumes_of(shell, fullness=fullness)
-    return inspect_device(
-        disk, image, look=lambda window, start: look_in_guest(window, partition_device(disk, start), volumes),
-        thorough=False,
-    )  # fmt: skip
-
-
-def _image_facts(reached: RunningGuest, path: Path) -> ImageFacts:
-    disk = reached.disk
-    return ImageFacts(
-        path, disk.format, disk.size, disk.actual_size, disk.snapshots, (disk.backing,) if disk.backing else (),
-        disk.version or None, disk.refcount_bits, disk.corrupt,
-    )  # fmt: skip
 
 
 class LiveSession:
     """A run in this process, on a running guest."""
 
-    def __init__(
-        self, path: Path, plan: Plan, reached: RunningGuest, inside: Inside, directory: RunDirectory, journal: Journal,
-        observer: Observer, stop: StopRequest, keys: tuple[bytes, ...] = (),
-    ) -> None:  # fmt: skip
-        self.path, self.plan, self.reached, self.directory = path, plan, reached, directory
-        self.context = context_of(plan, reached, inside, directory.image, keys, observer.step_said)
+    def __init__(self, run: CurrentRun, reached: RunningGuest, inside: Inside, journal: Journal) -> None:
+        self.run, self.reached, plan, directory = run, reached, run.plan, run.directory
+        keys = run.keyring.passphrases
+        self.context = context_of(plan, reached, inside, directory.image, keys, run.observer.step_said)
         self.snapshots = _store(plan, self.context, directory, reached)
-        steps = cast("tuple[Step[LiveContext], ...]", plan.steps)
+        steps = tuple(InGuest(step) if isinstance(step, GUEST_ONLY) else step for step in plan.own_steps)
         self.engine: Engine[LiveContext] = Engine(
-            steps, self.context, self.snapshots, journal, observer, keep=plan.keep, stop=stop,
+            steps, self.context, self.snapshots, journal, run.observer, keep=plan.keep, stop=run.stop,
             make_room=directory.make_room, again_in_place=True,
         )  # fmt: skip
+
+    def layout_now(self) -> Layout | None:
+        """None where the guest cannot be asked any more."""
+        # again(): `reached` has the disk as it was before it grew.
+        self.context.inside.forget()  # an agent talks to one at a time
+        try:
+            looked = look(self.reached.again(), self.run.path, StopRequest())
+        except GrowdiskError:
+            return None
+        looked.inside.forget()
+        return layout_of(looked.facts)
+
+    def others_now(self) -> tuple[tuple[Layout, Layout], ...]:
+        return ()  # no further disk takes part
+
+    def put_away(self) -> None:
+        self.run.directory.put_away()
+
+    def explained(self, error: GrowdiskError | None) -> GrowdiskError | None:
+        """A run with snapshots does have a way back, once the guest is off."""
+        if isinstance(error, StoppedWithoutWayBack) and self.run.plan.snapshots == "internal":
+            return NeedsUser.named(
+                "machine-gone",
+                "step {step} was cut short: the machine went away",
+                "{reason}",
+                "start the guest and run growdisk resume {path}; or growdisk rollback {path}, while it is off",
+                {"path": self.run.path, "step": error.step, "reason": error.reason},
+            )
+        if self.run.plan.snapshots != "overlay":
+            return error
+        if isinstance(error, StoppedWithoutWayBack):
+            return NeedsUser.named(
+                "stopped-on-overlays",
+                "step {step} failed; the guest runs on, on its overlays",
+                "{reason}",
+                (
+                    "fix the cause, then growdisk resume {path}; or shut the guest down (do not restart it from the "
+                    "image) and run growdisk rollback {path}"
+                ),
+                {"path": self.run.path, "step": error.step, "reason": error.reason},
+            )
+        if isinstance(error, NothingToRestore):
+            return overlays_need_rest(self.run.path, overlay=self.reached.disk.file)
+        return error
+
+    def refuse_other_image(self) -> None:
+        """wrong-image, where the guest was started past the run's overlays: nothing is even written down then."""
+        if isinstance(self.snapshots, LiveOverlays):
+            self.snapshots.refuse_other_image()
+
+    def refuse_closed(self) -> None:
+        """What does not let us in now, a user can open: that is no reason to take the run back. GuestUnreachable; and
+        guest-refused, where containers are closed since the guest has restarted."""
+        state = self.engine.state
+        if state.settling or state.keeping or state.going_back:
+            return
+        self.context.ask("true")
+        if self.context.guest.all_layers:
+            self.context.check()
 
 
 def context_of(
@@ -133,8 +110,8 @@ def context_of(
     """What the steps of `plan` work with."""
     assert plan.way is not None and plan.way.guest is not None, plan.run
     return LiveContext(
-        reached.machine, reached.disk.key, inside, plan.way.device, plan.way.guest, image, plan.way.allow_reboot, keys,
-        told,
+        reached.machine, reached.disk.key, inside, plan.way.device, plan.way.guest, image, plan.way.allow_reboot,
+        parts_of(plan.own_steps), plan.steps[-1].name, keys, told,
     )  # fmt: skip
 
 
@@ -186,14 +163,20 @@ def thaw(reached: RunningGuest) -> None:
 
 
 def lock_run(directory: RunDirectory) -> int:
-    """One growdisk at a time: a lock on the run's folder, as a file descriptor. RunGoingOn."""
+    """One growdisk at a time: a lock on the run's folder, as a file descriptor. run-going-on."""
     make_folder(directory.path)
     fd = os.open(directory.path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(fd)
-        raise RunGoingOn(directory.image) from error
+        raise Refused.named(
+            "run-going-on",
+            "another growdisk is at work on {path}",
+            "it holds the lock of the folder of the run",
+            "wait until it has ended; growdisk status {path} says how far it is",
+            {"path": directory.image},
+        ) from error
     if _is_there(directory.path, fd):
         return fd
     os.close(fd)  # the run ended just now, and its folder is gone

@@ -14,8 +14,8 @@ from growdisk.live.qemu_processes import guest_of, server_folder
 from growdisk.planner.guest_connection import GuestConnection
 
 if TYPE_CHECKING:
-    from growdisk.live.agent_values import AgentCall
     from growdisk.live.guest_agent import AgentShell
+    from growdisk.live.guest_shell import AgentCall
     from growdisk.live.libvirt_domain import DomainDisk
 
 _AGENT_CHANNEL = "org.qemu.guest_agent.0"
@@ -38,14 +38,14 @@ class LiveRequest:
     allow_reboot: bool = False
 
 
-@dataclass(eq=False)
-class DiskUnknown(Refused):
-    WHAT: ClassVar[str] = "{machine} has no disk {wanted}"
-    WHY: ClassVar[str] = "its disks are: {present}"
-    DO: ClassVar[str] = "name one of them with --disk"
-    machine: str
-    wanted: str
-    present: str
+def _disk_unknown(machine: str, wanted: str, present: str) -> Refused:
+    return Refused.named(
+        "disk-unknown",
+        "{machine} has no disk {wanted}",
+        "its disks are: {present}",
+        "name one of them with --disk",
+        {"machine": machine, "wanted": wanted, "present": present},
+    )
 
 
 @dataclass(eq=False)
@@ -57,22 +57,14 @@ class DiskNotSaid(Refused):
     present: str
 
 
-@dataclass(eq=False)
-class NoFileHere(Refused):
-    WHAT: ClassVar[str] = "the disk of {machine} is not a file on this host"
-    WHY: ClassVar[str] = "it is {file}"
-    DO: ClassVar[str] = "grow it with the tools of its storage, then run growdisk inside or on a local copy"
-    machine: str
-    file: str
-
-
-@dataclass(eq=False)
-class GuestNotFound(Refused):
-    WHAT: ClassVar[str] = "cannot find the monitor of the guest that has {path} open"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "name it: --qmp SOCKET (QEMU's -qmp option), or -d NAME for a machine of libvirt"
-    path: Path
-    reason: str
+def _no_file_here(machine: str, file: str) -> Refused:
+    return Refused.named(
+        "no-file-here",
+        "the disk of {machine} is not a file on this host",
+        "it is {file}",
+        "grow it with the tools of its storage, then run growdisk inside or on a local copy",
+        {"machine": machine, "file": file},
+    )
 
 
 @dataclass(frozen=True)
@@ -143,12 +135,18 @@ def reach(request: LiveRequest) -> RunningGuest | Path:
     if found.domain:
         return _by_domain(replace(request, domain=found.domain))
     if not found.monitor:
-        raise GuestNotFound(request.path, reason=f"QEMU (pid {found.pid}) was started without one")
+        raise Refused.named(
+            "guest-not-found",
+            "cannot find the monitor of the guest that has {path} open",
+            "{reason}",
+            "name it: --qmp SOCKET (QEMU's -qmp option), or -d NAME for a machine of libvirt",
+            {"path": request.path, "reason": f"QEMU (pid {found.pid}) was started without one"},
+        )
     return _by_monitor(request, Path(found.monitor))
 
 
 def reconnect(request: LiveRequest) -> RunningGuest | Path:
-    """By the image alone: a machine that was started anew has other sockets, the agent's as well, where it has one."""
+    """By the image alone: a machine that was started again has other sockets, the agent's as well, where it has one."""
     reached = reach(replace(request, qmp=None, domain="", agent=None))
     if isinstance(reached, RunningGuest) and request.agent and _agent_socket(reached) is None:
         return replace(reached, request=replace(reached.request, agent=request.agent))
@@ -190,11 +188,11 @@ def _file_of_domain(request: LiveRequest, disks: dict[str, DomainDisk]) -> Path:
     name = f"machine {request.domain}"
     chosen = [disks[request.disk]] if request.disk in disks else list(disks.values())
     if request.disk and request.disk not in disks:
-        raise DiskUnknown(name, wanted=request.disk, present=present)
+        raise _disk_unknown(name, wanted=request.disk, present=present)
     if len(chosen) != 1:
         raise DiskNotSaid(name, present=present)
     if not chosen[0].file:
-        raise NoFileHere(name, file=chosen[0].elsewhere or "not a file")
+        raise _no_file_here(name, file=chosen[0].elsewhere or "not a file")
     return Path(chosen[0].file)
 
 
@@ -219,16 +217,16 @@ def _choose(machine: Machine, wanted: str, path: Path | None, folder: Path | Non
         chosen = [disk for disk in disks if wanted in (disk.key, *disk.names)]
         # libvirt's names for -blockdev devices are those of the device: virtio-disk0, scsi0-0-0-0
         if not chosen:
-            raise DiskUnknown(machine.name, wanted=wanted, present=present)
+            raise _disk_unknown(machine.name, wanted=wanted, present=present)
         return chosen[0]
     if path is not None:
         chosen = [disk for disk in disks if any(_same(file, path, folder) for file in machine.files(disk.key))]
         if not chosen:
-            raise DiskUnknown(machine.name, wanted=str(path), present=present)
+            raise _disk_unknown(machine.name, wanted=str(path), present=present)
         return chosen[0]
     writable = [disk for disk in disks if not disk.read_only]
     if len(writable) != 1:
-        raise DiskNotSaid(machine.name, present=present) if writable else DiskUnknown(machine.name, "", present)
+        raise DiskNotSaid(machine.name, present=present) if writable else _disk_unknown(machine.name, "", present)
     return writable[0]
 
 
@@ -240,7 +238,7 @@ def _image(machine: Machine, disk: LiveDisk, folder: Path | None) -> Path:
             if not path.exists():
                 break
             return path
-    raise NoFileHere(machine.name, file=disk.file)
+    raise _no_file_here(machine.name, file=disk.file)
 
 
 def _absolute(file: str, folder: Path | None) -> Path:

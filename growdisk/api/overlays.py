@@ -1,8 +1,9 @@
 """Which images lie on an image: overlays, overlays of those, and images that keep their data in it.
 
 Such an image shows the guest its own clusters, and those below where it has none: whatever is written below it becomes
-a mixture of two disks. An image does not know what lies on it. So the headers of all files in its folder are read, and
-where a libvirt answers, the disks of its machines and the folders of its pools. Both are bounded, in number and time.
+a mixture of two disks. An image does not know what lies on it. So the headers of all files in its folder are read (with
+Proxmox, in those of the other machines), and where a libvirt answers, the disks of its machines and the folders of its
+pools. All are bounded, in number and time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.names_in_headers import identity, named_files
+from growdisk.storage.proxmox import folders_beside
+from growdisk.workflow.places import is_apart
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -36,6 +39,14 @@ class Overlay:
         return f"{self.path} (of the machine {self.machine})" if self.machine else self.path
 
 
+@dataclass(frozen=True)
+class Dependents:
+    """Who would be harmed by a change: `overlays`, and `saved`, machines of libvirt whose memory is saved."""
+
+    overlays: tuple[Overlay, ...] = ()
+    saved: tuple[str, ...] = ()
+
+
 def overlays_on(
     path: Path, *, libvirt: bool = True, uri: str | None = None, apart_from: Path | None = None
 ) -> tuple[Overlay, ...]:
@@ -43,13 +54,20 @@ def overlays_on(
 
     `libvirt` False: only its own folder is looked at.
     """
+    return dependents_of(path, libvirt=libvirt, uri=uri, apart_from=apart_from).overlays
+
+
+def dependents_of(
+    path: Path, *, libvirt: bool = True, uri: str | None = None, apart_from: Path | None = None
+) -> Dependents:
+    """As overlays_on(), with the machines that have the image, or one that lies on it, and go on from saved memory."""
     target = identity(str(path))
     if target is None:
-        return ()
+        return Dependents()
     search = _Search(target)
-    if not path.is_block_device():  # its folder is /dev
-        search.read_folder(os.path.dirname(os.path.abspath(path)))  # noqa: PTH100, PTH120
-        search.read_folder(os.path.dirname(os.path.realpath(path)))  # noqa: PTH120
+    if not is_apart(path):  # its folder is /dev, or growdisk's own
+        for each in (os.path.abspath(path), os.path.realpath(path)):  # noqa: PTH100
+            search.read_folder(os.path.dirname(each))  # noqa: PTH120
     if libvirt:
         search.ask_libvirt(uri)
     if apart_from is not None:
@@ -64,15 +82,17 @@ class _Search:
         self._target = target
         self._named: dict[Identity, dict[Identity, str]] = {target: {}}
         self._overlays: dict[Identity, Overlay] = {}
+        self._saved: list[tuple[str, str]] = []
         self._folders: set[Identity | None] = {None}
         self._until = time.monotonic() + _SECONDS
 
     def read_folder(self, folder: str) -> None:
-        place = identity(folder)
-        if place not in self._folders:
-            self._folders.add(place)
-            for path in _files(folder):
-                self._read(path)
+        for each in (folder, *folders_beside(folder)):
+            place = identity(each)
+            if place not in self._folders:
+                self._folders.add(place)
+                for path in _files(each):
+                    self._read(path)
 
     def ask_libvirt(self, uri: str | None) -> None:
         """Nobody is asked where none listens: loading its library alone takes longer than all the rest."""
@@ -86,19 +106,21 @@ class _Search:
                 self.read_folder(folder)
             for machine, path in known.disks:
                 self._follow(path, machine)
+            self._saved += [(machine, path) for machine, path in known.disks if machine in known.saved]
 
     def leave_out(self, overlay: Path) -> None:
         if (place := identity(str(overlay))) is not None:
             self._named.pop(place, None)
 
-    def found(self) -> tuple[Overlay, ...]:
-        """Those that lead to the target, by path."""
+    def found(self) -> Dependents:
+        """Those that lead to the target: overlays by path, machines by name."""
         reached, before = {self._target}, 0
         while len(reached) > before:
             before = len(reached)
             reached |= {place for place, named in self._named.items() if not reached.isdisjoint(named)}
         found = (self._overlays[place] for place in reached - {self._target})
-        return tuple(sorted(found, key=lambda overlay: overlay.path))
+        saved = {machine for machine, path in self._saved if identity(path) in reached}
+        return Dependents(tuple(sorted(found, key=lambda overlay: overlay.path)), tuple(sorted(saved)))
 
     def _follow(self, path: str, machine: str) -> None:
         """Read a whole chain, from its top down."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from growdisk.errors import GrowdiskError
+from growdisk.errors import GrowdiskError, NeedsUser, Refused, error_document
 from growdisk.fast_dataclass import dataclass
 from growdisk.planner.goal import SnapshotMode
-from growdisk.planner.layout import Layout
+from growdisk.planner.layout import Layout, layout_of
 from growdisk.workflow.journal import Event
-from growdisk.workflow.states import RunState
+from growdisk.workflow.states import RunState, Status
 
 if TYPE_CHECKING:
+    from growdisk.planner.facts import Facts
     from growdisk.planner.plan import Plan
+    from growdisk.planner.planner import AllDone
 
 Outcome = Literal["planned", "changed", "nochange", "refused", "restored", "stuck"]
 
@@ -64,6 +67,21 @@ class Result:
         return self.error.exit_code if self.error else 0
 
 
+def planned(plan: Plan) -> Result:
+    """What a run would do."""
+    return Result(
+        "planned", None, plan.backend, plan.before, plan.after, planned_steps(plan), plan.given_up,
+        snapshots=plan.snapshots, notes=plan.notes, backend_reason=plan.backend_reason,
+        others=tuple((other.before, other.after) for other in plan.companions if other.before and other.after),
+    )  # fmt: skip
+
+
+def nothing_to_do(facts: Facts, proposal: AllDone) -> Result:
+    """The disk is as it was asked for."""
+    layout = layout_of(facts)
+    return Result("nochange", None, None, layout, layout, reason=proposal.reason)
+
+
 def step_reports(plan: Plan, state: RunState) -> tuple[StepReport, ...]:
     reports = []
     for step in plan.steps:
@@ -76,3 +94,66 @@ def step_reports(plan: Plan, state: RunState) -> tuple[StepReport, ...]:
 
 def planned_steps(plan: Plan) -> tuple[StepReport, ...]:
     return tuple(StepReport(step.name, "pending", 0.0, step.describe()) for step in plan.steps)
+
+
+# How a run ended, in the words of a Result: the same for guests that are off and guests that run.
+
+
+def run_to_outcome(action: Callable[[], RunState]) -> GrowdiskError | None:
+    """Do it. Errors of growdisk are how it ended; everything else is a bug."""
+    try:
+        action()
+    except GrowdiskError as failure:
+        return failure
+    except OSError as failure:
+        # Not even the journal could be written, or the like: only another process can go on.
+        return NeedsUser.named(
+            "run-stopped",
+            "the run stopped half-way",
+            "{reason}",
+            "fix the cause (df -h shows full file systems), then run: growdisk rollback IMAGE",
+            {"reason": str(failure)},
+        )
+    return None
+
+
+def how_far_back(state: RunState) -> str:
+    """What to say after a rollback down to one step; "" after everything else."""
+    if state.status is not Status.UNFINISHED:
+        return ""
+    undone = ", ".join(name for name, record in state.last.items() if record.event is Event.RESTORED)
+    return f"undone: {undone}; growdisk resume does it again, growdisk rollback undoes the rest"
+
+
+def outcome(state: RunState, error: GrowdiskError | None) -> Outcome:
+    if isinstance(error, NeedsUser):
+        return "stuck"
+    if state.status is Status.UNFINISHED and error is None:
+        return "restored"  # down to one step, as asked
+    if state.status is Status.UNDONE:
+        return "refused" if isinstance(error, Refused) else "restored"
+    return "changed" if error is None else "stuck"
+
+
+# What --json shows of a Result: the contract's keys, for the command line and for the tasks of playbooks.
+
+
+def document(result: Result) -> dict[str, object]:
+    from dataclasses import asdict
+
+    content: dict[str, object] = {
+        "result": result.result, "run": result.run, "backend": result.backend, "snapshots": result.snapshots,
+        "kept": result.kept, "before": asdict(result.before), "after": asdict(result.after),
+        "steps": [asdict(step) for step in result.steps], "given_up": list(result.given_up),
+    }  # fmt: skip
+    if result.others:
+        content["others"] = [{"before": asdict(before), "after": asdict(after)} for before, after in result.others]
+    if result.backend_reason:
+        content["backend_reason"] = result.backend_reason
+    if result.notes:
+        content["notes"] = list(result.notes)
+    if result.reason:
+        content["reason"] = result.reason
+    if result.error:
+        content["error"] = error_document(result.error)
+    return content

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from growdisk.api.guard import carried_at, refuse_carried
 from growdisk.api.result import StepReport, step_reports
 from growdisk.fast_dataclass import dataclass
 from growdisk.workflow.journal import Event, Record
+from growdisk.workflow.places import is_served
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.states import Status
 
@@ -43,10 +44,13 @@ class StatusReport:
 
 
 def status(image: str | PathLike[str]) -> StatusReport:
-    """How the run of an image stands, and what can be done now. Reads only. ImageNotReadable if there is no image."""
-    path = Path(image)
+    """How the run of an image stands, and what can be done now. Reads only. ImageNotReadable if there is no image.
+
+    Of a disk of another host, named by its address, it is known without reaching that.
+    """
+    path = _path_of(image)
     directory = RunDirectory.beside(path)
-    carried = carried_at(path)
+    carried = None if is_served(path) else carried_at(path)  # it is raw, and need not be reached
     try:
         refuse_carried(path, carried)
     except RunWithoutFolder as error:
@@ -64,6 +68,14 @@ def status(image: str | PathLike[str]) -> StatusReport:
     only_forward = state.settling or plan.snapshots == "none"
     following = ("resume",) if only_forward and state.status is Status.UNFINISHED else _NEXT.get(state.status, ())
     return StatusReport(state.status.value, plan.run, steps, following, state.failure)
+
+
+def _path_of(image: str | PathLike[str]) -> Path:
+    if ":/" in fspath(image):
+        from growdisk.api.served_disks import served_path
+
+        return served_path(image) or Path(image)
+    return Path(image)
 
 
 def _of_carried(error: RunWithoutFolder) -> StatusReport:

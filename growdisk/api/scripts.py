@@ -6,18 +6,18 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
+from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import DestinationExists, Refused
+from growdisk.errors import Refused, destination_exists
 from growdisk.fast_dataclass import dataclass
 from growdisk.guest_scripts.bundle import package
 from growdisk.guest_scripts.script_plan import GuestPlan
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.guest_plan import guest_plan
-from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import new_run_name
 from growdisk.planner.planner import AllDone, propose
@@ -43,13 +43,14 @@ class WrittenScripts:
     reason: str = ""
 
 
-@dataclass(eq=False)
-class FolderNotWritable(Refused):
-    WHAT: ClassVar[str] = "cannot write to {folder}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "name another folder with -o"
-    folder: Path
-    reason: str
+def _folder_not_writable(folder: Path, reason: str) -> Refused:
+    return Refused.named(
+        "folder-not-writable",
+        "cannot write to {folder}",
+        "{reason}",
+        "name another folder with -o",
+        {"folder": folder, "reason": reason},
+    )
 
 
 def write_scripts(
@@ -74,9 +75,9 @@ def write_scripts(
 
 def _facts(target: Path | LiveRequest, image_format: ImageFormat | None, keyring: Keyring) -> Facts:
     if not isinstance(target, Path):
-        from growdisk.api.online import inspect_online
+        from growdisk.api.disks import inspect
 
-        return inspect_online(target, image_format)
+        return inspect(target, image_format)
     with _opened_shared(target, image_format or probe_format(target), keyring.passphrases) as device:
         return inspect_device(device, image_facts(device, target), keyring=keyring)
 
@@ -99,8 +100,8 @@ def _refuse_full(folder: Path) -> None:
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
-        raise FolderNotWritable(folder, reason=getattr(error, "strerror", "") or str(error)) from error
-    raise DestinationExists(folder)
+        raise _folder_not_writable(folder, reason=getattr(error, "strerror", "") or str(error)) from error
+    raise destination_exists(folder)
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:
@@ -118,4 +119,4 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
             (folder / name).unlink(missing_ok=True)
         if made and folder.is_dir():
             folder.rmdir()
-        raise FolderNotWritable(folder, reason=error.strerror or str(error)) from error
+        raise _folder_not_writable(folder, reason=error.strerror or str(error)) from error

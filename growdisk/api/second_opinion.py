@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from growdisk.backends.unclaimed_space import occupied
 from growdisk.block.device import BlockDevice
 from growdisk.block.padded import Padded
 from growdisk.block.window import Window
+from growdisk.errors import LayoutError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.identify import identify
 from growdisk.host.blkid import CannotAsk, Verdict, ask
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import BelongsToOthers
+from growdisk.planner.failures import belongs_to_others
 from growdisk.planner.goal import Goal
 from growdisk.planner.planner import Proposal
 from growdisk.planner.second_opinion import Part, Treatment, judge
-from growdisk.steps.device_path import DevicePath, look_through
+from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import DeviceNotReadable
-from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
-from growdisk.steps.grow_luks import GrowLuks
-from growdisk.steps.grow_pv import GrowPhysicalVolume
+from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.units import ByteRange
-from growdisk.volumes.keyring import Keyring
-from growdisk.volumes.other_pvs import PhysicalVolumeFinder
+
+Opened = Callable[[DevicePath], BlockDevice]
+"""What stands in containers and volumes, to read. Raises DeviceNotReadable."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,10 @@ class Opinion:
     asked: bool
 
 
-def heard(
-    facts: Facts,
-    goal: Goal,
-    proposal: Proposal,
-    device: BlockDevice,
-    keyring: Keyring,
-    neighbours: PhysicalVolumeFinder,
-) -> Opinion:
-    """Raises BelongsToOthers where blkid, or what stands in free space, speaks against the plan."""
+def heard(facts: Facts, goal: Goal, proposal: Proposal, device: BlockDevice, opened: Opened) -> Opinion:
+    """Raises belongs-to-others where blkid, or what stands in free space, speaks against the plan."""
     _refuse_occupied(facts, proposal, device)
-    seen = {f"part{n}": part for n, part in enumerate(_parts(facts, goal, proposal, device, keyring, neighbours))}
+    seen = {f"part{n}": part for n, part in enumerate(_parts(facts, goal, proposal, device, opened))}
     verdicts = ask({name: place for name, (_, place) in seen.items()})
     if isinstance(verdicts, CannotAsk):
         note = f"blkid could not be asked what it sees on this disk ({verdicts.reason}): growdisk's own readers decide"
@@ -60,36 +53,47 @@ def heard(
 
 
 def _parts(
-    facts: Facts,
-    goal: Goal,
-    proposal: Proposal,
-    device: BlockDevice,
-    keyring: Keyring,
-    neighbours: PhysicalVolumeFinder,
+    facts: Facts, goal: Goal, proposal: Proposal, device: BlockDevice, opened: Opened
 ) -> Iterator[tuple[Part, BlockDevice]]:
+    yield whole_disk(facts), device
+    for part, old in touched(facts, goal, proposal):
+        if old.end <= device.size:
+            yield part, Window(device, old.start, old.size)
+    yield from _grown(facts, proposal, device)
+    yield from _inner(facts, proposal, device, opened)
+
+
+def whole_disk(facts: Facts) -> Part:
+    treatment = Treatment.KEPT_WHOLE if facts.table is None else Treatment.AROUND
+    return Part(facts.name_of(0), 0, treatment, facts.contents.get(0))
+
+
+def touched(facts: Facts, goal: Goal, proposal: Proposal) -> Iterator[tuple[Part, Partition]]:
+    """The partitions that the plan grows, moves, gives up, or works in, as they are."""
     before, after = facts.table, proposal.after.table
-    whole = Part("sda", 0, Treatment.KEPT_WHOLE if before is None else Treatment.AROUND, facts.contents.get(0))
-    yield whole, device
-    if before is not None and after is not None:
-        yield from _partitions(facts, goal, proposal, device, before, after)
-    yield from _inner(facts, proposal, device, keyring, neighbours)
-
-
-def _partitions(
-    facts: Facts, goal: Goal, proposal: Proposal, device: BlockDevice, before: PartitionTable, after: PartitionTable
-) -> Iterator[tuple[Part, BlockDevice]]:
-    worked_on = {getattr(step, "number", 0) for step in proposal.steps}
-    worked_on |= {step.place.number for step in proposal.steps if isinstance(step, GrowLuks | GrowPhysicalVolume)}
+    if before is None or after is None:
+        return
+    worked_on = {step.partition for step in proposal.steps}
     for old in before.partitions:
         new, own = after.by_number(old.number), facts.contents.get(old.number)
-        if old.role is Role.EXTENDED or old.end > device.size:
+        if old.role is Role.EXTENDED:
             continue
         if new is None or new.range != old.range or old.number in worked_on:
             treatment = Treatment.GIVEN_UP if new is None and _is_consented(goal, before, old) else Treatment.KEPT_WHOLE
-            yield Part(f"sda{old.number}", old.number, treatment, own), Window(device, old.start, old.size)
-        if new is not None and new.start == old.start and new.end > old.end:
+            yield Part(facts.name_of(old.number), old.number, treatment, own), old
+
+
+def _grown(facts: Facts, proposal: Proposal, device: BlockDevice) -> Iterator[tuple[Part, BlockDevice]]:
+    """Partitions as they will be."""
+    before, after = facts.table, proposal.after.table
+    for old in before.partitions if before and after else ():
+        new = after.by_number(old.number) if after else None
+        if old.role is Role.EXTENDED or old.end > device.size or new is None:
+            continue
+        if new.start == old.start and new.end > old.end:
             later = Padded(Window(device, old.start, min(new.end, device.size) - old.start), new.size)
-            yield Part(f"sda{old.number}", old.number, Treatment.KEPT_WHOLE, own, grown=True), later
+            own = facts.contents.get(old.number)
+            yield Part(facts.name_of(old.number), old.number, Treatment.KEPT_WHOLE, own, grown=True), later
 
 
 def _is_consented(goal: Goal, table: PartitionTable, part: Partition) -> bool:
@@ -97,18 +101,16 @@ def _is_consented(goal: Goal, table: PartitionTable, part: Partition) -> bool:
     return bool({part.number, outer} & set(goal.delete))
 
 
-def _inner(
-    facts: Facts, proposal: Proposal, device: BlockDevice, keyring: Keyring, neighbours: PhysicalVolumeFinder
-) -> Iterator[tuple[Part, BlockDevice]]:
+def _inner(facts: Facts, proposal: Proposal, device: BlockDevice, opened: Opened) -> Iterator[tuple[Part, BlockDevice]]:
     """What grows inside containers and logical volumes."""
     for step in proposal.steps:
-        if isinstance(step, GrowFilesystemAt) and step.layers:
+        if isinstance(step, GrowFilesystem) and step.layers:
             old = facts.table.by_number(step.number) if facts.table else None
             size = old.size if old else device.size - step.start
             place = DevicePath(step.number, step.start, size, step.layers)
             with suppress(DeviceNotReadable):
-                view = look_through(device, place, keyring, neighbours)
-                yield Part(place.name, step.number, Treatment.KEPT_WHOLE, identify(view)), view
+                view = opened(place)
+                yield Part(place.name_on(facts.disk), step.number, Treatment.KEPT_WHOLE, identify(view)), view
 
 
 # --- space that no partition has ----------------------------------------------------------------
@@ -118,14 +120,19 @@ def _refuse_occupied(facts: Facts, proposal: Proposal, device: BlockDevice) -> N
     before, after = facts.table, proposal.after.table
     if before is None or after is None:
         return
-    for part, space in _newly_covered(before, after, device.size):
+    for part, space in newly_covered(before, after, device.size):
         enclosed = any(other.start >= space.end for other in before.partitions if after.by_number(other.number))
         if (finding := occupied(device, space, enclosed=enclosed)) is not None:
-            raise BelongsToOthers(
-                facts.image.path, 0, hint=_hint(finding.offset, before.sector_size),
-                reason=f"sda{part.number} would grow over {finding.what}, which stands at byte {finding.offset} of the "
-                "disk, where no partition is",
-            )  # fmt: skip
+            raise grown_over(facts, part, finding.what, finding.offset)
+
+
+def grown_over(facts: Facts, part: Partition, what: str, offset: int) -> LayoutError:
+    sector_size = facts.table.sector_size if facts.table else 512
+    return belongs_to_others(
+        facts.image.path, 0, hint=_hint(offset, sector_size),
+        reason=f"{facts.name_of(part.number)} would grow over {what}, which stands at byte {offset} of the disk, where "
+        "no partition is",
+    )  # fmt: skip
 
 
 def _hint(offset: int, sector_size: int) -> str:
@@ -135,7 +142,7 @@ def _hint(offset: int, sector_size: int) -> str:
     )
 
 
-def _newly_covered(
+def newly_covered(
     before: PartitionTable, after: PartitionTable, old_size: int
 ) -> Iterator[tuple[Partition, ByteRange]]:
     for new in after.partitions:

@@ -4,73 +4,63 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
 
+from growdisk.api.current_run import CurrentRun
+from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.backends.backend import Kind
-from growdisk.errors import KeyNeeded
-from growdisk.fast_dataclass import dataclass
+from growdisk.errors import GrowdiskError, KeyNeeded, Refused
+from growdisk.fast_dataclass import dataclass, replace
+from growdisk.partitions.table import FIRST_DISK
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import SnapshotMode
-from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.qcow2.repair import repair
-from growdisk.steps.context import Hands, RunContext
+from growdisk.steps.at_rest import RunContext
+from growdisk.steps.context import Hands
 from growdisk.steps.device_growth import GrownDevice
 from growdisk.steps.device_path import DevicePath, is_openable
 from growdisk.steps.disk import Disk
-from growdisk.steps.extra_disk_step import ExtraDiskStep
-from growdisk.steps.failures import ImageChanged
+from growdisk.steps.extra_disk_step import disk_name
 from growdisk.steps.fingerprint import ImageFingerprint
 from growdisk.steps.flushing_store import QuietSnapshots
-from growdisk.steps.grow_device import GrowDevice
-from growdisk.steps.grow_filesystem_at import GrowFilesystemAt
-from growdisk.steps.grow_luks import GrowLuks
-from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.internal_snapshots import InternalSnapshots
 from growdisk.steps.overlay_snapshots import OverlaySnapshots
+from growdisk.steps.resize_image import GrowDevice
+from growdisk.steps.step_traits import of_kind
 from growdisk.units import ByteRange
 from growdisk.volumes.keyring import Keyring
-from growdisk.workflow.composite_store import CompositeSnapshotStore
-from growdisk.workflow.engine import Engine, Observer
+from growdisk.workflow.engine import Engine
 from growdisk.workflow.journal import Event, Journal, Record
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.snapshots import NoSnapshots, SnapshotStore
+from growdisk.workflow.snapshots import CompositeSnapshotStore, NoSnapshots, SnapshotStore
 from growdisk.workflow.states import TOUCHED, RunState, Status
-from growdisk.workflow.step import Step
-from growdisk.workflow.stopping import StopRequest
 
 _SAMPLE = 128 << 10
 
 
 @dataclass(frozen=True)
 class Session:
-    """A run in this process. `path` is the image as the user named it."""
+    """A run in this process."""
 
-    path: Path
-    plan: Plan
+    run: CurrentRun
     disk: Disk
-    directory: RunDirectory
     snapshots: SnapshotStore
     engine: Engine[RunContext]
-    keyring: Keyring
 
     @classmethod
-    def begin(
-        cls, path: Path, plan: Plan, disk: Disk, directory: RunDirectory, observer: Observer, stop: StopRequest,
-        keyring: Keyring, *, room: int = 0,
-    ) -> Session:  # fmt: skip
+    def begin(cls, run: CurrentRun, disk: Disk, *, room: int = 0) -> Session:
         """A new run: planned and written down, not yet begun. OSError where the host has not `room` bytes for it."""
-        journal = directory.begin(encode_plan(plan), room)
-        parts = _parts(plan, disk, directory)
+        journal = run.directory.begin(encode_plan(run.plan), room)
+        parts = _parts(run, disk)
         try:
+            # The images first: once the journal has begun, each must show whether somebody else has written to it.
             cls._announce(parts)
-            journal.append(Record(Event.BEGIN, facts={"run": plan.run}))
+            journal.append(Record(Event.BEGIN, facts={"run": run.plan.run}))
         except OSError:
             _take_back(parts)
             raise
-        return cls._assemble(path, plan, disk, directory, journal, observer, stop, keyring)
+        return cls._assemble(run, disk, journal)
 
     @staticmethod
     def _announce(parts: list[_Part]) -> None:
@@ -85,65 +75,80 @@ class Session:
                 part.pin.set()
 
     @classmethod
-    def reopen(
-        cls, path: Path, plan: Plan, disk: Disk, directory: RunDirectory, observer: Observer, stop: StopRequest,
-        keyring: Keyring, *, accepting: bool = False,
-    ) -> Session:  # fmt: skip
-        """A run that another process began. ImageChanged if the image is not as that one left it.
+    def reopen(cls, run: CurrentRun, disk: Disk, *, accepting: bool = False) -> Session:
+        """A run that another process began. image-changed if the image is not as that one left it.
 
         `accepting` the image as it is now is possible for a kept run, whatever a guest has written since.
         """
-        journal = directory.journal()
-        state = directory.state()
+        journal = run.directory.journal()
+        state = run.directory.state()
         if not (state.finished or (accepting and state.status is Status.KEPT)):
-            parts = _parts(plan, disk, directory)
+            from growdisk.qcow2.repair import repair  # a run that begins needs none of it
+
+            parts = _parts(run, disk)
+            # All are looked at before the first is repaired: a refusal leaves every image as it was.
             for part in parts:
-                _refuse_changed(path if part.disk is disk else part.disk.path, plan, part, state)
+                _refuse_changed(run.path if part.disk is disk else part.disk.path, run.plan, part, state)
             for part in parts:
                 if part.disk.format == "qcow2" and not part.pin.exists():
                     repair(part.disk.file, part.disk.path, errors=False)  # what a crash left half-made: leaks, no more
-        return cls._assemble(path, plan, disk, directory, journal, observer, stop, keyring)
+        return cls._assemble(run, disk, journal)
 
     def refuse_locked(self) -> None:
         """KeyNeeded where what the run works in is encrypted, and no key that was given opens it."""
         for number, disk in enumerate((self.disk, *self.disk.companions)):
-            for place in _places(self.plan, number):
-                if place.layers and not is_openable(disk, place, self.keyring):
+            for place in _places(self.run.plan, number):
+                if place.layers and not is_openable(disk, place, self.run.keyring):
                     reason = f"it goes on inside {place.name}, and no passphrase that was given opens it"
-                    raise KeyNeeded(self.path if disk is self.disk else disk.path, reason=reason)
+                    raise KeyNeeded(self.run.path if disk is self.disk else disk.path, reason=reason)
+
+    def explained(self, error: GrowdiskError | None) -> GrowdiskError | None:
+        return error
+
+    def layout_now(self) -> Layout | None:
+        """None where the disk is lost, which is why the run has ended, or nobody has its key."""
+        with suppress(OSError):
+            if not self.disk.is_locked:
+                return layout_now(self.disk, self.run.path, self.run.plan.sector_size, self.run.keyring)
+        return None
+
+    def others_now(self) -> tuple[tuple[Layout, Layout], ...]:
+        """The further disks that were to grow: before, and as they are now."""
+        found = []
+        for number, (disk, known) in enumerate(zip(self.disk.companions, self.run.plan.companions, strict=True), 1):
+            if known.before is not None:
+                with suppress(OSError):  # as of the first disk
+                    name, sector_size = disk_name(number), self.run.plan.sector_size
+                    found.append((known.before, layout_now(disk, disk.path, sector_size, self.run.keyring, name)))
+        return tuple(found)
 
     def put_away(self) -> None:
         """Of a finished run, what lies beside the run's disks: of those that lead to the first one before it."""
-        for part in reversed(
-            _parts(self.plan, self.disk, self.directory)
-        ):  # those that lead to the first one before it
+        # Were the first one's folder gone before them, a crash here would leave folders that lead nowhere.
+        for part in reversed(_parts(self.run, self.disk)):
             part.directory.put_away()
 
     @classmethod
-    def _assemble(
-        cls, path: Path, plan: Plan, disk: Disk, directory: RunDirectory, journal: Journal, observer: Observer,
-        stop: StopRequest, keyring: Keyring,
-    ) -> Session:  # fmt: skip
-        stores = [_snapshots(plan, part, disk) for part in _parts(plan, disk, directory)]
-        context = _context(path, plan, disk, stop, keyring)
+    def _assemble(cls, run: CurrentRun, disk: Disk, journal: Journal) -> Session:
+        stores = [_snapshots(run.plan, part, disk) for part in _parts(run, disk)]
+        context = _context(run, disk)
         hands = [context.hands, *(other.hands for other in context.beside)]
         store = QuietSnapshots(stores[0] if len(stores) == 1 else CompositeSnapshotStore(stores), hands, disk)
-        # A running guest's steps are only ever undone here, when it is off: of those the names are enough.
-        steps = cast("tuple[Step[RunContext], ...]", plan.steps)
         engine = Engine(
-            steps, context, store, journal, observer,
-            keep=plan.keep, stop=stop, make_room=directory.make_room,
+            run.plan.steps, context, store, journal, run.observer,
+            keep=run.plan.keep, stop=run.stop, make_room=run.directory.make_room,
         )  # fmt: skip
-        return cls(path, plan, disk, directory, store, engine, keyring)
+        return cls(run, disk, store, engine)
 
 
-def layout_now(disk: Disk, path: Path, sector_size: int, keyring: Keyring) -> Layout:
+def layout_now(disk: Disk, path: Path, sector_size: int, keyring: Keyring, name: str = FIRST_DISK) -> Layout:
     """What is on the disk as it is now; nothing, where nobody has the key. `path` is the image as the user named it."""
     image = image_facts(disk.base(writable=False), path)
     if disk.is_locked:
         return layout_of(Facts(image, None, {}))
     others = [(companion, companion.path) for companion in disk.companions]
-    return layout_of(inspect_device(disk, image, sector_size, keyring, others=others))
+    facts = inspect_device(disk, image, sector_size, keyring, others=others)
+    return layout_of(replace(facts, disk=name))
 
 
 def _hands(plan: Plan) -> Kind:
@@ -151,14 +156,16 @@ def _hands(plan: Plan) -> Kind:
     return "guestfs" if plan.backend == "online" else plan.backend
 
 
-def _context(path: Path, plan: Plan, disk: Disk, stop: StopRequest, keyring: Keyring) -> RunContext:
+def _context(run: CurrentRun, disk: Disk) -> RunContext:
     """What the steps work with. A further disk that grows has hands of its own; the others are there for the first."""
+    plan, stop, keyring = run.plan, run.stop, run.keyring
     known = list(zip(disk.companions, plan.companions, strict=True))
     beside = tuple(
         RunContext(
             other,
             Hands(other, stop, plan.sector_size, keyring, _places(plan, number), kind=told.backend),
             other.path,
+            disk_name=disk_name(number),
         )
         for number, (other, told) in enumerate(known, 1)
     )
@@ -166,14 +173,13 @@ def _context(path: Path, plan: Plan, disk: Disk, stop: StopRequest, keyring: Key
         disk, stop, plan.sector_size, keyring, _places(plan), kind=_hands(plan),
         beside=[other for other, told in known if told.before is None],
     )  # fmt: skip
-    return RunContext(disk, hands, path, beside)
+    return RunContext(disk, hands, run.path, beside)
 
 
 def _places(plan: Plan, number: int = 0) -> list[DevicePath]:
-    """Where its steps work on one of its disks, each once."""
-    inner = (GrowLuks, GrowPhysicalVolume, GrowFilesystemAt)
-    on_disks = [(step.step, step.number) if isinstance(step, ExtraDiskStep) else (step, 0) for step in plan.steps]
-    return list(dict.fromkeys(step.place for step, disk in on_disks if isinstance(step, inner) and disk == number))
+    """Where its steps work on one of its disks, each once; of a running guest's steps none is done here."""
+    steps = [step.own for step in plan.steps if step.disk == number]
+    return list(dict.fromkeys(step.works_at for step in steps if step.works_at and not step.running))
 
 
 @dataclass(frozen=True)
@@ -190,11 +196,11 @@ class _Part:
         return ImageFingerprint(self.directory.path / "pin", self.disk.path, self.samples)
 
 
-def _parts(plan: Plan, disk: Disk, directory: RunDirectory) -> list[_Part]:
+def _parts(run: CurrentRun, disk: Disk) -> list[_Part]:
     """The image first, then its companions."""
-    beside = zip(disk.companions, plan.companions, strict=True)
+    beside = zip(disk.companions, run.plan.companions, strict=True)
     return [
-        _Part(disk, directory, plan.snapshots, _samples(plan.before)),
+        _Part(disk, run.directory, run.plan.snapshots, _samples(run.plan.before)),
         *(
             _Part(other, RunDirectory(Path(known.path)), known.snapshots, _samples(known.before))
             for other, known in beside
@@ -224,7 +230,7 @@ def _snapshots(plan: Plan, part: _Part, first: Disk) -> SnapshotStore:
     names = [step.name for step in plan.steps]
     if part.snapshots == "overlay":
         overlays = OverlaySnapshots(part.disk, part.directory.path, names, part.pin, keep_undo=plan.keep)
-        grown = [step for step in plan.steps if isinstance(step, GrowDevice)]
+        grown = [step for step in of_kind(GrowDevice, plan.steps) if not step.running]
         if part.disk is not first or not grown:
             return overlays
         return GrownDevice(overlays, part.disk, grown[0].name, grown[0].old_size, grown[0].new_size)
@@ -252,7 +258,13 @@ def _refuse_changed(path: Path, plan: Plan, part: _Part, state: RunState) -> Non
     else:
         changed = not part.pin.holds()
     if changed:
-        raise ImageChanged(path, part.directory.path, run=plan.run)
+        raise Refused.named(
+            "image-changed",
+            "{path} is not as growdisk left it",
+            "somebody has written to it since run {run} stopped; going on would destroy that",
+            "to accept the image as it is now, remove {folder} (and the snapshots growdisk-{run}-*)",
+            {"path": path, "folder": part.directory.path, "run": plan.run},
+        )
 
 
 def _image(disk: Disk, *, writable: bool) -> Qcow2Image:

@@ -59,3 +59,12 @@ def sizes(guest: LiveGuest) -> dict[str, int]:
 
 def swaps(guest: LiveGuest) -> list[str]:
     return guest.run("tail -n +2 /proc/swaps | cut -d' ' -f1", _PATIENCE).split()
+
+
+def filling(path: str) -> str:
+    """A script: until df has less than a tenth free. Nothing is written, only taken."""
+    return f"set -- $(df -Pk / | tail -n 1); fallocate -l $(( $4 - ($3 + $4) / 12 ))k {path}; sync"
+
+
+def fill(guest: LiveGuest, path: str) -> None:
+    guest.run(filling(path), _PATIENCE)

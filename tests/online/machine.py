@@ -99,7 +99,10 @@ def started(
             try:
                 console = _connected(sockets.console, process, Path(scratch) / "qemu.log")
                 await_true(sockets.agent.exists, 60, "QEMU has opened its sockets")
-                yield LiveGuest(process, console, sockets, image)
+                guest = LiveGuest(process, console, sockets, image)
+                with guest.monitor() as machine:  # QEMU opens its images after its sockets, and answers after both
+                    machine.status()
+                yield guest
             finally:
                 process.kill()
                 process.wait()
@@ -117,13 +120,17 @@ def booted_guest(disk: str) -> Path:
     version = run("qemu-system-x86_64", "--version").split("(")[0].split()[-1]
     base = full_guest() if disk in _FULL_KERNEL else classic_guest().image
     key = f"woken-{base.parent.name.removeprefix('classic-')}-{disk}-{version}-2"
-    return cached(key, lambda folder: _boot_once(folder, base, disk)) / "guest.qcow2"
+    return cached(key, lambda folder: boot_once(folder, base, disk)) / "guest.qcow2"
 
 
 def wake_copy(disk: str, folder: Path) -> Path:
     """A writable copy of the booted guest's image, to be started with woken=True."""
+    return writable_copy(booted_guest(disk), folder)
+
+
+def writable_copy(image: Path, folder: Path) -> Path:
     copy = folder / "guest.qcow2"
-    run("cp", "--reflink=auto", "--sparse=always", "--no-preserve=mode", booted_guest(disk), copy)
+    run("cp", "--reflink=auto", "--sparse=always", "--no-preserve=mode", image, copy)
     copy.chmod(0o644)
     return copy
 
@@ -140,13 +147,12 @@ def ssh_config(guest: LiveGuest, folder: Path) -> Path:
     return config
 
 
-def _boot_once(folder: Path, base: Path, disk: str) -> None:
-    image = folder / "guest.qcow2"
-    run("cp", "--sparse=always", "--no-preserve=mode", base, image)
-    image.chmod(0o644)
+def boot_once(folder: Path, base: Path, disk: str, then: str = "true") -> None:
+    """guest.qcow2 in `folder`: a copy of `base`, with the memory that it had when it was up and had done `then`."""
+    image = writable_copy(base, folder)
     with started(image, disk=disk) as guest:
         guest.wait_for_report()
-        guest.run("sync; systemctl is-active qemu-guest-agent ssh")
+        guest.run(f"sync; systemctl is-active qemu-guest-agent ssh; {then}", 600)
         with guest.monitor() as machine:
             machine.monitor.execute("human-monitor-command", command_line=f"savevm {BOOTED}")
             assert machine.disks()[0].snapshots == (BOOTED,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,9 +13,10 @@ import pytest
 
 from growdisk.api.live_target import LiveRequest, RunningGuest, reach, reconnect
 from growdisk.block.locks import image_writers
+from growdisk.errors import GrowdiskError
 from growdisk.live.block_jobs import JobFailed, delete, load, merge_overlays, put_overlay, save
-from growdisk.live.qemu_machine import Arrival, CommandRefused, Machine, UnexpectedAnswer
-from growdisk.live.qmp import MonitorUnreachable, QmpMonitor
+from growdisk.live.qemu_machine import Arrival, CommandRefused, Machine
+from growdisk.live.qmp import QmpMonitor
 from growdisk.qcow2.create import create
 from growdisk.storage.growing import resize_device
 from growdisk.units import MiB
@@ -22,6 +24,8 @@ from tests.e2e.process import Answer, Host, await_true
 from tests.guests.loops import loop
 from tests.guests.tools import environment, run
 from tests.online.machine import LiveGuest, bare_machine, started
+from tests.refusals import raises
+from tests.unit.cli.command import in_process
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -193,7 +197,7 @@ def test_a_merge_that_is_stopped_leaves_the_machine_on_its_overlay_and_can_be_do
 
 
 def test_a_running_disk_is_never_made_smaller(tmp_path: Path) -> None:
-    with bare(tmp_path) as (_, machine), pytest.raises(UnexpectedAnswer):
+    with bare(tmp_path) as (_, machine), raises("unexpected-answer"):
         machine.resize(machine.disks()[0].key, 32 * MiB)
 
 
@@ -222,6 +226,37 @@ def test_an_overlay_of_the_users_own_is_what_grows_by_whichever_name(tmp_path: P
                 found.machine.resize(found.disk.key, found.disk.size + 64 * MiB)
                 assert found.again().disk.size == 128 * MiB
                 found.machine.take_back(found.disk.key, 64 * MiB)
+
+
+def test_what_cannot_be_put_into_a_snapshot_is_known_before_one_is_tried(tmp_path: Path) -> None:
+    drive = ("-drive", f"if=none,id=n,file={image(tmp_path, name='second')},format=qcow2")
+    with bare(tmp_path, "scsi", "qcow2", *drive, "-device", "nvme,drive=n,serial=1") as (_, machine):
+        assert "nvme" in machine.fixed_to_host()
+        with pytest.raises(GrowdiskError, match="nvme"):
+            save(machine, machine.disks()[0].key, "one")
+    with bare(tmp_path) as (_, machine):
+        assert machine.fixed_to_host() == ""
+
+
+def test_qemu_ends_when_it_is_to_write_memory_into_an_encrypted_image_and_growdisk_sees_that_it_is_one(
+    tmp_path: Path,
+) -> None:
+    key, other, split = tmp_path / "key", tmp_path / "other.qcow2", tmp_path / "split.qcow2"
+    key.write_text("phrase")
+    assert in_process("image", "create", "--encrypt", "luks", "--new-key-file", key, other, "64M").code == 0
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-o", f"data_file={tmp_path}/data", split, "64M")
+    drive, *device = second_disk(other, "qcow2,encrypt.key-secret=key")[1:]
+    more = ("-object", f"secret,id=key,file={key}", "-drive", drive, *device)
+    third = ("-drive", f"if=none,id=third,file={split}", "-device", "virtio-blk-pci,drive=third")
+    with bare(tmp_path, "scsi", "qcow2", *more, *third) as (guest, machine):
+        plain, encrypted, apart = machine.disks()
+        assert [disk.encrypted for disk in (plain, encrypted, apart)] == [False, True, False]
+        assert [Path(disk.data_file).name for disk in (plain, encrypted, apart)] == ["", "", "data"]
+        machine.resize(encrypted.key, 128 * MiB)
+    with bare(tmp_path, "scsi", "qcow2", *more) as (guest, machine):
+        with pytest.raises(GrowdiskError):
+            save(machine, machine.disks()[1].key, "one")
+        assert guest.process.wait(60) == -signal.SIGABRT
 
 
 def test_a_machine_that_was_started_anew_is_found_with_the_sockets_that_it_has_now(tmp_path: Path) -> None:
@@ -307,7 +342,7 @@ def test_several_disks_must_be_told_apart(tmp_path: Path, host: Host) -> None:
 
 
 def test_a_monitor_that_somebody_else_uses_is_refused(tmp_path: Path) -> None:
-    with bare(tmp_path) as (guest, _), pytest.raises(MonitorUnreachable, match="another program"):
+    with bare(tmp_path) as (guest, _), raises("monitor-unreachable", match="another program"):
         QmpMonitor.connect(guest.sockets.own, patience=1)
 
 

@@ -7,7 +7,7 @@ import pytest
 from growdisk.units import GiB, MiB
 from tests.e2e.process import Answer, Host
 from tests.guests.classic import DISK_SIZE
-from tests.online.inside import assert_nothing_lost, boot_id, sizes, start_writer
+from tests.online.inside import assert_nothing_lost, boot_id, fill, sizes, start_writer
 from tests.online.machine import LiveGuest
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -51,8 +51,3 @@ def by_rule(host: Host, guest: LiveGuest, *words: str) -> Answer:
     return host.growdisk(
         "expand", "--qmp", guest.sockets.qmp, "+1G", "--when-used", "85%", "--max-size", f"{MAXIMUM // MiB}M", *words
     )
-
-
-def fill(guest: LiveGuest, path: str) -> None:
-    """Until df has less than a tenth free; nothing is written, only taken."""
-    guest.run("set -- $(df -Pk / | tail -n 1); fallocate -l $(( $4 - ($3 + $4) / 12 ))k " + path + "; sync")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.provisioning.iso import seed_iso
+from growdisk.api.provisioning.seeding import seed_iso
 from growdisk.units import GiB, MiB
 from tests.e2e.process import Host
 from tests.guests.classic import DISK_SIZE, SWAP_SIZE

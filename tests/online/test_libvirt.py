@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +13,8 @@ from tests.e2e.process import Host
 from tests.guests.classic import DISK_SIZE
 from tests.guests.small import SmallDisk, make_disk
 from tests.guests.tools import run
-from tests.online.libvirtd import Domain, domain, libvirtd, virsh
+from tests.online.libvirtd import Domain, domain, libvirtd, power_off, virsh, wait_for_agent
+from tests.unit.cli.command import fingerprint
 
 pytestmark = [pytest.mark.boot, pytest.mark.timeout(1800)]
 
@@ -98,6 +97,27 @@ def test_a_machine_that_runs_without_agent_is_refused_and_named_where_its_image_
     assert "paused" in str(host.growdisk("expand", "-d", small.name, "+1G").error["what"])
 
 
+def test_a_machine_whose_memory_is_saved_keeps_its_disk_as_it_is(small: Domain, host: Host, tmp_path: Path) -> None:
+    """Also where its disk lies on the image. Given up, the memory is as after a power cut."""
+    top = tmp_path / "top.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", small.image, "-F", "qcow2", top)
+    with domain(top, memory=128) as upper:
+        for each in (small, upper):
+            each.virsh("start")
+            each.virsh("managedsave")
+            assert each.state() == "shut off"
+        before = fingerprint(top)
+        for words in (("plan", top, "+64M"), ("expand", top, "+64M"), ("image", "resize", top, "+64M")):
+            answer = host.growdisk(*words)
+            assert (answer.code, answer.error["id"], fingerprint(top)) == (3, "memory-saved", before), answer
+            assert f"virsh start {upper.name}" in str(answer.error["do"])
+        small.virsh("managedsave-remove")
+        answer = host.growdisk("expand", small.image, "+64M", "--overlays-may-break")
+        assert (answer.code, answer.error["id"]) == (3, "memory-saved"), answer
+        upper.virsh("managedsave-remove")
+        assert host.growdisk("expand", top, "+64M").result == "changed"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("target", "bus"), [("vda", "virtio"), ("sda", "scsi")])
 def test_a_running_machine_grows_by_its_name(
@@ -116,24 +136,3 @@ def test_a_running_machine_grows_by_its_name(
     run("qemu-img", "check", "-q", classic_copy)
     report = boot(classic_copy)
     assert (report.failed_units, report.waits) == ((), ())
-
-
-def wait_for_agent(machine: Domain) -> None:
-    for _ in range(300):
-        try:
-            machine.virsh("qemu-agent-command", '{"execute":"guest-ping"}')
-            return
-        except AssertionError:
-            time.sleep(1)
-    raise AssertionError("the guest's agent never answered")
-
-
-def power_off(machine: Domain) -> None:
-    """In an orderly way. `virsh shutdown` calls a program that needs D-Bus, which this guest does not have."""
-    words = {"path": "/bin/systemctl", "arg": ["poweroff"]}
-    machine.virsh("qemu-agent-command", json.dumps({"execute": "guest-exec", "arguments": words}))
-    for _ in range(600):
-        if machine.state() == "shut off":
-            return
-        time.sleep(1)
-    raise AssertionError("the guest did not end")

@@ -47,6 +47,18 @@ def test_an_agent_that_may_not_run_programs_is_refused(awake_guest: LiveGuest, h
         awake_guest.run(f"rm {_AGENT_CONFIG}; systemctl restart qemu-guest-agent")
 
 
+def test_what_the_guests_own_blkid_alone_knows_is_refused_by_its_name(awake_guest: LiveGuest, host: Host) -> None:
+    """The mark of a disk controller's array, without its checksum, at the end of the disk."""
+    planned = host.growdisk("plan", "--qmp", awake_guest.sockets.qmp, "+1G")
+    assert planned.code == 0 and "blkid" not in str(planned), planned
+    last = f"dd of=/dev/sda bs=512 seek={DISK_SIZE // 512 - 1} count=1 conv=notrunc,fsync status=none"
+    awake_guest.run(f"printf 'JM\\001\\002\\007' | {last}")
+    try:
+        assert "jmicron_raid_member" in str(refused(host, awake_guest, "+1G").error["why"])
+    finally:
+        awake_guest.run(f"{last} if=/dev/zero")
+
+
 def test_ssh_that_does_not_get_in_is_refused_with_its_own_words(
     awake_guest: LiveGuest, host: Host, tmp_path: Path
 ) -> None:

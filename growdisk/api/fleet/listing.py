@@ -6,50 +6,64 @@ are forked before anything here has threads.
 
 from __future__ import annotations
 
+import glob
 import multiprocessing
 import os
+import signal
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from growdisk.api.fleet.looking import look_at_image
-from growdisk.api.fleet.paths import images_in
-from growdisk.api.fleet.values import DiskEntry
-from growdisk.errors import GrowdiskError, error_document
+from growdisk.api.fleet.values import LIVE, DiskEntry
+from growdisk.errors import GrowdiskError, Refused, error_document
 from growdisk.fast_dataclass import dataclass, replace
 
 _ALONE = 24  # images that one process has looked at before others have started
 _SHARE = 8  # images that a process is given at once
-_LIVE = ("running", "in use")
+_LIBVIRT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Images by path, glob or folder; machines of libvirt by name or glob, or all of them."""
+    """Images by path, glob or folder; machines of libvirt by name or glob, or all of them.
+
+    `forgiving`: a pattern may be for no machine or no image; a libvirt that does not answer is an entry with an error.
+    """
 
     paths: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
     all_domains: bool = False
     uri: str | None = None
+    forgiving: bool = False
 
 
 def list_disks(wanted: Wanted) -> list[DiskEntry]:
     """An entry for each disk, as named, machines last. LibvirtUnreachable, where machines are asked for."""
-    entries = [DiskEntry(path, path) for path in images_in(wanted.paths)]
+    entries = [DiskEntry(path, path) for path in images_in(wanted.paths, forgiving=wanted.forgiving)]
     if wanted.domains or wanted.all_domains:
-        entries += _of_machines(wanted)
+        entries += _forgiven(wanted) if wanted.forgiving else _of_machines(wanted)
     looked = _looked(entries)
     return _with_overlays(_with_guests(looked, wanted.uri))
 
 
-def _of_machines(wanted: Wanted) -> Iterator[DiskEntry]:
-    from growdisk.live.libvirt_domain import DomainUnknown, known_machines
+def _forgiven(wanted: Wanted) -> list[DiskEntry]:
+    try:
+        return list(_of_machines(wanted))
+    except Refused as error:  # it does not answer, or is not there at all
+        name = f"libvirt at {wanted.uri}" if wanted.uri else "libvirt"
+        return [DiskEntry(name, error=error_document(error))]
 
-    machines, uri = known_machines(wanted.uri), wanted.uri or "its default"
-    for pattern in () if wanted.all_domains else wanted.domains:
+
+def _of_machines(wanted: Wanted) -> Iterator[DiskEntry]:
+    from growdisk.live.libvirt_disks import machines_within
+    from growdisk.live.libvirt_domain import domain_unknown
+
+    machines, uri = machines_within(wanted.uri, _LIBVIRT_SECONDS), wanted.uri or "its default"
+    for pattern in () if wanted.all_domains or wanted.forgiving else wanted.domains:
         if not any(fnmatchcase(machine.name, pattern) for machine in machines):
             known = ", ".join(machine.name for machine in machines) or "none"
-            error: GrowdiskError = DomainUnknown(pattern, uri=uri, known=known)
+            error: GrowdiskError = domain_unknown(pattern, uri=uri, known=known)
             yield DiskEntry(pattern, domain=pattern, error=error_document(error))
     for machine in machines:
         if wanted.all_domains or any(fnmatchcase(machine.name, pattern) for pattern in wanted.domains):
@@ -62,8 +76,16 @@ def _looked(entries: Sequence[DiskEntry]) -> list[DiskEntry]:
     if len(entries) < _ALONE:
         return [_look(entry) for entry in entries]
     workers = min(os.cpu_count() or 1, 8)
-    with multiprocessing.get_context("fork").Pool(workers) as pool:
+    with multiprocessing.get_context("fork").Pool(workers, _plain_signals) as pool:
         return list(pool.imap(_look, entries, _SHARE))
+
+
+def _plain_signals() -> None:
+    """The pool ends its processes by a signal, which must not become a request to stop of who has forked them."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for all of the terminal's
 
 
 def _look(entry: DiskEntry) -> DiskEntry:
@@ -75,7 +97,7 @@ def _look(entry: DiskEntry) -> DiskEntry:
 
 
 def _with_guests(entries: list[DiskEntry], uri: str | None) -> list[DiskEntry]:
-    places = [number for number, entry in enumerate(entries) if entry.state in _LIVE]
+    places = [number for number, entry in enumerate(entries) if entry.state in LIVE]
     if not places:
         return entries
     from growdisk.api.fleet.running import ask_guests, with_guest
@@ -112,3 +134,48 @@ def _files(folder: str) -> Iterable[str]:
             return sorted(entry.path for entry in entries if entry.is_file(follow_symlinks=False))
     except OSError:
         return ()
+
+
+# --- which images are meant: by their names, or their first bytes ---------------------------------
+
+_SUFFIXES = (".qcow2", ".qcow", ".raw", ".img")
+_QCOW2 = b"QFI\xfb"
+
+
+def images_in(named: Iterable[str], *, forgiving: bool = False) -> list[str]:
+    """Each image once, in the order in which they were named; those of a folder or a glob by name.
+
+    A glob that is for no file stays as it is, and will be an entry with an error; `forgiving`: it is left out.
+    """
+    return list(dict.fromkeys(path for name in named for path in _meant(name, forgiving)))
+
+
+def _meant(name: str, forgiving: bool) -> Iterator[str]:
+    if os.path.isdir(name):  # noqa: PTH112
+        yield from sorted(_images_of(name))
+    elif os.path.lexists(name) or not glob.has_magic(name):
+        yield name
+    else:
+        yield from sorted(glob.glob(name)) or ([] if forgiving else [name])  # noqa: PTH207
+
+
+def _images_of(folder: str) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        yield from (entry.path for entry in entries if _is_image(entry))
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    try:
+        if not entry.is_file():
+            return False
+        return entry.name.lower().endswith(_SUFFIXES) or _starts_as_qcow2(entry.path)
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _starts_as_qcow2(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return file.read(4) == _QCOW2
+    except OSError:
+        return False

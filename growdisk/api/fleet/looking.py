@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.api.fleet.room import file_systems, hindrances, idle_room, main_file_system, stretches
 from growdisk.api.fleet.values import DiskEntry
 from growdisk.block.device import BlockDevice
@@ -18,7 +19,6 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ImageInUse, error_document
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
-from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.planner.layout import layout_of
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import probe_format

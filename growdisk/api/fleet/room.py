@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from growdisk.api.fleet.values import FileSystemUse, Hindrance, Stretch
 from growdisk.filesystems.content import BtrfsContent, Content, LuksContent, PhysicalVolumeContent
 from growdisk.partitions.table import Role
-from growdisk.planner.by_rule import leaves, leaves_of
 from growdisk.planner.facts import Facts
 from growdisk.planner.layout import Layout
 from growdisk.units import MiB
@@ -17,20 +16,23 @@ _LEAST = MiB  # alignment and the end of a table leave less
 
 def file_systems(facts: Facts) -> tuple[FileSystemUse, ...]:
     """All whose superblock says how full they are."""
-    return tuple(use for name, content in leaves(facts).items() if (use := _use(name, content)))
+    return tuple(use for name, content in facts.leaves.items() if (use := _use(name, content)))
 
 
 def main_file_system(facts: Facts, found: tuple[FileSystemUse, ...]) -> FileSystemUse | None:
     """The one that would grow: of the main partition, the largest in it."""
     number = facts.main.number if facts.main else 0
-    own = {name for name, _ in leaves_of(facts, number)}
+    own = {name for name, _ in facts.leaves_of(number)}
     return max((use for use in found if use.name in own), key=lambda use: use.size, default=None)
 
 
 def _use(name: str, content: Content) -> FileSystemUse | None:
     if content.used is None or not content.size:
         return None
-    return FileSystemUse(name, content.kind, content.size, content.used, reserved=content.reserved)
+    used = min(content.used + content.held, content.size)
+    return FileSystemUse(
+        name, content.kind, content.size, used, reserved=content.reserved, overhead=content.overhead
+    )  # fmt: skip
 
 
 def idle_room(facts: Facts) -> int:
@@ -64,7 +66,7 @@ def _gap(around: int, covered: int) -> int:
 
 
 def hindrances(facts: Facts, layout: Layout) -> Iterator[Hindrance]:
-    """What stands behind the main partition, or belongs to somebody else; or that nothing is known that grows."""
+    """What stands after the main partition, or belongs to somebody else; or that nothing is known that grows."""
     named = [b for b in layout.blockers if b.kind != "extended partition"] or list(layout.blockers)
     yield from (Hindrance(each.name, each.kind, each.why, each.options) for each in named)
     whole = facts.contents.get(0)

@@ -23,7 +23,7 @@ from growdisk.fast_dataclass import replace
 _AT_ONCE = 16
 SECONDS = 15.0
 _ANSWER_SECONDS = 8.0
-_LETTERS = re.compile(r"(?:/dev/)?(?:[sv]d|xvd|hd)([a-z]+)\d*")
+_DISK = re.compile(r"(?:/dev/)?(?P<bus>[svh]d|xvd)(?P<letter>[a-z]+)\d*")
 
 Told = tuple[GuestFileSystem, ...]
 
@@ -90,9 +90,14 @@ def _by_monitor(request: LiveRequest) -> Told | str:
     with closing(reached):
         call, close = reached.open_channel()
         try:
-            return file_systems_in_guest(call, _ANSWER_SECONDS)
+            told = file_systems_in_guest(call, _ANSWER_SECONDS)
         finally:
             close()
+        if len(reached.machine.disks()) == 1:
+            return told
+        serial = reached.disk.serial
+        own = tuple(one for one in told if serial and any(disk.serial.endswith(serial) for disk in one.disks))
+        return own or "its guest has several disks, and does not say which of them this one is"
 
 
 def with_guest(entry: DiskEntry, told: Told | str, alone: bool) -> DiskEntry:
@@ -100,15 +105,21 @@ def with_guest(entry: DiskEntry, told: Told | str, alone: bool) -> DiskEntry:
     if isinstance(told, str):
         return replace(entry, note=told)
     own = [one for one in told if alone or _is_on(one, entry.target)]
+    if not own:
+        return replace(entry, note="its guest names no file system on it")
+    if any(one.size > (entry.virtual_size or one.size) for one in own if alone or len(one.disks) == 1):
+        return replace(entry, note="its guest tells of a file system that is larger than the disk")
     found = tuple(FileSystemUse(one.mount_point, one.kind, one.size, one.used, "agent") for one in own)
-    if not found:
-        return entry
     root = next((one for one in found if one.name == "/"), None)
     return replace(entry, file_systems=found, root=root or max(found, key=lambda one: one.size))
 
 
 def _is_on(one: GuestFileSystem, target: str) -> bool:
-    """By the letter that host and guest count disks with: vdb, sdb."""
-    wanted = _LETTERS.fullmatch(target)
-    letters = {match[1] for disk in one.disks if (match := _LETTERS.fullmatch(disk.device))}
-    return wanted is not None and wanted[1] in letters
+    """By the letter that host and guest count the disks of a bus with: vdb, sdb."""
+    return _place(target) in {_place(disk.device) for disk in one.disks} - {None}
+
+
+def _place(name: str) -> tuple[str, str] | None:
+    """Of vdb1: ("vd", "b"). A guest has IDE disks among those of SCSI."""
+    match = _DISK.fullmatch(name)
+    return (match["bus"].replace("hd", "sd"), match["letter"]) if match else None

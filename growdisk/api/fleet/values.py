@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     Source = Literal["superblock", "agent"]
 
 
+LIVE = ("running", "in use")
+"""A guest has it; or somebody has, who may be a guest that does not answer."""
+
+
 @dataclass(frozen=True)
 class FileSystemUse:
     """How full a file system is. `name`: sda1 or vg0/root at rest, the mount point where a running guest told.
 
-    `reserved` is what only root may fill. `source`: the superblock, which a running guest brings up to date when it
-    likes; or the guest's agent.
+    `reserved` is what users may not fill, `overhead` what of `used` are its own tables, which df does not count.
+    `source`: the superblock, which a running guest brings up to date when it likes; or the guest's agent.
     """
 
     name: str
@@ -28,12 +32,13 @@ class FileSystemUse:
     used: int
     source: Source = "superblock"
     reserved: int = 0
+    overhead: int = 0
 
     @property
     def fullness(self) -> float:
         """0 to 1, of what users may fill, as df has it."""
-        room = self.size - self.reserved
-        return min(max(self.used / room, 0.0), 1.0) if room > 0 else 0.0
+        room = self.size - self.overhead - self.reserved
+        return min(max((self.used - self.overhead) / room, 0.0), 1.0) if room > 0 else 1.0
 
 
 @dataclass(frozen=True)

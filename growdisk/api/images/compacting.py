@@ -1,4 +1,4 @@
-"""An image without its unused clusters, in its own place: written anew, checked, then put there in one rename."""
+"""An image without its unused clusters, in its own place: written again, checked, then put there in one rename."""
 
 from __future__ import annotations
 

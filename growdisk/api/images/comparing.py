@@ -5,10 +5,11 @@ Ranges that are zeros in both, or come from a layer below both, are never read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from growdisk.api.images.fetching import fetched, fetched_both
+from growdisk.api.images.fetching import pump
+from growdisk.api.images.in_order import Enough
 from growdisk.api.images.opening import opened, require_keys
 from growdisk.api.images.pumping import is_zero
 from growdisk.api.images.sharing import differing, joined
@@ -48,24 +49,40 @@ def compare_images(
 def _first_difference(
     one: BlockDevice, other: BlockDevice, progress: Callable[[int, int], None] | None
 ) -> int | None:  # fmt: skip
-    shared = min(one.size, other.size)
-    for start, mine, theirs in fetched_both(one, other, joined(differing(one, other, 0, shared))):
-        if mine != theirs:
-            return start + _sector_of_difference(mine, theirs)
-        if progress is not None:
-            progress(start + len(mine), shared)
+    shared, report = min(one.size, other.size), progress or _nobody
+    ranges = joined(differing(one, other, 0, shared))
+    different = _first_place([one, other], ranges, lambda reached: report(reached, shared))
+    if different is not None:
+        return different
     longer = one if one.size > shared else other
-    return _first_nonzero(longer, shared)
+    behind = longer.extents(shared, longer.size - shared)
+    return _first_place([longer], ((e.start, e.end) for e in behind if e.kind is ExtentKind.DATA), lambda _: None)
 
 
-def _first_nonzero(device: BlockDevice, start: int) -> int | None:
-    extents = device.extents(start, device.size - start)
-    data = ((extent.start, extent.end) for extent in extents if extent.kind is ExtentKind.DATA)
-    for position, found in fetched(device, data):
-        if not is_zero(found):
-            return position + _sector_of_difference(found, bytearray(len(found)))
-    return None
+def _first_place(
+    devices: Sequence[BlockDevice], ranges: Iterable[tuple[int, int]], progress: Callable[[int], None]
+) -> int | None:
+    """The first sector in which two devices differ, or one is not zeros."""
+    place: list[int] = []
+
+    def look(start: int, mine: bytearray, theirs: bytearray | None = None) -> tuple[int, int | None]:
+        is_same = is_zero(mine) if theirs is None else mine == theirs
+        beside = bytearray(len(mine)) if theirs is None else theirs
+        return start + len(mine), None if is_same else start + _sector_of_difference(mine, beside)
+
+    def note(found: tuple[int, int | None]) -> int:
+        if found[1] is not None:
+            place.append(found[1])
+            raise Enough
+        return found[0]
+
+    pump(devices, ranges, look, note, progress, unless_alike=len(devices) > 1)
+    return place[0] if place else None
 
 
 def _sector_of_difference(one: bytearray, other: bytearray) -> int:
     return next(i for i in range(0, len(one), _SECTOR) if one[i : i + _SECTOR] != other[i : i + _SECTOR])
+
+
+def _nobody(_reached: int, _size: int) -> None:
+    """Of the progress nobody wants to know."""

@@ -14,14 +14,15 @@ from growdisk.api.images.history import State, follow, states_of
 from growdisk.api.images.host import format_of
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import data_length, opened, refuse_small_device, report_create_errors, require_keys
-from growdisk.api.images.pumping import Progress, clusters, nonzero_pieces, write_pieces
+from growdisk.api.images.pumping import Progress, copy_compressed, copy_everything, copy_nonzero
 from growdisk.api.images.resizing import extend_raw, refuse_raw_preallocation
 from growdisk.api.images.snapshots import Selector, is_id
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageUnsupported, SnapshotNotFound
+from growdisk.errors import ImageUnsupported, snapshot_not_found
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.bitmap_copy import BitmapSource
+from growdisk.qcow2.compress import compressor
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.image import Qcow2Image
@@ -95,7 +96,7 @@ def _content(device: BlockDevice, source: Source) -> BlockDevice:
     if source.snapshot is None:
         return device
     if not isinstance(device, Qcow2Image):
-        raise SnapshotNotFound(source.path, name=source.snapshot)
+        raise snapshot_not_found(source.path, name=source.snapshot)
     by_id = is_id(device, source.snapshot, source.selector)
     return device.snapshot_view(source.snapshot, by_id=by_id)
 
@@ -147,7 +148,7 @@ def _new_image(new: NewFile, target: RawTarget | Qcow2Target, size: int) -> Iter
     if isinstance(target, RawTarget):
         image = new.open()
     else:
-        create(new.temporary, size, target.options, key=target.key, luks=target.luks)
+        create(new.temporary, size, target.options, key=target.key, luks=target.luks, synced_later=True)
         with trusting_references():  # it names nothing but the data file that was asked for
             image = Qcow2Image.open(new.temporary, writable=True, key=target.key or target.keys)
     try:
@@ -155,7 +156,7 @@ def _new_image(new: NewFile, target: RawTarget | Qcow2Target, size: int) -> Iter
             refuse_small_device(image, size)
             if not image.is_block_device:
                 extend_raw(image, size, target.preallocation)
-        image.write_behind()
+        image.write_behind(synced_later=True)
         yield image
     finally:
         image.close()
@@ -165,15 +166,12 @@ def _fill(
     image: RawFile | Qcow2Image, content: BlockDevice, target: RawTarget | Qcow2Target, progress: Progress
 ) -> None:
     if not isinstance(image, Qcow2Image) or not isinstance(target, Qcow2Target):
-        on_device = isinstance(image, RawFile) and image.is_block_device
-        write_pieces(image, nonzero_pieces(content, _SMALLEST_HOLE, progress), content.size if on_device else 0)
-        return
-    cluster_size = image.header.cluster_size
-    if not target.compress:
-        write_pieces(image, nonzero_pieces(content, max(cluster_size, _SMALLEST_HOLE), progress))
-        return
-    from growdisk.qcow2.parallel_compress import compress_clusters
-
-    cut = clusters(nonzero_pieces(content, cluster_size, progress), cluster_size, image.size)
-    for cluster in compress_clusters(cut, image.header, jobs=target.jobs):
-        image.write_compressed_cluster(cluster)
+        if isinstance(image, RawFile) and image.is_block_device:
+            copy_everything(content, image, _SMALLEST_HOLE, progress)
+        else:
+            copy_nonzero(content, _SMALLEST_HOLE, image.write, progress)
+    elif target.compress:
+        compress = compressor(image.header.compression_type)
+        copy_compressed(content, image, compress, progress, jobs=target.jobs)
+    else:
+        copy_nonzero(content, max(image.header.cluster_size, _SMALLEST_HOLE), image.write, progress)

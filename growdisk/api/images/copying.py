@@ -1,4 +1,8 @@
-"""A file copied byte for byte, with its holes: like cp --sparse, and the kernel moves the data where it can."""
+"""A file copied byte for byte, with its holes: like cp --sparse.
+
+Where the file system can let two files share blocks (XFS, btrfs), they do. Otherwise the data go past the host's cache
+to its disk, or the kernel moves them.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ from typing import Literal
 
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import data_length, refuse_small_device, report_create_errors
-from growdisk.api.images.pumping import Progress, nonzero_pieces, write_pieces
-from growdisk.block.device import ExtentKind
+from growdisk.api.images.pumping import Progress, copy_everything, copy_nonzero, copy_ranges
+from growdisk.block.device import Extent, ExtentKind
 from growdisk.block.raw import RawFile
 from growdisk.units import split_range
 
@@ -40,18 +44,32 @@ def copy_image(source: Path, path: Path, sparse: Sparse, progress: Progress) -> 
 
 
 def _fill(file: RawFile, copy: RawFile, sparse: Sparse, progress: Progress) -> None:
+    if sparse == "auto" and copy.clone_from(file):
+        progress(file.size, file.size)
+        return
     copy.resize(file.size)
     if sparse == "always":
-        pieces = nonzero_pieces(file, _SMALLEST_HOLE, progress)
-        write_pieces(copy, pieces, file.size if copy.is_block_device else 0)
+        if copy.is_block_device:
+            copy_everything(file, copy, _SMALLEST_HOLE, progress)
+        else:
+            copy_nonzero(file, _SMALLEST_HOLE, copy.write, progress)
         return
-    for extent in file.extents(0, file.size):
-        for start, end in split_range(extent.start, extent.end, _CHUNK):
-            if extent.kind is ExtentKind.DATA:
-                copy.copy_from(file, start, end - start)
-            elif sparse == "never":
-                copy.write(start, bytes(end - start))
-            elif copy.is_block_device:
-                copy.write_zeros(start, end - start)
+    if copy.is_block_device or sparse == "never":
+        for hole in (extent for extent in file.extents(0, file.size) if extent.kind is ExtentKind.ZERO):
+            _fill_hole(copy, hole, sparse)
+    data = ((extent.start, extent.end) for extent in file.extents(0, file.size) if extent.kind is ExtentKind.DATA)
+    if copy.writes_directly:
+        copy_ranges(file, data, copy.write, progress)
+    else:
+        for start, end in (piece for extent in data for piece in split_range(*extent, _CHUNK)):
+            copy.copy_from(file, start, end - start)
             progress(end, file.size)
     progress(file.size, file.size)
+
+
+def _fill_hole(copy: RawFile, hole: Extent, sparse: Sparse) -> None:
+    if sparse == "never":
+        for start, end in split_range(hole.start, hole.end, _CHUNK):
+            copy.write(start, bytes(end - start))
+    else:
+        copy.write_zeros(hole.start, hole.length)

@@ -34,7 +34,7 @@ def create_qcow2(
     path: Path, size: int | None, options: CreateOptions, backing: str | None = None,
     backing_format: ImageFormat | None = None, key: bytes | None = None, luks: bytes = b"",
 ) -> int:  # fmt: skip
-    """A new qcow2 image; `size` None: that of its backing file. Returns its size. Durable.
+    """A new qcow2 image; `size` None: that of its backing file. Returns its size, in whole sectors. Durable.
 
     A relative name of `backing` counts from the image's directory. `key`: encrypt with LUKS; `luks`: with this
     encryption header of another image.
@@ -45,6 +45,7 @@ def create_qcow2(
         size = length if size is None else size
     if size is None:
         raise UsageError("an image without a backing file needs a SIZE", hint="write 40G for 40 GiB")
+    size = align_up(size, _SECTOR)
     problem = options.problem(size, backed=backing is not None)
     if problem is not None:
         raise ImageUnsupported(path, reason=problem, hint="choose other options; nothing was written")
@@ -53,14 +54,15 @@ def create_qcow2(
         create(
             new.temporary, size, options,
             backing=backing, backing_format=backing_format,
-            key=key, luks=luks,
+            key=key, luks=luks, synced_later=True,
         )  # fmt: skip
         new.publish()
     return size
 
 
-def create_raw(path: Path, size: int, preallocation: Preallocation) -> None:
-    """A new raw image: a hole (off), reserved blocks (falloc) or written zeros (full). Durable."""
+def create_raw(path: Path, size: int, preallocation: Preallocation) -> int:
+    """A new raw image: a hole (off), reserved blocks (falloc) or written zeros (full). Returns its size. Durable."""
+    size = align_up(size, _SECTOR)
     refuse_raw_preallocation(path, preallocation)
     if path.is_block_device():
         raise ImageUnsupported(
@@ -74,6 +76,7 @@ def create_raw(path: Path, size: int, preallocation: Preallocation) -> None:
         finally:
             file.close()
         new.publish()
+    return size
 
 
 def create_overlay(base: Path, path: Path, base_format: ImageFormat | None = None, luks: bytes = b"") -> int:

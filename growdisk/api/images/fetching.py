@@ -1,123 +1,126 @@
-"""Ranges of a device fetched one by one into buffers that are used again and again.
+"""Ranges of devices fetched piece by piece into buffers that are used again and again.
 
-What the host has as it is, is read when its turn comes; where that is not in order, the host is told before. What has
-to be decompressed is done by threads meanwhile, a few pieces ahead. Large new buffers for each piece would cost the
-kernel as much as the copying itself; small ones stay in the processor's cache.
+What has to be decompressed and what the host has as it is can be fetched by any thread; everything else one at a time.
+Where the pieces do not stand in order in the host's file, the host is told some ahead. Large new buffers for each piece
+would cost the kernel as much as the copying itself; small ones stay in the processor's cache.
 """
 
 from __future__ import annotations
 
-import os
+from _thread import allocate_lock
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
-from itertools import tee
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from growdisk.api.images.alike import Comparer
+from growdisk.api.images.in_order import in_order
 from growdisk.block.device import BlockDevice, Part
+from growdisk.block.direct import aligned
 from growdisk.block.parts import fill, parts_of
 from growdisk.block.raw import RawFile
 from growdisk.units import split_range
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 CHUNK = 1 << 20
-_BUFFERS_KEPT = 2
-Fetched = tuple[int, bytearray]  # guest offset and bytes
+WRITTEN_CHUNK = 2 << 20
+_AHEAD = 4  # pieces that the host is told of before they are fetched
+Devices = Sequence[BlockDevice | None]
 Ranges = Iterable[tuple[int, int]]
+Piece = list[list[Part]]  # the same range of each device
 
 
-def fetched(device: BlockDevice | None, ranges: Ranges, chunk: int = CHUNK) -> Generator[Fetched, None, None]:
-    """The bytes of the ranges, in pieces of at most `chunk`; each is good until the next is asked for."""
-    processors = len(os.sched_getaffinity(0))
-    with _fetcher(processors) as fetcher:
-        waiting: deque[_Piece] = deque()
-        for start, end in ranges:
-            for first, last in split_range(start, end, chunk):
-                waiting.append(fetcher.begin(list(parts_of(device, first, last))))
-                if len(waiting) > 2 * processors:
-                    yield from fetcher.finish(waiting.popleft())
-        while waiting:
-            yield from fetcher.finish(waiting.popleft())
+def pump(
+    devices: Devices, ranges: Ranges, work: Callable[..., T], use: Callable[[T], int],
+    progress: Callable[[int], None] = lambda _: None,
+    *, chunk: int = CHUNK, jobs: int = 0, apart: bool = True, written: bool = False, unless_alike: bool = False,
+) -> None:  # fmt: skip
+    """Fetch the ranges from each of the devices, in pieces of at most `chunk`, for `work(start, buffer...)`.
 
+    That may run in any thread. What it returns is given to `use`, in order; the buffers are good until that returns.
+    The rest is as in_order() has it; `apart`: using does not change the devices; `written`: what is in the buffers is
+    written to the disk, past the host's cache if that can be. `unless_alike`: of two devices, pieces that are seen to
+    be the same in both are passed over.
+    """
+    fetcher = _Fetcher(aligned if written else bytearray)
 
-def fetched_both(
-    one: BlockDevice | None, other: BlockDevice | None, ranges: Ranges, chunk: int = CHUNK
-) -> Iterator[tuple[int, bytearray, bytearray]]:
-    """The same pieces of two devices."""
-    first, second = tee(ranges)
-    with closing(fetched(one, first, chunk)) as mine, closing(fetched(other, second, chunk)) as theirs:
-        for (start, found), (_, beside) in zip(mine, theirs, strict=True):
-            yield start, found, beside
+    def working(piece: Piece) -> Callable[[], int]:
+        if unless_alike and fetcher.are_alike(piece):
+            return lambda: piece[0][-1].end
+        buffers = [fetcher.fetched(parts) for parts in piece]
+        found = work(piece[0][0].start, *buffers)
 
+        def using() -> int:
+            reached = use(found)
+            fetcher.give_back(buffers)
+            return reached
 
-class _Piece:
-    """Parts on their way into a buffer: the slow ones in a thread, all others when the piece is finished."""
+        return using
 
-    def __init__(self, parts: list[Part]) -> None:
-        self.parts, self.start = parts, parts[0].start
-        self.buffer: bytearray | None = None
-        self.slow: Future[None] | None = None
-
-    @property
-    def length(self) -> int:
-        return self.parts[-1].end - self.start
+    pieces = fetcher.taken(devices, ranges, chunk)
+    in_order(pieces, working, lambda using: using(), progress, desk=fetcher.desk, apart=apart, jobs=jobs)
 
 
 class _Fetcher:
-    def __init__(self, processors: int) -> None:
-        self._processors = processors
+    def __init__(self, new_buffer: Callable[[int], bytearray]) -> None:
+        self._new_buffer = new_buffer
+        self.desk = allocate_lock()
         self._free: list[bytearray] = []
-        self._next: tuple[BlockDevice | None, int] = None, 0
-        self.pool: ThreadPoolExecutor | None = None  # loads logging, 5 ms: not for small images without need
+        self._comparers: list[Comparer] = []
+        self._next: dict[int, tuple[BlockDevice, int]] = {}  # by device: where its next piece is expected
 
-    def begin(self, parts: list[Part]) -> _Piece:
-        piece = _Piece(parts)
-        slow = [part for part in parts if part.is_slow]
-        if slow:
-            piece.buffer = self._buffer(piece.length)
-            piece.slow = self._threads().submit(fill, slow, piece.start, memoryview(piece.buffer))
+    def taken(self, devices: Devices, ranges: Ranges, chunk: int) -> Iterator[Piece]:
+        """Each piece looked up, some time after the host has been told of it."""
+        waiting: deque[Piece] = deque()
+        for start, end in ranges:
+            for first, last in split_range(start, end, chunk):
+                piece = [list(parts_of(device, first, last)) for device in devices]
+                for number, parts in enumerate(piece):
+                    self._announce(number, parts)
+                waiting.append(piece)
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft()
+        yield from waiting
+
+    def _announce(self, number: int, parts: list[Part]) -> None:
+        """Where reading jumps: what stands after one another the host reads ahead by itself."""
         for part in parts:
             if part.place is not None:
-                self._announce(*part.place, part.end - part.start)
-        return piece
+                file, offset = part.place
+                if self._next.get(number) != part.place and isinstance(file, RawFile):
+                    file.will_need(offset, part.end - part.start)
+                self._next[number] = file, offset + part.end - part.start
 
-    def _announce(self, file: BlockDevice, offset: int, length: int) -> None:
-        """Where reading jumps: what stands behind one another the host reads ahead by itself."""
-        if (file, offset) != self._next and isinstance(file, RawFile):
-            file.will_need(offset, length)
-        self._next = file, offset + length
+    def fetched(self, parts: list[Part]) -> bytearray:
+        start, buffer = parts[0].start, self._buffer(parts[-1].end - parts[0].start)
+        apart = [part for part in parts if part.is_slow or part.place is not None or part.fill is None]
+        fill(apart, start, memoryview(buffer))
+        if len(apart) < len(parts):
+            with self.desk:
+                fill([part for part in parts if part not in apart], start, memoryview(buffer))
+        return buffer
 
-    def finish(self, piece: _Piece) -> Iterator[Fetched]:
-        buffer = piece.buffer or self._buffer(piece.length)
-        fill([part for part in piece.parts if not part.is_slow], piece.start, memoryview(buffer))
-        if piece.slow is not None:
-            piece.slow.result()
-        yield piece.start, buffer
-        if len(self._free) < _BUFFERS_KEPT * self._processors:
-            self._free.append(buffer)
+    def are_alike(self, piece: Piece) -> bool:
+        """Whether two devices are seen to have the same there."""
+        try:
+            comparer = self._comparers.pop()
+        except IndexError:  # the first of this thread
+            comparer = Comparer()
+        alike = comparer.are_alike(*piece)
+        self._comparers.append(comparer)
+        return alike
+
+    def give_back(self, buffers: list[bytearray]) -> None:
+        self._free += buffers  # there are never more than pieces on their way
 
     def _buffer(self, length: int) -> bytearray:
         """One of just this length: nearly all have the same."""
-        while self._free:
-            if len(buffer := self._free.pop()) == length:
-                return buffer
-        return bytearray(length)
-
-    def _threads(self) -> ThreadPoolExecutor:
-        if self.pool is None:
-            from concurrent.futures import ThreadPoolExecutor
-
-            self.pool = ThreadPoolExecutor(self._processors, "fetch")
-        return self.pool
-
-
-@contextmanager
-def _fetcher(processors: int) -> Iterator[_Fetcher]:
-    fetcher = _Fetcher(processors)
-    try:
-        yield fetcher
-    finally:
-        if fetcher.pool is not None:
-            fetcher.pool.shutdown(cancel_futures=True)
+        try:
+            while len(buffer := self._free.pop()) != length:
+                pass
+        except IndexError:  # another thread may have taken the last
+            return self._new_buffer(length)
+        return buffer

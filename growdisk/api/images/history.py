@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from growdisk.api.images.fetching import CHUNK, fetched
+from growdisk.api.images.fetching import CHUNK, pump
 from growdisk.api.images.pumping import nonzero_runs
+from growdisk.api.images.sharing import joined
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.entries import L2Kind
@@ -50,8 +51,12 @@ def follow(image: Qcow2Image, states: list[State], *, compress: bool) -> None:
 def _advance(image: Qcow2Image, before: Qcow2Image, after: Qcow2Image, *, compress: bool) -> None:
     cluster_size = image.header.cluster_size
     ranges = _aligned(_differing(before, after), cluster_size, after.size)
-    for start, data in fetched(after, ranges, max(CHUNK, cluster_size)):
-        _write(image, start, data, compress=compress)
+
+    def write(found: tuple[int, bytearray]) -> int:
+        _write(image, *found, compress=compress)
+        return found[0] + len(found[1])
+
+    pump([after], ranges, lambda start, data: (start, data), write, chunk=max(CHUNK, cluster_size))
 
 
 def _write(image: Qcow2Image, offset: int, data: bytearray, *, compress: bool) -> None:
@@ -94,13 +99,4 @@ def _is_same(a: GuestRun, b: GuestRun) -> bool:
 
 def _aligned(ranges: Iterable[tuple[int, int]], unit: int, size: int) -> Iterator[tuple[int, int]]:
     """The ranges widened to whole clusters, joined where they then touch."""
-    first = last = 0
-    for start, end in ranges:
-        start, end = align_down(start, unit), min(align_up(end, unit), size)
-        if start > last:
-            if first < last:
-                yield first, last
-            first = start
-        last = max(end, last)
-    if first < last:
-        yield first, last
+    return joined((align_down(start, unit), min(align_up(end, unit), size)) for start, end in ranges)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from growdisk.errors import ImageNotReadable, WriteFailed
+from growdisk.errors import ImageNotReadable, write_failed
 from growdisk.qcow2.probe import ImageFormat, probe_format, probe_to_write
 
 
@@ -33,5 +33,5 @@ def report_host_errors(path: Path, *, writing: bool) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         if writing:
-            raise WriteFailed(path, reason=reason) from error
+            raise write_failed(path, reason=reason) from error
         raise ImageNotReadable(path, reason=reason) from error

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Literal
 
 from growdisk.api.guard import WriteGuard
-from growdisk.api.images.fetching import CHUNK, fetched, fetched_both
+from growdisk.api.images.fetching import WRITTEN_CHUNK, pump
 from growdisk.api.images.host import format_of
 from growdisk.api.images.opening import opened, opened_qcow2, refuse_small_device, require_keys
-from growdisk.api.images.pumping import Progress, is_zero
+from growdisk.api.images.pumping import Progress, copy_ranges, is_zero
 from growdisk.api.images.sharing import differing, joined
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
@@ -155,9 +155,8 @@ def _give(overlay: Qcow2Image, base: BlockDevice, progress: Progress) -> None:
         if zeros:
             base.write_zeros(start, end - start)
     data = joined((start, end) for start, end, zeros in _own_ranges(overlay) if not zeros)
-    for start, found in fetched(overlay, data):
-        base.write(start, found)
-        progress(start + len(found), overlay.size)
+
+    copy_ranges(overlay, data, base.write, progress)
 
 
 # --- rebase ---------------------------------------------------------------------------------------
@@ -218,10 +217,18 @@ def _keep_what_was_seen(
     """Write into the overlay what would be another on the new base: cluster by cluster, and only there."""
     cluster_size = overlay.header.cluster_size
     ranges = joined(_worth_comparing(overlay, old, new))
-    for first, before, after in fetched_both(old, new, ranges, max(CHUNK, cluster_size)):
-        if before != after:
+
+    def keep(found: tuple[int, bytearray, bytearray, bool]) -> int:
+        first, before, after, is_same = found
+        if not is_same:
             _keep(overlay, first, before, after)
-        progress(first + len(before), overlay.size)
+        return first + len(before)
+
+    pump(
+        [old, new], ranges, lambda first, before, after: (first, before, after, before == after), keep,
+        lambda reached: progress(reached, overlay.size), chunk=max(WRITTEN_CHUNK, cluster_size), apart=False,
+        written=True, unless_alike=True,
+    )  # fmt: skip
     progress(overlay.size, overlay.size)
 
 
@@ -251,13 +258,13 @@ def _keep(overlay: Qcow2Image, offset: int, before: bytearray, after: bytearray)
         run = list(neighbours)
         start, end = run[0][0], run[-1][1]
         if what == "data":
-            overlay.write(start, before[start - offset : end - offset])
+            overlay.write(start, memoryview(before)[start - offset : end - offset])
         elif what == "zeros":
             overlay.write_zeros(start, end - start)
 
 
 def _seen(base: BlockDevice | None, start: int, end: int) -> bytes:
-    """What a base shows; behind its end there are zeros."""
+    """What a base shows; after its end there are zeros."""
     inside = 0 if base is None else max(min(end, base.size) - start, 0)
     data = base.read(start, inside) if base is not None and inside else b""
     return data.ljust(end - start, b"\0")

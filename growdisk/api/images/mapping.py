@@ -121,7 +121,7 @@ def _apart_records(image: Qcow2Image, apart: Apart, depth: int, *, preallocated:
 
 
 def _below(image: Qcow2Image, depth: int, run: GuestRun) -> Iterator[list[MapRecord]]:
-    """What an unallocated range is: the backing file's, and behind its end zeros that nobody has."""
+    """What an unallocated range is: the backing file's, and after its end zeros that nobody has."""
     backing, start, end = image.backing, run.start, run.end
     if backing is not None and start < (border := min(end, align_up(backing.size, _SECTOR))):
         path = backing.path if isinstance(backing, (Qcow2Image, RawFile)) else image.path

@@ -16,7 +16,7 @@ from types import TracebackType
 from growdisk.api.guard import refuse_run
 from growdisk.block.raw import RawFile
 from growdisk.durable import sync_directory
-from growdisk.errors import DestinationExists, ImageError
+from growdisk.errors import ImageError, destination_exists
 
 _NAME_BYTES = 240  # of 255 that a name may have
 
@@ -37,7 +37,7 @@ class NewFile:
         if self.is_device:
             return self
         if not self._replacing and os.path.lexists(self.path):
-            raise DestinationExists(self.path)
+            raise destination_exists(self.path)
         if os.path.lexists(self.temporary):
             RawFile.open(self.temporary, writable=True).close()  # refused while another growdisk is at work on it
             self.temporary.unlink()
@@ -63,7 +63,7 @@ class NewFile:
         try:
             os.link(self.temporary, self.path, follow_symlinks=False)
         except FileExistsError as error:
-            raise DestinationExists(self.path) from error
+            raise destination_exists(self.path) from error
         self.temporary.unlink()
         sync_directory(self.path.absolute().parent)
 

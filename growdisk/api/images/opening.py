@@ -12,7 +12,7 @@ from growdisk.api.guard import WriteGuard
 from growdisk.api.images.host import format_of, free_room, report_host_errors
 from growdisk.block.device import BlockDevice, ExtentKind, ResizableDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageUnsupported, NotCreated, WriteFailed
+from growdisk.errors import ImageUnsupported, not_created, write_failed
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
@@ -30,7 +30,7 @@ def opened(
 
     An image that is opened for writing is guarded in any case; `guard` says what may be spoiled.
 
-    A failing host becomes WriteFailed while the image is open for writing.
+    A failing host becomes write-failed while the image is open for writing.
     """
     device = open_device(path, image_format, writable=writable, with_backing=with_backing, key=key, guard=guard)
     try:
@@ -86,10 +86,10 @@ def report_create_errors(path: Path, takes: Callable[[], int] | None = None) -> 
         full = error.errno in _NO_ROOM
         reason = error.strerror or os.strerror(error.errno or errno.EIO)
         if path.is_block_device():
-            raise WriteFailed(path, reason=reason, hint="what it held before is lost; use a larger device") from error
+            raise write_failed(path, reason=reason, hint="what it held before is lost; use a larger device") from error
         if full:
-            raise NotCreated(path, reason=reason + (_in_numbers(path, takes()) if takes else "")) from error
-        raise NotCreated(path, reason=reason, hint="check the path and its permissions") from error
+            raise not_created(path, reason=reason + (_in_numbers(path, takes()) if takes else "")) from error
+        raise not_created(path, reason=reason, hint="check the path and its permissions") from error
 
 
 def data_length(device: BlockDevice) -> int:

@@ -4,44 +4,91 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from growdisk.api.images.fetching import CHUNK, fetched
+from growdisk.api.images.fetching import CHUNK, WRITTEN_CHUNK, pump
 from growdisk.block.device import BlockDevice, Extent, ExtentKind
+from growdisk.qcow2.compress import CompressedCluster, Compressor
+from growdisk.qcow2.image import Qcow2Image
 from growdisk.units import align_down, align_up, split_range
 
 _SOME = 64  # bytes
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
-Piece = tuple[int, memoryview]  # good until the next is asked for
+Write = Callable[[int, memoryview], None]
+_Found = tuple[int, bytearray, list[tuple[int, int]]]  # guest offset, bytes, where they are not zeros
 
 
-def nonzero_pieces(source: BlockDevice, granule: int, progress: Progress) -> Iterator[Piece]:
-    """All that is not zeros, in whole granules (the last may be cut), in order. Progress counts guest bytes."""
-    ranges = _aligned(source.extents(0, source.size), granule, source.size)
-    for start, data in fetched(source, ranges, max(CHUNK, granule)):
-        for first, last in nonzero_runs(data, granule):
-            yield start + first, memoryview(data)[first:last]
-        progress(start + len(data), source.size)
+def copy_nonzero(source: BlockDevice, granule: int, write: Write, progress: Progress) -> None:
+    """Write all that is not zeros, in whole granules (the last may be cut), in order."""
+
+    def look(start: int, data: bytearray) -> _Found:
+        return start, data, list(nonzero_runs(data, granule))
+
+    def store(found: _Found) -> int:
+        start, data, runs = found
+        for first, last in runs:
+            write(start + first, memoryview(data)[first:last])
+        return start + len(data)
+
+    chunk = max(WRITTEN_CHUNK, granule)
+    pump([source], _ranges(source, granule), look, store, _of(source, progress), chunk=chunk, written=True)
     progress(source.size, source.size)
 
 
-def write_pieces(target: BlockDevice, pieces: Iterable[Piece], zeros_until: int = 0) -> None:
-    """Write the pieces. A target that is not empty gets zeros between them, and behind the last until `zeros_until`."""
+def copy_ranges(source: BlockDevice, ranges: Iterable[tuple[int, int]], write: Write, progress: Progress) -> None:
+    """Write these ranges of the source as they are, in order."""
+
+    def store(found: tuple[int, bytearray]) -> int:
+        write(found[0], memoryview(found[1]))
+        return found[0] + len(found[1])
+
+    def look(start: int, data: bytearray) -> tuple[int, bytearray]:
+        return start, data
+
+    pump([source], ranges, look, store, _of(source, progress), chunk=WRITTEN_CHUNK, written=True)
+
+
+def copy_everything(source: BlockDevice, target: BlockDevice, granule: int, progress: Progress) -> None:
+    """The same onto a device that is not empty: it gets zeros everywhere else."""
     position = 0
-    for offset, data in pieces:
-        if zeros_until and position < offset:
+
+    def write(offset: int, data: memoryview) -> None:
+        nonlocal position
+        if position < offset:
             target.write_zeros(position, offset - position)
         target.write(offset, data)
         position = offset + len(data)
-    if position < zeros_until:
-        target.write_zeros(position, zeros_until - position)
+
+    copy_nonzero(source, granule, write, progress)
+    if position < source.size:
+        target.write_zeros(position, source.size - position)
 
 
-def clusters(pieces: Iterable[Piece], cluster_size: int, size: int) -> Iterator[tuple[int, bytes]]:
-    """The pieces cut into clusters; the last one is filled up with zeros to the end of a disk of `size` bytes."""
-    for offset, data in pieces:
-        for start, end in split_range(offset, offset + len(data), cluster_size):
-            cluster = bytes(data[start - offset : end - offset])
-            yield start, cluster.ljust(min(cluster_size, size - start), b"\0")
+def copy_compressed(
+    source: BlockDevice, target: Qcow2Image, compress: Compressor, progress: Progress, *, jobs: int = 0
+) -> None:
+    """Compress all clusters that are not zeros, in threads (`jobs=0`: one per processor), and write them in order.
+
+    The last one reaches as far as the disk of `target`.
+    """
+    cluster_size, size = target.header.cluster_size, target.size
+
+    def pack(start: int, data: bytearray) -> tuple[int, list[CompressedCluster]]:
+        runs, packed = nonzero_runs(data, cluster_size), []
+        for first, last in (cut for run in runs for cut in split_range(*run, cluster_size)):
+            cluster: bytes | memoryview = memoryview(data)[first:last]
+            if last - first < cluster_size:
+                cluster = bytes(cluster).ljust(min(cluster_size, size - start - first), b"\0")
+            packed.append(CompressedCluster.of(start + first, cluster, cluster_size, compress))
+        return start + len(data), packed
+
+    def store(found: tuple[int, list[CompressedCluster]]) -> int:
+        for cluster in found[1]:
+            target.write_compressed_cluster(cluster)
+        return found[0]
+
+    ranges, chunk = _ranges(source, cluster_size), max(CHUNK, cluster_size)
+    pump([source], ranges, pack, store, _of(source, progress), chunk=chunk, jobs=jobs)
+    progress(source.size, source.size)
 
 
 def nonzero_runs(data: bytes | bytearray, granule: int) -> Iterator[tuple[int, int]]:
@@ -70,6 +117,15 @@ def _zero_granules(data: bytes | bytearray, granule: int) -> Iterator[int]:
                 yield index * granule
     if whole < len(data) and not any(memoryview(data)[whole:]):  # the last one, cut
         yield whole
+
+
+def _of(source: BlockDevice, progress: Progress) -> Callable[[int], None]:
+    size = source.size
+    return lambda reached: progress(reached, size)
+
+
+def _ranges(source: BlockDevice, granule: int) -> Iterator[tuple[int, int]]:
+    return _aligned(source.extents(0, source.size), granule, source.size)
 
 
 def _aligned(extents: Iterable[Extent], granule: int, size: int) -> Iterator[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Changing an image's virtual size. Shrinking loses what lies behind the new end, so it wants to be said."""
+"""Changing an image's virtual size. Shrinking loses what lies after the new end, so it wants to be said."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from growdisk.api.guard import WriteGuard
 from growdisk.api.images.opening import opened_qcow2
-from growdisk.errors import SnapshotIdOrName, SnapshotNotFound
+from growdisk.errors import ImageError, snapshot_not_found
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.snapshots import SnapshotInfo
 
@@ -49,13 +49,19 @@ def _changing(path: Path, overlays_may_break: bool) -> AbstractContextManager[Qc
 
 
 def is_id(image: Qcow2Image, name: str, selector: Selector | None) -> bool:
-    """Whether `name` is an id here. SnapshotIdOrName if it is the id of one snapshot and the name of another."""
+    """Whether `name` is an id here. snapshot-id-or-name if it is the id of one snapshot and the name of another."""
     if selector is not None:
         return selector == "id"
     named = [snapshot for snapshot in image.snapshots() if snapshot.name == name]
     numbered = [snapshot for snapshot in image.snapshots() if snapshot.id == name]
     if not named and not numbered:
-        raise SnapshotNotFound(image.path, name=name)
+        raise snapshot_not_found(image.path, name=name)
     if named and any(snapshot not in named for snapshot in numbered):
-        raise SnapshotIdOrName(image.path, name=name)
+        raise ImageError.named(
+            "snapshot-id-or-name",
+            "'{name}' is the id of one snapshot of {path} and the name of another",
+            "it does not say which one is meant",
+            "say --id {name} or --name {name}",
+            {"path": image.path, "name": name},
+        )
     return not named

@@ -9,8 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 from growdisk.api.images.opening import open_device, require_keys
-from growdisk.api.provisioning.failures import NotProvisioned
 from growdisk.api.provisioning.recipe import Recipe
+from growdisk.api.provisioning.result import not_provisioned
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.header import LUKS
 from growdisk.qcow2.image import Qcow2Image
@@ -44,7 +44,7 @@ def refuse_locked(base: Path, base_format: ImageFormat, recipe: Recipe) -> None:
         reason = "the base is encrypted, and an encrypted image has no compressed clusters"
     if reason:
         hint = "make a base of the kind that you want first: growdisk image convert"
-        raise NotProvisioned(base, reason=reason, hint=hint)
+        raise not_provisioned(base, reason=reason, hint=hint)
     with closing(open_device(base, base_format, key=recipe.keys)) as device:
         require_keys(device)
 

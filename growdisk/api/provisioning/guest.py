@@ -6,18 +6,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.backends.backend import Backend, Kind
 from growdisk.errors import ToolFailed
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
 from growdisk.filesystems.ext_tree import Unknown
 from growdisk.filesystems.volume_group import VolumeGroup
-from growdisk.guest_config.customize.changes import GuestChanges
+from growdisk.guest_config.customize.changes import GuestChanges, cannot_customize
 from growdisk.guest_config.customize.customize import customize
-from growdisk.guest_config.customize.errors import CannotCustomize
 from growdisk.guest_systems.look import Mount, look_at
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
-from growdisk.planner.inspect import image_facts, inspect_device
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.steps.context import Hands
 from growdisk.steps.device_path import DevicePath
@@ -118,7 +117,7 @@ def _root(backend: Backend, facts: Facts, *, direct: bool) -> str:
     if direct:  # there are logical volumes, and file systems that only a kernel reads
         raise ToolFailed("looking for the guest's root", 1, "no ext file system right in a partition has users")
     hint = "growdisk show draws what is in it; what is encrypted needs its passphrase: --key-file"
-    raise CannotCustomize("find the root file system", f"no file system in the image has {_MARK}", hint)
+    raise cannot_customize("find the root file system", f"no file system in the image has {_MARK}", hint)
 
 
 def _candidates(backend: Backend, facts: Facts, *, direct: bool) -> Iterator[str]:

@@ -11,19 +11,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from growdisk.api.disks import inspect
-from growdisk.api.planning import plan
-from growdisk.api.provisioning.failures import NotProvisioned, ProvisioningFailed
 from growdisk.api.provisioning.filling_in import Values, orders_for, values_for
-from growdisk.api.provisioning.growpart import left_for_growpart
 from growdisk.api.provisioning.guest import customize_guest, kernel_kind, why_not_direct
-from growdisk.api.provisioning.making import Making
+from growdisk.api.provisioning.making import HiddenFile, Making
 from growdisk.api.provisioning.places import refuse_place
 from growdisk.api.provisioning.recipe import Output, Recipe
-from growdisk.api.provisioning.result import Provisioned
-from growdisk.api.provisioning.rewriting import HiddenFile
+from growdisk.api.provisioning.result import Provisioned, not_provisioned, provisioning_failed
 from growdisk.api.provisioning.seeding import seed_image, seed_place
 from growdisk.api.result import Result
-from growdisk.api.runs import expand
+from growdisk.api.runs import expand, plan
 from growdisk.backends.backend import Kind
 from growdisk.errors import GrowdiskError, OperationFailed
 from growdisk.fast_dataclass import dataclass, replace
@@ -31,7 +27,9 @@ from growdisk.host import clock
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Backend, Goal, RunOptions
 from growdisk.planner.layout import Layout, layout_of
+from growdisk.planner.planner import AllDone, propose
 from growdisk.qcow2.probe import ImageFormat
+from growdisk.units import MiB, format_size
 from growdisk.workflow.stopping import StopRequest
 
 
@@ -130,7 +128,7 @@ class OneOutput:
         if kind == "direct" and (reason := why_not_direct(self._looked_at(hidden, hidden_format), self._orders)):
             if backend == "direct":
                 hint = "leave --reproducible and --backend out: a kernel does it then"
-                raise NotProvisioned(self.path, reason=f"host tools alone cannot do it: {reason}", hint=hint)
+                raise not_provisioned(self.path, reason=f"host tools alone cannot do it: {reason}", hint=hint)
             kind = kernel_kind()
         return customize_guest(
             hidden, hidden_format, self._orders, kind=kind, stop=self._batch.stop, keys=self._batch.recipe.keys
@@ -162,8 +160,38 @@ class OneOutput:
         return replace(layout, image=replace(layout.image, path=str(self.path)))
 
 
-def _failure(path: Path, error: GrowdiskError) -> ProvisioningFailed:
+def _failure(path: Path, error: GrowdiskError) -> OperationFailed:
     """What stopped growing, in words that fit an image that is not there any more."""
     cause = error.__cause__ if isinstance(error.__cause__, GrowdiskError) else error
     hint = cause.what_to_do if cause is not error else "see what it says with -v -x; the base is as it was"
-    return ProvisioningFailed(path, reason=str(error.why or error.what), hint=hint)
+    return provisioning_failed(path, reason=str(error.why or error.what), hint=hint)
+
+
+# What cloud-init would still find to do at the first boot, by the rules of its growpart and resizefs.
+#
+# growpart moves the end of the root's partition to the next partition's start, or to the end of the disk less what a
+# GPT keeps there; what would be a mebibyte or less it leaves alone.
+
+NOTHING = "nothing"
+_FUDGE = MiB
+_RESIZED = ("ext2", "ext3", "ext4", "xfs", "btrfs")  # by cloud-init, right in the partition
+_GPT_BACKUP_SECTORS = 33
+_MBR_END = (1 << 32) * 512
+
+
+def left_for_growpart(facts: Facts) -> str:
+    """NOTHING, or what is left in words."""
+    if facts.table is None or facts.main is None:
+        return NOTHING if facts.table is None and isinstance(propose(facts, Goal()), AllDone) else "cannot be told"
+    main, table = facts.main, facts.table
+    end = facts.image.virtual_size
+    end = min(end, _MBR_END) if table.kind == "mbr" else end - _GPT_BACKUP_SECTORS * table.sector_size
+    following = [part.start for part in table.partitions if part.start >= main.end]
+    room = min([end, *following]) - main.end
+    if room > _FUDGE:
+        return f"{facts.name_of(main.number)} could grow by {format_size(room)}"
+    content = facts.contents.get(main.number)
+    size = content.size if content is not None and content.kind in _RESIZED else None
+    if size is not None and main.size - size >= _FUDGE:
+        return f"the file system on {facts.name_of(main.number)} could grow by {format_size(main.size - size)}"
+    return NOTHING

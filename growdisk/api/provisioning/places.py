@@ -9,8 +9,8 @@ from pathlib import Path
 
 from growdisk.api.images.host import format_of
 from growdisk.api.images.opening import open_device
-from growdisk.api.provisioning.failures import NotProvisioned, OutputExists
 from growdisk.api.provisioning.recipe import Output, Recipe
+from growdisk.api.provisioning.result import not_provisioned, output_exists
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import UsageError
@@ -42,15 +42,15 @@ def refuse_place(path: Path, layers: Sequence[Path], *, force: bool) -> None:
     """Raise what stands against an image at `path`."""
     parent = path.absolute().parent
     if not parent.is_dir():
-        raise NotProvisioned(path, reason=f"there is no folder {parent}", hint=f"make it first: mkdir -p {parent}")
+        raise not_provisioned(path, reason=f"there is no folder {parent}", hint=f"make it first: mkdir -p {parent}")
     if not os.path.lexists(path):
         return
     if path.resolve() in layers:
-        raise NotProvisioned(path, reason="the base consists of it", hint="choose another name for the output")
+        raise not_provisioned(path, reason="the base consists of it", hint="choose another name for the output")
     if not force:
-        raise OutputExists(path)
+        raise output_exists(path)
     if not path.is_file():
-        raise NotProvisioned(path, reason="it is no file that could be replaced", hint="choose another name")
+        raise not_provisioned(path, reason="it is no file that could be replaced", hint="choose another name")
     RawFile.open(path, writable=True).close()  # refused while a guest has it open
     refuse_if_open(RunDirectory.beside(path))
 

@@ -6,23 +6,29 @@ One output that fails does not stop the others, and leaves nothing.
 from __future__ import annotations
 
 import errno
+import struct
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from contextvars import copy_context
 from pathlib import Path
 from typing import Protocol
 
+from growdisk.api.images.opening import open_device
 from growdisk.api.provisioning.encrypted import refuse_locked
-from growdisk.api.provisioning.epoch import last_time_in
-from growdisk.api.provisioning.failures import ProvisioningFailed
 from growdisk.api.provisioning.one import Batch, OneOutput
 from growdisk.api.provisioning.places import look_at_base, refuse_contradictions, refuse_outputs
 from growdisk.api.provisioning.recipe import Output, Recipe
-from growdisk.api.provisioning.result import Provisioned, ProvisionReport
-from growdisk.errors import GrowdiskError, NotCreated, UsageError
+from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provisioning_failed
+from growdisk.block.device import BlockDevice
+from growdisk.errors import GrowdiskError, UsageError, not_created
 from growdisk.fast_dataclass import replace
+from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE
+from growdisk.filesystems.identify import identify
+from growdisk.guest_systems.device_names import devices_of
 from growdisk.qcow2.named_files import trusting
+from growdisk.qcow2.probe import ImageFormat
 from growdisk.workflow.stopping import StopRequest
 
 _NO_FOLDER = frozenset((errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EROFS))
@@ -98,5 +104,28 @@ def _failure(path: Path, error: OSError) -> GrowdiskError:
     """A folder that cannot be written to is a refusal: nothing had begun."""
     reason = error.strerror or str(error)
     if error.errno in _NO_FOLDER:
-        return NotCreated(path, reason, "check its folder and the permissions there")
-    return ProvisioningFailed(path, reason, "look at the host (df -h), and try again")
+        return not_created(path, reason, "check its folder and the permissions there")
+    return provisioning_failed(path, reason, "look at the host (df -h), and try again")
+
+
+# The time that a reproducible output stands still at: the latest that the base's own file systems tell of.
+#
+# Nothing in the guest is then newer than its file system, and e2fsck does not find times that lie in its future.
+
+_TIMES = (0x2C, 0x30, 0x40, 0x108)  # in an ext superblock: mounted, written, checked, made
+_WITHOUT = 1577836800  # 2020, where no file system tells
+
+
+def last_time_in(base: Path, base_format: ImageFormat, keys: tuple[bytes, ...] = ()) -> int:
+    """Seconds since 1970."""
+    with closing(open_device(base, base_format, key=keys)) as device:
+        found = [moment for part in devices_of(device, base).values() for moment in _times(part)]
+    return max(found, default=_WITHOUT) or _WITHOUT
+
+
+def _times(device: BlockDevice) -> list[int]:
+    content = identify(device)
+    if content is None or not content.kind.startswith("ext"):
+        return []
+    superblock = device.read(SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE)
+    return [struct.unpack_from("<I", superblock, at)[0] for at in _TIMES]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import secrets
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from growdisk.api.provisioning.filling_in import Values, content_of, filled_in
@@ -33,7 +36,6 @@ def seed_files(seed: Seed, values: Values, *, reproducible: bool) -> dict[str, b
 
 
 def seed_image(seed: Seed, values: Values, *, reproducible: bool) -> bytes:
-    from growdisk.api.provisioning.iso import seed_iso
 
     return seed_iso(seed_files(seed, values, reproducible=reproducible), clock.now())
 
@@ -52,3 +54,63 @@ def _text(path: Path, values: Values) -> bytes:
 def _quoted(text: str) -> str:
     """As YAML, whatever it is."""
     return json.dumps(text)
+
+
+# A NoCloud seed as an ISO 9660 image: the sole `import pycdlib`.
+#
+# cloud-init looks for a disk labelled cidata with user-data and meta-data on it. pycdlib puts the host's clock and time
+# zone into each record; here all of them say the time that is asked for, so that the same texts give the same bytes.
+
+LABEL = "cidata"
+_SECTOR, _FIRST_DESCRIPTOR = 2048, 16
+_DESCRIPTORS_WITH_ROOT, _LAST = (1, 2), 255  # primary, Joliet
+_ROOT_RECORD, _DATES = 156, 813  # in a descriptor; creation, modification, expiry, effective
+
+
+def seed_iso(files: Mapping[str, bytes], seconds: int) -> bytes:
+    """The image; names as cloud-init reads them (Joliet), `seconds` since 1970."""
+    import pycdlib
+
+    iso = pycdlib.PyCdlib()
+    iso.new(interchange_level=3, joliet=3, vol_ident=LABEL)
+    for number, (name, content) in enumerate(sorted(files.items())):
+        iso.add_fp(io.BytesIO(content), len(content), f"/SEED{number}.;1", joliet_path=f"/{name}")
+    written = io.BytesIO()
+    iso.write_fp(written)
+    iso.close()
+    image = bytearray(written.getvalue())
+    _set_times(image, time.gmtime(seconds))
+    return bytes(image)
+
+
+def _set_times(image: bytearray, moment: time.struct_time) -> None:
+    """Spec: ECMA-119, 8.4.26 (descriptors: digits) and 9.1.5 (directory records: seven bytes, UTC)."""
+    digits = time.strftime("%Y%m%d%H%M%S00", moment).encode() + b"\0"
+    record = bytes([moment.tm_year - 1900, *moment[1:6], 0])
+    for at in _descriptors(image):
+        for start in (at + _DATES, at + _DATES + len(digits), at + _DATES + 3 * len(digits)):
+            image[start : start + len(digits)] = digits
+        root = at + _ROOT_RECORD
+        image[root + 18 : root + 25] = record
+        for entry in _records(image, root):
+            image[entry + 18 : entry + 25] = record
+
+
+def _descriptors(image: bytearray) -> Iterator[int]:
+    at = _FIRST_DESCRIPTOR * _SECTOR
+    while image[at] != _LAST:
+        if image[at] in _DESCRIPTORS_WITH_ROOT:
+            yield at
+        at += _SECTOR
+
+
+def _records(image: bytearray, root: int) -> Iterator[int]:
+    """Where the records of a directory begin; the folder has no others below it."""
+    at = int.from_bytes(image[root + 2 : root + 6], "little") * _SECTOR
+    end = at + int.from_bytes(image[root + 10 : root + 14], "little")
+    while at < end:
+        if not image[at]:  # the rest of a sector is empty
+            at += _SECTOR - at % _SECTOR
+            continue
+        yield at
+        at += image[at]

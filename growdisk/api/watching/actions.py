@@ -7,19 +7,25 @@ and takes its run back; a minute later it is killed, and the next round goes on 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.api.fleet.values import DiskEntry
+from growdisk.api.fleet.values import LIVE, DiskEntry
+from growdisk.api.watching.promises import Promises
 from growdisk.api.watching.rules import WatchRule
-from growdisk.errors import GrowdiskError
-from growdisk.fast_dataclass import dataclass
+from growdisk.errors import GrowdiskError, Refused
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.command import CompletedCommand, run
-from growdisk.units import format_change, format_size
+from growdisk.planner.rule_words import share
+from growdisk.units import format_change, format_size, whole_percent
+from growdisk.workflow.stopping import OF_A_SIGNAL, StopRequest
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -33,6 +39,7 @@ _GRACE = 60  # seconds between being asked to stop and being killed
 _MORE = 30.0
 _START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from growdisk.cli.main import main; sys.exit(main())"
 _REFUSED, _RESTORED, _STUCK = 3, 4, 5
+_LEFT_ALONE = ("nothing", "refused", "restored")
 _OF_CODE: dict[int, Ending] = {2: "refused", _REFUSED: "refused", _RESTORED: "restored"}
 
 
@@ -48,58 +55,120 @@ class Action:
     new_size: int | None = None
 
 
-def deal_with(entry: DiskEntry, rule: WatchRule, uri: str | None, *, dry_run: bool) -> Action:
+@dataclass(frozen=True)
+class Manner:
+    """How a round is done. `uri`: which libvirt; `stop` ends what is under way, and nothing begins after it."""
+
+    uri: str | None
+    promises: Promises
+    stop: StopRequest
+    dry_run: bool = False
+
+
+def deal_with(entry: DiskEntry, rule: WatchRule, manner: Manner) -> Action:
     """What the rule wants for this disk, done. Raises nothing."""
+    if manner.stop.requested:
+        return Action(entry, "restored", _RESTORED, "the round was stopped before its turn")
     if entry.error is not None:
         return Action(entry, "refused", _REFUSED, f"{entry.error['what']}: {entry.error['why']}")
     if entry.run == "running":
         return Action(entry, "busy", detail="a run is going on")
     if entry.run == "unfinished":
-        return Action(entry, "busy", detail="an unfinished run would be resumed") if dry_run else _resumed(entry, rule)
+        return (
+            Action(entry, "busy", detail="an unfinished run would be resumed")
+            if manner.dry_run
+            else _resumed(entry, rule, manner)
+        )
     # Of a guest that says nothing only old superblocks are known: whoever is to grow it asks again, and tells.
-    silent = entry.state == "running" and bool(entry.note)
+    silent = entry.state in LIVE and bool(entry.note)
     if 0 <= entry.fullness <= rule.threshold and not silent:
         return Action(entry, "nothing", detail=_fullness(entry))
     if rule.is_quiet(datetime.now().astimezone().time()):
         return Action(entry, "quiet", detail=f"{_fullness(entry)}; nothing begins in the quiet hours")
-    return _grown(entry, rule, uri, dry_run=dry_run)
+    if entry.virtual_size is None and rule.is_share:
+        note = entry.note or "nothing tells its size"
+        return Action(entry, "refused", _REFUSED, f"{note}: a step as a size (10G) would do")
+    return _grown_within_room(entry, rule, manner)
 
 
-def _grown(entry: DiskEntry, rule: WatchRule, uri: str | None, *, dry_run: bool) -> Action:
-    words = ["plan" if dry_run else "expand", *_target(entry, uri), rule.size_for(entry.virtual_size or 0)]
+def _grown_within_room(entry: DiskEntry, rule: WatchRule, manner: Manner) -> Action:
+    """Its growth must fit beside what the round has promised to others; which is told only if it would grow."""
+    growth = rule.growth_of(entry.virtual_size or 0)
+    try:
+        with manner.promises.of(entry.path, growth, share("keep_host_free", rule.keep_host_free) or 0.0) as promise:
+            action = _grown(entry, rule, manner)
+            promise.kept = action.result not in _LEFT_ALONE
+        return action
+    except Refused as error:
+        planned = _grown(entry, rule, replace(manner, dry_run=True))
+        refused = Action(entry, "refused", _REFUSED, f"{error.what}: {error.why}", planned.seconds)
+        return refused if planned.result == "would grow" else planned
+
+
+def _grown(entry: DiskEntry, rule: WatchRule, manner: Manner) -> Action:
+    words = [
+        "plan" if manner.dry_run else "expand",
+        *_target(entry, manner.uri),
+        rule.size_for(entry.virtual_size or 0),
+    ]
     for option in ("when_used", "max_size", "min_interval", "keep_host_free", "swap", "snapshots"):
         if value := getattr(rule, option):
             words += [f"--{option.replace('_', '-')}", value]
-    return _done(entry, words, rule.timeout, lambda found, seconds: _ended(entry, found, seconds))
+    return _done(entry, words, rule.timeout, manner.stop, lambda found, seconds: _ended(entry, found, seconds))
 
 
-def _resumed(entry: DiskEntry, rule: WatchRule) -> Action:
+def _resumed(entry: DiskEntry, rule: WatchRule, manner: Manner) -> Action:
     def ended(found: dict[str, object], seconds: float) -> Action:
         return Action(entry, "resumed", 0, f"an earlier run is finished: {found.get('result')}", seconds)
 
-    return _done(entry, ["resume", entry.path], rule.timeout, ended)
+    return _done(entry, ["resume", entry.path], rule.timeout, manner.stop, ended)
 
 
 def _target(entry: DiskEntry, uri: str | None) -> list[str]:
     if entry.domain:
         return [f"--domain={entry.domain}", f"--disk={entry.target}", *([f"--connect={uri}"] if uri else [])]
-    return [entry.path, *(["--online", "agent"] if entry.state == "running" else [])]
+    return [entry.path, *(["--online", "agent"] if entry.state in LIVE else [])]
 
 
-def _done(entry: DiskEntry, words: list[str], seconds: float, ended: Ended) -> Action:
+def _done(entry: DiskEntry, words: list[str], seconds: float, stop: StopRequest, ended: Ended) -> Action:
     """Run growdisk with `words`, no longer than that."""
     house = str(Path(__file__).parents[3])
     bounded = ["timeout", "--preserve-status", f"--kill-after={_GRACE}", f"{seconds:g}"]
     argv = [*bounded, sys.executable, "-c", _START, house, *words, "--json"]
-    begun = time.monotonic()
+    asked, begun = _Asked(stop), time.monotonic()
     try:
-        done = run(argv, timeout=seconds + _GRACE + _MORE, accept=None)
+        done = run(argv, timeout=seconds + _GRACE + _MORE, accept=None, begun=asked.at)
     except GrowdiskError as error:
         return Action(entry, "stuck", _STUCK, f"{error.what}: {error.why}", time.monotonic() - begun)
+    except OSError as error:  # this host has no room for another process
+        return Action(entry, "stuck", _STUCK, f"growdisk cannot be started: {error}", time.monotonic() - begun)
+    finally:
+        asked.no_more()
     found = _document(done)
     if done.status == 0:
         return ended(found, done.seconds)
-    return _failed(entry, done, found, late=done.seconds >= seconds)
+    return _failed(entry, done, found, f" (its time of {seconds:g} s was up)" if done.seconds >= seconds else "")
+
+
+class _Asked:
+    """A process that is asked to stop when the round is: `timeout` hands that on."""
+
+    def __init__(self, stop: StopRequest) -> None:
+        self._stop, self._pid = stop, 0
+
+    def at(self, pid: int) -> None:
+        self._pid = pid
+        self._stop.callbacks.append(self._ask)
+        if self._stop.requested:
+            self._ask()
+
+    def no_more(self) -> None:
+        if self._pid:
+            self._stop.callbacks.remove(self._ask)
+
+    def _ask(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGTERM)
 
 
 def _ended(entry: DiskEntry, found: dict[str, object], seconds: float) -> Action:
@@ -110,10 +179,12 @@ def _ended(entry: DiskEntry, found: dict[str, object], seconds: float) -> Action
     return Action(entry, result, 0, f"{format_change(old, new)} ({_fullness(entry)})", seconds, new)
 
 
-def _failed(entry: DiskEntry, done: CompletedCommand, found: dict[str, object], *, late: bool) -> Action:
+def _failed(entry: DiskEntry, done: CompletedCommand, found: dict[str, object], late: str) -> Action:
     error = found.get("error")
     told = error if isinstance(error, dict) else {"what": "growdisk died", "why": done.last_words}
-    why = f"{told['what']}: {told['why']}" + (f" (its time of {done.seconds:.0f} s was up)" if late else "")
+    if done.status in OF_A_SIGNAL:  # from its first step on, growdisk would have answered that itself
+        return Action(entry, "restored", _RESTORED, f"it was stopped before it began{late}", done.seconds)
+    why = f"{told['what']}: {told['why']}{late}"
     result = _OF_CODE.get(done.status, "stuck")
     return Action(entry, result, _STUCK if result == "stuck" else max(done.status, _REFUSED), why, done.seconds)
 
@@ -133,5 +204,6 @@ def _size_after(found: dict[str, object]) -> int:
 
 
 def _fullness(entry: DiskEntry) -> str:
-    fullest = entry.fullest
-    return f"{fullest.name} is {int(100 * fullest.fullness)}% full of {format_size(fullest.size)}" if fullest else "?"
+    if (fullest := entry.fullest) is None:
+        return "it is not known how full it is"
+    return f"{fullest.name} is {whole_percent(fullest.fullness)} % full of {format_size(fullest.size)}"

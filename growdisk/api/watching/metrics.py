@@ -5,33 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import ClassVar
 
 from growdisk.api.watching.actions import Action
 from growdisk.api.watching.round import Round
 from growdisk.durable import replace_file
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass
 
 _READABLE = 0o644  # the collector is another user
 Sample = tuple[dict[str, str], float]
 
 
-@dataclass(eq=False)
-class MetricsNotWritten(Refused):
-    WHAT: ClassVar[str] = "cannot write the metrics to {path}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "name a file in a folder that is there and can be written; the round itself is done"
-    path: Path
-    reason: str
-
-
 def write_metrics(path: Path, ended: Round) -> None:
-    """The whole file at once: a reader never sees a part. MetricsNotWritten."""
+    """The whole file at once: a reader never sees a part. metrics-not-written."""
     try:
         replace_file(path, as_text(ended, time.time()).encode("utf-8", "replace"), _READABLE)
     except OSError as error:
-        raise MetricsNotWritten(path, reason=error.strerror or str(error)) from error
+        raise Refused.named(
+            "metrics-not-written",
+            "cannot write the metrics to {path}",
+            "{reason}",
+            "name a file in a folder that is there and can be written; the round itself is done",
+            {"path": path, "reason": error.strerror or str(error)},
+        ) from error
 
 
 def as_text(ended: Round, now: float) -> str:

@@ -7,25 +7,17 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
-from typing import ClassVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from growdisk.api.fleet.listing import Wanted, list_disks
 from growdisk.api.fleet.values import DiskEntry
-from growdisk.api.watching.actions import Action, deal_with
+from growdisk.api.watching.actions import Action, Manner, deal_with
+from growdisk.api.watching.promises import Promises
 from growdisk.api.watching.rules import Rules, WatchRule
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.workflow.places import state_folder
-
-
-@dataclass(eq=False)
-class RoundGoingOn(Refused):
-    WHAT: ClassVar[str] = "another round is going on"
-    WHY: ClassVar[str] = "another growdisk watch holds {lock}"
-    DO: ClassVar[str] = "wait until it has ended: systemctl status growdisk-watch"
-    lock: Path
+from growdisk.workflow.stopping import StopRequest
 
 
 @dataclass(frozen=True)
@@ -41,40 +33,67 @@ class Round:
         return max((action.code for action in self.actions), default=0)
 
 
-def watch_once(rules: Rules, uri: str | None, tell: Callable[[Action], None], *, dry_run: bool, jobs: int) -> Round:
-    """`tell` hears of each action as soon as it is done. RoundGoingOn, LibvirtUnreachable."""
+def watch_once(
+    rules: Rules,
+    uri: str | None,
+    tell: Callable[[Action], None],
+    *,
+    dry_run: bool,
+    jobs: int,
+    stopping: AbstractContextManager[StopRequest] | None = None,
+) -> Round:
+    """`tell` hears of each action as soon as it is done. round-going-on.
+
+    `stopping` gives a request to stop; it is entered once disks are known, for processes are forked to look at them.
+    """
     begun = time.monotonic()
     with _alone():
-        wanted = [(entry, rule) for entry in list_disks(_wanted(rules, uri)) if (rule := rules.rule_for(entry))]
+        wanted = rules.in_force(list_disks(_wanted(rules, uri)))
+        with stopping or nullcontext(StopRequest()) as stop, ThreadPoolExecutor(max(jobs, 1)) as pool:
+            manner = Manner(uri or rules.connect, Promises(), stop, dry_run)
 
-        def one(pair: tuple[DiskEntry, WatchRule]) -> Action:
-            action = deal_with(*pair, uri or rules.connect, dry_run=dry_run)
-            tell(action)
-            return action
+            def one(pair: tuple[DiskEntry, WatchRule]) -> Action:
+                action = deal_with(*pair, manner)
+                tell(action)
+                return action
 
-        with ThreadPoolExecutor(max(jobs, 1)) as pool:
             actions = tuple(pool.map(one, wanted))
     return Round(actions, time.monotonic() - begun, dry_run)
 
 
 def _wanted(rules: Rules, uri: str | None) -> Wanted:
     images = dict.fromkeys(image for rule in rules.rules for image in rule.images)
-    domains = any(rule.domains for rule in rules.rules)
-    return Wanted(tuple(images), all_domains=domains, uri=uri or rules.connect)
+    domains = dict.fromkeys(domain for rule in rules.rules for domain in rule.domains)
+    return Wanted(tuple(images), tuple(domains), uri=uri or rules.connect, forgiving=True)
 
 
 @contextmanager
 def _alone() -> Iterator[None]:
     """The kernel lets go of the lock, however this process ends."""
     folder = state_folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = folder / "watch.lock"
-    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Refused.named(
+            "no-place-for-rounds",
+            "cannot make sure that no other round is going on",
+            "{folder} cannot be written: {reason}",
+            "name a folder that can be: --state-dir DIR",
+            {"folder": folder, "reason": error.strerror or str(error)},
+        ) from error
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise RoundGoingOn(lock) from error
+            raise Refused.named(
+                "round-going-on",
+                "another round is going on",
+                "another growdisk watch holds {lock}",
+                "wait until it has ended: systemctl status growdisk-watch",
+                {"lock": lock},
+            ) from error
         yield
     finally:
         os.close(fd)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from datetime import time
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -23,6 +24,7 @@ from growdisk.errors import GrowdiskError, UsageError
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.yaml_reader import BadFile, Located, read_yaml
 from growdisk.planner.rule_words import largest_size, seconds_of, share
+from growdisk.qcow2.names_in_headers import identity
 from growdisk.units import MiB, align_up, parse_goal_size
 
 _FILE_WORDS = ("connect", "rules")
@@ -31,6 +33,7 @@ _RULE_WORDS = (
     "quiet_hours", "timeout",
 )  # fmt: skip
 _STEP, _WHEN, _INTERVAL, _KEEP, _TIMEOUT = "20%", "85%", "10m", "10%", "15m"
+_LONGEST_TIMEOUT = 7 * 86400.0
 _HOURS = re.compile(r"([01]?\d|2[0-3]):([0-5]\d) ?- ?([01]?\d|2[0-3]):([0-5]\d)")
 T = TypeVar("T")
 
@@ -52,8 +55,11 @@ class WatchRule:
     timeout: float
 
     def is_for(self, entry: DiskEntry) -> bool:
+        """A libvirt that does not answer, which is neither a machine nor a path, concerns all rules for machines."""
         if entry.domain:
             return any(fnmatchcase(entry.domain, pattern) for pattern in self.domains)
+        if not entry.path:
+            return bool(self.domains)
         return any(_matches(entry.path, pattern) for pattern in self.images)
 
     @property
@@ -67,12 +73,23 @@ class WatchRule:
         first, last = self.quiet
         return first <= now < last if first <= last else now >= first or now < last
 
+    @property
+    def is_share(self) -> bool:
+        """Whether its step is a share of the disk."""
+        return self.step.endswith("%")
+
     def size_for(self, current: int) -> str:
         """The SIZE of `growdisk expand` for a disk of that many bytes."""
-        if self.step.endswith("%"):
+        if self.is_share:
             more = align_up(int(current * (share("step", self.step) or 0.0)) or MiB, MiB)
             return f"+{more // MiB}M"
         return f"+{self.step.lstrip('+')}"
+
+    def growth_of(self, current: int) -> int:
+        """Bytes that a disk of that size would grow by."""
+        new = parse_goal_size(self.size_for(current)).resolve(current)
+        most = largest_size(self.max_size)
+        return max((new if most is None else min(new, most)) - current, 0)
 
 
 @dataclass(frozen=True)
@@ -80,9 +97,23 @@ class Rules:
     rules: tuple[WatchRule, ...]
     connect: str | None = None
 
-    def rule_for(self, entry: DiskEntry) -> WatchRule | None:
-        """The first that is for it."""
-        return next((rule for rule in self.rules if rule.is_for(entry)), None)
+    def rule_for(self, *alike: DiskEntry) -> WatchRule | None:
+        """The first that is for any of them."""
+        return next((rule for rule in self.rules if any(map(rule.is_for, alike))), None)
+
+    def in_force(self, entries: Iterable[DiskEntry]) -> list[tuple[DiskEntry, WatchRule]]:
+        """Each disk once with its rule, whatever names it has: two machines, a machine and a file, a link.
+
+        The first rule that is for any of its names counts; it is reached as the machine that runs, or as a machine.
+        """
+        named = defaultdict[object, list[DiskEntry]](list)
+        for number, entry in enumerate(entries):
+            named[(entry.path and identity(entry.path)) or number].append(entry)
+        return [
+            (max(alike, key=lambda entry: (entry.state == "running", bool(entry.domain))), rule)
+            for alike in named.values()
+            if (rule := self.rule_for(*alike))
+        ]
 
 
 def _matches(path: str, pattern: str) -> bool:
@@ -119,7 +150,7 @@ def _rule(node: Located, folder: Path) -> WatchRule:
         _checked(fields, "keep_host_free", _KEEP, lambda text: share("keep_host_free", text)),
         fields.choice("swap", ("drop", "move", "file")),
         fields.choice("snapshots", ("auto", "internal", "overlay", "none")) or "auto",
-        _quiet(fields), seconds_of(_checked(fields, "timeout", _TIMEOUT, seconds_of)) or 0.0,
+        _quiet(fields), seconds_of(_checked(fields, "timeout", _TIMEOUT, _timeout)) or 0.0,
     )  # fmt: skip
 
 
@@ -128,7 +159,10 @@ def _texts(fields: Fields, word: str) -> tuple[str, ...]:
     node = fields.node(word)
     if node is None:
         return ()
-    return tuple(map(plain_text, node.items())) if node.is_list else (fields.text(word),)
+    texts = tuple(map(plain_text, node.items())) if node.is_list else (fields.text(word),)
+    if not all(texts):
+        raise BadFile(f"{word} has a pattern without a letter", place=node.place, hint="leave it out")
+    return texts
 
 
 def _checked(fields: Fields, word: str, default: str, check: Callable[[str], T]) -> str:
@@ -148,6 +182,11 @@ def _step(text: str) -> None:
             raise UsageError("a step of nothing", hint="write step: 20%")
     elif parse_goal_size(text).bytes <= 0:
         raise UsageError("a step of nothing", hint="write step: 10G")
+
+
+def _timeout(text: str) -> None:
+    if not 0 < (seconds_of(text) or 0.0) <= _LONGEST_TIMEOUT:
+        raise UsageError(f"{text} for one guest", hint="write timeout: 15m, at most 7d")
 
 
 def _quiet(fields: Fields) -> tuple[time, time] | None:

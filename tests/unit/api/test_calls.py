@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from growdisk import api
-from growdisk.errors import ImageNotReadable, Refused
-from growdisk.planner.failures import WouldShrink
+from growdisk.errors import ImageNotReadable, Refused, error_document
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.units import MiB, SizeSpec
-from growdisk.workflow.run_directory import NoSuchRun
 from tests.guests.small import SmallDisk, make_disk
+from tests.refusals import raises
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +57,18 @@ def test_plan_is_a_value(image: Path) -> None:
 
 
 def test_refusals_are_raised_with_their_facts(image: Path) -> None:
-    with pytest.raises(WouldShrink) as caught:
+    with raises("would-shrink") as caught:
         api.expand(image, Goal(SizeSpec(64 * MiB, relative=False)), RunOptions())
-    assert (caught.value.path, caught.value.old, caught.value.new) == (image, "128.0 MiB", "64.0 MiB")
+    assert error_document(caught.value)["data"] == {
+        "path": str(image), "old": "128.0 MiB", "new": "64.0 MiB", "subject": "",
+    }  # fmt: skip
     assert isinstance(caught.value, Refused)
     assert not image.with_name("guest.qcow2.growdisk").exists()
 
 
 @pytest.mark.parametrize("call", [api.resume, api.rollback, api.commit], ids=lambda call: str(call.__name__))
 def test_what_needs_a_run_refuses_without_one(image: Path, call: object) -> None:
-    with pytest.raises(NoSuchRun):
+    with raises("no-such-run"):
         call(image)  # type: ignore[operator]
 
 

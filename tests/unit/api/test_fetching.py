@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from growdisk.api.images.fetching import CHUNK, fetched, fetched_both
+from growdisk.api.images.fetching import CHUNK, pump
 from growdisk.api.images.pumping import is_zero, nonzero_runs
 from growdisk.block.device import InParts, Part
 from growdisk.block.raw import RawFile
@@ -23,16 +24,24 @@ class Slow(InParts):
 
     size, writable = 64 * MiB, False
 
-    def __init__(self, broken: int = -1) -> None:
-        self._broken = broken
+    def __init__(self, broken: int = -1, *, alone: bool = False) -> None:
+        self._broken, self._alone = broken, alone
+        self._now = self.most = 0  # parts that are being filled by those that one thread at a time may fill
 
     def parts(self, offset: int, length: int) -> Iterator[Part]:
         for start in range(offset, offset + length, MiB // 2):
-            yield Part(start, start + MiB // 2, partial(self._fill, start), is_slow=start % MiB == 0)
+            yield Part(
+                start, start + MiB // 2, partial(self._fill, start), is_slow=not self._alone and start % MiB == 0
+            )
 
     def _fill(self, start: int, buffer: memoryview) -> None:
         if start == self._broken:
             raise OSError("broken")
+        if self._alone:
+            self._now += 1
+            self.most = max(self.most, self._now)
+            time.sleep(0)  # lets another thread go on
+            self._now -= 1
         buffer[:] = bytes([1 + start * 2 // MiB]) * len(buffer)
 
 
@@ -40,27 +49,42 @@ def device(slow: Slow) -> RawFile:
     return slow  # type: ignore[return-value]  # all that is asked of it is there
 
 
+def fetched(*devices: RawFile | None, ranges: list[tuple[int, int]]) -> list[tuple[int, list[bytes]]]:
+    found: list[tuple[int, list[bytes]]] = []
+
+    def use(piece: tuple[int, list[bytearray]]) -> int:
+        found.append((piece[0], [bytes(data) for data in piece[1]]))
+        return piece[0]
+
+    pump(devices, ranges, lambda start, *data: (start, list(data)), use)
+    return found
+
+
 def test_pieces_come_in_order_whatever_thread_filled_them() -> None:
-    found = [(start, data[0], data[-1], len(data)) for start, data in fetched(device(Slow()), [(0, 64 * MiB)])]
+    found = [
+        (start, data[0], data[-1], len(data)) for start, (data,) in fetched(device(Slow()), ranges=[(0, 64 * MiB)])
+    ]
     assert found == [(i * MiB, 1 + 2 * i, 2 + 2 * i, MiB) for i in range(64)]
     assert MiB == CHUNK
 
 
 def test_a_failure_in_a_thread_is_told_in_its_turn_and_the_threads_end() -> None:
     before, got = threading.active_count(), []
+
+    def use(start: int) -> int:
+        got.append(start)
+        return start
+
     with pytest.raises(OSError, match="broken"):
-        for start, _ in fetched(device(Slow(broken=9 * MiB)), [(0, 64 * MiB)]):
-            got.append(start)
-    assert got == [i * MiB for i in range(9)]
+        pump([device(Slow(broken=19 * MiB))], [(0, 64 * MiB)], lambda start, _: start, use)
+    assert got == [i * MiB for i in range(19)]
     assert threading.active_count() == before
 
 
-def test_who_leaves_early_leaves_no_thread() -> None:
-    before = threading.active_count()
-    pieces = fetched(device(Slow()), [(0, 64 * MiB)])
-    next(pieces)
-    pieces.close()
-    assert threading.active_count() == before
+def test_what_any_thread_cannot_fetch_is_fetched_by_one_at_a_time() -> None:
+    at_once = Slow(alone=True)
+    assert len(fetched(device(at_once), ranges=[(0, 64 * MiB)])) == 64
+    assert at_once.most == 1
 
 
 def test_ranges_of_any_length_come_as_they_are_and_zeros_behind_the_end(tmp_path: Path) -> None:
@@ -74,12 +98,12 @@ def test_ranges_of_any_length_come_as_they_are_and_zeros_behind_the_end(tmp_path
     try:
         for source, expected in ((file, content), (None, bytes(len(content)))):
             covered = []
-            for start, data in fetched(source, ranges):
+            for start, (data,) in fetched(source, ranges=ranges):
                 assert data == expected[start : start + len(data)]
                 covered += range(start, start + len(data), 1)
             assert covered == [place for start, end in ranges for place in range(start, end)]
-        both = list(fetched_both(file, None, [(0, 512), (4 * MiB, 4 * MiB + 512)]))
-        assert [start for start, *_ in both] == [0, 4 * MiB]
+        both = fetched(file, None, ranges=[(0, 512), (4 * MiB, 4 * MiB + 512)])
+        assert both == [(0, [content[:512], bytes(512)]), (4 * MiB, [bytes(512), bytes(512)])]
     finally:
         file.close()
 

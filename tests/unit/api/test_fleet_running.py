@@ -13,18 +13,41 @@ from growdisk.api.fleet.running import ask_guests, with_guest
 from growdisk.api.fleet.values import DiskEntry
 from growdisk.api.live_target import LiveRequest
 from growdisk.api.watching import actions
-from growdisk.api.watching.actions import Action, deal_with
+from growdisk.api.watching.actions import Action, Manner, deal_with
+from growdisk.api.watching.promises import Promises
 from growdisk.api.watching.rules import load_rules
 from growdisk.backends.guest_fsinfo import GuestDisk, GuestFileSystem
+from growdisk.workflow.stopping import StopRequest
 
 ROOT = GuestFileSystem("/", "ext4", 100, 80, (GuestDisk("/dev/sda1"),))
 DATA = GuestFileSystem("/srv", "xfs", 1000, 10, (GuestDisk("/dev/vdb1"),))
 
 
 def test_of_a_machine_with_two_disks_each_has_its_own_file_systems() -> None:
-    first, second = (DiskEntry(name, domain="web", target=name) for name in ("vda", "vdb"))
+    first, second = (DiskEntry(name, domain="web", target=name) for name in ("sda", "vdb"))
     assert [use.name for use in with_guest(first, (ROOT, DATA), alone=False).file_systems] == ["/"]
     assert [use.name for use in with_guest(second, (ROOT, DATA), alone=False).file_systems] == ["/srv"]
+
+
+def test_two_disks_with_the_same_letter_on_two_buses_are_two_disks() -> None:
+    on_scsi, on_virtio = (DiskEntry(name, domain="web", target=name) for name in ("sdb", "vdb"))
+    assert with_guest(on_virtio, (ROOT, DATA), alone=False).file_systems[0].name == "/srv"
+    silent = with_guest(on_scsi, (ROOT, DATA), alone=False)
+    assert (silent.file_systems, silent.note) == ((), "its guest names no file system on it")
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_file_system_larger_than_its_disk_is_not_believed(alone: bool) -> None:
+    entry = DiskEntry("web", domain="web", target="sda", virtual_size=99)
+    lied = with_guest(entry, (ROOT,), alone=alone)
+    assert (lied.file_systems, lied.note) == ((), "its guest tells of a file system that is larger than the disk")
+    assert with_guest(DiskEntry("web", domain="web", target="sda", virtual_size=100), (ROOT,), alone=alone).fullest
+
+
+def test_a_file_system_over_several_disks_may_be_larger_than_each() -> None:
+    both = GuestFileSystem("/srv", "btrfs", 1000, 10, (GuestDisk("/dev/vda"), GuestDisk("/dev/vdb")))
+    entry = with_guest(DiskEntry("web", domain="web", target="vda", virtual_size=600), (both,), alone=False)
+    assert entry.fullest is not None and entry.fullest.size == 1000
 
 
 def test_the_root_of_a_machine_is_what_it_has_at_the_root() -> None:
@@ -63,8 +86,25 @@ def test_a_rule_does_not_rely_on_the_old_superblocks_of_a_silent_guest(
         return Action(entry, "refused", 3)
 
     monkeypatch.setattr(actions, "_grown", grown)
-    entry = with_guest(DiskEntry("web", domain="web", state="running"), (DATA,), alone=True)
-    assert deal_with(entry, rule, None, dry_run=False).result == "nothing"
+    manner = Manner(None, Promises(), StopRequest())
+    entry = with_guest(DiskEntry("web", domain="web", state="running", virtual_size=1 << 50), (DATA,), alone=True)
+    assert deal_with(entry, rule, manner).result == "nothing"
     silent = with_guest(entry, "its guest did not answer", alone=True)
-    assert deal_with(silent, rule, None, dry_run=False).result == "refused"
+    assert deal_with(silent, rule, manner).result == "refused"
     assert asked == ["web"]
+
+
+def test_a_share_of_a_disk_whose_size_nobody_tells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be a step of nothing; a step as a size is left to whoever reaches the machine."""
+    (tmp_path / "rules.yml").write_text("rules: [{domains: web, step: 20%}, {domains: db, step: 10G}]")
+    monkeypatch.setattr(actions, "_grown", lambda entry, *_: Action(entry, "grown"))
+    manner = Manner(None, Promises(), StopRequest())
+    dealt = [
+        deal_with(
+            DiskEntry(name, domain=name, state="running", note="its disk is not a file of this host"), rule, manner
+        )
+        for name, rule in zip(("web", "db"), load_rules(tmp_path / "rules.yml").rules, strict=True)
+    ]
+    assert [(each.result, each.detail.partition(":")[0]) for each in dealt] == [
+        ("refused", "its disk is not a file of this host"), ("grown", ""),
+    ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from growdisk import api
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
 from tests.e2e.judges import virtual_size
+from tests.unit.cli.loading import WITHOUT_LIBVIRT
 
 
 def test_expand_takes_a_name_and_a_size(small_disk: DiskMaker) -> None:
@@ -54,3 +57,16 @@ def test_the_example_of_the_docstring_runs(small_disk: DiskMaker, monkeypatch: p
     code = "\n".join(line[4:] for line in lines if line.startswith("    ")).replace("+10G", "+64M")
     exec(compile(code, "example", "exec"), {})
     assert virtual_size(Path("guest.qcow2")) == 320 * MiB
+
+
+def test_planning_for_a_disk_at_rest_loads_nothing_that_is_for_running_guests(small_disk: DiskMaker) -> None:
+    image = small_disk()
+    program = WITHOUT_LIBVIRT + (
+        "import sys; from growdisk import api; api.plan(sys.argv[1], '+16M');"
+        "print(*(name for name in sys.modules if name.startswith('growdisk.')))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program, str(image)], capture_output=True, text=True, check=True)
+    last = {name.rpartition(".")[2] for name in loaded.stdout.split() if not name.startswith("growdisk.qcow2.")}
+    assert "planner" in last
+    live = {"qmp", "online", "agent", "ssh", "guest_shell", "guest_disk", "guest_volumes", "guest_answers", "in_guest"}
+    assert sorted(name for name in last if name in live or name.startswith("live_")) == []

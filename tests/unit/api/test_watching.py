@@ -34,6 +34,23 @@ def test_the_first_rule_that_is_for_a_disk_counts(tmp_path: Path) -> None:
     assert loaded.rule_for(DiskEntry("b", str(tmp_path / "b.qcow2"))) is None
 
 
+def test_a_disk_with_several_names_is_one(tmp_path: Path) -> None:
+    image, link = tmp_path / "a.qcow2", tmp_path / "b.qcow2"
+    image.touch()
+    link.symlink_to(image)
+    loaded = load_rules(rules(tmp_path, "rules:\n- images: b.qcow2\n  step: 1G\n- domains: web*\n- images: '*'\n"))
+    files = [DiskEntry(str(path), str(path)) for path in (image, link)]
+    off, on = (DiskEntry(name, str(image), name, state=state) for name, state in (("web1", "off"), ("web2", "running")))  # type: ignore[arg-type]
+    chosen = [
+        loaded.in_force(entries) for entries in (files, [*files, off], [off, *files, on], [on], [*files[:1], off])
+    ]
+    assert [[(entry.name, rule.step) for entry, rule in pairs] for pairs in chosen] == [
+        [(str(image), "1G")], [("web1", "1G")], [("web2", "1G")], [("web2", "20%")], [("web1", "20%")],
+    ]  # fmt: skip
+    gone = DiskEntry("c", str(tmp_path / "c.qcow2"), error={})
+    assert len(loaded.in_force([gone, DiskEntry("libvirt", error={}), DiskEntry("web3", domain="web3")])) == 3
+
+
 def test_a_step_is_a_share_of_the_disk_or_a_size(tmp_path: Path) -> None:
     text = "rules:\n- domains: a\n  step: 25%\n- domains: b\n  step: 10G\n- domains: c\n  step: +5G\n"
     sizes = [rule.size_for(40 * GiB) for rule in load_rules(rules(tmp_path, text)).rules]
@@ -61,6 +78,11 @@ def test_quiet_hours_may_go_over_midnight(tmp_path: Path) -> None:
         ("rules:\n- domains: a\n  quiet_hours: 22-6", "rules.yml:3:16: quiet_hours"),
         ("rules:\n- domains: a\n  swap: keep", "rules.yml:3:9: swap"),
         ("rules:\n- domains: a\n  timeout: soon", "rules.yml:3:12: timeout"),
+        ("rules:\n- domains: a\n  timeout: 0s", "rules.yml:3:12: timeout"),
+        ("rules:\n- domains: a\n  timeout: 8d", "rules.yml:3:12: timeout"),
+        ("rules:\n- images: ''", "rules.yml:2:11: images has a pattern without a letter"),
+        ("rules:\n- domains: [a, '']", "rules.yml:2:12: domains has a pattern without a letter"),
+        ("x" * (9 << 20), "too large"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, says: str) -> None:

@@ -1,0 +1,170 @@
+"""Disks at rest as what a run works on: how they are opened, what is read of them, and how a plan for them is made.
+
+To plan, they are opened to be read; to carry it out, as their one writer. What is read is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+
+from growdisk.api.current_run import CurrentRun, Prepared
+from growdisk.api.disk_facts import image_facts, inspect_device
+from growdisk.api.disks import opened
+from growdisk.api.extra_disks import found_formats, plan_beside
+from growdisk.api.guard import carried_by, refuse_carried, refuse_dependents
+from growdisk.api.guest_look import proposed_with_guest, with_guest
+from growdisk.api.host import facts_of_host, fit_to_host, refuse_unfit_host
+from growdisk.api.host_space import parts_of, refuse_without_room
+from growdisk.api.host_tools import FoundTools
+from growdisk.api.in_use import unreadable_refused
+from growdisk.api.second_opinion import heard
+from growdisk.api.session import Session
+from growdisk.block.device import BlockDevice
+from growdisk.errors import KeyNeeded
+from growdisk.fast_dataclass import dataclass, field
+from growdisk.guest_systems.look import Look, look_at
+from growdisk.planner.backend_choice import choose_backend
+from growdisk.planner.extra_disks import ExtraDiskPlan, together
+from growdisk.planner.facts import Facts
+from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.plan import make_plan
+from growdisk.planner.planner import AllDone, PlanFunction, Proposal
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.named_files import trusting_references
+from growdisk.qcow2.open_checks import refuse_data_file
+from growdisk.qcow2.probe import ImageFormat, probe_to_write
+from growdisk.steps.device_path import look_through
+from growdisk.steps.disk import Disk, Format
+from growdisk.volumes.keyring import Keyring
+from growdisk.volumes.other_pvs import PhysicalVolumeFinder
+from growdisk.workflow.run_directory import RunDirectory
+
+
+@contextmanager
+def to_read(path: Path, options: RunOptions, image_format: ImageFormat | None) -> Iterator[DisksAtRest]:
+    directory = RunDirectory.beside(path)  # says why, where no image can be
+    refuse_unfit_host(path, options)
+    with ExitStack() as stack:
+        device = stack.enter_context(opened(path, image_format or probe_to_write(path), options.keys))
+        others = tuple(
+            (stack.enter_context(opened(other, kind, options.keys)), other)
+            for other, kind in found_formats(path, options.others)
+        )
+        yield DisksAtRest(path, directory, device, device, others, Keyring(options.keys))
+
+
+@contextmanager
+def to_write(path: Path, options: RunOptions, image_format: ImageFormat | None) -> Iterator[DisksAtRest]:
+    """As long as the image is ours, no other run begins or ends."""
+    directory, others = RunDirectory.beside(path), found_formats(path, options.others)
+    chosen = image_format or probe_to_write(path)
+    refuse_unfit_host(path, options)
+    with closing(Disk.open(directory.image, chosen, others, not_in_use=options.not_in_use, key=options.keys)) as disk:
+        named = tuple((companion.active, companion.path) for companion in disk.companions)
+        yield DisksAtRest(path, directory, disk, disk.active, named, Keyring(options.keys), disk)
+
+
+class DisksAtRest:
+    """Target (api/runs.py). `device` is what `path` holds, by way of `image`; `others` are the guest's further disks.
+
+    `disk` is the same to write; None where it is open to be read.
+    """
+
+    def __init__(
+        self, path: Path, directory: RunDirectory, device: BlockDevice, image: BlockDevice,
+        others: tuple[tuple[BlockDevice, Path], ...], keyring: Keyring, disk: Disk | None = None,
+    ) -> None:  # fmt: skip
+        self.path, self.directory, self.device, self.image = path, directory, device, image
+        self.others, self.keyring, self._disk = others, keyring, disk
+        self._guest = Look()
+        self._beside: list[ExtraDiskPlan] = []  # what becomes of the others
+
+    def completed(self, goal: Goal) -> Goal:
+        return goal
+
+    def facts(self, goal: Goal) -> Facts:
+        """With what the guest's own files say of what nothing on the disk tells of."""
+        # An image that was copied without its run's folder still has that run's snapshots.
+        for image, place in ((self.image, self.path), *self.others):
+            refuse_carried(place, carried_by(image))
+            if isinstance(image, Qcow2Image):
+                refuse_data_file(image.header, place, None, writable=False)  # a run has none open
+        own = facts_of_host(image_facts(self.image, self.path), self.path, goal)
+        facts = inspect_device(self.device, own, goal.sector_size, self.keyring, others=self.others)
+        self._guest = look_at(self.device, self.path, goal.sector_size, self.keyring, self.others)
+        return with_guest(facts, self._guest)
+
+    def proposed(self, facts: Facts, goal: Goal, options: RunOptions, proposer: PlanFunction) -> Proposal | AllDone:
+        self._beside = plan_beside(facts, self.others, options, goal.sector_size, self.keyring)
+        return together(proposed_with_guest(proposer, facts, goal, self._guest), facts, self._beside)
+
+    def planned(self, facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions) -> Prepared:
+        """Refused, too, where blkid disagrees, no backend can do it, or the host has no room for it."""
+        neighbours = PhysicalVolumeFinder([(self.device, self.path), *self.others], goal.sector_size)
+        inside = partial(look_through, self.device, keyring=self.keyring, neighbours=neighbours)
+        opinion = heard(facts, goal, proposal, self.device, inside)
+        choice = choose_backend(facts, opinion.proposal, options, FoundTools(opinion.asked))
+        plan = make_plan(facts, opinion.proposal, goal, options, choice, self._beside)
+        plan = fit_to_host(plan, self.path, self.directory, options)
+        others = zip([image for image, _ in self.others], self._beside, strict=True)
+        room = refuse_without_room(self.path, parts_of(self.image, facts, opinion.proposal, plan, others))
+        return Prepared(plan, room)
+
+    def locked(self) -> nullcontext[None]:
+        return nullcontext()  # by the image's own lock, since it was opened
+
+    def begin(self, run: CurrentRun, room: int) -> Session:
+        assert self._disk is not None
+        plan = run.plan
+        if "guestfs" in (plan.backend, *(other.backend for other in plan.companions if other.before)):
+            from growdisk.backends.doctor import require_appliance  # it knows all backends, and loads them
+
+            require_appliance()
+        return Session.begin(run, self._disk, room=room)
+
+
+# --- a run that another process began -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What goes with going on: passphrases of what is encrypted, consent to spoil what lies on the image, and the
+    user's word that nobody uses it whom growdisk cannot see."""
+
+    keys: tuple[bytes, ...] = field(default=(), repr=False)
+    overlays_may_break: bool = False
+    not_in_use: bool = False
+
+
+@contextmanager
+def reopened(run: CurrentRun, allowed: Allowed) -> Iterator[Disk]:
+    """The run's disks, ours alone."""
+    image, kind = run.directory.image, format_named(run.plan.before.image.format)
+    others = [(Path(companion.path), format_named(companion.format)) for companion in run.plan.companions]
+    # What the images name was followed with the user's consent when the run began.
+    with unreadable_refused(image), trusting_references():
+        disk = Disk.open(image, kind, others, not_in_use=allowed.not_in_use, key=allowed.keys)
+    with closing(disk):
+        yield disk
+
+
+def session_of(run: CurrentRun, disk: Disk, verb: str, allowed: Allowed) -> Session:
+    """KeyNeeded, overlays-on-it, image-changed: see Session.reopen."""
+    for each in (disk, *disk.companions):
+        # Internal snapshots can be gone back to, or forgotten, without the key to what they hold.
+        if each.is_locked and (verb == "resume" or run.plan.snapshots != "internal"):
+            raise KeyNeeded(run.path if each is disk else each.path)
+        if not allowed.overlays_may_break:
+            refuse_dependents(each.path)
+    with unreadable_refused(run.path):
+        session = Session.reopen(run, disk, accepting=verb == "commit")
+    if verb == "resume":
+        session.refuse_locked()
+    return session
+
+
+def format_named(name: str) -> Format:
+    return "raw" if name == "raw" else "qcow2"

@@ -1,0 +1,170 @@
+"""What a look into the guest's own files tells a plan, where nothing else on the disk does.
+
+Whether it sleeps in a swap file, which partitions are swap with a random key, whether all that names what is given up
+can be changed, and whether this machine's tools can write there. Read here, decided in planner/.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+
+from growdisk.fast_dataclass import replace
+from growdisk.filesystems.btrfs_tree import BtrfsTree
+from growdisk.filesystems.content import SwapContent
+from growdisk.filesystems.ext_tree import META_BG, ExtTree
+from growdisk.filesystems.file_tree import Unknown
+from growdisk.filesystems.swap import LARGEST_PAGE, read_swap
+from growdisk.guest_config.crypttab import is_random_swap
+from growdisk.guest_config.fstab import parse_fstab, swap_files
+from growdisk.guest_config.places import CRYPTTABS, FSTABS, UNITS
+from growdisk.guest_config.removed_partition import RemovedPartition
+from growdisk.guest_config.systemd_units import swap_file_of
+from growdisk.guest_config.text import decode
+from growdisk.guest_systems.file_rewriter import unfit, unfit_for_swap_file
+from growdisk.guest_systems.home_repair import HomeRepair, obstacles, repairs_of
+from growdisk.guest_systems.look import Home, Look
+from growdisk.partitions.table import BIOS_BOOT, Partition, Role
+from growdisk.planner.facts import Facts
+from growdisk.planner.giving_up import as_guest_allows, at_home, changes_guest
+from growdisk.planner.goal import Goal
+from growdisk.planner.hibernation import hibernated, memory_in
+from growdisk.planner.proposal import AllDone, GuestSeen, PlanFunction, Proposal
+from growdisk.steps.registry import DiskStep
+from growdisk.steps.remake_swap import MakeSwapFile
+from growdisk.steps.repair_guest import RepairGuest
+from growdisk.steps.step_traits import first, of_kind
+
+_SWAP_FILES = ("/swapfile*", "/swap.img", "/swap", "/swap/*", "/var/swap*", "/var/lib/swap*", "/.swapfile", "/.swap/*")
+_PARTITION = re.compile(r"/dev/(sda\d*)")
+_RANDOM_SWAP = SwapContent("swap", random_key=True)
+
+
+def with_guest(facts: Facts, look: Look) -> Facts:
+    """With what a guest's crypttab says of partitions of unknown content. Refused: a guest that sleeps in a file."""
+    for home in look.systems:
+        for path, signature in _sleeping(home):
+            reason = memory_in(f"the swap file {path} on {home.root.name}", signature)
+            raise hibernated(facts.image.path, 0, signature, reason)
+    return _with_random_swap(facts, look)
+
+
+def proposed_with_guest(proposer: PlanFunction, facts: Facts, goal: Goal, look: Look) -> Proposal | AllDone:
+    """What `proposer` proposes, as far as the guest allows it."""
+    proposal = proposer(facts, goal)
+    if isinstance(proposal, AllDone) or not changes_guest(proposal):
+        return proposal
+    proposal = at_home(proposal, [home.root.node for home in look.systems])
+    return as_guest_allows(proposer, facts, goal, proposal, _seen(look, proposal.steps))
+
+
+# --- swap ---------------------------------------------------------------------------------------
+
+
+def _sleeping(home: Home) -> Iterator[tuple[str, str]]:
+    """Swap files that a system sleeps in, with the signature."""
+    for path in dict.fromkeys(_swap_files(home)):
+        with suppress(Unknown, OSError):
+            place = home.paths.find(path)
+            if place is not None and place.inode.is_file:
+                content = read_swap(place.tree.read(place.inode, LARGEST_PAGE))
+                if isinstance(content, SwapContent) and content.hibernated:
+                    yield path, content.hibernated
+
+
+def _swap_files(home: Home) -> Iterator[str]:
+    for text in _texts(home, FSTABS):
+        yield from swap_files(parse_fstab(text))
+    for text in _texts(home, UNITS):
+        if path := swap_file_of(text):
+            yield path
+    for pattern in _SWAP_FILES:
+        with suppress(Unknown, OSError):
+            yield from home.paths.matching(pattern)
+
+
+# Swap that is encrypted with another key at each start: nothing on the disk tells it, the guest's crypttab does.
+#
+#     cryptswap  PARTUUID=…  /dev/urandom  swap,cipher=aes-xts-plain64
+#
+# It is made again at each start, so that it may be given up, or be anywhere: only its names must stay.
+
+
+def _with_random_swap(facts: Facts, look: Look) -> Facts:
+    unknown = [part for part in facts.table.partitions if _is_unknown(facts, part)] if facts.table else []
+    if not unknown:
+        return facts
+    tables = [text for home in look.systems for text in _texts(home, CRYPTTABS)]
+    found = [part.number for part in unknown if any(is_random_swap(text, _named(facts, part)) for text in tables)]
+    return replace(facts, contents=facts.contents | dict.fromkeys(found, _RANDOM_SWAP))
+
+
+def _is_unknown(facts: Facts, part: Partition) -> bool:
+    return part.role is not Role.EXTENDED and part.type_code != BIOS_BOOT and part.number not in facts.contents
+
+
+def _named(facts: Facts, part: Partition) -> RemovedPartition:
+    assert facts.table is not None
+    return RemovedPartition(part.number, partuuid=facts.table.partuuid(part), partlabel=part.name or None)
+
+
+def _texts(home: Home, patterns: tuple[str, ...]) -> Iterator[str]:
+    for pattern in patterns:
+        with suppress(Unknown, OSError):
+            for path in home.paths.matching(pattern):
+                if (place := home.paths.find(path)) is not None:
+                    yield decode(place.tree.read(place.inode))
+
+
+# --- what names it, and who can write that ------------------------------------------------------
+
+
+def _seen(look: Look, steps: tuple[DiskStep, ...]) -> GuestSeen:
+    systems = tuple(home.root.node for home in look.systems)
+    on_btrfs = tuple(home.root.node for home in look.systems if isinstance(home.paths.root.tree, BtrfsTree))
+    repairs: list[HomeRepair] = []
+    try:
+        for repair in of_kind(RepairGuest, steps):
+            repairs = repairs_of(look, repair.system, repair.decisions())
+    except Unknown as unknown:
+        unread = f"the guest's files cannot all be read here: {unknown}"
+        return GuestSeen(systems, on_btrfs, (unread,), closed=unread)
+    named = dict.fromkeys(change.path for repair in repairs for change in repair.changes if change.mended)
+    try:
+        closed = _why_not_written(look, repairs, first(MakeSwapFile, steps))
+    except Unknown as unknown:
+        closed = f"the guest's files cannot be read here: {unknown}"
+    return GuestSeen(systems, on_btrfs, tuple(obstacles(look, repairs)), tuple(named), closed)
+
+
+def _why_not_written(look: Look, repairs: list[HomeRepair], made: MakeSwapFile | None) -> str:
+    """Why host tools cannot write the changes; "" where they can."""
+    if reason := _why_not_at_home(look) or (_why_no_swap_file(look, made) if made else ""):
+        return reason
+    for repair in repairs:
+        for path in repair.pending.paths:
+            place = repair.home.paths.find(path)
+            if place is not None and (reason := unfit(place)):
+                return f"{path} in the guest is {reason}"
+    return ""
+
+
+def _why_not_at_home(look: Look) -> str:
+    if not look.homes:
+        return "the guest's files are not where they can be read here"
+    for mount in (mount for home in look.homes for mount in home.mounts):
+        if _PARTITION.fullmatch(mount.node) is None:
+            return f"the guest's files are in {mount.node.removeprefix('/dev/')}, which only a kernel opens"
+    for tree in (tree for home in look.homes for tree in home.paths.trees if isinstance(tree, ExtTree)):
+        if tree.content.needs_recovery or not tree.content.clean:
+            return "the guest was not shut down cleanly: its files are known when the journal has been replayed"
+        if tree.content.incompat & META_BG:
+            return "the group descriptors of the guest's file system are scattered (meta_bg)"
+    return ""
+
+
+def _why_no_swap_file(look: Look, made: MakeSwapFile) -> str:
+    roots = [home.paths.root.tree for home in look.systems if home.root.node == made.system]
+    ext = [tree for tree in roots if isinstance(tree, ExtTree)]
+    return unfit_for_swap_file(ext[0], made.size) if ext else "the swap file is made by a kernel"

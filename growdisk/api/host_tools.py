@@ -1,0 +1,36 @@
+"""This machine, as the planner asks about them (planner/host_tools.py). Probes are loaded when needed."""
+
+from __future__ import annotations
+
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.command import PACKAGES, is_here
+
+
+@dataclass(frozen=True)
+class FoundTools:
+    """HostTools. `tried`: host tools have just worked here, confined."""
+
+    tried: bool = False
+
+    def why_no_tool(self, tool: str) -> str:
+        return "" if is_here(tool) else f"{tool} is not installed: sudo apt-get install {PACKAGES[tool]}"
+
+    def why_not_direct(self) -> str:
+        from growdisk.backends.direct_available import why_unavailable
+
+        return str(why_unavailable(tried=self.tried) or "")
+
+    def why_no_kernel(self) -> str:
+        from growdisk.backends.uml_available import why_unavailable
+
+        return str(why_unavailable() or "")
+
+    def has_appliance(self) -> bool:
+        from growdisk.backends.doctor import has_appliance
+
+        return has_appliance()
+
+    def e2fsprogs(self) -> tuple[int, int]:
+        from growdisk.backends.doctor import e2fsprogs_version
+
+        return e2fsprogs_version()

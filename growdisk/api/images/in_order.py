@@ -1,0 +1,157 @@
+"""Pieces worked on by several threads, and used up in their order.
+
+    take (one at a time, in order) ─▶ work (side by side) ─▶ use (one at a time, in order)
+
+No thread waits for another as long as there is room: what is done before its turn is put down, and whoever finishes
+what it waits for uses it too. Who asks for all this only waits: an interruption (Ctrl-C) meets it there, never in the
+middle of a piece.
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from itertools import chain, islice
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from _thread import LockType
+    from typing import Any
+
+_FEW = 8  # pieces for which no thread is started
+_THREADS_AT_MOST = 32
+_PUT_DOWN = 4  # pieces that may wait for their turn
+_PATIENCE = 0.1  # seconds between two looks at how far it is
+
+
+class Enough(Exception):
+    """Raised by `use`: what follows is not wanted."""
+
+
+def in_order(
+    pieces: Iterable[Any], work: Callable[[Any], Any], use: Callable[[Any], int], progress: Callable[[int], None],
+    *, desk: LockType | None = None, apart: bool = True, jobs: int = 0,
+) -> None:  # fmt: skip
+    """Take each piece, work on it, use what came out; `use` returns how far that reaches, and `progress` is told.
+
+    `desk` is held while a piece is taken; `work` may take it for a while. It is held for `use` too unless these have
+    nothing in common (`apart`). `jobs`: threads; 0: some more than processors, as each waits for the disk at times.
+    The first failure in order is raised, and nothing after it is used. `progress` is called by the calling thread.
+    """
+    remaining, jobs = iter(pieces), jobs or _usual_jobs()
+    first = list(islice(remaining, _FEW)) if jobs > 1 else []
+    try:
+        if len(first) < _FEW:
+            for piece in chain(first, remaining):
+                progress(use(work(piece)))
+        else:
+            _serve(_Line(chain(first, remaining), work, use, desk or allocate_lock(), apart=apart), jobs, progress)
+    except Enough:
+        return
+
+
+def _usual_jobs() -> int:
+    processors = len(os.sched_getaffinity(0))
+    return min(processors + processors // 2, _THREADS_AT_MOST) if processors > 1 else 1
+
+
+def _serve(line: _Line, jobs: int, progress: Callable[[int], None]) -> None:
+    from threading import Thread
+
+    threads = [Thread(target=line.serve, name="piece", daemon=True) for _ in range(jobs)]
+    line.make_room(jobs + _PUT_DOWN)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(_PATIENCE)
+                progress(line.reached)
+    finally:
+        line.end()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
+    if line.failure is not None:
+        raise line.failure
+
+
+class _Line:
+    """What the threads share."""
+
+    def __init__(
+        self, pieces: Iterator[Any], work: Callable[[Any], Any], use: Callable[[Any], int], desk: LockType,
+        *, apart: bool,
+    ) -> None:  # fmt: skip
+        from _queue import SimpleQueue
+
+        self._pieces, self._work, self._use, self._desk = pieces, work, use, desk
+        self._use_desk = nullcontext() if apart else desk
+        self._using = allocate_lock()
+        self._room: SimpleQueue[None] = SimpleQueue()
+        self._taken = self._used = 0
+        self._done: dict[int, tuple[Any, BaseException | None]] = {}  # and not yet used, by number
+        self._is_over = False
+        self.reached = 0
+        self.failure: BaseException | None = None
+
+    def make_room(self, count: int) -> None:
+        """For so many pieces that are taken and not yet used."""
+        for _ in range(count):
+            self._room.put(None)
+
+    def end(self) -> None:
+        """Nothing more is taken or used; whoever waits for room goes."""
+        self._is_over = True
+        self.make_room(1)
+
+    def serve(self) -> None:
+        """Piece after piece until there is none, or nobody wants another."""
+        while True:
+            self._room.get()
+            with self._desk:
+                if self._is_over:
+                    self.make_room(1)  # for another thread, to see the same
+                    return
+                number, failure = self._taken, None
+                try:
+                    piece = next(self._pieces)
+                except StopIteration:
+                    self.make_room(1)  # for another thread, to see the same
+                    return
+                except BaseException as error:  # told in its turn
+                    failure = error
+                self._taken += 1
+            self._done[number] = (None, failure) if failure else self._worked(piece)
+            self._use_what_is_done()
+
+    def _worked(self, piece: Any) -> tuple[Any, BaseException | None]:
+        try:
+            return self._work(piece), None
+        except BaseException as error:
+            return None, error
+
+    def _use_what_is_done(self) -> None:
+        """Unless another thread does; that looks again after it has let go."""
+        while self._used in self._done and self._using.acquire(blocking=False):
+            try:
+                while self._used in self._done and not self._is_over:
+                    self._use_one(*self._done.pop(self._used))
+            finally:
+                self._using.release()
+            if self._is_over:
+                return
+
+    def _use_one(self, found: Any, failure: BaseException | None) -> None:
+        try:
+            if failure is not None:
+                raise failure
+            with self._use_desk:
+                self.reached = self._use(found)
+        except BaseException as error:
+            self.failure = error
+            self.end()
+        self._used += 1
+        self.make_room(1)

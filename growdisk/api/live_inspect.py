@@ -1,0 +1,102 @@
+"""A running guest, looked at: by its own account of its disk, through the way inside that was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from growdisk.api.disk_facts import inspect_device
+from growdisk.api.live_target import LiveRequest, RunningGuest, reach
+from growdisk.errors import Refused
+from growdisk.fast_dataclass import dataclass
+from growdisk.host.free_space import room_for
+from growdisk.live.guest_block_device import find_in_guest, look_at
+from growdisk.live.guest_shell import GuestShell
+from growdisk.live.guest_volumes import look_in_guest, partition_device, volumes_of
+from growdisk.planner.facts import Facts, ImageFacts
+from growdisk.planner.live_plan import HostEnvironment
+from growdisk.steps.live_context import Inside
+from growdisk.workflow.stopping import StopRequest
+
+
+def guest_not_running(machine: str, status: str) -> Refused:
+    return Refused.named(
+        "guest-not-running",
+        "{machine} is {status}",
+        "the guest is paused, so no command can run in it",
+        "let it go on (virsh resume, or cont in its monitor), or shut it down; then run growdisk again",
+        {"machine": machine, "status": status},
+    )
+
+
+@dataclass(frozen=True)
+class InspectedGuest:
+    """A running guest that was looked at: its facts by its own account, and the way inside that was used."""
+
+    reached: RunningGuest
+    inside: Inside
+    facts: Facts
+    device: str
+
+    def surroundings(self) -> HostEnvironment:
+        machine = self.reached.machine
+        return HostEnvironment(
+            self.reached.disk, machine.disks(), machine.memory(), room_for(self.reached.path),
+            managed=bool(self.reached.domain), fixed=machine.fixed_to_host(),
+        )  # fmt: skip
+
+
+@contextmanager
+def inspected(request: LiveRequest, stop: StopRequest, *, fullness: bool = False) -> Iterator[InspectedGuest | Path]:
+    """The running guest, looked at; or the path of its image, where it is off. `fullness`: with what its df says."""
+    reached = reach(request)
+    if isinstance(reached, Path):
+        yield reached
+        return
+    with closing(reached):
+        looked = look(reached, request.path or reached.path, stop, fullness=fullness)
+        try:
+            yield looked
+        finally:
+            looked.inside.forget()
+
+
+def look(reached: RunningGuest, path: Path, stop: StopRequest, *, fullness: bool = False) -> InspectedGuest:
+    """Refused where the guest stands still, QEMU is busy with its disk, or there is no way inside."""
+    machine, disk = reached.machine, reached.disk
+    status = machine.status()
+    if status != "running":
+        raise guest_not_running(machine.name, status=status)
+    if job := machine.busy():
+        raise Refused.named(
+            "disk-busy",
+            "another job is working on a disk of {machine}",
+            "QEMU says it is a block job of the kind '{job}'",
+            "wait until it has ended (virsh blockjob, or query-block-jobs), then run growdisk again",
+            {"machine": machine.name, "job": job},
+        )
+    inside = Inside(reached.open_shell, stop)
+    try:
+        seen = find_in_guest(inside.shell, disk.names[0], disk.size, disk.serial, reached.request.guest_disk)
+        facts = _facts(inside.shell, seen.device, _image_facts(reached, path), fullness=fullness)
+    except BaseException:
+        inside.forget()
+        raise
+    return InspectedGuest(reached, inside, facts, seen.device)
+
+
+def _facts(shell: GuestShell, device: str, image: ImageFacts, *, fullness: bool) -> Facts:
+    disk, volumes = look_at(shell, device), volumes_of(shell, fullness=fullness)
+    return inspect_device(
+        disk, image, look=lambda window, start: look_in_guest(window, partition_device(disk, start), volumes),
+        thorough=False,
+    )  # fmt: skip
+
+
+def _image_facts(reached: RunningGuest, path: Path) -> ImageFacts:
+    disk = reached.disk
+    return ImageFacts(
+        path, disk.format, disk.size, disk.actual_size, disk.snapshots, (disk.backing,) if disk.backing else (),
+        disk.version or None, disk.refcount_bits, disk.corrupt,
+    )  # fmt: skip

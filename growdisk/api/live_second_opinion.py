@@ -1,0 +1,88 @@
+"""The second opinion on a running guest's disk: its own blkid, before a plan is made for it.
+
+What offline is read byte by byte (space that no partition has) is asked for here at its beginning alone: everything
+comes through the guest's agent, or ssh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from growdisk.api.live_inspect import InspectedGuest
+from growdisk.api.second_opinion import grown_over, newly_covered, touched, whole_disk
+from growdisk.fast_dataclass import replace
+from growdisk.host.blkid import CannotAsk, Verdict
+from growdisk.live.guest_blkid import GuestPlace, ask_guest
+from growdisk.live.guest_block_device import GuestDisk, look_at
+from growdisk.live.guest_volumes import GuestVolumes, volumes_of
+from growdisk.partitions.table import Partition
+from growdisk.planner.facts import Facts
+from growdisk.planner.goal import Goal
+from growdisk.planner.proposal import Proposal
+from growdisk.planner.second_opinion import Part, Treatment, judge
+from growdisk.steps.device_path import DevicePath
+from growdisk.steps.failures import DeviceNotReadable
+from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.live_place import content_at, opened
+from growdisk.steps.step_traits import of_kind
+
+_LEAST = 4096  # bytes of free space that are worth a question
+
+
+def heard_in_guest(looked: InspectedGuest, goal: Goal, proposal: Proposal) -> Proposal:
+    """The proposal with what there is to say about it. belongs-to-others where the guest's blkid speaks against it."""
+    facts, shell = looked.facts, looked.inside.shell
+    disk = look_at(shell, looked.device)
+    parts = {f"part{n}": part for n, part in enumerate(_parts(looked, goal, proposal, disk))}
+    gaps = {f"gap{n}": gap for n, gap in enumerate(_gaps(facts, proposal, disk))}
+    asked = {
+        **{name: place for name, (_, place) in parts.items()},
+        **{name: place for name, (_, place) in gaps.items()},
+    }
+    verdicts = ask_guest(shell, asked)
+    if isinstance(verdicts, CannotAsk):
+        note = f"blkid could not be asked in the guest ({verdicts.reason}): growdisk's own readers decide"
+        return replace(proposal, notes=(*proposal.notes, note))
+    for name, (part, _) in parts.items():
+        judge(facts, part, verdicts[name])
+    for name, (grown, place) in gaps.items():
+        if _is_somebodys(verdicts[name]):
+            raise grown_over(facts, grown, verdicts[name].kind, place.start)
+    return proposal
+
+
+def _parts(
+    looked: InspectedGuest, goal: Goal, proposal: Proposal, disk: GuestDisk
+) -> Iterator[tuple[Part, GuestPlace]]:
+    yield whole_disk(looked.facts), GuestPlace(disk.device)
+    for part, old in touched(looked.facts, goal, proposal):
+        own = next((seen.device for seen in disk.partitions if seen.number == old.number), "")
+        yield part, GuestPlace(own) if own else GuestPlace(disk.device, old.start, old.size)
+    yield from _inner(looked, proposal, disk)
+
+
+def _inner(looked: InspectedGuest, proposal: Proposal, disk: GuestDisk) -> Iterator[tuple[Part, GuestPlace]]:
+    """What grows inside containers and logical volumes, as the guest has it open."""
+    inner = [step for step in of_kind(GrowFilesystem, proposal.steps) if step.layers]
+    volumes = volumes_of(looked.inside.shell) if inner else GuestVolumes(looked.inside.shell, ())
+    for step in inner:
+        seen = next((one for one in disk.partitions if one.number == step.number), None)
+        place = DevicePath(step.number, step.start, seen.size if seen else disk.size - step.start, step.layers)
+        try:
+            device, content = opened(disk, volumes, place), content_at(disk, volumes, place)
+        except DeviceNotReadable:
+            continue
+        if isinstance(device, GuestDisk):
+            yield Part(place.name, step.number, Treatment.KEPT_WHOLE, content), GuestPlace(device.device)
+
+
+def _gaps(facts: Facts, proposal: Proposal, disk: GuestDisk) -> Iterator[tuple[Partition, GuestPlace]]:
+    if facts.table is not None and proposal.after.table is not None:
+        for part, space in newly_covered(facts.table, proposal.after.table, disk.size):
+            if space.length >= _LEAST:
+                yield part, GuestPlace(disk.device, space.start, space.length)
+
+
+def _is_somebodys(verdict: Verdict) -> bool:
+    """Old swap is nobody's loss, nor is the boot record of a logical partition that is gone."""
+    return bool(verdict.kind) and verdict.kind not in ("swap", "dos_table")

@@ -1,0 +1,175 @@
+"""A running guest as what a run works on: how it is reached and locked, and how a plan for it is made.
+
+A guest that is off goes the way of disks at rest: every call here begins by finding out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+from growdisk.api.current_run import CurrentRun, Prepared
+from growdisk.api.extra_disks import refuse_spoiling
+from growdisk.api.host import refuse_full_storage
+from growdisk.api.live_inspect import InspectedGuest, guest_not_running, inspected
+from growdisk.api.live_second_opinion import heard_in_guest
+from growdisk.api.live_session import LiveSession, context_of, lock_run, thaw
+from growdisk.api.live_target import LiveRequest, RunningGuest, reach, reconnect, request_of
+from growdisk.errors import GrowdiskError, Refused
+from growdisk.fast_dataclass import dataclass, replace
+from growdisk.host.free_space import room_for
+from growdisk.planner.facts import Facts
+from growdisk.planner.failures import option_unsupported
+from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.live_plan import make_live_plan
+from growdisk.planner.plan import Plan, encode_plan
+from growdisk.planner.planner import AllDone, PlanFunction, Proposal
+from growdisk.steps.live_context import Inside
+from growdisk.units import SizeSpec, align_down
+from growdisk.volumes.keyring import Keyring
+from growdisk.workflow.journal import Event, Record
+from growdisk.workflow.run_directory import RunDirectory
+from growdisk.workflow.states import RunState
+from growdisk.workflow.stopping import StopRequest
+
+
+@contextmanager
+def running_guest(
+    request: LiveRequest, goal: Goal, options: RunOptions, stop: StopRequest
+) -> Iterator[GuestTarget | Path]:
+    """The guest; the path of its image, where it is off."""
+    with inspected(request, stop, fullness=goal.rule is not None) as found:
+        if isinstance(found, InspectedGuest) and options.others:
+            raise option_unsupported(
+                found.facts.image.path, option=f"--with {options.others[0].path}", reason="its guest runs",
+                hint="leave it out, or shut the guest down",
+            )  # fmt: skip
+        yield found if isinstance(found, Path) else GuestTarget(found, options)
+
+
+@dataclass(frozen=True)
+class GuestTarget:
+    """Target (api/runs.py)."""
+
+    guest: InspectedGuest
+    options: RunOptions
+
+    @property
+    def path(self) -> Path:
+        return self.guest.reached.path
+
+    @property
+    def directory(self) -> RunDirectory:
+        return RunDirectory.beside(self.path)
+
+    @property
+    def keyring(self) -> Keyring:
+        return Keyring(self.options.keys)
+
+    def completed(self, goal: Goal) -> Goal:
+        """QEMU is not told that its device has grown: without a size, the goal becomes what the device has now."""
+        size = self.guest.facts.image.virtual_size
+        if goal.size is not None or (present := self._device_size()) is None:
+            return goal
+        whole = align_down(present, goal.sector_size)
+        return replace(goal, size=SizeSpec(whole, relative=False)) if whole > size else goal
+
+    def facts(self, goal: Goal) -> Facts:
+        """Where the goal is more than the host's device has, with the storage below it, which must grow first."""
+        facts, present = self.guest.facts, self._device_size()
+        if present is None or goal.size is None or goal.size.resolve(facts.image.virtual_size) <= present:
+            return facts
+        from growdisk.storage.look import look_at_storage
+
+        return replace(facts, image=replace(facts.image, storage=look_at_storage(self.path)))
+
+    def _device_size(self) -> int | None:
+        """In bytes; None where the image is a file, or has a format of its own."""
+        image = self.guest.facts.image
+        if image.format != "raw" or not self.path.is_block_device():
+            return None
+        return room_for(self.path).device_size or image.virtual_size
+
+    def proposed(self, facts: Facts, goal: Goal, options: RunOptions, proposer: PlanFunction) -> Proposal | AllDone:
+        return proposer(facts, goal)
+
+    def planned(self, facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions) -> Prepared:
+        """Refused, too, where the guest itself says that it cannot do its part."""
+        guest = self.guest
+        heard = heard_in_guest(guest, goal, proposal)
+        way = guest.reached.way(guest.device)
+        plan = make_live_plan(facts, heard, goal, options, guest.surroundings(), way)
+        refuse_full_storage(plan, self.path)
+        context_of(plan, guest.reached, guest.inside, self.path, options.keys).check()
+        return Prepared(plan)
+
+    def locked(self) -> AbstractContextManager[None]:
+        return _locked(self.directory)
+
+    def begin(self, run: CurrentRun, room: int) -> LiveSession:
+        refuse_spoiling(self.path, self.options)  # again: another run may have ended just now
+        journal = run.directory.begin(encode_plan(run.plan), room)
+        journal.append(Record(Event.BEGIN, facts={"run": run.plan.run}))
+        return LiveSession(run, self.guest.reached, self.guest.inside, journal)
+
+
+# --- a run that another process began -----------------------------------------------------------
+
+
+@contextmanager
+def reopened(run: CurrentRun, verb: str) -> Iterator[LiveSession | None]:
+    """The run of a guest that runs now; None where it is off, and what is left to do can be done to the image alone."""
+    reached = _reached_again(run.path, run.plan)
+    if reached is None:
+        if verb == "resume":
+            _refuse_forward_without_guest(run.path, run.directory.state())
+        yield None
+        return
+    with closing(reached), _locked(run.directory):
+        status = reached.machine.status()
+        if status != "running":
+            raise guest_not_running(reached.machine.name, status=status)
+        # A growdisk that died between freeze and thaw has left a guest that cannot write.
+        if run.plan.snapshots == "overlay":
+            thaw(reached)
+        session = LiveSession(run, reached, Inside(reached.open_shell, run.stop), run.directory.journal())
+        if verb != "roll back":
+            session.refuse_other_image()
+        if verb == "resume":
+            session.refuse_closed()
+        yield session
+
+
+def _reached_again(path: Path, plan: Plan) -> RunningGuest | None:
+    """By the way that the plan has; where that is gone, by the image, which may have been started another way."""
+    assert plan.way is not None
+    request = request_of(path, plan.way)
+    # A guest that was started again has another monitor, or another name of its socket.
+    try:
+        reached = reach(request)
+    except GrowdiskError:
+        reached = reconnect(request)
+    return None if isinstance(reached, Path) else reached
+
+
+def _refuse_forward_without_guest(path: Path, state: RunState) -> None:
+    """guest-is-off, unless all that is left to do is done to the image alone."""
+    if not (state.settling or state.keeping or state.going_back):
+        raise Refused.named(
+            "guest-is-off",
+            "the guest of {path} is off",
+            "its run was begun while it was running, and goes on inside it",
+            "start the guest and run growdisk resume {path} again; or growdisk rollback {path}",
+            {"path": path},
+        )
+
+
+@contextmanager
+def _locked(directory: RunDirectory) -> Iterator[None]:
+    fd = lock_run(directory)
+    try:
+        yield
+    finally:
+        os.close(fd)
