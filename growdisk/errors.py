@@ -4,12 +4,12 @@
     ├── UsageError        exit 2   the command line cannot be understood
     ├── Refused           exit 3   nothing has been touched
     │   ├── ImageError         the image cannot be used (damaged, unknown features, in use, ...)
-    │   ├── LayoutError        the disk's layout does not allow what is asked
-    │   └── RunError           another or an unfinished run stands in the way
+    │   └── LayoutError        the disk's layout does not allow what is asked
     ├── OperationFailed   exit 4   a tool or the system failed; the engine restores what was begun
     └── NeedsUser         exit 5   growdisk cannot finish or restore this alone
 
-The text of an error is declared once, in its class; the facts are fields, so that `--json` has them too.
+What code tells apart by `except` has a class, which declares its text. All else has an id and texts where it is raised:
+`raise Refused.named("disk-busy", ...)`. Both have their facts as fields, which `--json` shows.
 The exit code says how the disk stands, not what kind of thing went wrong.
 """
 
@@ -21,18 +21,29 @@ from growdisk.fast_dataclass import dataclass
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
-    from typing import ClassVar
+    from typing import ClassVar, Self
 
 
 @dataclass(eq=False)
 class GrowdiskError(Exception):
-    """Base of all expected errors. `what`, `why` and `what_to_do` are the class's templates filled with its fields."""
+    """Base of all expected errors. `what`, `why` and `what_to_do` are the templates filled with its fields."""
 
     ID: ClassVar[str] = ""
     exit_code: ClassVar[int] = 3
     WHAT: ClassVar[str] = "something went wrong"
     WHY: ClassVar[str] = ""
     DO: ClassVar[str] = ""
+
+    @classmethod
+    def named(cls, id: str, what: str, why: str, do: str, facts: dict[str, object]) -> Self:
+        """An error without a class of its own: its stable id, three templates, and the facts that fill them.
+
+        Texts and keys are constants: docs/json.md is written from them (setup/error_ids.py). A fact whose name begins
+        with _, and `hint`, are wording that is made up when it is raised; `--json` has them within the texts alone.
+        """
+        error = cls.__new__(cls)
+        vars(error).update(ID=id, WHAT=what, WHY=why, DO=do, **facts)
+        return error
 
     @property
     def what(self) -> str:
@@ -67,24 +78,22 @@ class _Fields(dict[str, object]):
 def error_document(error: GrowdiskError) -> dict[str, object]:
     """An error as --json shows it: `id` and `data` for programs, the texts for people."""
     return {
-        "id": error_id(type(error)), "what": error.what, "why": error.why, "do": error.what_to_do,
+        "id": error_id(error), "what": error.what, "why": error.why, "do": error.what_to_do,
         "code": error.exit_code, "data": _data(error),
     }  # fmt: skip
 
 
-def error_id(kind: type[GrowdiskError]) -> str:
+def error_id(error: GrowdiskError | type[GrowdiskError]) -> str:
     """The stable name of a kind of error: `image-in-use`. A class that is renamed keeps its old id as ID."""
-    if kind.ID:
-        return kind.ID
-    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in kind.__name__).lstrip("-")
+    if error.ID:
+        return error.ID
+    name = (error if isinstance(error, type) else type(error)).__name__
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")
 
 
 def _data(error: GrowdiskError) -> dict[str, object]:
-    """The facts of an error, as plain values. Its hint is a text, and stands in `do`."""
-    import dataclasses
-
-    names = (field.name for field in dataclasses.fields(error))
-    return {name: _plain(getattr(error, name)) for name in names if name != "hint"}
+    """The facts of an error, as plain values. Its hint is a text, and stands in `do`; templates are in capitals."""
+    return {name: _plain(fact) for name, fact in vars(error).items() if name[0].islower() and name != "hint"}
 
 
 def _plain(value: object) -> object:
@@ -158,16 +167,6 @@ class ImageInUse(ImageError):
 
 
 @dataclass(eq=False)
-class UseUnknown(ImageError):
-    """A device of the host, and not all who may use it can be seen."""
-
-    WHAT: ClassVar[str] = "cannot know whether {path} is in use"
-    WHY: ClassVar[str] = "an ordinary user cannot look at {unseen}"
-    DO: ClassVar[str] = "run growdisk as root; or add --not-in-use if you are sure that nobody uses it"
-    unseen: str
-
-
-@dataclass(eq=False)
 class ImageDamaged(ImageError):
     WHAT: ClassVar[str] = "{path} is not a sound {format} image"
     WHY: ClassVar[str] = "{reason}"
@@ -193,30 +192,27 @@ class RefcountsTooNarrow(ImageUnsupported):
     hint: str = "delete a snapshot, or convert the image to wider refcounts; growdisk has not changed it"
 
 
-@dataclass(eq=False)
-class DestinationExists(ImageError):
-    WHAT: ClassVar[str] = "cannot create {path}"
-    WHY: ClassVar[str] = "it exists already"
-    DO: ClassVar[str] = "choose another name, or remove it first"
+def destination_exists(path: Path) -> ImageError:
+    return ImageError.named(
+        "destination-exists",
+        "cannot create {path}",
+        "it exists already",
+        "choose another name, or remove it first",
+        {"path": path},
+    )
 
 
-@dataclass(eq=False)
-class NotCreated(ImageError):
+def not_created(
+    path: Path, reason: str, hint: str = "free some space on the host (df -h) and run the same command again"
+) -> ImageError:
     """Something was to be made and could not be: what there was of it has been removed."""
-
-    WHAT: ClassVar[str] = "cannot create {path}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}; nothing was left behind"
-    reason: str
-    hint: str = "free some space on the host (df -h) and run the same command again"
-
-
-@dataclass(eq=False)
-class SnapshotIdOrName(ImageError):
-    WHAT: ClassVar[str] = "'{name}' is the id of one snapshot of {path} and the name of another"
-    WHY: ClassVar[str] = "it does not say which one is meant"
-    DO: ClassVar[str] = "say --id {name} or --name {name}"
-    name: str
+    return ImageError.named(
+        "not-created",
+        "cannot create {path}",
+        "{reason}",
+        "{hint}; nothing was left behind",
+        {"path": path, "reason": reason, "hint": hint},
+    )
 
 
 @dataclass(eq=False)
@@ -252,13 +248,14 @@ class TableDamaged(LayoutError):
     hint: str = "look at it with sfdisk -d or gdisk and repair it there"
 
 
-@dataclass(eq=False)
-class TableUnsupported(LayoutError):
-    WHAT: ClassVar[str] = "cannot work on the partition table of {path}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}; growdisk has not changed it"
-    reason: str
-    hint: str
+def table_unsupported(path: Path, reason: str, hint: str) -> LayoutError:
+    return LayoutError.named(
+        "table-unsupported",
+        "cannot work on the partition table of {path}",
+        "{reason}",
+        "{hint}; growdisk has not changed it",
+        {"path": path, "reason": reason, "hint": hint},
+    )
 
 
 @dataclass(eq=False)
@@ -272,26 +269,14 @@ class ToolMissing(Refused):
     package: str
 
 
-@dataclass(eq=False)
-class SnapshotNotFound(ImageError):
-    WHAT: ClassVar[str] = "{path} has no snapshot '{name}'"
-    DO: ClassVar[str] = "list its snapshots: growdisk image snapshot list {path}"
-    name: str
-
-
-@dataclass(eq=False)
-class SnapshotExists(ImageError):
-    WHAT: ClassVar[str] = "{path} already has a snapshot '{name}'"
-    DO: ClassVar[str] = "choose another name, or delete that snapshot first"
-    name: str
-
-
-@dataclass(eq=False)
-class SnapshotAmbiguous(ImageError):
-    WHAT: ClassVar[str] = "{path} has several snapshots named '{name}'"
-    WHY: ClassVar[str] = "the name does not say which one is meant"
-    DO: ClassVar[str] = "choose one by its id: growdisk image snapshot list {path}, then --id"
-    name: str
+def snapshot_not_found(path: Path, name: str) -> ImageError:
+    return ImageError.named(
+        "snapshot-not-found",
+        "{path} has no snapshot '{name}'",
+        "",
+        "list its snapshots: growdisk image snapshot list {path}",
+        {"path": path, "name": name},
+    )
 
 
 # --- exit 4: an operation failed ----------------------------------------------------------------
@@ -304,14 +289,12 @@ class OperationFailed(GrowdiskError):
     exit_code: ClassVar[int] = 4
 
 
-@dataclass(eq=False)
-class WriteFailed(OperationFailed):
-    WHAT: ClassVar[str] = "cannot write {path}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
-    path: Path
-    reason: str
-    hint: str = "free some space on the host (df -h) and run growdisk again"
+def write_failed(
+    path: Path, reason: str, hint: str = "free some space on the host (df -h) and run growdisk again"
+) -> OperationFailed:
+    return OperationFailed.named(
+        "write-failed", "cannot write {path}", "{reason}", "{hint}", {"path": path, "reason": reason, "hint": hint}
+    )
 
 
 @dataclass(eq=False)
@@ -379,13 +362,14 @@ class ApplianceHangs(ApplianceFailed):
     """It was not up in time. Emulation sometimes hangs at the very start; another try may well succeed."""
 
 
-@dataclass(eq=False)
-class TableRewriteFailed(OperationFailed):
-    WHAT: ClassVar[str] = "cannot write the new partition table of {path}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "check that parted and sfdisk can read the image's table; it has not been changed"
-    path: Path
-    reason: str
+def table_rewrite_failed(path: Path, reason: str) -> OperationFailed:
+    return OperationFailed.named(
+        "table-rewrite-failed",
+        "cannot write the new partition table of {path}",
+        "{reason}",
+        "check that parted and sfdisk can read the image's table; it has not been changed",
+        {"path": path, "reason": reason},
+    )
 
 
 # --- exit 5: a person is needed -----------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-KEEP_SIZE, PUNCH_HOLE = 0x01, 0x02
+KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 0x01, 0x02, 0x10
 #: What a file system answers that cannot do it at all.
 NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV})
 

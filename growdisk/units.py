@@ -5,6 +5,7 @@ A bare number and `10GB` are refused on purpose: the tools of this field disagre
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -128,6 +129,11 @@ def _unit_hint(number: str) -> str:
         return f"write the unit: {number}G for GiB, {number}M for MiB, {number}b for bytes"
     shorter = str(SizeSpec(int(number), relative=False))
     return f"write {number}b for bytes" + (f", that is {shorter}" if shorter != f"{number}b" else "")
+
+
+def whole_percent(share: float) -> int:
+    """0.846 as 85: the next whole number up, as df has it. So 85 is never shown of what is fuller than 85 %."""
+    return math.ceil(round(100 * share, 6))
 
 
 def format_size(size: int) -> str:

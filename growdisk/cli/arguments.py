@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.cli.common_options import add_overlays_may_break, group_of
-from growdisk.cli.declared_options import declare, help_of
-from growdisk.cli.layout_options import add_layout_options
+from growdisk.cli.disk_options import add_layout_options, add_others, add_volume_options, declare, help_of, keys_of
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
-from growdisk.cli.volume_options import add_others, add_volume_options, keys_of
 from growdisk.errors import BadSize, UsageError, shell_word
 from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import Goal, RunOptions

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from growdisk.cli.common_options import add_common
 from growdisk.cli.output import Output
-from growdisk.errors import NotCreated
+from growdisk.errors import not_created
 
 NAME = "collection"
 HELP = "install the Ansible collection growdisk.disk"
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         installed = install_collection(folder)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise NotCreated(folder, reason, "choose another folder with -p, or check its permissions") from error
+        raise not_created(folder, reason, "choose another folder with -p, or check its permissions") from error
     output.document({"collection": "growdisk.disk", "path": str(installed)})
     output.lines([f"growdisk.disk is installed in {installed}", "try: ansible-doc growdisk.disk.expand"])
     return 0

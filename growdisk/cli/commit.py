@@ -6,10 +6,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 from growdisk.cli.arguments import add_image, add_not_in_use
+from growdisk.cli.disk_options import add_keys, keys_of
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
 from growdisk.cli.targets import image_of
-from growdisk.cli.volume_options import add_keys, keys_of
 
 if TYPE_CHECKING:
     from growdisk.api.result import Result

@@ -41,7 +41,7 @@ def dispatch(words: Sequence[str]) -> int:
 
 def _answer(words: Sequence[str], output: Output) -> int:
     try:
-        return _run(words)
+        return _run(words, output)
     except TextAsked as asked:
         output.lines(str(asked).splitlines())
         output.document({"text": str(asked)})
@@ -80,14 +80,15 @@ def _unplanned(name: str, what: str, why: str, cure: str, code: int) -> dict[str
     return {"id": name, "what": what, "why": why, "do": cure, "code": code, "data": {}}
 
 
-def _run(words: Sequence[str]) -> int:
+def _run(words: Sequence[str], outer: Output) -> int:
     arguments = parsed(words)
     if arguments.log is None and not arguments.syslog:
-        return _called(arguments)
-    return _logged(arguments, words)
+        return _called(arguments, outer)
+    return _logged(arguments, words, outer)
 
 
-def _called(arguments: argparse.Namespace) -> int:
+def _called(arguments: argparse.Namespace, outer: Output) -> int:
+    """`outer` tells errors."""
     output = Output(
         json_mode=arguments.json, quiet=arguments.quiet, color=arguments.color, events=_events(arguments),
         still=arguments.commands or arguments.verbose or arguments.json_events,
@@ -97,7 +98,16 @@ def _called(arguments: argparse.Namespace) -> int:
         from growdisk.workflow.places import STATE_DIR
 
         os.environ[STATE_DIR] = str(arguments.state_dir.absolute())  # also for processes that a playbook starts
-    return following(lambda: arguments.run(arguments, output), trust_all=arguments.trust_references)
+    return following(lambda: _acted(arguments, output, outer), trust_all=arguments.trust_references)
+
+
+def _acted(arguments: argparse.Namespace, output: Output, outer: Output) -> int:
+    if not any("://" in word for word in arguments.words):
+        code: int = arguments.run(arguments, output)
+        return code
+    from growdisk.cli.served import on_address
+
+    return on_address(arguments, (output, outer), lambda: arguments.run(arguments, output))
 
 
 def _advise(error: GrowdiskError) -> None:
@@ -108,7 +118,7 @@ def _advise(error: GrowdiskError) -> None:
         error.hint = repair_hint(error.path) or error.hint
 
 
-def _logged(arguments: argparse.Namespace, words: Sequence[str]) -> int:
+def _logged(arguments: argparse.Namespace, words: Sequence[str], outer: Output) -> int:
     """The same, with a line in the log however it ends."""
     import time
 
@@ -116,7 +126,7 @@ def _logged(arguments: argparse.Namespace, words: Sequence[str]) -> int:
 
     started, code = time.monotonic(), _BUG
     try:
-        code = _called(arguments)
+        code = _called(arguments, outer)
     except GrowdiskError as error:
         code = error.exit_code
         raise

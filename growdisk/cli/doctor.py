@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from growdisk.cli.output import Output
 
 if TYPE_CHECKING:
-    from growdisk.backends.capabilities import Capability
-    from growdisk.backends.doctor import Finding
+    from growdisk.backends.doctor import Capability, Finding
 
 NAME = "doctor"
 HELP = "say what works on this machine and what to install"
@@ -24,8 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Exit code 0 if the main job can be done here by any backend, else 3."""
-    from growdisk.backends.capabilities import MAIN, capabilities
-    from growdisk.backends.doctor import has_appliance, run_checks
+    from growdisk.backends.doctor import MAIN, capabilities, has_appliance, run_checks
 
     findings = []
     for finding in run_checks(launch_appliance=not arguments.quick):

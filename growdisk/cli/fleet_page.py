@@ -16,7 +16,7 @@ from growdisk.cli.fleet_table import remarks
 from growdisk.cli.listing import printable
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.templating import html_environment
-from growdisk.units import format_size
+from growdisk.units import format_size, whole_percent
 
 _TIGHT, _FULL = 0.8, 0.9
 _LEAST_WIDTH = 4.0  # percent of the page that the smallest disk has
@@ -87,11 +87,11 @@ def _disk(entry: DiskEntry, largest: int) -> _Disk:
 
 
 def _row(use: FileSystemUse) -> _Row:
-    return _Row(printable(use.name), printable(use.kind), f"{int(100 * use.fullness)} %", format_size(use.size))
+    return _Row(printable(use.name), printable(use.kind), f"{whole_percent(use.fullness)} %", format_size(use.size))
 
 
 def _level(use: FileSystemUse) -> str:
-    return printable(f"{use.name} {int(100 * use.fullness)} % full")
+    return printable(f"{use.name} {whole_percent(use.fullness)} % full")
 
 
 def _grade(fullness: float) -> str:
@@ -99,7 +99,8 @@ def _grade(fullness: float) -> str:
 
 
 def _facts(entry: DiskEntry) -> Iterator[str]:
-    yield entry.state if entry.error is None else "unreadable"
+    if entry.error is None:
+        yield entry.state
     if entry.virtual_size is not None:
         yield entry.format
         yield {"mbr": "MBR", "gpt": "GPT"}.get(entry.table or "", "no partition table")
@@ -114,7 +115,7 @@ def _parts(entry: DiskEntry) -> Iterator[_Part]:
         )
         share = round(stretch.size / (entry.virtual_size or 1), 5)
         if use is not None:
-            level = f"{title}, {int(100 * use.fullness)} % full"
+            level = f"{title}, {whole_percent(use.fullness)} % full"
             yield _Part("", share, level, round(100 * use.fullness, 1), _grade(use.fullness))
         else:
             yield _Part("opaque" if stretch.name else "idle", share, title)
@@ -146,4 +147,6 @@ def _next(entry: DiskEntry) -> str:
         return f"growdisk {'resume' if entry.run == 'unfinished' else 'commit'} {target}"
     if entry.fullness <= _TIGHT:
         return ""
+    if entry.state == "running" and not entry.domain:
+        target += " --online agent"
     return f"growdisk plan {target}" if entry.idle > (entry.virtual_size or 0) // 10 else f"growdisk plan {target} +10G"

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from growdisk.api.fleet.values import DiskEntry, FileSystemUse
 from growdisk.cli.listing import printable, shortened
-from growdisk.units import format_size
+from growdisk.units import format_size, whole_percent
 
 _HEADER = ("name", "state", "format", "size", "on host", "table", "root", "fullest", "remarks")
 _RIGHT = (3, 4)
@@ -48,7 +48,7 @@ def remarks(entry: DiskEntry) -> Iterator[str]:
     if entry.idle >= _WORTH_A_WORD:
         yield f"{format_size(entry.idle)} idle"
     if entry.overlays:
-        yield f"{len(entry.overlays)} on it"
+        yield f"{len(entry.overlays)} overlay{'s' if len(entry.overlays) > 1 else ''} on it"
     if entry.backing:
         yield "overlay"
     if entry.snapshots:
@@ -63,7 +63,7 @@ def shown_name(entry: DiskEntry) -> str:
 
 
 def percent(use: FileSystemUse | None) -> str:
-    return f"{int(100 * use.fullness)}%" if use else ""
+    return f"{whole_percent(use.fullness)}%" if use else ""
 
 
 def document(entry: DiskEntry) -> dict[str, object]:

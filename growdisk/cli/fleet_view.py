@@ -10,8 +10,7 @@ from growdisk.cli.listing import printable
 from growdisk.cli.output import Output
 from growdisk.cli.progress import MovingTable
 from growdisk.fast_dataclass import dataclass, replace
-from growdisk.playbook.events import Event, HostEnded, StepStarted, TaskEnded, TaskStarted
-from growdisk.playbook.reports import HostReport, TaskReport
+from growdisk.playbook.reports import Event, HostEnded, HostReport, StepStarted, TaskEnded, TaskReport, TaskStarted
 from growdisk.playbook.run import Ended, Watching
 
 _HEADINGS = ("host", "state", "task", "", "time")

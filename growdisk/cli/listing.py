@@ -85,7 +85,7 @@ def _volume(volume: VolumeLayout) -> str:
 
 
 def blockers(found: tuple[BlockerLayout, ...], width: int) -> list[str]:
-    """What lies behind the partition that would grow, a line each, and the options that would solve it below it.
+    """What lies after the partition that would grow, a line each, and the options that would solve it below it.
 
     The extended partition goes without saying if it holds some.
     """

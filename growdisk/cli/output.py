@@ -61,6 +61,8 @@ class Output:
     ) -> None:  # fmt: skip
         """`still`: nothing moves, for other lines go to the terminal as well (-x, -v, --json-events)."""
         self.json_mode, self.quiet, self._color, self._events, self._still = json_mode, quiet, color, events, still
+        self.names: dict[str, str] = {}  # what paths are called instead, in text and in JSON
+        self.json_names: dict[str, str] = {}
 
     @property
     def width(self) -> int:
@@ -76,7 +78,7 @@ class Output:
         if not self.json_mode:
             pen = pen_for(sys.stdout, self._color)
             for line in lines:
-                _answer(pen.line(line))
+                _answer(pen.line(self._named(line)))
 
     def document(self, value: Mapping[str, object] | Sequence[object] | Iterator[object], *, own: bool = True) -> None:
         """The command's result, for scripts: nothing without --json. ASCII only, so that no encoding can break it.
@@ -88,7 +90,8 @@ class Output:
         import json
 
         if isinstance(value, Mapping):
-            _answer(json.dumps({"schema": SCHEMA, **value} if own else value, indent=2))
+            text = json.dumps({"schema": SCHEMA, **value} if own else value, indent=2)
+            _answer(_renamed(text, self.json_names))
         else:  # a list may be long: a record a line, which the fast encoder can do
             _answer("[" + ",\n".join(map(json.dumps, value)) + "]")
 
@@ -108,7 +111,7 @@ class Output:
     def note(self, text: str) -> None:
         """Something worth knowing that is not the result."""
         if not self.quiet:
-            _say(text)
+            _say(self._named(text))
 
     def ask(self, question: str, choices: Sequence[tuple[str, str]]) -> str:
         """One of `choices`, each a word and what it means; the first one if the answer is empty. For a terminal."""
@@ -124,10 +127,10 @@ class Output:
 
     def error(self, error: GrowdiskError) -> None:
         """What, why, what to do, on stderr."""
-        _say(f"growdisk: {_one_line(error.what)}")
+        _say(f"growdisk: {_one_line(self._named(error.what))}")
         for label, text in (("why: ", error.why), ("do:  ", error.what_to_do)):
             if text:
-                _say(f"  {label} {_one_line(text)}")
+                _say(f"  {label} {_one_line(self._named(text))}")
 
     def failure(self, whose: str, error: Mapping[str, object]) -> None:
         """The same of one of several, as its document (error_document)."""
@@ -163,6 +166,9 @@ class Output:
         from growdisk.cli.progress import MovingTable
 
         return MovingTable(headings, plain=self._color == "never")
+
+    def _named(self, text: str) -> str:
+        return _renamed(text, self.names)
 
     @property
     def _moving(self) -> bool:
@@ -210,6 +216,12 @@ def _say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
     except OSError:
         forget(sys.stderr)
+
+
+def _renamed(text: str, names: Mapping[str, str]) -> str:
+    for path, name in names.items():
+        text = text.replace(path, name)
+    return text
 
 
 def _one_line(text: str) -> str:

@@ -7,8 +7,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from growdisk.api.provisioning.document import provision_document
-from growdisk.api.provisioning.result import Provisioned, ProvisionReport
+from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
 from growdisk.cli.output import Output, Still, error_document
 from growdisk.units import format_size
 

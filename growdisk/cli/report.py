@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from growdisk.api.json_output import document
-from growdisk.api.result import Result
+from growdisk.api.result import Result, document
 from growdisk.cli.drawing import bar
 from growdisk.cli.listing import headline, table, volumes, wrapped
 from growdisk.cli.output import Output

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from growdisk.cli.arguments import add_image, add_not_in_use
 from growdisk.cli.common_options import add_overlays_may_break
+from growdisk.cli.disk_options import add_keys, keys_of
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
 from growdisk.cli.targets import image_of
-from growdisk.cli.volume_options import add_keys, keys_of
 from growdisk.errors import UsageError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from growdisk.errors import OperationFailed, WriteFailed
+from growdisk.errors import OperationFailed, write_failed
 
 _SECRET = "--key"
 
@@ -25,7 +25,7 @@ def line(words: Sequence[str], code: int, seconds: float) -> str:
 
 
 def log(text: str, file: Path | None, *, syslog: bool) -> None:
-    """Append `text` to `file`, and hand it to syslog (journald reads that too). Raises WriteFailed."""
+    """Append `text` to `file`, and hand it to syslog (journald reads that too). Raises write-failed."""
     if syslog:
         import syslog as system_log
 
@@ -41,7 +41,9 @@ def log(text: str, file: Path | None, *, syslog: bool) -> None:
 
 
 def _log_failed(file: Path, error: OSError) -> OperationFailed:
-    return WriteFailed(file, error.strerror or str(error), "name another file with --log; the command itself has ended")
+    return write_failed(
+        file, error.strerror or str(error), "name another file with --log; the command itself has ended"
+    )
 
 
 def _who() -> str:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.cli.arguments import add_target, format_of, goal_of
-from growdisk.cli.layout_options import add_layout_options
+from growdisk.cli.disk_options import add_layout_options, add_volume_options, keys_of
 from growdisk.cli.output import Output
 from growdisk.cli.targets import target_of
-from growdisk.cli.volume_options import add_volume_options, keys_of
 
 if TYPE_CHECKING:
     from growdisk.api.scripts import WrittenScripts

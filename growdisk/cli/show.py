@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from growdisk.cli import status
 from growdisk.cli.arguments import add_target, format_of
+from growdisk.cli.disk_options import add_keys, add_sector_size, keys_of
 from growdisk.cli.images.keys import unlocking
-from growdisk.cli.layout_options import add_sector_size
 from growdisk.cli.output import Output
 from growdisk.cli.targets import target_of
-from growdisk.cli.volume_options import add_keys, keys_of
 from growdisk.errors import ImageNotReadable
 
 if TYPE_CHECKING:

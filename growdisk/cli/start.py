@@ -44,7 +44,8 @@ def console() -> NoReturn:
     if sys.flags.no_site:
         sys.meta_path.append(LateSite)
     code = main()
-    if "threading" not in sys.modules and not atexit._ncallbacks():
+    threading = sys.modules.get("threading")
+    if (threading is None or threading.active_count() == 1) and not atexit._ncallbacks():
         _end_now(code)
     sys.exit(code)
 

@@ -8,8 +8,9 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from growdisk.block.address import NOT_HERE, WHERE_TAKEN, as_written, scheme_of
 from growdisk.cli.common_options import group_of
-from growdisk.cli.declared_options import declare
+from growdisk.cli.disk_options import declare
 from growdisk.errors import ImageNotReadable, UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +58,6 @@ def target_of(arguments: argparse.Namespace) -> Path | LiveRequest:
 
 
 _URL = re.compile(r"(https?|ftp|s3):/+")
-_SERVED = re.compile(r"(nbd(?:\+\w+)?|rbd|iscsi|iser|ssh|sftp|gluster(?:\+\w+)?|nfs):/*")
 _POOL_VOLUME = re.compile(r"[\w+:@-][\w.+:@-]*/[\w+:@-][\w.+:@ -]*")
 _MACHINE_NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 
@@ -68,9 +68,13 @@ def _refuse_no_image(path: Path) -> None:
         reason = "it is an address, and growdisk works on files of this host"
         address = _URL.sub(r"\1://", str(path), count=1)  # a Path has eaten a slash
         raise ImageNotReadable(path, reason, f"download it first: curl -LO {shlex.quote(address)}; then name the file")
-    if (served := _SERVED.match(str(path))) and not path.exists():
-        reason = f"growdisk does not work on disks behind {served[1]}: it could not know who else uses them"
-        raise ImageNotReadable(path, reason, _ATTACH.get(served[1], _AT_SERVER))
+    if (scheme := scheme_of(str(path))) and not path.exists():
+        address = as_written(str(path))
+        if scheme in ("nbd", "nbd+unix", "ssh"):
+            raise ImageNotReadable(path, NOT_HERE.format(address), WHERE_TAKEN)
+        reason = _WHY_ATTACHED.get(scheme, f"growdisk does not work on disks behind {scheme}: {_UNKNOWN}")
+        hint = _attach_nbd(address) if scheme.startswith("nbd") else _ATTACH.get(scheme, _AT_SERVER)
+        raise ImageNotReadable(path, reason, hint)
     if _POOL_VOLUME.fullmatch(str(path)) and not path.exists() and not path.parent.exists():
         reason = "there is no such file, and libvirt knows no such volume of an active pool"
         raise ImageNotReadable(path, reason, "check the name: virsh pool-list, virsh vol-list POOL; or name the file")
@@ -79,11 +83,24 @@ def _refuse_no_image(path: Path) -> None:
         raise ImageNotReadable(path, reason, f"check the path; if it is a machine of libvirt: -d {path}")
 
 
+_UNKNOWN = "it could not know who else uses them"
+_WHY_ATTACHED = {
+    "rbd": "growdisk takes a Ceph image once it is mapped: then it can grow it, and sees the cluster's other clients",
+    "iscsi": "its target gives it to every host that logs in, and whether another one uses it is known only there",
+}
 _AT_SERVER = "run growdisk where the disk lies, on its file or device"
 _ATTACH = {
     "rbd": "map it on this host (rbd map POOL/IMAGE), and name the device: growdisk expand /dev/rbd/POOL/IMAGE",
-    "iscsi": "log in to it on this host (iscsiadm --login), and name the device in /dev/disk/by-path",
+    "iscsi": "see that no other host uses it, log in on this host (iscsiadm --login), and name the device in "
+    "/dev/disk/by-path",
 }
+
+
+def _attach_nbd(address: str) -> str:
+    return (
+        f"attach it to this host (qemu-nbd --connect=/dev/nbd0 --format=raw {shlex.quote(address)}), then run growdisk "
+        "expand /dev/nbd0; its server should be a qemu-nbd, whose lock keeps others out"
+    )
 
 
 def _volume_of_pool(path: Path, uri: str | None) -> Path | None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from growdisk.api.in_use import image_in_use_hint
-from growdisk.api.planning import plan
+from growdisk.api.runs import plan
 from growdisk.host.yaml_reader import as_yaml
 from growdisk.partitions.shares import Percent, Rest, Share
 from growdisk.planner.facts import Facts
@@ -47,8 +46,7 @@ def playbook_of(
         found.append((facts, proposal))
         return proposal
 
-    with image_in_use_hint(path, "plan", goal.size):
-        plan(path, goal, options, image_format, watched)
+    plan(path, goal, options, image_format, watched)
     facts, proposal = found[-1]
     if isinstance(proposal, AllDone):
         tasks = [_task("expand", "Grow what lags behind (nothing, when this was planned)", {"image": _IMAGE})]
@@ -98,10 +96,9 @@ class _Writer:
                 case RereadPartitions():
                     yield self._task("reread_partitions", step, self._sectors)
                 case GrowFilesystem() | GrowLuks() | GrowPhysicalVolume() | GrowLogicalVolume():
-                    number = step.number if isinstance(step, GrowFilesystem) else step.place.number
-                    if number not in grown:
-                        yield self._grow(number, step)
-                    grown.add(number)
+                    if step.partition not in grown:
+                        yield self._grow(step.partition, step)
+                    grown.add(step.partition)
                 case _:
                     yield self._for_swap(step)
 

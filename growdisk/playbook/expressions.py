@@ -7,15 +7,20 @@ may be made of others; they are worked out when they are asked for, and only tho
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import ClassVar
 
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.templating import Failure, Sandbox
 from growdisk.host.yaml_reader import Place, is_list, is_mapping
-from growdisk.playbook.filters import FILTERS, TESTS
+from growdisk.playbook.options import truth_of
+from growdisk.units import format_size, parse_size
 
 
 class Omit:
@@ -155,3 +160,68 @@ def _structure(text: str) -> object:
 def _reason(error: Exception) -> str:
     word = "" if isinstance(error, Failure) else f"{type(error).__name__}: "
     return f"{word}{' '.join(str(error).split())}"[:300]
+
+
+# What playbooks may call in expressions beside jinja2's own: the filters and tests of Ansible that reach no file,
+# under the same names and with the same answers; and `exists`, `file`, `directory`, which only ask whether one is
+# there.
+
+
+def _combine(first: Mapping[str, object], *others: Mapping[str, object]) -> dict[str, object]:
+    merged = dict(first)
+    for other in others:
+        merged.update(other)
+    return merged
+
+
+def _ternary(value: object, yes: object, no: object, none: object = None) -> object:
+    if value is None and none is not None:
+        return none
+    return yes if value else no
+
+
+def _regex_replace(value: object, pattern: str, replacement: str = "") -> str:
+    return re.sub(pattern, replacement, str(value))
+
+
+def _splitext(path: object) -> tuple[str, str]:
+    suffix = PurePosixPath(str(path)).suffix
+    return str(path).removesuffix(suffix), suffix
+
+
+def _has(key: str) -> Callable[[object], bool]:
+    """A test on what a task registered."""
+    return lambda result: is_mapping(result) and result.get(key) is True
+
+
+FILTERS: Mapping[str, Callable[..., object]] = MappingProxyType(
+    {
+        "bool": lambda value: truth_of(value) is True,
+        "basename": lambda path: PurePosixPath(str(path)).name,
+        "dirname": lambda path: str(PurePosixPath(str(path)).parent),
+        "splitext": _splitext,
+        "combine": _combine,
+        "ternary": _ternary,
+        "regex_replace": _regex_replace,
+        "to_json": lambda value: json.dumps(value, default=str),
+        "to_nice_json": lambda value: json.dumps(value, default=str, indent=4, sort_keys=True),
+        "from_json": json.loads,
+        "human_to_bytes": lambda text: parse_size(str(text)).bytes,
+        "human_readable": lambda size: format_size(int(size)),
+    }
+)
+
+TESTS: Mapping[str, Callable[..., bool]] = MappingProxyType(
+    {
+        "failed": _has("failed"),
+        "succeeded": lambda result: not _has("failed")(result),
+        "success": lambda result: not _has("failed")(result),
+        "changed": _has("changed"),
+        "skipped": _has("skipped"),
+        "match": lambda value, pattern: re.match(pattern, str(value)) is not None,
+        "search": lambda value, pattern: re.search(pattern, str(value)) is not None,
+        "exists": lambda path: Path(str(path)).exists(),
+        "file": lambda path: Path(str(path)).is_file(),
+        "directory": lambda path: Path(str(path)).is_dir(),
+    }
+)

@@ -16,8 +16,7 @@ from types import FrameType
 
 from growdisk.errors import GrowdiskError, error_document
 from growdisk.fast_dataclass import dataclass
-from growdisk.playbook.events import Event, HostEnded
-from growdisk.playbook.reports import HostReport
+from growdisk.playbook.reports import Event, HostEnded, HostReport
 from growdisk.workflow.stopping import SignalsStop, StopRequest
 
 _PATIENCE = 0.2  # seconds between two looks at who has something to say

@@ -14,7 +14,6 @@ from growdisk import api
 from growdisk.errors import GrowdiskError, NeedsUser, error_document
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
-from growdisk.playbook.events import Event, StepStarted, TaskEnded, TaskStarted
 from growdisk.playbook.host_vars import PlayContext
 from growdisk.playbook.model import Task
 from growdisk.playbook.options import truth_of
@@ -22,7 +21,7 @@ from growdisk.playbook.outcome import Outcome
 from growdisk.playbook.perform import perform
 from growdisk.playbook.play_journal import PlayJournal
 from growdisk.playbook.play_snapshot import PlaySnapshot
-from growdisk.playbook.reports import HostReport, HostResult, TaskReport
+from growdisk.playbook.reports import Event, HostReport, HostResult, StepStarted, TaskEnded, TaskReport, TaskStarted
 from growdisk.playbook.specs import NAMESPACE, TASKS
 from growdisk.playbook.task_checkpoint import finished_before, state_before
 from growdisk.playbook.task_run import Done, TaskRun

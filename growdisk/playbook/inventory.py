@@ -5,14 +5,15 @@ A variable of a host beats one of its group; of groups the inner one beats the o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import ast
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.yaml_reader import BadFile, read_yaml
-from growdisk.playbook.inventory_ini import read_ini
-from growdisk.playbook.inventory_tree import Tree
-from growdisk.playbook.inventory_yaml import read_yaml_inventory
+from growdisk.host.yaml_reader import BadFile, Located, Place, read_yaml
+from growdisk.playbook.keywords import unknown_word
 from growdisk.playbook.model import Vars
 
 _YAML = frozenset({".yml", ".yaml", ".json"})
@@ -79,3 +80,217 @@ def _candidates(folders: Sequence[Path], kind: str, name: str) -> Iterator[Path]
             path = folder / kind / f"{name}{suffix}"
             if path.is_file():
                 yield path
+
+
+# An inventory in Ansible's INI: [group], [group:vars], [group:children], and a line a host with its variables.
+#
+# [guests]
+# web[01:03] image="/var/lib/images/{{ inventory_hostname }}.qcow2"
+
+_SECTION = re.compile(r"\[(?P<group>[^\[\]:\s]+)(?::(?P<kind>\w+))?\]\s*(?:[#;].*)?")
+
+
+def read_ini(path: Path, tree: Tree) -> None:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFile("cannot be read", place=str(path), reason=str(error), hint="name a file with -i") from error
+    group, kind = "ungrouped", "hosts"
+    tree.add_group("ungrouped")
+    for number, line in enumerate(lines, start=1):
+        text, place = line.strip(), Place(str(path), number, len(line) - len(line.lstrip()) + 1)
+        if not text or text[0] in "#;":
+            continue
+        if text.startswith("["):
+            group, kind = _section(text, place)
+            tree.add_group(group)
+        else:
+            _KINDS[kind](tree, group, text, place)
+
+
+def _section(text: str, place: Place) -> tuple[str, str]:
+    match = _SECTION.fullmatch(text)
+    kind = (match["kind"] or "hosts") if match else ""
+    if match is None or kind not in _KINDS:
+        hint = "write [group], [group:vars] or [group:children]"
+        raise BadFile(f"{text} is no section", place=place, hint=hint)
+    return match["group"], kind
+
+
+def _host(tree: Tree, group: str, text: str, place: Place) -> None:
+    try:
+        name, *words = shlex.split(text, comments=True)
+    except ValueError as error:
+        raise BadFile("this line cannot be taken apart", place=place, reason=str(error)) from error
+    values = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise BadFile(f"'{word}' is no variable", place=place, hint="write NAME=VALUE behind the host")
+        values[key] = _value(value)
+    for host in spelled_out(name, place):
+        tree.add_host(group, host, values)
+
+
+def _variable(tree: Tree, group: str, text: str, place: Place) -> None:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise BadFile(f"'{text}' is no variable", place=place, hint="write NAME=VALUE")
+    tree.add_vars(group, {key.strip(): _value(value.strip())})
+
+
+def _child(tree: Tree, group: str, text: str, place: Place) -> None:
+    if text in tree.group_names() and tree.is_inside(text, group):
+        raise BadFile(f"group {text} would be inside itself", place=place)
+    tree.add_group(text, group)
+
+
+def _value(text: str) -> object:
+    """As Ansible takes it: a number, a list and the like if it reads like one of Python's, else the text."""
+    try:
+        value: object = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    return value
+
+
+_KINDS: dict[str, Callable[[Tree, str, str, Place], None]] = {
+    "hosts": _host, "vars": _variable, "children": _child,
+}  # fmt: skip
+
+
+# An inventory in YAML: groups with hosts, vars and children, nested as they lie in each other.
+
+_GROUP_WORDS = ("hosts", "vars", "children")
+
+
+def read_yaml_inventory(path: Path, tree: Tree) -> None:
+    document = read_yaml(path)
+    if document is None:
+        raise BadFile("it is empty", place=str(path), hint="an inventory names hosts")
+    if not document.is_mapping:
+        raise BadFile("an inventory is a mapping of groups", place=document.place, hint="begin with all:")
+    for name, node, place in document.entries():
+        _group(tree, name, node, place, None)
+
+
+def _group(tree: Tree, name: str, node: Located, place: Place, parent: str | None) -> None:
+    if parent is not None and name in tree.group_names() and tree.is_inside(name, parent):
+        raise BadFile(f"group {name} would be inside itself", place=place)
+    tree.add_group(name, parent)
+    if node.value is None:
+        return
+    if not node.is_mapping:
+        raise BadFile(f"group {name} is a mapping", place=node.place, hint="it has hosts, vars and children")
+    for word, value, where in node.entries():
+        if word not in _GROUP_WORDS:
+            raise unknown_word(word, where, "group", _GROUP_WORDS)
+        if value.value is None:
+            continue
+        if not value.is_mapping:
+            hint = "a colon behind each name, and no dash" if value.is_list else ""
+            raise BadFile(f"{word} is a mapping", place=value.place, hint=hint or "write NAME: below it")
+        _member(tree, name, word, value)
+
+
+def _member(tree: Tree, group: str, word: str, value: Located) -> None:
+    for name, node, place in value.entries():
+        if word == "vars":
+            tree.add_vars(group, {name: node.plain()})
+        elif word == "children":
+            _group(tree, name, node, place, group)
+        else:
+            if node.value is not None and not node.is_mapping:
+                raise BadFile(f"host {name} has variables", place=node.place, hint="write NAME: VALUE below it")
+            values = {key: item.plain() for key, item, _ in node.entries()}
+            for host in spelled_out(name, place):
+                tree.add_host(group, host, values)
+
+
+# Groups within groups, as inventories say them piece by piece.
+
+
+class Tree:
+    """`all` is there from the beginning; a group that is in no other is in it."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[str, dict[str, object]] = {}
+        self._members: dict[str, list[str]] = {"all": []}
+        self._children: dict[str, list[str]] = {"all": []}
+        self._vars: dict[str, dict[str, object]] = {"all": {}}
+
+    def add_group(self, name: str, parent: str | None = None) -> None:
+        for table in (self._members, self._children):
+            table.setdefault(name, [])
+        self._vars.setdefault(name, {})
+        if parent is not None and name not in self._children.setdefault(parent, []):
+            self.add_group(parent)
+            self._children[parent].append(name)
+
+    def add_host(self, group: str, name: str, values: Mapping[str, object] | None = None) -> None:
+        self.add_group(group)
+        self._hosts.setdefault(name, {}).update(values or {})
+        if name not in self._members[group]:
+            self._members[group].append(name)
+
+    def add_vars(self, group: str, values: Mapping[str, object]) -> None:
+        self.add_group(group)
+        self._vars[group].update(values)
+
+    def group_names(self) -> list[str]:
+        return list(self._members)
+
+    def is_inside(self, name: str, inner: str) -> bool:
+        """Whether group `inner` is `name`, or somewhere in it."""
+        return name == inner or any(self.is_inside(child, inner) for child in self._children[name])
+
+    def hosts_in(self, group: str) -> Iterator[str]:
+        """In the order in which they were named; each once."""
+        if group == "all":
+            yield from self._hosts
+            return
+        found = dict.fromkeys(self._members[group])
+        for child in self._children[group]:
+            found.update(dict.fromkeys(self.hosts_in(child)))
+        yield from found
+
+    def host_vars(self, host: str) -> dict[str, object]:
+        return self._hosts[host]
+
+    def group_vars(self, group: str) -> dict[str, object]:
+        return self._vars[group]
+
+    def groups_outside_in(self, host: str) -> list[str]:
+        """Those that the host is in, outer ones first; of equals by name."""
+        inside = [name for name in self._members if name != "all" and host in self.hosts_in(name)]
+        return ["all", *sorted(inside, key=lambda name: (self._depth(name), name))]
+
+    def _depth(self, name: str) -> int:
+        around = [parent for parent, children in self._children.items() if name in children and parent != "all"]
+        return 1 + max((self._depth(parent) for parent in around), default=0)
+
+
+# web[01:10] and db[a:c] as the hosts that they stand for.
+
+_RANGE = re.compile(
+    r"(?P<before>.*?)\[(?P<first>\d+|[A-Za-z]):(?P<last>\d+|[A-Za-z])(?::(?P<step>\d+))?\](?P<after>.*)"
+)
+_MOST = 10_000
+
+
+def spelled_out(name: str, place: Place) -> Iterator[str]:
+    match = _RANGE.fullmatch(name)
+    if match is None:
+        yield name
+        return
+    for middle in _middles(match["first"], match["last"], int(match["step"] or 1), place):
+        yield from spelled_out(f"{match['before']}{middle}{match['after']}", place)
+
+
+def _middles(first: str, last: str, step: int, place: Place) -> Iterator[str]:
+    numbers = first.isdigit() and last.isdigit()
+    low, high = (int(first), int(last)) if numbers else (ord(first), ord(last))
+    if first.isdigit() != last.isdigit() or low > high or step < 1 or high - low > _MOST:
+        raise BadFile(f"[{first}:{last}] is no range of hosts", place=place, hint="write [01:10], or [a:f]")
+    for value in range(low, high + 1, step):
+        yield str(value).zfill(len(first)) if numbers else chr(value)

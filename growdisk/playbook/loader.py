@@ -6,22 +6,43 @@ task.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from growdisk.errors import GrowdiskError
 from growdisk.host.yaml_reader import BadFile, Located, Place, read_yaml
+from growdisk.playbook.expressions import templates_in
 from growdisk.playbook.field_parsers import (
+    check_all,
+    check_expression,
     check_templates,
+    conditions_of,
+    flag_of,
+    is_name,
     listed,
+    name_of,
     refuse_become,
     tags_of,
     text_of,
     truth_or_template,
     vars_of,
 )
-from growdisk.playbook.keywords import HOW_FAR_BACK, ON_FAILURE, PLAY_WORDS, unknown_play_word
-from growdisk.playbook.model import Play, Playbook
-from growdisk.playbook.task_loader import read_task
+from growdisk.playbook.keywords import (
+    BUILTIN,
+    BUILTIN_OPTIONS,
+    HOW_FAR_BACK,
+    LOOP_WORDS,
+    ON_FAILURE,
+    PLAY_WORDS,
+    TASK_WORDS,
+    full_name,
+    unknown_play_word,
+    unknown_task_word,
+    unknown_word,
+)
+from growdisk.playbook.model import LoopControl, Play, Playbook, Task
+from growdisk.playbook.options import check_option, nearest
+from growdisk.playbook.specs import NAMESPACE, TASKS, TaskSpec
 
 
 def load(path: Path) -> Playbook:
@@ -84,3 +105,135 @@ def _vars(node: Located | None) -> dict[str, object]:
 def _vars_files(node: Located | None) -> Iterator[tuple[str, Place]]:
     for item in listed(node, "vars_files"):
         yield text_of(item, "vars_files"), item.place
+
+
+# Reads one task: which it is, its options, and the words around it.
+
+_Words = Mapping[str, tuple[Located, Place]]
+
+
+def read_task(node: Located, play_tags: frozenset[str]) -> Task:
+    """BadFile, with the place, for whatever is wrong with it."""
+    if not node.is_mapping:
+        raise BadFile("a task is a mapping", place=node.place, hint="write - name: …, and the task below it")
+    words = {key: (value, place) for key, value, place in node.entries()}
+    action, (given, place) = _action(words, node.place)
+    _refuse_delegation(words)
+    found = {key: value for key, (value, _) in words.items()}
+    options, places = _options(action, given, place, found.get("args"))
+    loop = found.get("loop")
+    if loop is not None:
+        check_all(loop)
+    return Task(
+        name=text_of(found.get("name"), "name") or action, action=action, options=options, place=place, places=places,
+        vars=vars_of(found.get("vars")), when=conditions_of(found.get("when"), "when") or (),
+        loop=loop.plain() if loop is not None else None, loop_control=_loop_control(found.get("loop_control")),
+        register=name_of(found.get("register"), "register"),
+        failed_when=conditions_of(found.get("failed_when"), "failed_when"),
+        changed_when=conditions_of(found.get("changed_when"), "changed_when"),
+        ignore_errors=truth_or_template(found.get("ignore_errors"), "ignore_errors", default=False),
+        tags=tags_of(found.get("tags")) | play_tags,
+        check_mode=truth_or_template(found.get("check_mode"), "check_mode"),
+        diff=truth_or_template(found.get("diff"), "diff"), no_log=flag_of(found.get("no_log"), "no_log"),
+    )  # fmt: skip
+
+
+def _action(words: _Words, place: Place) -> tuple[str, tuple[Located, Place]]:
+    """The one word that is neither a keyword nor unknown."""
+    found: list[tuple[str, tuple[Located, Place]]] = []
+    for key, value in words.items():
+        if key in TASK_WORDS:
+            continue
+        name = full_name(key)
+        if not name:
+            raise unknown_task_word(key, value[1])
+        found.append((name, value))
+    if not found:
+        raise BadFile("this task does nothing", place=place, hint=f"name what it does, such as {NAMESPACE}.expand:")
+    if len(found) > 1:
+        names = " and ".join(name for name, _ in found)
+        raise BadFile("this task does two things", place=found[1][1][1], reason=names, hint="make two tasks of it")
+    return found[0]
+
+
+def _refuse_delegation(words: _Words) -> None:
+    refuse_become(words["become"][0] if "become" in words else None)
+    if "delegate_to" in words:
+        node = words["delegate_to"][0]
+        if node.value not in ("localhost", "127.0.0.1"):
+            raise BadFile("growdisk run works on this machine", place=node.place, hint="delegate_to: localhost")
+    if "run_once" in words and flag_of(words["run_once"][0], "run_once"):
+        hint = "make a play of its own for it, with hosts: localhost"
+        raise BadFile("growdisk run does not know run_once", place=words["run_once"][1], hint=hint)
+
+
+def _options(
+    action: str, given: Located, place: Place, more: Located | None
+) -> tuple[dict[str, object], dict[str, Place]]:
+    options: dict[str, object] = {}
+    places: dict[str, Place] = {}
+    for node in (given, more):
+        if node is None or node.value is None:
+            continue
+        if not node.is_mapping:
+            raise BadFile(f"the options of {action} are a mapping", place=node.place, hint="write NAME: VALUE below it")
+        for key, value, where in node.entries():
+            _check(action, key, value, where)
+            options[key], places[key] = value.plain(), value.place
+    spec = TASKS.get(action.removeprefix(f"{NAMESPACE}."))
+    for option in spec.options if spec else ():
+        if option.required and options.get(option.name) is None:
+            raise BadFile(f"{action} needs {option.name}", place=place, hint=option.description)
+    return options, places
+
+
+def _check(action: str, key: str, value: Located, where: Place) -> None:
+    check_all(value)
+    if not action.startswith(f"{NAMESPACE}."):
+        _check_builtin(action, key, value, where)
+        return
+    spec: TaskSpec = TASKS[action.removeprefix(f"{NAMESPACE}.")]
+    known = [option.name for option in spec.options]
+    if key not in known:
+        near = nearest(key, known)
+        hint = f"write {near}" if near else f"it has: {', '.join(known)}"
+        raise BadFile(f"{action} has no option '{key}'", place=where, hint=hint)
+    plain = value.plain()
+    if any(True for _ in templates_in(plain)):
+        return  # looked at when it is known
+    try:
+        check_option(spec, key, plain)
+    except GrowdiskError as error:
+        raise BadFile(error.what, place=value.place, reason=error.why, hint=error.what_to_do) from error
+
+
+def _check_builtin(action: str, key: str, value: Located, where: Place) -> None:
+    known = BUILTIN_OPTIONS[action.removeprefix(f"{BUILTIN}.")]
+    if not known:
+        if key != "cacheable" and not is_name(key):
+            raise BadFile(f"'{key}' cannot be the name of a variable", place=where, hint="use letters, digits and _")
+        return
+    if key not in known:
+        near = nearest(key, known)
+        hint = f"write {near}" if near else f"it has: {', '.join(known)}"
+        raise BadFile(f"{action} has no option '{key}'", place=where, hint=hint)
+    if key == "that":
+        conditions_of(value, "that")
+    elif key == "var":
+        check_expression(str(value.value), value.place)
+
+
+def _loop_control(node: Located | None) -> LoopControl:
+    if node is None:
+        return LoopControl()
+    if not node.is_mapping:
+        raise BadFile("loop_control is a mapping", place=node.place, hint="such as loop_var: disk, below it")
+    found = {}
+    for key, value, place in node.entries():
+        if key not in LOOP_WORDS:
+            raise unknown_word(key, place, "loop_control", LOOP_WORDS)
+        found[key] = value
+    return LoopControl(
+        name_of(found.get("loop_var"), "loop_var") or "item", name_of(found.get("index_var"), "index_var"),
+        text_of(found.get("label"), "label"),
+    )  # fmt: skip

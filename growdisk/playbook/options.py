@@ -10,10 +10,8 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
 
 from growdisk.errors import UsageError
-from growdisk.fast_dataclass import dataclass
 from growdisk.planner.option_table import OptionSpec, OptionType
 from growdisk.playbook.specs import TaskSpec
 from growdisk.units import parse_goal_size
@@ -22,18 +20,10 @@ _SIZES = frozenset({"size", "at_least", "filesystem_at_least"})
 _TRUE, _FALSE = frozenset({"yes", "true", "on", "y", "t", "1"}), frozenset({"no", "false", "off", "n", "f", "0"})
 
 
-@dataclass(eq=False)
-class UnknownOption(UsageError):
-    WHAT: ClassVar[str] = "{task} has no option '{problem}'"
-    WHY: ClassVar[str] = "it has {known}"
-    known: str = ""
-    task: str = ""
-
-
-@dataclass(eq=False)
-class BadOption(UsageError):
-    WHAT: ClassVar[str] = "{task}: {problem}"
-    task: str = ""
+def _bad_option(problem: str, hint: str = "see growdisk --help", task: str = "") -> UsageError:
+    return UsageError.named(
+        "bad-option", "{task}: {problem}", "", "{hint}", {"problem": problem, "hint": hint, "task": task}
+    )
 
 
 class Options:
@@ -99,17 +89,23 @@ def typed(spec: TaskSpec, given: Mapping[str, object]) -> Options:
         value = given.get(option.name)
         if value is None:
             if option.required:
-                raise BadOption(f"it needs {option.name}", hint=option.description, task=spec.qualified)
+                raise _bad_option(f"it needs {option.name}", hint=option.description, task=spec.qualified)
             value = option.default
         values[option.name] = None if value is None else _checked(spec, option, value)
     return Options(spec.qualified, values)
 
 
-def unknown_option(spec: TaskSpec, name: str) -> UnknownOption:
+def unknown_option(spec: TaskSpec, name: str) -> UsageError:
     names = [option.name for option in spec.options]
     near = nearest(name, names)
     hint = f"write {near}" if near else "leave it out"
-    return UnknownOption(name, hint=hint, known=", ".join(names), task=spec.qualified)
+    return UsageError.named(
+        "unknown-option",
+        "{task} has no option '{problem}'",
+        "it has {known}",
+        "{hint}",
+        {"problem": name, "hint": hint, "known": ", ".join(names), "task": spec.qualified},
+    )
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -134,7 +130,7 @@ def _checked(spec: TaskSpec, option: OptionSpec, value: object) -> object:
     if option.choices and found not in option.choices:
         near = nearest(str(found), option.choices)
         hint = f"write {near}" if near else f"choose one of {', '.join(option.choices)}"
-        raise BadOption(f"{option.name} cannot be '{found}'", hint=hint, task=spec.qualified)
+        raise _bad_option(f"{option.name} cannot be '{found}'", hint=hint, task=spec.qualified)
     return found
 
 
@@ -162,7 +158,7 @@ def _converted(spec: TaskSpec, option: OptionSpec, kind: OptionType, value: obje
             return [_converted(spec, option, option.elements or "str", item) for item in _listed(value)]
         case "dict", Mapping():
             return {str(key): item for key, item in value.items()}
-    raise BadOption(
+    raise _bad_option(
         f"{option.name} must be {_WORDS[kind]}, and is {json.dumps(value, default=str)}", hint=option.description,
         task=spec.qualified,
     )  # fmt: skip

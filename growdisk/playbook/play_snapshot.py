@@ -9,25 +9,24 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import ClassVar
 
 from growdisk.api.images.copying import copy_image
 from growdisk.api.images.info import image_info
 from growdisk.durable import sync_directory
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.image import Qcow2Image
 
 _ROOM_TO_SPARE = 64 << 20
 
 
-@dataclass(eq=False)
-class NoRoomForCopy(Refused):
-    WHAT: ClassVar[str] = "there is no way back from a whole play on {image}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "let each task be its own way back: growdisk_on_failure: task"
-    image: Path
-    reason: str
+def _no_room_for_copy(image: Path, reason: str) -> Refused:
+    return Refused.named(
+        "no-room-for-copy",
+        "there is no way back from a whole play on {image}",
+        "{reason}",
+        "let each task be its own way back: growdisk_on_failure: task",
+        {"image": image, "reason": reason},
+    )
 
 
 class PlaySnapshot:
@@ -89,9 +88,9 @@ class PlaySnapshot:
 
     def _refuse_no_room(self) -> None:
         if not self._image.is_file():
-            raise NoRoomForCopy(self._image, reason="it is a block device, and would have to be copied")
+            raise _no_room_for_copy(self._image, reason="it is a block device, and would have to be copied")
         needed = self._image.stat().st_blocks * 512 + _ROOM_TO_SPARE
         free = shutil.disk_usage(self._image.parent).free
         if free < needed:
             reason = f"only qcow2 v3 has snapshots for that, and a copy needs {needed} bytes, of which {free} are free"
-            raise NoRoomForCopy(self._image, reason=reason)
+            raise _no_room_for_copy(self._image, reason=reason)

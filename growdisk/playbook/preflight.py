@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
 
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import dataclass
@@ -22,17 +21,6 @@ from growdisk.playbook.specs import NAMESPACE, TASKS
 
 _MADE_BY = {"convert": ("dest",), "provision": ("dest",), "image": ("image",)}
 _READ = ("image", "base")
-
-
-@dataclass(eq=False)
-class ImageTwice(Refused):
-    WHAT: ClassVar[str] = "{image} would be worked on by {first} and by {second} at once"
-    WHY: ClassVar[str] = "both are hosts of the play '{play}'"
-    DO: ClassVar[str] = "name it once; nothing has been touched"
-    image: Path
-    first: str
-    second: str
-    play: str
 
 
 @dataclass(frozen=True)
@@ -57,7 +45,13 @@ def refuse_twice(play: str, looked: Mapping[str, Looked]) -> None:
         for image in each.images:
             first = owners.setdefault(image, host)
             if first != host:
-                raise ImageTwice(image, first=first, second=host, play=play)
+                raise Refused.named(
+                    "image-twice",
+                    "{image} would be worked on by {first} and by {second} at once",
+                    "both are hosts of the play '{play}'",
+                    "name it once; nothing has been touched",
+                    {"image": image, "first": first, "second": host, "play": play},
+                )
 
 
 class _Look:

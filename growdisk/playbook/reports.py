@@ -78,3 +78,37 @@ def worst(codes: Sequence[int]) -> int:
 
 def _severity(code: int) -> int:
     return _SEVERITY.index(code) if code in _SEVERITY else len(_SEVERITY)
+
+
+# What the process of a host tells the one that waits for it.
+
+
+@dataclass(frozen=True)
+class TaskStarted:
+    host: str
+    number: int
+    total: int
+    name: str
+
+
+@dataclass(frozen=True)
+class StepStarted:
+    """A step of the task's own run."""
+
+    host: str
+    name: str
+
+
+@dataclass(frozen=True)
+class TaskEnded:
+    host: str
+    report: TaskReport
+
+
+@dataclass(frozen=True)
+class HostEnded:
+    host: str
+    report: HostReport
+
+
+Event = TaskStarted | StepStarted | TaskEnded | HostEnded

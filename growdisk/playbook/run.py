@@ -6,12 +6,10 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar
 
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.planner.plan import new_run_name
-from growdisk.playbook.events import Event
 from growdisk.playbook.fleet import Fleet, Job
 from growdisk.playbook.host_run import HostRun
 from growdisk.playbook.host_vars import PlayContext
@@ -21,7 +19,7 @@ from growdisk.playbook.loader import load
 from growdisk.playbook.model import Playbook
 from growdisk.playbook.play_journal import PlayJournal
 from growdisk.playbook.preflight import given_by, look_ahead, refuse_twice
-from growdisk.playbook.reports import HostReport, together, worst
+from growdisk.playbook.reports import Event, HostReport, together, worst
 from growdisk.playbook.request import Request
 from growdisk.playbook.state_folder import Claims, RunFolder, unfinished_run
 from growdisk.workflow.stopping import StopRequest
@@ -29,13 +27,14 @@ from growdisk.workflow.stopping import StopRequest
 _STOPPED = 4
 
 
-@dataclass(eq=False)
-class PlaybookChanged(Refused):
-    WHAT: ClassVar[str] = "{playbook} is not the playbook that was cut short"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "put the old one back for --resume, or take back what was done: growdisk run {playbook} --undo"
-    playbook: Path
-    reason: str
+def _playbook_changed(playbook: Path, reason: str) -> Refused:
+    return Refused.named(
+        "playbook-changed",
+        "{playbook} is not the playbook that was cut short",
+        "{reason}",
+        "put the old one back for --resume, or take back what was done: growdisk run {playbook} --undo",
+        {"playbook": playbook, "reason": reason},
+    )
 
 
 @dataclass(frozen=True)
@@ -85,11 +84,11 @@ def resume_playbook(path: Path, watching: Watching, jobs: int, *, undo: bool = F
     os.chdir(str(said["folder"]))  # paths were meant from there
     request = _request(said, jobs)
     if not undo and said["digest"] != _digest(request.playbook):
-        raise PlaybookChanged(path, reason="its text has been changed since")
+        raise _playbook_changed(path, reason="its text has been changed since")
     prepared = _prepare(request, look=False)
     names = [[host.name for host in hosts] for hosts in prepared.hosts]
     if names != said["hosts"]:
-        raise PlaybookChanged(path, reason="its hosts are others now (the inventory, or what a pattern matches)")
+        raise _playbook_changed(path, reason="its hosts are others now (the inventory, or what a pattern matches)")
     claims = Claims(folder.run)
     finished = False
     try:

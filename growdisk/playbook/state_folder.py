@@ -16,49 +16,19 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 from growdisk.durable import replace_file, sync_directory
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass
 
 
-@dataclass(eq=False)
-class ImageClaimed(Refused):
-    WHAT: ClassVar[str] = "{image} is being worked on"
-    WHY: ClassVar[str] = "another run of a playbook has it ({run})"
-    DO: ClassVar[str] = "wait until it has ended"
-    image: Path
-    run: str
-
-
-@dataclass(eq=False)
-class PlayUnfinished(Refused):
-    WHAT: ClassVar[str] = "{image} is in the middle of a play"
-    WHY: ClassVar[str] = "run {run} of {playbook} was cut short"
-    DO: ClassVar[str] = "growdisk run {playbook} --resume goes on; growdisk run {playbook} --undo takes it back"
-    image: Path
-    run: str
-    playbook: Path
-
-
-@dataclass(eq=False)
-class NothingUnfinished(Refused):
-    WHAT: ClassVar[str] = "there is no run of {playbook} to {verb}"
-    WHY: ClassVar[str] = "none that was cut short is recorded in {folder}"
-    DO: ClassVar[str] = "growdisk run {playbook} begins one"
-    playbook: Path
-    verb: str
-    folder: Path
-
-
-@dataclass(eq=False)
-class StateNotWritable(Refused):
-    WHAT: ClassVar[str] = "cannot record what is done"
-    WHY: ClassVar[str] = "{folder}: {reason}"
-    DO: ClassVar[str] = "make that folder writable, or let XDG_STATE_HOME name another"
-    folder: Path
-    reason: str
+def _state_not_writable(folder: Path, reason: str) -> Refused:
+    return Refused.named(
+        "state-not-writable",
+        "cannot record what is done",
+        "{folder}: {reason}",
+        "make that folder writable, or let XDG_STATE_HOME name another",
+        {"folder": folder, "reason": reason},
+    )
 
 
 def state_home() -> Path:
@@ -79,7 +49,7 @@ class RunFolder:
             replace_file(self._description, json.dumps(description, indent=1, default=str).encode())
             sync_directory(self.path.parent)
         except OSError as error:
-            raise StateNotWritable(self.path, reason=error.strerror or str(error)) from error
+            raise _state_not_writable(self.path, reason=error.strerror or str(error)) from error
 
     def description(self) -> dict[str, object]:
         found: object = json.loads(self._description.read_bytes())
@@ -100,13 +70,19 @@ class RunFolder:
 
 
 def unfinished_run(playbook: Path, verb: str) -> RunFolder:
-    """The newest run of the playbook that was cut short. NothingUnfinished."""
+    """The newest run of the playbook that was cut short. nothing-unfinished."""
     folder, wanted = state_home() / "plays", str(playbook.resolve())
     for path in sorted(folder.iterdir(), reverse=True) if folder.is_dir() else ():
         run = RunFolder(path.name)
         if run.is_unfinished and run.description().get("playbook") == wanted:
             return run
-    raise NothingUnfinished(playbook, verb=verb, folder=folder)
+    raise Refused.named(
+        "nothing-unfinished",
+        "there is no run of {playbook} to {verb}",
+        "none that was cut short is recorded in {folder}",
+        "growdisk run {playbook} begins one",
+        {"playbook": playbook, "verb": verb, "folder": folder},
+    )
 
 
 class Claims:
@@ -117,22 +93,34 @@ class Claims:
         self._held: dict[Path, int] = {}
 
     def claim(self, image: Path) -> None:
-        """ImageClaimed or PlayUnfinished, unless it is ours or free."""
+        """image-claimed or play-unfinished, unless it is ours or free."""
         place = state_home() / "images" / hashlib.sha256(os.fsencode(image)).hexdigest()[:32]
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise StateNotWritable(place.parent, reason=error.strerror or str(error)) from error
+            raise _state_not_writable(place.parent, reason=error.strerror or str(error)) from error
         self._held[place] = fd
         said = os.pread(fd, 4096, 0).decode("utf-8", "replace")
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ImageClaimed(image, run=said or "it is just beginning") from error
+            raise Refused.named(
+                "image-claimed",
+                "{image} is being worked on",
+                "another run of a playbook has it ({run})",
+                "wait until it has ended",
+                {"image": image, "run": said or "it is just beginning"},
+            ) from error
         other = RunFolder(said) if said else None
         if other is not None and said != self._run and other.is_unfinished:
-            raise PlayUnfinished(image, run=said, playbook=Path(str(other.description().get("playbook"))))
+            raise Refused.named(
+                "play-unfinished",
+                "{image} is in the middle of a play",
+                "run {run} of {playbook} was cut short",
+                "growdisk run {playbook} --resume goes on; growdisk run {playbook} --undo takes it back",
+                {"image": image, "run": said, "playbook": Path(str(other.description().get("playbook")))},
+            )
         os.ftruncate(fd, 0)
         os.pwrite(fd, self._run.encode(), 0)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from growdisk.errors import GrowdiskError, UsageError, error_document
+from growdisk.errors import GrowdiskError, Refused, UsageError, error_document
 from growdisk.fast_dataclass import dataclass
-from growdisk.playbook.builtin import FailTask, carry_out
 from growdisk.playbook.expressions import OMIT, Scope
 from growdisk.playbook.model import Task
 from growdisk.playbook.options import truth_of
@@ -119,7 +119,7 @@ class TaskRun:
         conditions = self._task.failed_when or ()
         if not scope.holds(conditions, self._task.place):
             return None
-        return error or FailTask(f"failed_when: {' and '.join(conditions)}")
+        return error or fail_task(f"failed_when: {' and '.join(conditions)}")
 
     def _report(
         self, state: State, outcome: Outcome, label: str | None, seconds: float, error: GrowdiskError | None
@@ -151,3 +151,57 @@ def _all_of(results: Sequence[Mapping[str, object]]) -> dict[str, object]:
 def _facts_in(registered: Mapping[str, object]) -> Mapping[str, object]:
     facts = registered.get("ansible_facts")
     return facts if isinstance(facts, Mapping) else {}
+
+
+# The few of Ansible's own tasks that playbooks need between growdisk's: debug, assert, fail, set_fact.
+
+
+def fail_task(reason: str) -> Refused:
+    """fail, assert, or failed_when: the playbook's own word."""
+    return Refused.named("told-to-fail", "{reason}", "", "", {"reason": reason})
+
+
+def carry_out(task: Task, scope: Scope) -> Outcome:
+    """`task` is one of ansible.builtin. TemplateFailed where an expression fails."""
+    return _ACTIONS[task.action.rsplit(".", 1)[-1]](task, scope)
+
+
+def _debug(task: Task, scope: Scope) -> Outcome:
+    if "var" in task.options:
+        name = str(task.options["var"])
+        value = scope.value(name, task.place_of("var"))
+        return Outcome(changed=False, message=f"{name}: {_shown(value)}", result={name: value})
+    message = scope.filled_in(task.options.get("msg", "Hello world!"), task.place_of("msg"))
+    return Outcome(changed=False, message=_shown(message), result={"msg": message})
+
+
+def _assert(task: Task, scope: Scope) -> Outcome:
+    that = task.options.get("that", [])
+    for condition in that if isinstance(that, list) else [that]:
+        text = str(condition).lower() if isinstance(condition, bool) else str(condition)
+        if not scope.holds([text], task.place_of("that")):
+            told = task.options.get("fail_msg", task.options.get("msg", "Assertion failed"))
+            message = str(scope.filled_in(told, task.place))
+            return failure(fail_task(f"{message} ({text})"), {"assertion": text, "evaluated_to": False})
+    told = task.options.get("success_msg", "All assertions passed")
+    return Outcome(changed=False, message=str(scope.filled_in(told, task.place)))
+
+
+def _fail(task: Task, scope: Scope) -> Outcome:
+    told = task.options.get("msg", "Failed as requested from task")
+    return failure(fail_task(_shown(scope.filled_in(told, task.place_of("msg")))), {})
+
+
+def _set_fact(task: Task, scope: Scope) -> Outcome:
+    given = {name: value for name, value in task.options.items() if name != "cacheable"}
+    facts = {name: scope.filled_in(value, task.place_of(name)) for name, value in given.items()}
+    return Outcome(changed=False, message=", ".join(facts), result={"ansible_facts": facts})
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+_ACTIONS: Mapping[str, Callable[[Task, Scope], Outcome]] = {
+    "debug": _debug, "assert": _assert, "fail": _fail, "set_fact": _set_fact,
+}  # fmt: skip

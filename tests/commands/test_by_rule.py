@@ -9,6 +9,8 @@ import pytest
 
 from growdisk.units import GiB, MiB
 from tests.conftest import DiskMaker
+from tests.crash.full_host import small_file_system
+from tests.guests.tools import run
 from tests.unit.cli.command import Answer, fingerprint, in_process
 
 
@@ -31,23 +33,39 @@ def test_nothing_to_do_is_nothing_done(image: Path) -> None:
 
 
 def test_it_grows_step_by_step_up_to_its_largest_size_and_no_further(image: Path) -> None:
-    sizes = [expand(image, "3%", "--max-size", "450M").json()["after"]["image"]["virtual_size"] for _ in range(4)]
+    sizes = [expand(image, "0.5%", "--max-size", "450M").json()["after"]["image"]["virtual_size"] for _ in range(4)]
     assert sizes == [356 * MiB, 450 * MiB, 450 * MiB, 450 * MiB]
 
 
 def test_it_does_not_grow_twice_within_its_interval(image: Path) -> None:
-    assert expand(image, "3%", "--min-interval", "1h").json()["result"] == "changed"
-    answer = expand(image, "3%", "--min-interval", "1h")
+    assert expand(image, "0.5%", "--min-interval", "1h").json()["result"] == "changed"
+    answer = expand(image, "0.5%", "--min-interval", "1h")
     assert (answer.code, answer.json()["result"]) == (0, "nochange")
     assert "ago, and is left alone for 1 h" in answer.json()["reason"]
 
 
 def test_a_host_that_would_fill_up_is_a_refusal(image: Path) -> None:
     before = fingerprint(image)
-    answer = expand(image, "3%", "--keep-host-free", "99.9%")
+    answer = expand(image, "0.5%", "--keep-host-free", "99.9%")
     assert answer.code == 3
     assert answer.json()["error"]["id"] == "host-would-fill"
     assert fingerprint(image) == before
+
+
+def test_a_small_host_is_filled_up_to_its_share_and_no_further(image: Path, tmp_path: Path) -> None:
+    """A file system of its own, that another program may fill meanwhile."""
+    with small_file_system(tmp_path / "host", "ext4", 128 * MiB) as host:
+        copy = host / "guest.qcow2"
+        run("cp", "--sparse=always", image, copy)
+        assert expand(copy, "0.5%", "--keep-host-free", "20%").json()["error"]["id"] == "host-would-fill"
+        assert expand(copy, "0.5%", "--keep-host-free", "2%").json()["result"] == "changed"
+        before = fingerprint(copy)
+        (host / "other").write_bytes(os.urandom(64 * MiB))
+        answer = expand(copy, "0.5%", "--keep-host-free", "2%")
+        assert (answer.code, answer.json()["error"]["id"]) == (3, "host-would-fill")
+        assert fingerprint(copy) == before
+        (host / "other").unlink()
+        assert expand(copy, "0.5%", "--keep-host-free", "2%", verb="plan").json()["result"] == "planned"
 
 
 def test_more_than_the_host_has_is_refused_by_rule_alone(small_disk: DiskMaker) -> None:
@@ -57,4 +75,4 @@ def test_more_than_the_host_has_is_refused_by_rule_alone(small_disk: DiskMaker) 
     more = f"+{space.f_bavail * space.f_frsize // GiB + 1}G"
     if in_process("plan", image, more, "--json").code != 0:
         pytest.skip("the host has more room than the small disk's file system can ever have")
-    assert in_process("plan", image, more, "--when-used", "3%", "--json").json()["error"]["id"] == "host-would-fill"
+    assert in_process("plan", image, more, "--when-used", "0.5%", "--json").json()["error"]["id"] == "host-would-fill"

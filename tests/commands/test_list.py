@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.api.fleet.listing import Wanted, list_disks
 from growdisk.units import MiB
+from growdisk.workflow.stopping import SignalsStop, StopRequest
 from tests.conftest import DiskMaker
 from tests.guests.layouts import Layout
 from tests.guests.small import SmallDisk
@@ -42,9 +44,9 @@ def test_a_disk_is_what_show_says_of_it(folder: Path) -> None:
     shown = in_process("show", folder / "one.qcow2", "--json").json()
     content = next(p["content"] for p in shown["partitions"] if p["name"] == "sda1")
     assert disk["fullest"] == disk["root"]
-    assert disk["fullest"] | {"reserved": 0} == {  # type: ignore[operator]
+    assert disk["fullest"] | {"reserved": 0, "overhead": 0} == {  # type: ignore[operator]
         "name": "sda1", "kind": "ext4", "size": content["size"], "used": content["used"], "source": "superblock",
-        "reserved": 0,
+        "reserved": 0, "overhead": 0,
     }  # fmt: skip
     assert (disk["virtual_size"], disk["format"], disk["table"]) == (256 * MiB, "qcow2", "mbr")
     assert [hinder["name"] for hinder in disk["hinders"]] == ["sda5"]  # type: ignore[attr-defined]
@@ -136,3 +138,11 @@ def test_many_images_are_looked_at_by_several_processes(folder: Path, tmp_path: 
     disks = json.loads(done.stdout)["disks"]
     assert [Path(disk["path"]).stem for disk in disks] == [f"{number:02}" for number in range(40)]
     assert {disk["state"] for disk in disks} == {"off"}
+
+
+def test_the_processes_of_a_list_are_ended_and_nobody_else_is_asked_to_stop(folder: Path, tmp_path: Path) -> None:
+    """As in a playbook, where a signal asks the run to stop."""
+    many = [f"{folder}/one.qcow2", *(f"{tmp_path}/{number}.raw" for number in range(40))]
+    with SignalsStop(StopRequest()) as stop:
+        assert len(list_disks(Wanted(tuple(many)))) == 41
+        assert not stop.requested_within(0.3)

@@ -130,6 +130,17 @@ def test_other_kinds_of_images_lie_on_images_too(copied: Copier, kind: str) -> N
     assert asked("expand", base).code == 3
 
 
+def test_linked_clone_of_proxmox_lies_in_the_folder_of_another_machine(copied: Copier, tmp_path: Path) -> None:
+    base, clone = tmp_path / "images/9000/base-9000-disk-0.qcow2", tmp_path / "images/101/vm-101-disk-0.qcow2"
+    for image in (base, clone):
+        image.parent.mkdir(parents=True)
+    copied("guest.qcow2").rename(base)
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", f"../9000/{base.name}", "-F", "qcow2", clone)
+    assert names_on(base) == [clone.name]
+    assert asked("expand", base).code == 3
+    assert names_on(clone) == []
+
+
 @pytest.mark.parametrize("raw", ["on", "off"])
 def test_file_that_holds_the_data_of_an_image_is_not_written_to_past_it(tmp_path: Path, raw: str) -> None:
     data = tmp_path / "data"

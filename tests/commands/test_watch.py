@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from tests.unit.cli.command import Answer, fingerprint, in_process
 RULES = """\
 rules:
   - images: "*.qcow2"
-    when_used: 3%
+    when_used: 0.5%
     step: 50%
     max_size: 450M
     min_interval: 0s
@@ -77,12 +78,17 @@ def test_of_two_rounds_at_once_one_is_refused(world: Path) -> None:
     assert results(watch(world))["full.qcow2"] == "grown"
 
 
+def test_without_a_place_for_its_lock_there_is_no_round(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GROWDISK_STATE_DIR", "/proc/growdisk")
+    answer = watch(world)
+    assert (answer.code, answer.json()["error"]["id"]) == (3, "no-place-for-rounds")
+
+
 def test_a_guest_whose_time_is_up_is_as_it_was(world: Path) -> None:
     (world / "broken.qcow2").unlink()
     (world / "rules.yml").write_text(RULES.replace("keep_host_free: 0%", "timeout: 0.01s"))
     answer = watch(world)
-    assert results(answer)["full.qcow2"] in ("restored", "stuck")
-    assert answer.code in (4, 5)
+    assert (results(answer)["full.qcow2"], answer.code) == ("restored", 4)
     assert in_process("status", world / "full.qcow2", "--json").json()["state"] in ("none", "undone")
 
 
@@ -103,6 +109,20 @@ def test_a_full_host_is_told_and_the_exit_code_says_so(world: Path) -> None:
     assert (answer.code, results(answer)["full.qcow2"]) == (3, "refused")
 
 
+def test_what_one_disk_was_promised_is_not_free_for_the_next(world: Path) -> None:
+    """The host has room for either of them, and not for both."""
+    (world / "broken.qcow2").unlink()
+    shutil.copy(world / "full.qcow2", world / "twin.qcow2")
+    space = os.statvfs(world)
+    step = space.f_bavail * space.f_frsize * 6 // 10 // MiB
+    (world / "rules.yml").write_text(RULES.replace("step: 50%", f"step: {step}M").replace("    max_size: 450M\n", ""))
+    answer = watch(world, "-n")
+    found = results(answer)
+    assert sorted([found["full.qcow2"], found["twin.qcow2"]]) == ["refused", "would grow"]
+    (why,) = [disk["detail"] for disk in answer.json()["disks"] if disk["result"] == "refused"]
+    assert "for disks that grew in the same round" in why
+
+
 def test_a_run_that_died_is_finished_by_the_next_round(world: Path) -> None:
     assert in_process("expand", world / "full.qcow2", "+64M", "--keep-snapshots", "-q").code == 0
     folder = world / "full.qcow2.growdisk"
@@ -113,6 +133,32 @@ def test_a_run_that_died_is_finished_by_the_next_round(world: Path) -> None:
     if in_process("status", world / "full.qcow2", "--json").json()["state"] != "unfinished":
         pytest.fail("the run is not unfinished: this test has to be written anew")
     assert results(watch(world))["full.qcow2"] == "resumed"
+
+
+def test_a_libvirt_that_does_not_answer_stops_no_image(world: Path) -> None:
+    (world / "broken.qcow2").unlink()
+    more = 'connect: "qemu+unix:///system?socket=/nowhere"\n'
+    (world / "rules.yml").write_text(more + RULES + '  - domains: "web*"\n')
+    answer = watch(world, "--metrics", world / "growdisk.prom")
+    disks = {disk["name"].rpartition("/")[2]: disk for disk in answer.json()["disks"]}
+    assert (answer.code, disks["full.qcow2"]["result"]) == (3, "grown")
+    (silent,) = [disk for disk in disks.values() if not disk["path"]]
+    assert (silent["result"], silent["code"], "/nowhere" in silent["detail"]) == ("refused", 3, True)
+    assert "/nowhere" in (world / "growdisk.prom").read_text()
+
+
+def test_where_libvirts_module_is_missing_images_are_dealt_with_all_the_same(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (world / "broken.qcow2").unlink()
+    (world / "rules.yml").write_text(RULES + '  - domains: "web*"\n')
+    for name in ("growdisk.live.libvirt_domain", "growdisk.live.libvirt_disks"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "libvirt", None)
+    disks = {disk["name"].rpartition("/")[2]: disk for disk in watch(world).json()["disks"]}
+    assert (disks["full.qcow2"]["result"], disks["libvirt"]["result"]) == ("grown", "refused")
+    assert "Python has no module for it" in disks["libvirt"]["detail"]
+    assert in_process("list", "-d", "web", "--json").json()["error"]["id"] == "libvirt-missing"
 
 
 def test_nothing_begins_in_the_quiet_hours(world: Path) -> None:

@@ -1,4 +1,4 @@
-"""growdisk image check: all references counted anew. Its exit codes are qemu-img's, not growdisk's own.
+"""growdisk image check: all references counted again. Its exit codes are qemu-img's, not growdisk's own.
 
 0 clean, 1 could not check, 2 corrupt, 3 leaks, 63 a format that has nothing to check.
 """

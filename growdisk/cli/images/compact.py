@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 
 from growdisk.cli.common_options import add_overlays_may_break
-from growdisk.cli.images.interruption import ended_like_ctrl_c
 from growdisk.cli.images.keys import add_key, unlocking
-from growdisk.cli.images.shared import add_path, human_size
+from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, human_size
 from growdisk.cli.output import Output
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from growdisk.cli.images.interruption import ended_like_ctrl_c
 from growdisk.cli.images.keys import add_key, add_new_key, key_for_new, unlocking
-from growdisk.cli.images.options import add_options
-from growdisk.cli.images.shared import add_format, add_path, human_size
+from growdisk.cli.images.shared import add_format, add_options, add_path, ended_like_ctrl_c, human_size
 from growdisk.cli.output import Output
 from growdisk.errors import UsageError
 from growdisk.qcow2.probe import format_of_name

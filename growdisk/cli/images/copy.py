@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from growdisk.cli.images.interruption import ended_like_ctrl_c
-from growdisk.cli.images.shared import add_path, human_size
+from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, human_size
 from growdisk.cli.output import Output
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 
 from growdisk.cli.images.keys import add_key, add_new_key, key_for_new
-from growdisk.cli.images.options import add_options
-from growdisk.cli.images.shared import add_path, human_size, position_of
+from growdisk.cli.images.shared import add_options, add_path, human_size, note_rounded, position_of
 from growdisk.cli.output import Output
 from growdisk.errors import UsageError
 from growdisk.qcow2.probe import format_of_name
@@ -30,9 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     _take_backing_options(arguments)
     form = _format(arguments)
-    size = position_of(arguments.size) if arguments.size is not None else None
-    size = (_raw if form == "raw" else _qcow2)(arguments, size)
+    asked = position_of(arguments.size) if arguments.size is not None else None
+    size = (_raw if form == "raw" else _qcow2)(arguments, asked)
     output.document({"result": "created", "filename": str(arguments.path), "virtual-size": size})
+    note_rounded(output, asked, size)
     output.note(f"{arguments.path}: {form}, {human_size(size)}")
     return 0
 
@@ -70,8 +70,7 @@ def _raw(arguments: argparse.Namespace, size: int | None) -> int:
 
     if size is None or arguments.backing is not None or arguments.encrypt:
         raise UsageError("a raw image has a SIZE, no backing file and no encryption", hint="make it qcow2")
-    create_raw(arguments.path, size, raw_preallocation(",".join(arguments.options)))
-    return size
+    return create_raw(arguments.path, size, raw_preallocation(",".join(arguments.options)))
 
 
 def _qcow2(arguments: argparse.Namespace, size: int | None) -> int:

@@ -7,7 +7,7 @@ import re
 
 from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.keys import add_key, unlocking
-from growdisk.cli.images.shared import add_format, add_path, human_size
+from growdisk.cli.images.shared import add_format, add_path, human_size, note_rounded
 from growdisk.cli.output import Output
 from growdisk.errors import shell_word
 
@@ -50,8 +50,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         ),
     )  # fmt: skip
     output.document({"result": "nochange" if old == new else "changed", "before": old, "after": new})
-    if size.resolve(old) % 512:
-        output.note(f"a disk has whole sectors of 512 bytes: {size.resolve(old)} is rounded up to {new}")
+    note_rounded(output, size.resolve(old), new)
     if old == new:
         output.note(f"{arguments.path}: nothing to do, it has {human_size(old)} already")
     else:

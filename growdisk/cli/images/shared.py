@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import frexp
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from growdisk.errors import BadSize
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
+    from growdisk.cli.output import Output
     from growdisk.units import SizeSpec
 
 _ZERO = r"0+(b|B|[kKMGTPE](iB)?)?"
@@ -40,6 +43,12 @@ def size_of(text: str) -> SizeSpec:
     return parse_size(text)
 
 
+def note_rounded(output: Output, asked: int | None, size: int) -> None:
+    """Say it where a disk became larger than was asked, because it has whole sectors."""
+    if asked is not None and asked % 512:
+        output.note(f"a disk has whole sectors of 512 bytes: {asked} is rounded up to {size}")
+
+
 def human_size(size: int) -> str:
     """`64 MiB`, `2.19 MiB`: three digits that matter, as qemu-img."""
     power = max(frexp(size / (1000 / 1024))[1] - 1, 0) // 10
@@ -49,3 +58,69 @@ def human_size(size: int) -> str:
 def printable(text: str) -> str:
     """What stands in an image must not move anybody's cursor."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+# The -o of create and convert: qemu-img's option names, and `-o help` that lists them.
+
+_QCOW2 = {
+    "cluster_size=SIZE": "512 to 2M, a power of two (default: 64k)",
+    "compat=0.10|1.1": "version 2 or 3 (default: 1.1)",
+    "refcount_bits=N": "1, 2, 4, 8, 16, 32 or 64 (default: 16)",
+    "lazy_refcounts=on|off": "refcounts may be written late (default: off)",
+    "extended_l2=on|off": "clusters of 32 subclusters (default: off)",
+    "compression_type=zlib|zstd": "of compressed clusters (default: zlib)",
+    "preallocation=off|metadata|falloc|full": "room that is taken at once (default: off)",
+    "data_file=FILE": "guest data go to this file beside the image",
+    "data_file_raw=on|off": "that file stays a valid raw image (default: off)",
+}
+_RAW = {"preallocation=off|falloc|full": "room that is taken at once (default: off)"}
+_NAMES = ", ".join(word.partition("=")[0] for word in _QCOW2)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", dest="options", action=_Options, default=[], metavar="NAME=VALUE,...",
+        help=f"{_NAMES}; raw: preallocation; -o help says more",
+    )  # fmt: skip
+
+
+class _Options(argparse.Action):
+    """Collects the words of several -o; `help` is answered at once, whatever else is missing."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,
+    ) -> None:
+        if values in ("help", "?"):
+            parser.format_help = _listing  # type: ignore[method-assign]
+            parser.print_help()
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), values])
+
+
+def _listing() -> str:
+    lines = ["-o of a qcow2 image:"]
+    lines += [f"  {name:<40}{text}" for name, text in _QCOW2.items()]
+    lines.append("-o of a raw image:")
+    lines += [f"  {name:<40}{text}" for name, text in _RAW.items()]
+    lines.append("Backing file and encryption have options of their own: -b, -F, --encrypt luks, --key-file.")
+    return "\n".join(lines)
+
+
+# How a long action of an image verb ends before its end.
+
+
+@contextmanager
+def ended_like_ctrl_c() -> Iterator[None]:
+    """Inside this SIGTERM and SIGHUP end a action as Ctrl-C does: what was half made is removed."""
+    import signal
+
+    ends = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.default_int_handler) for number in ends]
+    try:
+        yield
+    finally:
+        for number, handler in zip(ends, before, strict=True):
+            signal.signal(number, handler)

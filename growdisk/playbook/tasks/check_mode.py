@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.api.planning import plan
 from growdisk.api.result import Result
+from growdisk.api.runs import plan
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, RunOptions

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from growdisk import api
-from growdisk.api.in_use import image_in_use_hint
-from growdisk.api.json_output import document
-from growdisk.api.result import Result
+from growdisk.api.result import Result, document
 from growdisk.planner.planner import propose
 from growdisk.playbook.options import Options
 from growdisk.playbook.outcome import Outcome, difference, failure
@@ -17,23 +15,22 @@ from growdisk.playbook.tasks.check_mode import planned
 from growdisk.units import format_change
 
 
-def expand(options: Options, manner: TaskContext) -> Outcome:
-    return _grown(options, manner, running=False)
+def expand(options: Options, context: TaskContext) -> Outcome:
+    return _grown(options, context, running=False)
 
 
-def expand_online(options: Options, manner: TaskContext) -> Outcome:
+def expand_online(options: Options, context: TaskContext) -> Outcome:
     """As expand; but a running guest is looked for even where only its image is named."""
-    return _grown(options, manner, running=True)
+    return _grown(options, context, running=True)
 
 
-def _grown(options: Options, manner: TaskContext, *, running: bool) -> Outcome:
+def _grown(options: Options, context: TaskContext, *, running: bool) -> Outcome:
     target, goal, way = target_of(options, running=running), goal_of(options), run_options(options)
-    if manner.check and isinstance(target, Path):
-        with image_in_use_hint(target, "plan", goal.size):
-            return outcome_of(planned(target, goal, way, format_of(options), propose, manner.foreseen))
-    if manner.check:
+    if context.check and isinstance(target, Path):
+        return outcome_of(planned(target, goal, way, format_of(options), propose, context.foreseen))
+    if context.check:
         return outcome_of(api.plan(target, goal, way, format_of(options)))
-    return outcome_of(api.expand(target, goal, way, format_of(options), manner.observer, manner.stop))
+    return outcome_of(api.expand(target, goal, way, format_of(options), context.observer, context.stop))
 
 
 def outcome_of(result: Result) -> Outcome:

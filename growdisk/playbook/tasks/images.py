@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, cast
 
 from growdisk import api
 from growdisk.errors import (
-    DestinationExists,
     ImageDamaged,
     ImageNotReadable,
     ImageUnsupported,
     Refused,
     UsageError,
+    destination_exists,
     shell_word,
 )
 from growdisk.playbook.options import Options
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from growdisk.api.run_status import StatusReport
 
 
-def _snapshot(options: Options, manner: TaskContext) -> Outcome:
+def _snapshot(options: Options, context: TaskContext) -> Outcome:
     """present and absent are idempotent; applied goes back each time it is asked."""
     from growdisk.api.images.info import image_info
     from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
@@ -45,7 +45,7 @@ def _snapshot(options: Options, manner: TaskContext) -> Outcome:
     if state != "applied" and there == (state == "present"):
         return Outcome(changed=False, message=f"snapshot {name} is {state} already", result=result)
     may = options.flag("overlays_may_break")
-    if not manner.check or (state == "applied" and not there):
+    if not context.check or (state == "applied" and not there):
         match state:
             case "present":
                 create_snapshot(path, name, overlays_may_break=may)
@@ -56,7 +56,7 @@ def _snapshot(options: Options, manner: TaskContext) -> Outcome:
     return Outcome(changed=True, message=f"snapshot {name}: {state}", result=result)
 
 
-def _rollback(options: Options, manner: TaskContext) -> Outcome:
+def _rollback(options: Options, context: TaskContext) -> Outcome:
     """Where there is nothing to undo, nothing is done."""
     from growdisk.api.runs import refuse_unknown_step
 
@@ -68,25 +68,25 @@ def _rollback(options: Options, manner: TaskContext) -> Outcome:
     refuse_unknown_step(path, list(states), to)
     if to is not None and states[to] in ("pending", "restored"):
         return Outcome(changed=False, message=f"{to} is undone already", result={"result": "nochange"})
-    if manner.check:
+    if context.check:
         return Outcome(changed=True, message=f"run {report.run} would be undone", result={"result": "planned"})
     outcome = outcome_of(
         api.rollback(
-            path, to, manner.observer, manner.stop, overlays_may_break=options.flag("overlays_may_break"),
+            path, to, context.observer, context.stop, overlays_may_break=options.flag("overlays_may_break"),
             not_in_use=options.flag("not_in_use"),
         )
     )  # fmt: skip
     return outcome if outcome.failed else Outcome(True, f"run {report.run} is undone", outcome.result, outcome.diff)
 
 
-def _commit(options: Options, manner: TaskContext) -> Outcome:
+def _commit(options: Options, context: TaskContext) -> Outcome:
     path = options.place("image")
     report = _run_of(path)
     if "commit" not in report.next:
         return Outcome(changed=False, message="there is no kept run", result={"result": "nochange"})
-    if manner.check:
+    if context.check:
         return Outcome(changed=True, message=f"run {report.run} would be final", result={"result": "planned"})
-    outcome = outcome_of(api.commit(path, manner.observer, not_in_use=options.flag("not_in_use")))
+    outcome = outcome_of(api.commit(path, context.observer, not_in_use=options.flag("not_in_use")))
     return outcome if outcome.failed else Outcome(True, f"run {report.run} is final", outcome.result)
 
 
@@ -97,7 +97,7 @@ def _run_of(path: Path) -> StatusReport:
     return api.status(path)
 
 
-def _convert(options: Options, manner: TaskContext) -> Outcome:
+def _convert(options: Options, context: TaskContext) -> Outcome:
     from growdisk.api.images.converting import Source, convert_image
     from growdisk.api.images.info import image_info
 
@@ -110,10 +110,10 @@ def _convert(options: Options, manner: TaskContext) -> Outcome:
     if dest.exists() and not dest.is_block_device():
         made = image_info(dest)
         if made.format != to or made.virtual_size < source.virtual_size:
-            raise DestinationExists(dest)
+            raise destination_exists(dest)
         return Outcome(False, f"{dest.name} is there already, {to}, {format_size(made.virtual_size)}", made.as_json())
     _refuse_no_folder(dest)
-    if manner.check:
+    if context.check:
         planned = {"result": "planned", "filename": str(dest), "virtual-size": source.virtual_size}
         return Outcome(True, f"{path.name} would be converted to {dest.name} ({to})", planned)
     convert_image(Source(path, format_of(options), options.text("snapshot"), None, ()), dest, target, _no_progress)
@@ -142,16 +142,16 @@ def _create_options(options: Options) -> str:
     return ",".join(f"{name}={words[value] if isinstance(value, bool) else value}" for name, value in given)
 
 
-def _image(options: Options, manner: TaskContext) -> Outcome:
+def _image(options: Options, context: TaskContext) -> Outcome:
     match options.word("state"):
         case "sound":
-            return _sound(options, manner)
+            return _sound(options, context)
         case "compacted":
-            return _compacted(options, manner)
-    return _present(options, manner)
+            return _compacted(options, context)
+    return _present(options, context)
 
 
-def _sound(options: Options, manner: TaskContext) -> Outcome:
+def _sound(options: Options, context: TaskContext) -> Outcome:
     from growdisk.api.images.checking import check_image
 
     path = options.place("image")
@@ -159,7 +159,7 @@ def _sound(options: Options, manner: TaskContext) -> Outcome:
     if report is None or report.is_clean:
         return Outcome(False, "no errors were found", report.as_json() if report else {})
     found = f"{report.leaks} leaks, {report.corruptions} errors"
-    if manner.check:
+    if context.check:
         return Outcome(True, f"would be repaired: {found}", report.as_json())
     repaired = check_image(path, "all", format_of(options), overlays_may_break=options.flag("overlays_may_break"))
     assert repaired is not None
@@ -168,31 +168,31 @@ def _sound(options: Options, manner: TaskContext) -> Outcome:
     return Outcome(True, f"repaired: {found}", repaired.as_json())
 
 
-def _compacted(options: Options, manner: TaskContext) -> Outcome:
+def _compacted(options: Options, context: TaskContext) -> Outcome:
     """A plan cannot know what there is to be had; a run says so when it was nothing."""
     from growdisk.api.images.compacting import compact_image
 
     path = options.place("image")
-    if manner.check:
+    if context.check:
         return Outcome(False, "in check mode it is not known whether there are unused clusters", {"result": "planned"})
     before, after = compact_image(path, overlays_may_break=options.flag("overlays_may_break"))
     changed = after < before
     return Outcome(changed, f"{format_change(before, after)} on the host", {"before": before, "after": after})
 
 
-def _present(options: Options, manner: TaskContext) -> Outcome:
+def _present(options: Options, context: TaskContext) -> Outcome:
     from growdisk.api.images.info import image_info
 
     path, text = options.place("image"), options.text("size")
     size = parse_goal_size(text) if text else None
     if not path.exists():
-        return _created(options, manner, size)
+        return _created(options, context, size)
     info = image_info(path, format_of(options))
     new = size.resolve(info.virtual_size) if size else info.virtual_size
     if new <= info.virtual_size:
         return Outcome(False, f"it is there, {info.format}, {format_size(info.virtual_size)}", info.as_json())
     message = format_change(info.virtual_size, new)
-    if manner.check:
+    if context.check:
         return Outcome(
             True, f"would be done: {message}", {"result": "planned", "before": info.virtual_size, "after": new}
         )
@@ -206,7 +206,7 @@ def _present(options: Options, manner: TaskContext) -> Outcome:
     return Outcome(True, message, image_info(path).as_json())
 
 
-def _created(options: Options, manner: TaskContext, size: SizeSpec | None) -> Outcome:
+def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> Outcome:
     from growdisk.api.images.creating import create_qcow2, create_raw
     from growdisk.api.images.info import image_info
 
@@ -220,7 +220,7 @@ def _created(options: Options, manner: TaskContext, size: SizeSpec | None) -> Ou
     preallocation = options.word("preallocation")
     words = ",".join(word for word in (_create_options(options), f"preallocation={preallocation}") if word)
     chosen = CreateOptions.parse(words if image_format == "qcow2" else "")
-    if manner.check:
+    if context.check:
         return Outcome(True, f"{path.name} would be created ({image_format})", {"result": "planned"})
     if image_format == "raw":
         assert size is not None
@@ -235,22 +235,13 @@ def _created(options: Options, manner: TaskContext, size: SizeSpec | None) -> Ou
 
 def _refuse_no_folder(path: Path) -> None:
     if not path.parent.is_dir():
-        raise NoFolder(path.parent)
-
-
-class NoFolder(Refused):
-    """The folder that an image shall be in is not there."""
-
-    WHY = "there is no such folder"
-    DO = "make it first"
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = folder
-
-    @property
-    def what(self) -> str:
-        return f"cannot create an image in {self.folder}"
+        raise Refused.named(
+            "no-folder",
+            "cannot create an image in {folder}",
+            "there is no such folder",
+            "make it first",
+            {"folder": path.parent},
+        )
 
 
 def _no_progress(done: int, total: int) -> None:

@@ -7,11 +7,9 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import ClassVar
 
 from growdisk import api
 from growdisk.errors import GrowdiskError, Refused, UsageError
-from growdisk.fast_dataclass import dataclass
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.layout import layout_of
@@ -24,12 +22,12 @@ from growdisk.steps.resize_image import ResizeImage
 from growdisk.units import format_size, parse_size
 
 
-def _show(options: Options, manner: TaskContext) -> Outcome:
+def _show(options: Options, context: TaskContext) -> Outcome:
     layout = layout_of(_facts_of(options))
     return Outcome(changed=False, message=described(layout).rstrip(), result=asdict(layout))
 
 
-def _facts(options: Options, manner: TaskContext) -> Outcome:
+def _facts(options: Options, context: TaskContext) -> Outcome:
     """Under the key that Ansible takes facts from; `growdisk run` does the same."""
     layout = asdict(layout_of(_facts_of(options)))
     message = f"{layout['image']['format']}, {format_size(layout['image']['virtual_size'])}"
@@ -40,36 +38,33 @@ def _facts_of(options: Options) -> Facts:
     return api.inspect(target_of(options), format_of(options), sector_size_of(options), keys_of(options))
 
 
-def _script(options: Options, manner: TaskContext) -> Outcome:
+def _script(options: Options, context: TaskContext) -> Outcome:
     """A folder with something in it is taken for the scripts that were written before."""
     folder = options.place("dest")
     if (folder / "README.md").is_file():
         return Outcome(changed=False, message=f"{folder} has its scripts already", result={"folder": str(folder)})
     with TemporaryDirectory() as elsewhere:  # in check mode all is done but in the folder that is meant
-        place = Path(elsewhere) / "scripts" if manner.check else folder
+        place = Path(elsewhere) / "scripts" if context.check else folder
         written = api.write_scripts(target_of(options), goal_of(options), place, format_of(options))
     if written.plan is None:
         return Outcome(changed=False, message=f"nothing to do: {written.reason}", result={"result": "nochange"})
-    if manner.check:
+    if context.check:
         return Outcome(changed=True, message=f"scripts would be written to {folder}", result={"result": "planned"})
     result = {"result": "written", "folder": str(folder), "files": list(written.files)}
     return Outcome(changed=True, message=f"{len(written.files)} files in {folder}", result=result)
 
 
-@dataclass(eq=False)
-class AssertionFailed(Refused):
-    WHAT: ClassVar[str] = "{path} is not as it should be"
-    WHY: ClassVar[str] = "{found}"
-    DO: ClassVar[str] = "growdisk show {path} draws what is there"
-    path: Path
-    found: str
-
-
-def _assert(options: Options, manner: TaskContext) -> Outcome:
+def _assert(options: Options, context: TaskContext) -> Outcome:
     facts = _facts_of(options)
     failures = [*_sizes(options, facts), *_partitions(options, facts), *_unfilled(options, facts), *_unsound(options)]
     if failures:
-        raise AssertionFailed(options.place("image"), found="; ".join(failures))
+        raise Refused.named(
+            "assertion-failed",
+            "{path} is not as it should be",
+            "{found}",
+            "growdisk show {path} draws what is there",
+            {"path": options.place("image"), "found": "; ".join(failures)},
+        )
     return Outcome(changed=False, message="all as it should be", result={"result": "nochange"})
 
 

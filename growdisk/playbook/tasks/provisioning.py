@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import cast
 
 from growdisk import api
-from growdisk.api.provisioning.document import provision_document
 from growdisk.api.provisioning.output_lists import as_template
 from growdisk.api.provisioning.recipe import Output, Recipe
+from growdisk.api.provisioning.result import provision_document
 from growdisk.fast_dataclass import replace
 from growdisk.playbook.options import Options
 from growdisk.playbook.outcome import Outcome, described, failure
@@ -16,13 +16,13 @@ from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import format_size, parse_goal_size
 
 
-def _provision(options: Options, manner: TaskContext) -> Outcome:
+def _provision(options: Options, context: TaskContext) -> Outcome:
     """An image that is there is left as it is: it may have been booted since."""
     base, dest = options.place("base"), options.place("dest")
     if dest.exists() and not options.flag("force"):
         return Outcome(changed=False, message=f"{dest} is there already", result={"result": "nochange"})
     report = api.provision(
-        base, [Output(dest)], _recipe(options), force=options.flag("force"), dry_run=manner.check, stop=manner.stop
+        base, [Output(dest)], _recipe(options), force=options.flag("force"), dry_run=context.check, stop=context.stop
     )
     document = provision_document(report)
     for made in report.failed:
@@ -31,7 +31,7 @@ def _provision(options: Options, manner: TaskContext) -> Outcome:
     layout = report.outputs[0].layout
     assert layout is not None
     size = format_size(layout.image.virtual_size)
-    message = f"{dest.name} would be made, {size}" if manner.check else f"{dest.name}, {size}"
+    message = f"{dest.name} would be made, {size}" if context.check else f"{dest.name}, {size}"
     return Outcome(changed=True, message=f"{message}: {'; '.join(described(layout).splitlines()[1:])}", result=document)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from growdisk.api.in_use import image_in_use_hint
 from growdisk.api.result import Result
 from growdisk.api.runs import expand
 from growdisk.fast_dataclass import replace
@@ -21,25 +20,24 @@ from growdisk.playbook.tasks.swap_results import swaps_between, swaps_in
 from growdisk.workflow.run_directory import RunDirectory
 
 
-def one_step(options: Options, manner: TaskContext, proposer: PlanFunction, goal: Goal | None = None) -> Result:
+def one_step(options: Options, context: TaskContext, proposer: PlanFunction, goal: Goal | None = None) -> Result:
     """A run of what `proposer` proposes; in check mode the plan for it."""
     path, goal, way = options.place("image"), goal or goal_of(options), run_options(options)
-    with image_in_use_hint(path, "expand", goal.size):
-        if manner.check:
-            return planned(path, goal, way, format_of(options), proposer, manner.foreseen)
-        return expand(path, goal, way, format_of(options), manner.observer, manner.stop, proposer)
+    if context.check:
+        return planned(path, goal, way, format_of(options), proposer, context.foreseen)
+    return expand(path, goal, way, format_of(options), context.observer, context.stop, proposer)
 
 
 def _alone(proposer: PlanFunction) -> TaskHandler:
-    return lambda options, manner: outcome_of(one_step(options, manner, proposer))
+    return lambda options, context: outcome_of(one_step(options, context, proposer))
 
 
-def _reread(options: Options, manner: TaskContext) -> Outcome:
+def _reread(options: Options, context: TaskContext) -> Outcome:
     """It only looks: never `changed`."""
-    return replace(outcome_of(one_step(options, manner, reread_only)), changed=False)
+    return replace(outcome_of(one_step(options, context, reread_only)), changed=False)
 
 
-def _rewrite(options: Options, manner: TaskContext) -> Outcome:
+def _rewrite(options: Options, context: TaskContext) -> Outcome:
     """Returns, for the tasks behind, which swap spaces are gone and which were moved."""
     swaps: dict[str, object] = {"gone_swaps": [], "moved_swaps": [], "guest_systems": []}
 
@@ -49,7 +47,7 @@ def _rewrite(options: Options, manner: TaskContext) -> Outcome:
             swaps.update(swaps_in(whole.steps))
         return rewrite_only(facts, goal)
 
-    outcome = outcome_of(one_step(options, manner, watched))
+    outcome = outcome_of(one_step(options, context, watched))
     return replace(outcome, result={**outcome.result, **swaps})
 
 

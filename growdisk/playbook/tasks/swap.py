@@ -24,26 +24,26 @@ _IDENTITY = ("number", *_WORDS, "mapped", "is_swap")
 _SPACE = ("number", "start", "size", "uuid", "label")
 
 
-def _remake_swap(options: Options, manner: TaskContext) -> Outcome:
+def _remake_swap(options: Options, context: TaskContext) -> Outcome:
     swaps = tuple(_space(options, each) for each in options.mappings("swaps"))
-    return outcome_of(one_step(options, manner, remake_swap(swaps), _goal(options)))
+    return outcome_of(one_step(options, context, remake_swap(swaps), _goal(options)))
 
 
-def _make_swap_file(options: Options, manner: TaskContext) -> Outcome:
+def _make_swap_file(options: Options, context: TaskContext) -> Outcome:
     size = parse_size(options.word("size"))
     if size.relative:
         raise UsageError(f"{options.task}: a swap file has a size, and nothing to grow by", hint="size: 1G")
     proposer = make_swap_file(options.word("system"), size.bytes, options.word("uuid"))
-    return outcome_of(one_step(options, manner, proposer, _goal(options)))
+    return outcome_of(one_step(options, context, proposer, _goal(options)))
 
 
-def _repair_guest(options: Options, manner: TaskContext) -> Outcome:
+def _repair_guest(options: Options, context: TaskContext) -> Outcome:
     """Looked for file by file, so a guest that names none of them is unchanged; a plan cannot know that."""
     parts = [_identity(options, each) for each in options.mappings("swaps")]
     swaps, gone = (tuple(part for part in parts if part.is_swap is kind) for kind in (True, False))
     policy = SwapPolicy(options.word("swap"))
     step = RepairGuest(options.word("system"), swaps, policy, gone, options.texts("others"))
-    result = one_step(options, manner, forget_gone(step), _goal(options))
+    result = one_step(options, context, forget_gone(step), _goal(options))
     outcome = outcome_of(result)
     idle = any(step.name == "repair-guest" and step.detail == "nothing in the guest names it" for step in result.steps)
     return replace(outcome, changed=False) if idle else outcome

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.partitions.table import Partition
-from growdisk.steps.registry import DiskStep, LiveStep
+from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import RemakeSwap
 from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.rewrite_partitions import RewritePartitions
@@ -37,7 +37,7 @@ def described(part: RemovedPartition) -> dict[str, object]:
     return {"number": part.number, **{name: word for name, word in words.items() if word}, **more}
 
 
-def swaps_between(steps: Iterable[DiskStep | LiveStep], swaps: Named) -> dict[str, object]:
+def swaps_between(steps: Iterable[DiskStep], swaps: Named) -> dict[str, object]:
     """gone_swaps and moved_swaps, as repair_guest and remake_swap take them."""
     gone, moved = [], []
     for step in steps:

@@ -2,57 +2,30 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from contextlib import nullcontext
 
 from growdisk.api.watching.documents import round_document
 from growdisk.api.watching.metrics import write_metrics
 from growdisk.api.watching.round import Round, watch_once
 from growdisk.api.watching.rules import load_rules
 from growdisk.errors import GrowdiskError, NeedsUser, OperationFailed, Refused
-from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.options import Options
 from growdisk.playbook.outcome import Outcome, failure
 from growdisk.playbook.perform import TaskContext
 
 _DONE = ("grown", "would grow", "resumed")
 _JOBS = 4
+_OTHERS = "the others are done; growdisk list says how each disk stands"
 
 
-@dataclass(eq=False)
-class DisksRefused(Refused):
-    WHAT: ClassVar[str] = "{disks} could not be dealt with"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "the others are done; growdisk list says how each disk stands"
-    disks: str
-    reason: str
-
-
-@dataclass(eq=False)
-class DisksRestored(OperationFailed):
-    WHAT: ClassVar[str] = DisksRefused.WHAT
-    WHY: ClassVar[str] = DisksRefused.WHY
-    DO: ClassVar[str] = DisksRefused.DO
-    disks: str
-    reason: str
-
-
-@dataclass(eq=False)
-class DisksStuck(NeedsUser):
-    WHAT: ClassVar[str] = DisksRefused.WHAT
-    WHY: ClassVar[str] = DisksRefused.WHY
-    DO: ClassVar[str] = DisksRefused.DO
-    disks: str
-    reason: str
-
-
-_OF_CODE: dict[int, type[DisksRefused | DisksRestored | DisksStuck]] = {3: DisksRefused, 4: DisksRestored}
-
-
-def _watch(options: Options, manner: TaskContext) -> Outcome:
+def _watch(options: Options, context: TaskContext) -> Outcome:
     rules = load_rules(options.place("rules"))
-    ended = watch_once(rules, options.text("connect"), lambda _: None, dry_run=manner.check, jobs=_JOBS)
+    ended = watch_once(
+        rules, options.text("connect"), lambda _: None, dry_run=context.check, jobs=_JOBS,
+        stopping=nullcontext(context.stop) if context.stop else None,
+    )  # fmt: skip
     metrics = options.path("metrics")
-    if metrics is not None and not manner.check:
+    if metrics is not None and not context.check:
         write_metrics(metrics, ended)
     document = round_document(ended)
     if ended.code:
@@ -67,11 +40,32 @@ def _watch(options: Options, manner: TaskContext) -> Outcome:
 def _error(ended: Round) -> GrowdiskError:
     """The worst of the round speaks for it."""
     failed = [action for action in ended.actions if action.code]
-    names, why = (
-        ", ".join(action.entry.name for action in failed),
-        next(d.detail for d in failed if d.code == ended.code),
+    names = ", ".join(action.entry.name for action in failed)
+    reason = next(action.detail for action in failed if action.code == ended.code)
+    match ended.code:
+        case 3:
+            return Refused.named(
+                "disks-refused",
+                "{disks} could not be dealt with",
+                "{reason}",
+                "{_do}",
+                {"disks": names, "reason": reason, "_do": _OTHERS},
+            )
+        case 4:
+            return OperationFailed.named(
+                "disks-restored",
+                "{disks} could not be dealt with",
+                "{reason}",
+                "{_do}",
+                {"disks": names, "reason": reason, "_do": _OTHERS},
+            )
+    return NeedsUser.named(
+        "disks-stuck",
+        "{disks} could not be dealt with",
+        "{reason}",
+        "{_do}",
+        {"disks": names, "reason": reason, "_do": _OTHERS},
     )
-    return _OF_CODE.get(ended.code, DisksStuck)(names, reason=why)
 
 
 HANDLERS = {"watch": _watch}

@@ -17,9 +17,13 @@ LOADED = (
 )
 
 
-def loaded_by(*words: str | Path) -> set[str]:
+WITHOUT_LIBVIRT = "import growdisk.live.libvirt_sockets as sockets; sockets.listening = lambda uri=None: iter(()); "
+
+
+def loaded_by(*words: str | Path, before: str = "") -> set[str]:
+    """`before` is Python that runs first; WITHOUT_LIBVIRT for a command that would ask one that another test runs."""
     done = subprocess.run(
-        [sys.executable, "-c", LOADED, *words], capture_output=True, text=True, check=True, env=environment()
+        [sys.executable, "-c", before + LOADED, *words], capture_output=True, text=True, check=True, env=environment()
     )
     return set(done.stderr.split())
 

@@ -9,8 +9,8 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from growdisk.api.current_run import CurrentRun, Silent
 from growdisk.api.disks import inspect
-from growdisk.api.runs import Silent
 from growdisk.api.session import Session
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import make_plan
@@ -18,9 +18,7 @@ from growdisk.planner.planner import Proposal, propose
 from growdisk.qcow2.probe import probe_format
 from growdisk.steps.disk import Disk
 from growdisk.units import parse_size
-from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.stopping import StopRequest
 
 
 class _Mortal(Silent):
@@ -72,7 +70,7 @@ def _run(image: Path, observer: Silent, *, keep: bool, size: str) -> None:
     plan = replace(plan, steps=plan.steps[:2])
     directory = RunDirectory.beside(image)
     with closing(Disk.open(directory.image, probe_format(image))) as disk:
-        session = Session.begin(image, plan, disk, directory, observer, StopRequest(), Keyring())
+        session = Session.begin(CurrentRun(image, plan, directory, observer), disk)
         with directory.working():
             session.engine.advance()
-        session.directory.make_room()
+        session.run.directory.make_room()

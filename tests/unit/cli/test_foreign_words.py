@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.provisioning.iso import seed_iso
+from growdisk.api.provisioning.seeding import seed_iso
 from tests.conftest import DiskMaker
 from tests.guests.tools import run
 from tests.unit.cli.command import Answer, fingerprint, in_process
@@ -186,6 +186,35 @@ def test_an_address_is_to_be_downloaded_first() -> None:
     assert (answer.code, "download it first: curl -LO https://example.org/a.qcow2;" in answer.err) == (3, True)
 
 
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("rbd:pool/web01", "rbd map POOL/IMAGE"),
+        ("iscsi://far/iqn.x/0", "iscsiadm --login"),
+        ("nbds://far/web01", "qemu-nbd --connect=/dev/nbd0 --format=raw nbds://far/web01"),
+    ],
+)
+def test_an_address_that_is_not_offered_is_to_be_attached_first(address: str, told: str) -> None:
+    answer = in_process("expand", address)
+    assert (answer.code, told in answer.err) == (3, True), answer
+
+
+@pytest.mark.parametrize("word", ["nbd://far:x/web01", "ssh://far", "nbd+unix:///web01"])
+def test_an_address_that_cannot_be_read_is_a_usage_error(word: str) -> None:
+    answer = in_process("expand", word)
+    assert (answer.code, "write nbd://HOST[:PORT]/EXPORT" in answer.err) == (2, True), answer
+
+
+def test_an_address_goes_with_neither_a_machine_nor_a_playbook() -> None:
+    for more in (("-d", "web01"), ("--as-playbook",)):
+        assert in_process("plan", "nbd+unix:///web01?socket=/none", *more).code == 2
+
+
+def test_what_does_not_answer_is_named_by_its_address() -> None:
+    answer = in_process("show", "nbd+unix:///web01?socket=/none/such")
+    assert (answer.code, "cannot reach nbd+unix:///web01?socket=/none/such" in answer.err) == (3, True), answer
+
+
 def test_an_image_of_a_cd_never_grows(tmp_path: Path) -> None:
     (tmp_path / "a.iso").write_bytes(seed_iso({"file": b"x"}, 0))
     answer = in_process("expand", tmp_path / "a.iso", "+1G")
@@ -248,3 +277,22 @@ def test_a_backing_chain_is_followed_no_further_than_trusted(image: Path, tmp_pa
     answer = in_process("image", "info", "--backing-chain", over)
     assert (answer.code, "--trust-references" in answer.err) == (3, True)
     assert in_process("image", "info", "--backing-chain", "--trust-references", over).code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("expand", "there.raw", "--with", "nbd://far/web01"),
+        ("image", "info", "nbd://far/web01"),
+        ("image", "convert", "ssh://far/web01.raw", "x.qcow2"),
+        ("script", "nbd://far/web01", "-o", "scripts"),
+        ("list", "nbd://far/web01", "--json"),
+    ],
+)
+def test_a_command_that_takes_no_address_says_so(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("there.raw").write_bytes(bytes(1 << 20))
+    answer = in_process(*words)
+    assert "is an address, which is not taken here" in answer.err + answer.out, answer

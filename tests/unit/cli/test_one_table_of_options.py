@@ -6,7 +6,7 @@ import argparse
 
 import pytest
 
-from growdisk.cli.declared_options import help_of
+from growdisk.cli.disk_options import help_of
 from growdisk.cli.parser import parser_for
 from growdisk.planner.option_table import SHARED, OptionSpec
 from growdisk.playbook.specs import TASKS

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.block.locks import image_writers
 from growdisk.units import GiB, MiB
 from tests.conftest import Copier
+from tests.e2e.process import await_true
 from tests.guests.layouts import Layout
 from tests.guests.small import SmallDisk, make_disk
 from tests.guests.tools import run
@@ -83,7 +85,7 @@ def test_image_that_a_guest_runs_on(copied: Copier, name: str, image_format: str
 def test_image_that_another_tool_writes(copied: Copier) -> None:
     image = copied("guest.qcow2")
     with subprocess.Popen(["qemu-io", "-f", "qcow2", image], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        time.sleep(0.5)
+        await_true(lambda: bool(image_writers(image)), 60, "qemu-io has opened the image")
         refused(image, why=f"qemu-io (pid {holder.pid}) has it open")
         assert holder.stdin is not None
         holder.stdin.close()
@@ -170,6 +172,22 @@ def test_file_without_permission(copied: Copier, tmp_path: Path) -> None:
     )
     assert done.returncode == 3, done.stderr
     assert "Permission denied" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["plan", "expand"])
+def test_file_on_a_host_file_system_that_is_read_only(copied: Copier, verb: str) -> None:
+    image = copied("guest.qcow2")
+    walls = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    done = subprocess.run(
+        [*walls, GROWDISK, verb, image, "+64M"], capture_output=True, text=True, check=False, env=environment()
+    )
+    assert (done.returncode, "mounted read-only" in done.stderr) == (3, True), done.stderr
+
+
+def test_image_with_an_external_data_file(copied: Copier, tmp_path: Path) -> None:
+    image, data = tmp_path / "split.qcow2", tmp_path / "data"
+    run("qemu-img", "convert", "-O", "qcow2", "-o", f"data_file={data}", copied("guest.qcow2"), image)
+    refused(image, why="external data file, where nothing can be kept")
 
 
 # --- images that cannot be worked on ------------------------------------------------------------

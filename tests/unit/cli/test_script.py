@@ -50,7 +50,8 @@ def test_user_data_carries_the_same_scripts_and_tells_growpart_to_keep_out(image
             file = tar.extractfile(member)
             assert file
             script = (tmp_path / "out" / member.name).read_text()
-            assert re.findall(r"^.+", file.read().decode(), re.M) == re.findall(r"^(?! *#[^!]).+", script, re.M)
+            said, written = (re.findall(r"^ *(?!#[^!])(\S.*)", text, re.M) for text in (file.read().decode(), script))
+            assert said == written
     assert f"tar -xJf {archive['path']}\n" in each_boot["content"]
     assert (each_boot["permissions"], "per-boot" in each_boot["path"]) == ("0700", True)
     (tmp_path / "each-boot").write_text(each_boot["content"])

@@ -51,6 +51,41 @@ def test_what_was_to_run_at_the_end_runs():
     assert run(code).stdout == "last\n"
 
 
+def test_a_thread_that_still_works_is_waited_for():
+    code = """
+import threading
+def main():
+    begun = threading.Event()
+    def work():
+        begun.wait()
+        threading.main_thread().join()  # until the interpreter waits for this one
+        print('last')
+    threading.Thread(target=work).start()
+    begun.set()
+    return 3
+start.main = main
+start.console()
+"""
+    done = run(code)
+    assert (done.returncode, done.stdout) == (3, "last\n")
+
+
+def test_threads_that_have_ended_cost_no_orderly_end():
+    code = """
+import sys, threading
+def main():
+    thread = threading.Thread(target=print, args=('first',))
+    thread.start()
+    thread.join()
+    sys.modules['kept'] = type('Kept', (), {'__del__': lambda self: print('taken apart')})()
+    return 3
+start.main = main
+start.console()
+"""
+    done = run(code)
+    assert (done.returncode, done.stdout) == (3, "first\n")
+
+
 def test_an_answer_that_cannot_be_written_is_no_success():
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = run("start.main = lambda: print('x') or 0\nstart.console()", stdout=full)

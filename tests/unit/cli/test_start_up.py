@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.loading import HEAVY, cpu_seconds, loaded_by
+from tests.unit.cli.loading import HEAVY, WITHOUT_LIBVIRT, cpu_seconds, loaded_by
 
 
 def test_show_loads_nothing_heavy(classic: Path) -> None:
-    assert loaded_by("show", classic).intersection(HEAVY) == set()
+    assert loaded_by("show", classic, before=WITHOUT_LIBVIRT).intersection(HEAVY) == set()
 
 
 def test_status_of_nothing_loads_no_library_of_a_run(classic: Path) -> None:
@@ -18,7 +18,12 @@ def test_status_of_nothing_loads_no_library_of_a_run(classic: Path) -> None:
 
 
 def test_plan_loads_no_hands(classic: Path) -> None:
-    assert loaded_by("plan", classic, "+1G").intersection({"parted", "_ped", "guestfs", "rich", "asyncio"}) == set()
+    assert (
+        loaded_by("plan", classic, "+1G", before=WITHOUT_LIBVIRT).intersection(
+            {"parted", "_ped", "guestfs", "rich", "asyncio"}
+        )
+        == set()
+    )
 
 
 def test_version_loads_nothing_of_the_house_but_its_door() -> None:
