@@ -48,8 +48,9 @@ DEEDS = {
     "compare qcow2, raw": Deed("compare {qcow2} {raw}", "compare {qcow2} {raw}"),
     "compare qcow2, zlib": Deed("compare {qcow2} {zlib}", "compare {qcow2} {zlib}", 3),
     "commit all of it": Deed("commit {full}", "commit WRITEBACK -q {full}"),
-    "rebase, 128 MiB differ": Deed("rebase {over} -b {other}", "rebase WRITEBACK -F qcow2 -b {other} {over}"),
-    "rebase to none": Deed("rebase {over}", "rebase WRITEBACK -b EMPTY {over}"),
+    "rebase, 128 MiB differ": Deed("rebase --trust-references {over} -b {other}",
+                                   "rebase WRITEBACK -F qcow2 -b {other} {over}"),
+    "rebase to none": Deed("rebase --trust-references {over}", "rebase WRITEBACK -b EMPTY {over}"),
     "copy": Deed("copy {raw} {new}", "cp --sparse=auto {raw} {new}"),
     "copy --sparse always": Deed("copy --sparse always {raw} {new}", "cp --sparse=always {raw} {new}"),
 }  # fmt: skip

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.guests import prepare_peers
 from benchmarks.measure import GROWDISK, figure, seconds, take_small
 from tests.guests.small import SmallDisk, make_disk
 
@@ -15,6 +16,7 @@ IMAGES, BESIDE = 1000, 10
 
 
 def compare(repeats: int) -> dict[str, Any]:
+    prepare_peers()
     with tempfile.TemporaryDirectory(prefix="growdisk-bench-", dir="/var/tmp") as name:
         folder = Path(name)
         first = make_disk(folder / "0000.qcow2", SmallDisk())

@@ -50,16 +50,25 @@ def take(argv: Sequence[str | Path], stdin: str = "") -> Sample:
     return Sample(wall)
 
 
+_SPAWN = """
+import json, os, sys, time
+quiet = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
+started = time.monotonic()
+child = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=quiet)
+_, status, usage = os.wait4(child, 0)
+wall = time.monotonic() - started
+print(json.dumps([os.waitstatus_to_exitcode(status), wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))
+"""
+
+
 def take_small(argv: Sequence[str], accept: Sequence[int] = (0,)) -> Sample:
-    """Run a command without children, by a spawn that does not count this process's memory as its own."""
-    quiet = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
-    started = time.monotonic()
-    child = os.posix_spawnp(argv[0], argv, os.environ, file_actions=quiet)
-    _, status, usage = os.wait4(child, 0)
-    wall = time.monotonic() - started
-    if os.waitstatus_to_exitcode(status) not in accept:
-        raise SystemExit(f"{shlex.join(argv)}: exit code {os.waitstatus_to_exitcode(status)}")
-    return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+    """Run a command without children, from a process of a few MiB: what starts one counts as its memory too."""
+    words = [sys.executable, "-I", "-S", "-c", _SPAWN, *argv]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    status, wall, cpu, peak_kib = json.loads(done.stdout)
+    if status not in accept:
+        raise SystemExit(f"{shlex.join(argv)}: exit code {status}")
+    return Sample(wall, cpu, peak_kib)
 
 
 def take_growdisk(arguments: Sequence[str | Path]) -> Growdisk:
