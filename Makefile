@@ -27,13 +27,13 @@ test-fast: setup-test
 test-slow: setup-test
 	$(PYTHON) -m pytest -m slow
 
-# Under a minute: no guest is booted, no appliance started, no whole run. Three processes: some tests wait more than they work.
+# Under a minute: no guest is booted, no appliance started, no whole run. Four processes: some tests wait more than they work.
 check: setup-test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	shellcheck setup/*.sh vagrant/*.sh .ci/run
-	$(PYTHON) -m pytest -n 3 -m "not appliance and not boot and not slow" tests/test_architecture.py tests/unit
+	$(PYTHON) -m pytest -n 4 -m "not appliance and not boot and not slow" tests/test_architecture.py tests/unit
 
 # Looks for images that make the engine stumble; what it has learned stays in the corpus, outside the repository.
 FUZZ_SECONDS ?= 60

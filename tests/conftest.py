@@ -22,7 +22,7 @@ from tests.guests.tools import run
 DiskMaker = Callable[..., Path]
 Copier = Callable[..., Path]
 _UNTOUCHED_BOOT, _LIBVIRTD = "untouched boot", "libvirtd"
-# Fixtures that take half a minute and more, or that a machine has one of: what needs the same one shares a process.
+# What takes long to make, or a machine has one of: what needs the same one shares a process.
 _TOGETHER = {
     "tests/contract/test_backends_agree.py": "zoo",
     "tests/e2e/test_boot_harness.py": _UNTOUCHED_BOOT,
@@ -34,6 +34,7 @@ _TOGETHER = {
     "tests/online/test_libvirt.py": _LIBVIRTD,
     "tests/online/test_live_refusals.py": "awake guest",
     "tests/playbooks/test_machines.py": _LIBVIRTD,
+    "tests/test_architecture.py": "syntax",
     "tests/vagrant/test_vagrant.py": _LIBVIRTD,
 }
 

@@ -39,6 +39,9 @@ _DEAD_ENDS = (
 # Said by the initramfs on the console alone, before there is a journal.
 _WAITED = (b"Gave up waiting for", b"Timed out waiting for device", b"Begin: Waiting for")
 
+# Without systemd, what fails is said on the console alone.
+_SYSVINIT, _FAILED = b"INIT: version", re.compile(rb"(?m)^.*(?:failed[.!]|\[FAIL\]).*$")
+
 # Two nanoseconds an instruction. Virtual machine clocks normally follow the host's.
 _STEADY_CLOCK = ("-accel", "tcg,thread=single", "-icount", "shift=1,sleep=on")
 _FAST_CLOCK = ("-accel", "tcg,thread=multi")
@@ -63,6 +66,7 @@ class BootReport:
     swap: tuple[str, ...]
     failed_units: tuple[str, ...]
     waits: tuple[str, ...]
+    files: str  # a digest of /usr and /srv
     command_line: str
 
 
@@ -86,8 +90,10 @@ class RunningGuest:
     def wait_for_report(self, timeout: float = 900) -> BootReport:
         """Until the guest reports itself up. BootFailed at a dead end, when QEMU ends, or after `timeout` seconds."""
         match = self._wait_for(_REPORT, timeout)
-        waits = [line for line in self.console_text[: match.start()].splitlines() if line.startswith(_WAITED)]
-        return _report(json.loads(match[1]), time.monotonic() - self._started, waits)
+        said = self.console_text[: match.start()]
+        waits = [line for line in said.splitlines() if line.startswith(_WAITED)]
+        failed = _FAILED.findall(said.partition(_SYSVINIT)[2])
+        return _report(json.loads(match[1]), time.monotonic() - self._started, waits, failed)
 
     def answer(self, question: bytes, words: bytes, timeout: float = 300) -> None:
         """Type `words` when the console asks `question`."""
@@ -256,6 +262,7 @@ class _Said(TypedDict):
     swap: str
     failed: list[str]
     waits: list[str]
+    files: str
     cmdline: str
 
 
@@ -266,7 +273,9 @@ class _Block(TypedDict):
     children: NotRequired[list[_Block]]
 
 
-def _report(said: _Said, wall_seconds: float, console_waits: list[bytes]) -> BootReport:
+def _report(
+    said: _Said, wall_seconds: float, console_waits: list[bytes], console_failed: list[bytes]
+) -> BootReport:  # fmt: skip
     blocks = list(_flat(said["lsblk"]["blockdevices"]))
     return BootReport(
         login_seconds=said["login_us"] / 1e6,
@@ -278,8 +287,9 @@ def _report(said: _Said, wall_seconds: float, console_waits: list[bytes]) -> Boo
         root_size=said["root"]["size"],
         root_used=said["root"]["used"],
         swap=tuple(said["swap"].splitlines()),
-        failed_units=tuple(said["failed"]),
+        failed_units=(*(line.decode(errors="replace") for line in console_failed), *said["failed"]),
         waits=(*(line.decode(errors="replace") for line in console_waits), *said["waits"]),
+        files=said["files"],
         command_line=said["cmdline"],
     )
 

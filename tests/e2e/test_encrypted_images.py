@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from growdisk import api
-from growdisk.api.runs import Silent
+from growdisk.api.current_run import Silent
 from growdisk.units import GiB, MiB
 from tests.guests.layouts import Layout
 from tests.guests.small import SmallDisk, make_disk

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.block.holders import use_of
 from growdisk.block.leases import others_open, others_write
 from growdisk.block.raw import RawFile
+from growdisk.block.second_look import refuse_users
 from growdisk.errors import ImageInUse
 from growdisk.host.fuse_mount import mounted as fuse_mounted
 from growdisk.live.libvirt_users import running_users
@@ -92,6 +94,16 @@ def said_no(host: Host, target: Path, *named: str) -> dict[str, object]:
         assert (answer.code, answer.result) == (3, "refused"), answer
         assert all(name in str(answer.error["why"]) for name in named), answer
     return answer.error
+
+
+def test_who_only_looks_at_a_device_in_passing_does_not_use_it(device: Path) -> None:
+    """As udev and blkid do after each change, and losetup when it looks for a free device."""
+    look = "import sys, time; file = open(sys.argv[1], 'rb'); print(flush=True); time.sleep(0.2)"
+    with subprocess.Popen([sys.executable, "-c", look, device], stdout=subprocess.PIPE) as passing:
+        assert passing.stdout is not None
+        passing.stdout.readline()
+        assert use_of(device).pids == (passing.pid,)
+        refuse_users(device)
 
 
 def test_a_process_with_a_device_node_of_its_own_is_found(

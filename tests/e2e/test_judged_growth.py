@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from growdisk.backends.direct import DirectTools
-from growdisk.backends.judging import FilesystemUnsound
 from growdisk.block.raw import RawFile
 from growdisk.units import MiB
 from tests.e2e.conftest import host
 from tests.e2e.process import Host, need
 from tests.fuzz.disks.kernel import kernel_on
 from tests.guests.tools import run
+from tests.refusals import raises
 
 __all__ = ["host"]
 
@@ -50,6 +50,19 @@ def test_an_ext4_with_an_orphan_file_is_mounted_by_a_kernel_afterwards(
         kernel.must("mkdir -p /tmp/m; mount -t ext4 -o ro /dev/sda1 /tmp/m")
 
 
+@pytest.mark.parametrize("backend", ["direct", "uml", "auto"])
+@pytest.mark.parametrize("options", ["verity", "encrypt,verity", "casefold"])
+def test_an_ext4_that_the_judges_kernel_does_not_mount_is_grown_and_checked_all_the_same(
+    tmp_path: Path, host: Host, backend: str, options: str
+) -> None:
+    need("uml")
+    need("direct")
+    mkfs = ("mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-O", options)
+    answer = host.growdisk("expand", disk_with(tmp_path / "disk.raw", 96 * MiB, *mkfs), "+40M", "--backend", backend)
+    assert (answer.code, answer.result) == (0, "changed"), answer
+    run("e2fsck", "-fn", f"{tmp_path / 'disk.raw'}?offset={MiB}")
+
+
 def test_a_tiny_file_system_becomes_a_huge_one_by_a_kernel_where_resize2fs_fails(tmp_path: Path, host: Host) -> None:
     need("uml")
     image = disk_with(tmp_path / "disk.raw", 8 * MiB, "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096")
@@ -68,7 +81,7 @@ def test_the_judge_does_not_let_a_damaged_file_system_pass(tmp_path: Path) -> No
     device = RawFile.open(image, writable=True)
     tools = DirectTools(device, image)
     try:
-        with pytest.raises(FilesystemUnsound, match="e2fsck"):
+        with raises("filesystem-unsound", match="e2fsck"):
             tools.judge("ext4", "/dev/sda1")
     finally:
         tools.close()
@@ -124,6 +137,30 @@ def test_a_volume_that_lvm_would_not_activate_for_us_grows_all_the_same(tmp_path
     assert (answer.code, answer.result) == (0, "changed"), answer
     (volume,) = answer.document["after"]["volumes"]  # type: ignore[index]
     assert volume["content"]["size"] > 200 * MiB
+
+
+@pytest.mark.parametrize(
+    ("modules", "create"),
+    [
+        ("dm-thin-pool", "--config 'global/thin_check_executable=\"\"' -L 16M -T g/pool"),
+        ("dm-raid", "--type raid1 -m1 --nosync --alloc anywhere -L 8M -n other g"),
+        ("dm-zero", "--type zero -L 8M -n other g"),
+    ],
+    ids=["thin pool", "raid1", "zero"],
+)
+def test_a_volume_grows_beside_one_of_a_kind_that_the_kernel_has_not_loaded(
+    tmp_path: Path, host: Host, modules: str, create: str
+) -> None:
+    """As on every Proxmox machine: root beside a thin pool."""
+    need("uml")
+    image = disk_with(tmp_path / "disk.raw", 128 * MiB, "true")
+    with kernel_on(image) as kernel:
+        kernel.must("lvm pvcreate /dev/sda1; lvm vgcreate g /dev/sda1; lvm lvcreate -y -L 40M -n root g")
+        kernel.must(f"mke2fs -q -t ext4 /dev/g/root; modprobe {modules}; lvm lvcreate -y {create}; lvm vgchange -an g")
+    answer = host.growdisk("expand", image, "+200M")
+    assert (answer.code, answer.result) == (0, "changed"), answer
+    root = next(volume for volume in answer.document["after"]["volumes"] if volume["name"] == "g/root")  # type: ignore[index]
+    assert root["content"]["size"] > 200 * MiB
 
 
 def test_volumes_that_lvm_cannot_tell_apart_are_refused(tmp_path: Path, host: Host) -> None:

@@ -7,6 +7,7 @@ console. The others are for make test-slow.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests.e2e.judges import assert_sound, sfdisk
 from tests.e2e.process import Host
 from tests.guests.bootable import DISK_SIZE, PHRASE, bootable_guests
 from tests.guests.manifest import as_raw
+from tests.guests.red_hat import red_hat_guest
 from tests.guests.tools import run
 
 pytestmark = [pytest.mark.boot, pytest.mark.appliance, pytest.mark.timeout(1800)]
@@ -66,6 +68,33 @@ def test_an_expanded_guest_starts_and_its_root_has_the_new_space(tmp_path: Path,
     assert report.disks[f"sda{case.part}"] > GROWTH + GiB
     assert report.disks[case.inside] > GROWTH + GiB
     assert report.root_size > 0.95 * report.disks[case.inside]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(Case("cryptlvm", 5, "crypt--vg-root", locked=True), id="Debian's guided encrypted LVM"),
+        pytest.param(Case("red_hat", 3, "rhel-root", uefi=True), id="Red Hat's LVM and XFS"),
+    ],
+)
+def test_a_guest_with_swap_in_a_volume_starts_as_it_did_before(
+    tmp_path: Path, host: Host, case: Case, record_property: Callable[[str, object], None]
+) -> None:
+    source = red_hat_guest() if case.name == "red_hat" else bootable_guests() / f"{case.name}.qcow2"
+    image, key = tmp_path / "guest.qcow2", tmp_path / "key"
+    shutil.copyfile(source, image)
+    key.write_bytes(PHRASE)
+    answer = host.growdisk("expand", image, "+1G", *(["--key-file", key] if case.locked else []))
+    assert (answer.code, answer.result) == (0, "changed"), answer
+    assert_sound(image)
+    before, after = started(source, case), started(image, case)
+    record_property("seconds", f"{before.login_seconds:.1f} {after.login_seconds:.1f}")
+    assert before.failed_units == before.waits == after.failed_units == after.waits == ()
+    assert before.swap == after.swap != ()
+    assert after.login_seconds < 1.15 * before.login_seconds + 3
+    assert after.files == before.files
+    assert after.root_size > before.root_size + 0.9 * GiB
 
 
 def started(image: Path, case: Case) -> BootReport:

@@ -119,9 +119,6 @@ def test_a_volume_whose_pool_is_off_is_said_to_be(host: Host, guest: Guest, tmp_
 @pytest.mark.parametrize(
     ("address", "way"),
     [
-        ("nbd://localhost/web01", "run growdisk where the disk lies"),
-        ("nbd+unix:///web01?socket=/run/nbd", "run growdisk where the disk lies"),
-        ("ssh://host/web01.qcow2", "run growdisk where the disk lies"),
         ("rbd:guests/web01", "rbd map"),
         ("iscsi://host/target/1", "iscsiadm"),
     ],

@@ -63,7 +63,7 @@ def test_a_signal_ends_the_run_soon_and_everything_is_back_as_it_was(
     command.signal(moment.number, group=moment.group)
     answer = command.ended(_SECONDS_TO_END)
     assert (answer.code, answer.result) == (4, "restored")
-    assert moment.number.name in str(answer.error["what"])
+    assert moment.number.name in str(answer.error["what"]), answer.error
     assert "back as it was" in answer.said
     host.assert_quiet()
     assert host.left_files() == []

@@ -45,7 +45,7 @@ def test_each_job_has_its_playbook_and_each_says_when_to_use_it() -> None:
 def test_a_round_by_rules_grows_what_is_full_and_a_second_one_nothing(place: Place) -> None:
     image = place.disk()
     rules = image.with_name("rules.yml")
-    rules.write_text(f"rules: [{{images: {image}, when_used: 3%, step: 300M, max_size: 300M, keep_host_free: 0%}}]")
+    rules.write_text(f"rules: [{{images: {image}, when_used: 0.5%, step: 300M, max_size: 300M, keep_host_free: 0%}}]")
     words = ("-e", "target=localhost", "-e", f"rules={rules}")
     planned = play(place, "watch", *words, "--check")
     assert (planned.code, planned.json()["result"]) == (0, "changed"), planned

@@ -17,6 +17,7 @@ from growdisk.units import (
     format_size,
     parse_size,
     split_range,
+    whole_percent,
 )
 
 
@@ -105,3 +106,10 @@ def test_sizes_are_shown_in_powers_of_1024(size: int, text: str):
 )
 def test_a_change_of_size_shows(old: int, new: int, text: str) -> None:
     assert format_change(old, new) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "percent"), [(0.0, 0), (0.001, 1), (0.07, 7), (0.29, 29), (0.85, 85), (0.8500001, 86), (1.0, 100)]
+)
+def test_a_percentage_is_rounded_up_as_df_does(share: float, percent: int) -> None:
+    assert whole_percent(share) == percent
