@@ -8,9 +8,12 @@ Device names inside are /dev/sda, /dev/sda1, ...
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import tempfile
+import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import guestfs
@@ -50,13 +53,52 @@ def launch(
         )
         with time_limit(timeout, str(socket), "supermin", cancelled=cancelled) as limit:
             try:
-                handle.launch()
+                with _TEMPORARY_FILES.kept_together():
+                    handle.launch()
             except RuntimeError as error:
                 raise _launch_failure(str(error), console, timeout if limit.overrun else None) from error
         _, disk = Shell(handle, DISK).run("readlink", "-e", f"/dev/disk/guestfs/{_LABEL}")
         appliance = Appliance(handle, str(socket), disk.strip(), "the libguestfs appliance")
         undo.pop_all()
     return appliance
+
+
+class _TemporaryFiles:
+    """Where QEMU and supermin put files of their own during a launch: in a folder that is gone afterwards.
+
+    QEMU keeps what is written to the appliance in a file that it creates and unlinks at once. Killed in between it
+    leaves that file, and nothing about it says whose it was. Both take the place from TMPDIR, which a process has only
+    one of: all threads that launch at the time share the folder.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._undo = threading.Lock(), 0, contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def kept_together(self) -> Iterator[None]:
+        with self._lock:
+            if not self._users:
+                self._open()
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._undo.close()
+
+    def _open(self) -> None:
+        before = os.environ.get("TMPDIR")
+        folder = tempfile.TemporaryDirectory(prefix="growdisk-", dir=before or "/var/tmp", ignore_cleanup_errors=True)
+        os.environ["TMPDIR"] = self._undo.enter_context(folder)
+        if before is None:
+            self._undo.callback(os.environ.pop, "TMPDIR", None)
+        else:
+            self._undo.callback(os.environ.__setitem__, "TMPDIR", before)
+
+
+_TEMPORARY_FILES = _TemporaryFiles()
 
 
 def _configure(handle: LaunchHandle, accelerator: Accelerator) -> None:

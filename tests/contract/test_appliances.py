@@ -253,3 +253,19 @@ def test_an_appliance_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest
         launch(server.socket_path, accelerator=accelerator(), timeout=4)
     assert time.monotonic() - started < 20
     device.close()
+
+
+def test_what_a_killed_qemu_leaves_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """QEMU unlinks its file for the appliance's writes at once, but may die before; this one does."""
+    left = tmp_path / "left"
+    left.mkdir()
+    monkeypatch.setenv("TMPDIR", str(left))
+    monkeypatch.setenv("LIBGUESTFS_CACHEDIR", "/var/tmp")
+    hypervisor(tmp_path, monkeypatch, f'mktemp -p "$TMPDIR" vl.XXXXXX > {tmp_path}/made; kill -9 $$')
+    device = RawFile.create(tmp_path / "disk.raw", MiB)
+    with serve(device) as server, pytest.raises(ApplianceFailed):
+        launch(server.socket_path, accelerator=accelerator())
+    device.close()
+    assert (tmp_path / "made").read_text().startswith(f"{left}/")
+    assert list(left.iterdir()) == []
+    assert os.environ["TMPDIR"] == str(left)
