@@ -2,6 +2,9 @@
 
 PYTHON := .venv/bin/python
 
+# Where an environment forbids it, everything would be compiled anew by each process of the tests.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: setup setup-test demo test test-fast test-slow check fuzz fuzz-disks fuzz-enospc fuzz-headers bench collection deb man vagrant-box vagrant-trial
 
 setup:

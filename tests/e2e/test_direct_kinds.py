@@ -13,7 +13,7 @@ from tests.e2e.conftest import host
 from tests.e2e.judges import sfdisk
 from tests.e2e.process import Host
 from tests.guests.manifest import as_raw
-from tests.guests.tools import run
+from tests.guests.tools import place_content, run
 from tests.unit.cli.command import in_process
 
 __all__ = ["host"]
@@ -38,7 +38,7 @@ def made(tmp_path: Path) -> Callable[[str], Path]:
         if kind == "ntfs":
             (tmp_path / "text").write_bytes(_TEXT)
             run("ntfscp", "-q", "-f", alone, tmp_path / "text", "text")
-        run("dd", f"if={alone}", f"of={raw}", "bs=1M", "seek=1", "conv=notrunc,sparse", "status=none")
+        place_content(alone, raw, MiB)
         run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image)
         return image
 

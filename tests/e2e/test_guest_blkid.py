@@ -25,7 +25,7 @@ from growdisk.planner.proposal import Proposal
 from growdisk.units import MiB, parse_size
 from tests.guests.foreign import AT_THE_END
 from tests.guests.loops import loop
-from tests.guests.tools import run
+from tests.guests.tools import place_content, run
 from tests.unit.backends.this_machine import ThisMachine
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loop devices")
@@ -45,7 +45,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     run("mke2fs", "-q", "-F", "-t", "ext4", root, f"{30 << 10}k")
     run("mkswap", "-q", swap)
     for file, sector in ((root, 2048), (swap, 71680)):
-        run("dd", f"if={file}", f"of={path}", f"seek={sector}", "conv=notrunc,sparse", "status=none")
+        place_content(file, path, sector * 512)
     yield path
 
 

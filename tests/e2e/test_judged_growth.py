@@ -13,7 +13,7 @@ from growdisk.units import MiB
 from tests.e2e.conftest import host
 from tests.e2e.process import Host, need
 from tests.fuzz.disks.kernel import kernel_on
-from tests.guests.tools import run
+from tests.guests.tools import place_content, run
 from tests.refusals import raises
 
 __all__ = ["host"]
@@ -27,7 +27,7 @@ def disk_with(image: Path, size: int, *mkfs: str) -> Path:
             file.truncate(length)
     run(*mkfs, alone)
     run("sfdisk", "-q", "--no-reread", image, stdin=f"label: gpt\nstart=2048, size={size // 512}, type=L\n")
-    run("dd", f"if={alone}", f"of={image}", "bs=1M", "seek=1", "conv=notrunc,sparse", "status=none")
+    place_content(alone, image, MiB)
     return image
 
 

@@ -18,7 +18,7 @@ from tests.guests.ext4 import make_ext4
 from tests.guests.layouts import SECTOR, Content, Layout, Table
 from tests.guests.swap import make_swap
 from tests.guests.tiny_system import system_files
-from tests.guests.tools import run
+from tests.guests.tools import place_content, run
 
 ROOT_UUID = "5e1f0c1d-0000-4000-8000-00000000a001"
 SWAP_UUID = "5e1f0c1d-0000-4000-8000-00000000a005"
@@ -109,9 +109,7 @@ def _make_empty(raw: Path, place: ByteRange, kind: str) -> None:
         with alone.open("wb") as file:
             file.truncate(place.length)
         run(f"mkfs.{kind}", "-q", *(["-m", uuid] if kind == "xfs" else ["-U", uuid]), alone)
-        seek = f"seek={place.start // MiB}" if place.start % MiB == 0 else f"seek={place.start // SECTOR}"
-        unit = "bs=1M" if place.start % MiB == 0 else f"bs={SECTOR}"
-        run("dd", f"if={alone}", f"of={raw}", unit, seek, "conv=notrunc,sparse", "status=none")
+        place_content(alone, raw, place.start)
 
 
 def _write_boot_code(raw: Path, label: str) -> None:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from growdisk.units import MiB
-from tests.guests.tools import run
+from tests.guests.tools import place_content, run
 from tests.unit.cli.command import in_process
 
 _DISK = 76 * MiB + 40 * 512
@@ -19,7 +19,7 @@ def disk(path: Path, script: str, size: int = _DISK, **volumes: Path) -> Path:
     if script:
         run("sfdisk", "-q", "--no-tell-kernel", path, stdin=script)
     for place, content in volumes.items():
-        run("dd", f"if={content}", f"of={path}", "bs=512", f"seek={place[1:]}", "conv=notrunc,sparse", "status=none")
+        place_content(content, path, int(place[1:]) * 512)
     return path
 
 

@@ -10,7 +10,7 @@ import pytest
 from growdisk.units import MiB
 from tests.e2e.conftest import host
 from tests.e2e.process import Host, need
-from tests.guests.tools import run
+from tests.guests.tools import place_content, run
 from tests.unit.cli.command import GUESTFS, NO_APPLIANCE, fingerprint, growdisk
 
 __all__ = ["host"]
@@ -137,7 +137,7 @@ def test_what_a_gpt_has_in_a_last_sector_that_is_not_whole_is_kept(tmp_path: Pat
             file.truncate(size)
     run("mke2fs", "-q", "-F", "-t", "ext4", alone)
     run("sfdisk", "-q", "--no-reread", image, stdin=f"label: gpt\nstart=2048, size={24 * MiB // 512}, type=L\n")
-    run("dd", f"if={alone}", f"of={image}", "bs=1M", "seek=1", "conv=notrunc,sparse", "status=none")
+    place_content(alone, image, MiB)
     answer = growdisk("--json", "expand", image)
     assert (answer.code, answer.json()["result"]) == (0, "changed"), answer
     assert image.stat().st_size == 40 * MiB + 512

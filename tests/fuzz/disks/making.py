@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from tests.fuzz.disks.kernel import Kernel, NotMade, kernel_on, quoted
 from tests.fuzz.disks.recipe import KEY, Recipe, Slot, Thing
+from tests.guests.tools import place_content
 
 _SECTOR = 512
 _MOUNTABLE = {"ext": "ext4", "xfs": "xfs", "btrfs": "btrfs", "f2fs": "f2fs", "fat": "vfat"}
@@ -134,28 +134,9 @@ def _fill_on_host(raw: Path, recipe: Recipe, slot: Slot) -> None:
     with alone.open("wb") as file:
         file.truncate(int(size * thing.share) // 4096 * 4096 if thing.share < 1 else size)
     _host([*words, str(alone)])
-    _place(alone, raw, slot.start * _SECTOR)
+    place_content(alone, raw, slot.start * _SECTOR)
     if thing.kind == "jbd":
         alone.rename(raw.with_suffix(".journal"))
-
-
-def _place(alone: Path, raw: Path, start: int) -> None:
-    """Data alone, so that holes stay holes."""
-    with alone.open("rb") as source, raw.open("r+b") as target:
-        at = 0
-        while (at := _next_data(source.fileno(), at)) >= 0:
-            end = os.lseek(source.fileno(), at, os.SEEK_HOLE)
-            while at < end:
-                data = os.pread(source.fileno(), min(4 << 20, end - at), at)
-                os.pwrite(target.fileno(), data, start + at)
-                at += len(data)
-
-
-def _next_data(fd: int, at: int) -> int:
-    try:
-        return os.lseek(fd, at, os.SEEK_DATA)
-    except OSError:
-        return -1
 
 
 def _mkfs(thing: Thing, size: int, raw: Path, recipe: Recipe) -> list[str]:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -38,9 +38,9 @@ def wait_for_locks(pid: int, image: Path) -> None:
     """Until the whole of the locks is there: QEMU takes them in steps."""
     for _ in range(200):
         for link in Path(f"/proc/{pid}/fd").iterdir():
-            locks = Path(f"/proc/{pid}/fdinfo/{link.name}")
-            if link.exists() and link.samefile(image) and " 201 " in locks.read_text():
-                return
+            with suppress(FileNotFoundError):  # it was closed meanwhile
+                if link.samefile(image) and " 201 " in Path(f"/proc/{pid}/fdinfo/{link.name}").read_text():
+                    return
         time.sleep(0.02)
     raise AssertionError("qemu-io did not lock the image")
 
@@ -68,9 +68,11 @@ def test_a_reader_of_qemu_lets_us_read_and_not_write(image: Path):
 
 def test_who_only_looks_at_the_file_is_not_called_its_holder(image: Path):
     with subprocess.Popen(["tail", "-f", image], stdout=subprocess.DEVNULL) as bystander, qemu_holding(image) as pid:
-        with pytest.raises(ImageInUse) as refusal:
-            RawFile.open(image, writable=True)
-        bystander.terminate()
+        try:
+            with pytest.raises(ImageInUse) as refusal:
+                RawFile.open(image, writable=True)
+        finally:
+            bystander.terminate()
         assert refusal.value.holder == f"qemu-io (pid {pid})"
 
 

@@ -62,14 +62,16 @@ def qemu_with(image: Path, image_format: str) -> Iterator[int]:
         drive,
     ]
     with subprocess.Popen([*command, "-monitor", "stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(b"info status\n")
-        process.stdin.flush()
-        # The monitor greets before the drive is open, and answers after it.
-        assert any(b"VM status" in line for line in process.stdout)
-        yield process.pid
-        process.kill()
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(b"info status\n")
+            process.stdin.flush()
+            # The monitor greets before the drive is open, and answers after it.
+            assert any(b"VM status" in line for line in process.stdout)
+            yield process.pid
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(("name", "image_format"), [("guest.qcow2", "qcow2"), ("guest.raw", "raw")])

@@ -19,6 +19,7 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.planner import Proposal, propose
 from growdisk.units import MiB, parse_size
+from tests.guests.tools import place_content
 from tests.unit.partitions.disks import make_disk, run
 
 
@@ -33,7 +34,7 @@ def facts_of(folder: Path, maker: Sequence[str], size: int) -> Facts:
         file.truncate(size)
     run(*maker, alone)
     make_disk(disk, size + 2 * MiB, f"label: gpt\n2048,{size // 512},L\n")
-    run("dd", f"if={alone}", f"of={disk}", "bs=1M", "seek=1", "conv=notrunc,sparse", "status=none")
+    place_content(alone, disk, MiB)
     with closing(RawFile.open(disk, writable=False, lock=False)) as device:
         return inspect_device(device, image_facts(device, disk))
 
