@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,8 +74,7 @@ class MountedGuest:
 
     def write(self, path: str, content: bytes) -> None:
         """New content for a file, which keeps its inode with all that hangs on it."""
-        with guest_call(f"write {path}"):
-            self._handle.write(path, content)
+        self._even_if_locked(path, lambda: self._write(path, content))
 
     def exists(self, path: str) -> bool:
         with guest_call(f"look for {path}"):
@@ -96,6 +95,9 @@ class MountedGuest:
         Where the file system can (ext4, XFS; whole blocks), it only shifts the file's extents: no copy of a large
         initrd, and no room needed. Else the content makes a round trip through the host.
         """
+        self._even_if_locked(path, lambda: self._prepend(path, block))
+
+    def _prepend(self, path: str, block: bytes) -> None:
         with guest_call(f"find {path}"):
             inside = _SYSROOT + self._handle.realpath(path)
         status, _ = self._shell.run(
@@ -125,6 +127,27 @@ class MountedGuest:
         config = decode(self.read(SELINUX_CONFIG)) if self.exists(SELINUX_CONFIG) else ""
         if label := swap_file_label(config):
             self._shell.run("chcon", "-h", label, inside)
+
+    def _write(self, path: str, content: bytes) -> None:
+        with guest_call(f"write {path}"):
+            self._handle.write(path, content)
+
+    def _even_if_locked(self, path: str, work: Callable[[], None]) -> None:
+        """A file that is immutable, or may only be appended to, is so again after it."""
+        try:
+            work()
+        except ToolFailed:
+            with guest_call(f"find {path}"):
+                inside = _SYSROOT + self._handle.realpath(path)
+            _, told = self._shell.run("lsattr", "-d", inside, accept=tuple(range(256)))
+            locks = "".join(lock for lock in "ia" if lock in told.partition(" ")[0])
+            if not locks:
+                raise
+            self._shell.run("chattr", f"-{locks}", inside)
+            try:
+                work()
+            finally:
+                self._shell.run("chattr", f"+{locks}", inside)
 
     def _rewrite_with(self, path: str, block: bytes) -> None:
         with memory_file() as copy, guest_call(f"rewrite {path}"):

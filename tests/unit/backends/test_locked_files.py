@@ -1,0 +1,58 @@
+"""A guest's file that is immutable is mended all the same, and is immutable again after it."""
+
+from __future__ import annotations
+
+import shlex
+from typing import cast
+
+import pytest
+
+from growdisk.backends.guest_editor import MountedGuest
+from growdisk.backends.guest_handle import Handle, Shell
+from growdisk.errors import ToolFailed
+
+FSTAB, OLD, NEW = "/etc/fstab", b"old\n", b"new\n"
+
+
+class Locked:
+    """An appliance with one file, and chattr's letters of it. A kernel writes to none that has i or a."""
+
+    def __init__(self, flags: str) -> None:
+        self.flags, self.content = set(flags), OLD
+
+    def realpath(self, path: str) -> str:
+        return path
+
+    def write(self, path: str, content: bytes) -> None:
+        if self.flags & {"i", "a"}:
+            raise RuntimeError("Operation not permitted")
+        self.content = content
+
+    def debug(self, subcmd: str, extraargs: list[str]) -> str:
+        _, program, *words = shlex.split(extraargs[0].partition(" 2>&1")[0])
+        told = ""
+        if program == "lsattr":
+            told = "".join(letter if letter in self.flags else "-" for letter in "siae") + f" {words[-1]}\n"
+        elif program == "chattr":
+            assert words[1] == "/sysroot/etc/fstab"
+            self.flags = self.flags - set(words[0]) if words[0][0] == "-" else self.flags | set(words[0][1:])
+        return f"{told}growdisk-status=0\n"
+
+
+def guest(handle: Locked) -> MountedGuest:
+    return MountedGuest(Shell(cast("Handle", handle), "/dev/sdb"))
+
+
+@pytest.mark.parametrize("flags", ["e", "ei", "ea", "aei"])
+def test_a_locked_file_gets_its_new_content_and_keeps_its_locks(flags: str) -> None:
+    handle = Locked(flags)
+    guest(handle).write(FSTAB, NEW)
+    assert (handle.content, handle.flags) == (NEW, set(flags))
+
+
+def test_a_file_that_cannot_be_written_for_another_reason_is_not_written() -> None:
+    handle = Locked("e")
+    handle.write = lambda path, content: Locked("i").write(path, content)  # type: ignore[method-assign]
+    with pytest.raises(ToolFailed, match="not permitted"):
+        guest(handle).write(FSTAB, NEW)
+    assert handle.flags == {"e"}
