@@ -29,6 +29,7 @@ from growdisk.filesystems.file_tree import FileTree, Unknown
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.xfs_tree import XfsTree
 from growdisk.guest_config.fstab import Entry, parse_fstab, swap_files
+from growdisk.guest_config.places import BOOTS
 from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.text import decode
 from growdisk.guest_systems.cached_reads import CachedReads
@@ -269,8 +270,8 @@ def _with_mounts(root: Mount, top: Mounted, seen: Sequence[Seen], trees: Mapping
         if one is None:
             if place.startswith(_BOOT_PLACES) and entry.plain_source.startswith(_DEVICES):
                 strange.append(f"{place} ({entry.plain_source})")
-        elif not paths.is_directory(place):
-            continue  # systemd makes it when it mounts: here it is a home by itself
+        elif not paths.is_directory(place) or _is_boot_elsewhere(place, trees[one.node]):
+            continue  # systemd makes it when it mounts, or it is /esp: here it is a home by itself
         elif (one.node != root.node or entry.subvolume) and (inner := _inner(trees[one.node], entry)):
             mounts.append(Mount(place, one.node, entry.subvolume or ""))
             paths.mount(place, inner)
@@ -283,8 +284,16 @@ def _holds(place: str, files: Sequence[str]) -> bool:
 
 def _may_be_boot(one: Seen, entry: Entry, tree: FileTree) -> bool:
     """by-id/…-part1 of some disk: of this one, if what boots is in its partition 1."""
-    if not entry.mount_point.startswith(_BOOT_PLACES) or not one.names.may_be_named_by(entry.plain_source):
-        return False
+    named = one.names.may_be_named_by(entry.plain_source)
+    return named and entry.mount_point.startswith(_BOOT_PLACES) and _is_boot(tree)
+
+
+def _is_boot_elsewhere(place: str, tree: FileTree) -> bool:
+    """An EFI system partition at none of the places that are searched in a system: /esp, /efi2, /boot/EFI."""
+    return isinstance(tree, FatTree) and place not in BOOTS and _is_boot(tree)
+
+
+def _is_boot(tree: FileTree) -> bool:
     try:
         return _boots(GuestPaths(_top(tree)))
     except (Unknown, OSError):
