@@ -21,13 +21,15 @@ _LINK = "it is a link and stays: take the partition out of what makes it (NixOS:
 _OF_SOME_DISK = re.compile(r"/dev/disk/by-(?:id|path)/[^\s\"',;]+?-part\d+(?!\w)")
 
 
-def doubtful(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
-    """In the root file system: names of this partition of some disk, and links that name it."""
-    yield from _in_fstab(files, swap)
-    others = (*places.CRYPTTABS, *places.UNITS, *places.RESUME_FILES, *places.DRACUT_FILES)
-    for path in found(files, (*others, *places.command_lines(rooted=True))):
+def doubtful(files: GuestFiles, swap: RemovedPartition, *, rooted: bool) -> Iterator[Change]:
+    """Names of this partition of some disk, and, in a root file system, links that name it."""
+    others = (*places.CRYPTTABS, *places.UNITS, *places.RESUME_FILES, *places.DRACUT_FILES) if rooted else ()
+    if rooted:
+        yield from _in_fstab(files, swap)
+    for path in found(files, (*others, *places.command_lines(rooted=rooted))):
         yield from _in_text(path, files, swap)
-    yield from _links(files, swap)
+    if rooted:
+        yield from _links(files, swap)
 
 
 def _in_fstab(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:

@@ -18,7 +18,7 @@ from growdisk.guest_config.files import Change, GuestFiles, found
 from growdisk.guest_config.fstab import SWAP_FILE, parse_fstab, with_swap_file, without_swap
 from growdisk.guest_config.initrd_repair import change_initrds, change_unified
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
-from growdisk.guest_config.resume import resume_none, without_kernel_options
+from growdisk.guest_config.resume import nodes_opened, resume_none, without_kernel_options
 from growdisk.guest_config.systemd_units import silenced, without_wants
 from growdisk.guest_config.text import decode, encode, is_said
 
@@ -74,9 +74,11 @@ class _LookOnly:
 
 def _changes(files: GuestFiles, swap: RemovedPartition, policy: SwapPolicy, plain_initrds: bool) -> Iterator[Change]:
     rooted = is_system(files)
-    swap = known_in(files, swap) if rooted else swap
+    swap = known_in(files, swap)
     if rooted:
         yield from _change_settings(files, swap, policy)
+    else:
+        yield from doubtful(files, swap, rooted=False)
     loaders = places.command_lines(rooted=rooted)
     yield from _edit(files, swap, loaders, lambda text: without_kernel_options(text, swap), "resume= removed")
     if swap.is_swap or swap.mapped or not plain_initrds:
@@ -91,7 +93,7 @@ def _changes(files: GuestFiles, swap: RemovedPartition, policy: SwapPolicy, plai
 def _change_settings(files: GuestFiles, swap: RemovedPartition, policy: SwapPolicy) -> Iterator[Change]:
     line = "swap line made a comment" if swap.is_swap else "line made a comment"
     where = f"swap is {SWAP_FILE}" if policy is SwapPolicy.FILE else line
-    doubts = list(doubtful(files, swap))
+    doubts = list(doubtful(files, swap, rooted=True))
     yield from _edit(files, swap, places.FSTABS, lambda text: without_swap(text, swap, policy), where)
     if policy is SwapPolicy.FILE:
         yield from _name_swap_file(files, where)
@@ -129,14 +131,20 @@ def _has_any(content: bytes, hints: Sequence[bytes]) -> bool:
 
 
 def known_in(files: GuestFiles, swap: RemovedPartition) -> RemovedPartition:
-    """The same with the names that crypttab gives to what is in it, and those of the disk that root's line has."""
-    crypttabs, fstabs = (
-        [decode(files.read(path)) for path in found(files, patterns)] for patterns in (places.CRYPTTABS, places.FSTABS)
-    )
-    entries = [entry for text in fstabs for entry in parse_fstab(text)]
-    swap = swap.on_disk_of(entry.plain_source for entry in entries if entry.mount_point in _ROOTS)
-    made = [node for text in crypttabs for node in nodes_made_of(text, swap)]
+    """The same with the names that crypttab and the kernel's options give to what is in it, and those of the disk that
+    root's line has."""
+    rooted = is_system(files)
+    if rooted:
+        entries = [entry for text in _texts(files, places.FSTABS) for entry in parse_fstab(text)]
+        swap = swap.on_disk_of(entry.plain_source for entry in entries if entry.mount_point in _ROOTS)
+    made = [node for text in _texts(files, places.CRYPTTABS) for node in nodes_made_of(text, swap)] if rooted else []
+    options = _texts(files, places.command_lines(rooted=rooted))
+    made += [node for text in options for node in nodes_opened(text, swap)]
     return replace(swap, mapped=tuple(dict.fromkeys((*swap.mapped, *made))))
+
+
+def _texts(files: GuestFiles, patterns: Sequence[str]) -> Iterator[str]:
+    return (decode(files.read(path)) for path in found(files, patterns))
 
 
 def _edit(

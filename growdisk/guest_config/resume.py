@@ -7,10 +7,11 @@ Specs: initramfs.conf(5), Documentation/admin-guide/kernel-parameters.txt.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
 
+from growdisk.fast_dataclass import replace
 from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.text import change_lines
 
@@ -51,6 +52,7 @@ def without_resume_option(text: str, swap: RemovedPartition) -> str:
 
 def without_kernel_options(text: str, gone: RemovedPartition) -> str:
     """Without resume=, and without waiting for a container or volume that was in the partition: rd.luks.uuid=, …"""
+    gone = replace(gone, mapped=(*gone.mapped, *nodes_opened(text, gone)))
 
     def change(line: str) -> str:
         if line.lstrip().startswith("#"):
@@ -60,6 +62,16 @@ def without_kernel_options(text: str, gone: RemovedPartition) -> str:
         return line
 
     return without_resume_option(change_lines(text, change), gone)
+
+
+def nodes_opened(text: str, gone: RemovedPartition) -> Iterator[str]:
+    """The device nodes that the kernel's options give to a container in the partition: rd.luks.name=UUID=NAME."""
+    for match in _OPTIONS.finditer(text) if "luks" in text or "crypt" in text else ():
+        option, value = match["option"], match["value"]
+        if option in _NODES and _WAITS[option](gone, value) and (name := _NODES[option].search(value)):
+            yield f"/dev/mapper/{name[1]}"
+        elif option in _UNNAMED and _is_container(gone, value):
+            yield f"/dev/mapper/luks-{value.removeprefix('luks-')}"
 
 
 def _is_container(swap: RemovedPartition, value: str) -> bool:
@@ -84,6 +96,13 @@ def _is_first_field(swap: RemovedPartition, value: str) -> bool:
     return swap.is_named_by(value.partition(":")[0])
 
 
+_OPTIONS = re.compile(r"""(?<![\w.])(?P<option>[\w.]+)=(?P<value>[^\s"';\\]+)""")
+_NODES = MappingProxyType({
+    "rd.luks.name": re.compile("=(.+)"), "luks.name": re.compile("=(.+)"),
+    "cryptdevice": re.compile(":([^:]+)"), "cryptopts": re.compile("target=([^,]+)"),
+})  # fmt: skip
+# Of the value of each, the name under which it is opened; others are opened by their UUID.
+_UNNAMED = frozenset({"rd.luks.uuid", "luks.uuid"})
 RESUMES = ("resume", "real_resume", "resume2")
 """Names of options whose value is the device that is resumed from; of the last, swap:DEVICE."""
 CONTAINERS = (

@@ -55,9 +55,10 @@ class Pending:
 
 @dataclass(frozen=True)
 class HomeRepair:
-    """`changes` are those of `pending`, and what cannot be changed."""
+    """`changes` are those of `pending`, and what cannot be changed; `parts` are what is gone, by all its names."""
 
     home: Home
+    parts: tuple[RemovedPartition, ...]
     changes: tuple[Change, ...]
     pending: Pending = field(repr=False)
 
@@ -72,7 +73,16 @@ def repairs_of(look: Look, system: str, decisions: Decisions) -> list[HomeRepair
     Unknown where a file cannot be read."""
     plain = {id(home): has_plain_initrds(DirectGuest(home.paths, None)) for home in look.systems}
     all_plain = bool(plain) and all(plain.values())
-    return [_repair(home, system, decisions, plain.get(id(home), all_plain)) for home in look.homes]
+    known = {id(home): [(_known_to(home, look, part), policy) for part, policy in decisions] for home in look.homes}
+    return [_repair(home, system, known[id(home)], plain.get(id(home), all_plain)) for home in look.homes]
+
+
+def _known_to(home: Home, look: Look, part: RemovedPartition) -> RemovedPartition:
+    """By the names that others give it: a /boot by itself is told by the system's crypttab, which its options tell."""
+    for other in look.homes:
+        if other.rooted != home.rooted:
+            part = known_in(DirectGuest(other.paths, None), part)
+    return known_in(DirectGuest(home.paths, None), part)
 
 
 def _repair(home: Home, system: str, decisions: Decisions, plain: bool) -> HomeRepair:
@@ -81,7 +91,7 @@ def _repair(home: Home, system: str, decisions: Decisions, plain: bool) -> HomeR
     for part, policy in decisions:
         own = policy if home.root.node == system and home.rooted else SwapPolicy.DROP
         changes += repair_guest(pending, part, own, plain_initrds=plain)
-    return HomeRepair(home, tuple(dict.fromkeys(changes)), pending)
+    return HomeRepair(home, tuple(part for part, _ in decisions), tuple(dict.fromkeys(changes)), pending)
 
 
 def needles_of(home: Home, parts: Sequence[RemovedPartition]) -> tuple[bytes, ...]:

@@ -68,7 +68,9 @@ class RepairGuest(StepTraits):
         """What still names it, and is not known to, and what could not be searched: in words."""
         known = {change.path for repair in repairs for change in repair.changes if not change.mended}
         parts = [part for part, _ in self.decisions()]
-        found = [search(home, parts, needles_of(home, parts)) for home in look.homes]
+        # By the names from before: the line of crypttab that gave one of them is gone.
+        names = list(dict.fromkeys(part for repair in repairs for part in repair.parts))
+        found = [search(home, parts, needles_of(home, names)) for home in look.homes]
         named, unsearched = (
             [f"{path} ({said})" if said else path for one in each for path, said in one.items() if path not in known]
             for each in ([one.named for one in found], [one.unsearched for one in found])

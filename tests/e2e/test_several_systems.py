@@ -108,3 +108,14 @@ def test_an_fstab_that_leads_into_the_store_of_nixos_keeps_the_swap(tmp_path: Pa
     assert "/etc/fstab: it is a link" in str(answer.document["notes"])
     assert text_of(image, 2, "/nix/store/1-fstab") == store["nix/store/1-fstab"]
     assert [part["number"] for part in answer.document["after"]["partitions"]] == [1, 2, 3]  # type: ignore[index]
+
+
+def test_what_crypttab_opened_from_the_swap_is_searched_for_after_its_line_is_gone(
+    tmp_path: Path, host: Host
+) -> None:  # fmt: skip
+    opened = {"etc/crypttab": "cs /dev/sda3 /dev/urandom swap\n", "etc/init.d/x": "swapon /dev/mapper/cs\n"}
+    image = disk(tmp_path / "opened.raw", {1: {"x": ""}, 2: SYSTEM | opened})
+    answer = host.growdisk("expand", image, "+64M", "--swap", "drop")
+    assert (answer.code, answer.result) == (0, "changed"), answer
+    assert text_of(image, 2, "/etc/crypttab").startswith("# removed by growdisk: cs")
+    assert "still named in /etc/init.d/x" in str(answer.document["steps"])

@@ -95,6 +95,28 @@ def test_a_place_that_names_the_swap_no_longer_does(path: str, before: str, afte
     assert files.contents[f"/srv{path}"].decode() == before
 
 
+@pytest.mark.parametrize(
+    ("option", "node"),
+    [(f"rd.luks.name={UUID}=cs", "cs"), (f"luks.uuid={UUID}", f"luks-{UUID}"),
+     (f"rd.luks.uuid=luks-{UUID}", f"luks-{UUID}"), (f"cryptdevice=PARTUUID={PARTUUID}:cs:discard", "cs"),
+     (f"cryptopts=target=cs,source=UUID={UUID}", "cs")],
+)  # fmt: skip
+def test_what_the_kernels_options_open_is_known_by_its_name_there(option: str, node: str) -> None:
+    line = f"/dev/mapper/{node} none swap sw 0 0\n"
+    entry = f"options root=LABEL=r {option} resume=/dev/mapper/{node} quiet"
+    files = Files(**{"/etc/fstab": FSTAB + line, "/boot/loader/entries/a.conf": entry})
+    repair_guest(files, SWAP, SwapPolicy.DROP)
+    assert files.contents["/etc/fstab"].decode() == f"{FSTAB}{GONE}{line}"
+    assert files.contents["/boot/loader/entries/a.conf"] == b"options root=LABEL=r quiet"
+
+
+@pytest.mark.parametrize("option", ["rd.luks.name=0b0b=cs", "cryptdevice=/dev/sdb7:cs", "my.cryptdevice=/dev/sda7:cs"])
+def test_what_the_kernels_options_open_of_another_partition_stays(option: str) -> None:
+    files = Files(**{"/etc/fstab": f"{FSTAB}/dev/mapper/cs none swap sw 0 0\n", "/etc/kernel/cmdline": option})
+    repair_guest(files, SWAP, SwapPolicy.DROP)
+    assert files.writes == []
+
+
 @pytest.mark.parametrize("folder", ["/boot/grub", "/boot/grub2", "/boot/efi/EFI/rocky"])
 def test_an_environment_block_of_grub_keeps_its_size(folder: str) -> None:
     block = f"# GRUB Environment Block\nkernelopts={OPTIONS}\n".ljust(1024, "#")

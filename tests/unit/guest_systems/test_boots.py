@@ -18,3 +18,27 @@ def test_an_efi_partition_is_searched_wherever_it_is_mounted(tmp_path: Path, pla
     with repairs(image) as found:
         (text,) = written(found).values()
     assert text == "options root=x quiet\n"
+
+
+@pytest.mark.parametrize("entry", ["resume=/dev/mapper/cs", "resume=/dev/disk/by-id/ata-MINE-part3"])
+def test_an_efi_partition_by_itself_knows_what_its_systems_files_tell(tmp_path: Path, entry: str) -> None:
+    root = {
+        "/etc/fstab": "/dev/disk/by-id/ata-MINE-part2 / ext4 defaults 0 1\n",
+        "/etc/crypttab": "cs /dev/sda3 none\n",
+    }
+    with repairs(disk(tmp_path, root, {ENTRY: f"options root=x {entry} quiet\n"})) as found:
+        assert written(found)[ENTRY] == "options root=x quiet\n"
+
+
+def test_a_system_knows_what_its_efi_partitions_options_open(tmp_path: Path) -> None:
+    line = "/dev/mapper/cs none swap sw 0 0\n"
+    image = disk(tmp_path, {"/etc/fstab": FSTAB + line}, {ENTRY: f"options root=x rd.luks.name={UUID}=cs\n"})
+    with repairs(image) as found:
+        assert written(found) == {"/etc/fstab": f"{FSTAB}# removed by growdisk: {line}", ENTRY: "options root=x\n"}
+
+
+def test_the_same_partition_of_some_disk_is_left_and_said_on_an_efi_partition(tmp_path: Path) -> None:
+    image = disk(tmp_path, {"/etc/fstab": FSTAB}, {ENTRY: "options resume=/dev/disk/by-id/ata-X-part3\n"})
+    with repairs(image) as found:
+        assert written(found) == {}
+        assert [(change.path, change.waits) for one in found for change in one.changes] == [(ENTRY, True)]
