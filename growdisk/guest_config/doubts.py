@@ -18,7 +18,7 @@ from growdisk.guest_config.text import decode
 
 _FSTAB, _CRYPTTAB = "/etc/fstab", "/etc/crypttab"
 _LINK = "it is a link and stays: take the partition out of what makes it (NixOS: swapDevices, fileSystems), and rebuild"
-_OF_SOME_DISK = re.compile(r"/dev/disk/by-(?:id|path)/[^\s\"',;]+?-part\d+(?!\w)")
+_OF_SOME_DISK = re.compile(r"/dev/disk/[^\s\"',;]+?-part\d+(?!\w)")
 
 
 def doubtful(files: GuestFiles, swap: RemovedPartition, *, rooted: bool) -> Iterator[Change]:

@@ -16,7 +16,7 @@ from enum import Enum
 from growdisk.fast_dataclass import dataclass, field, replace
 
 _FIRST_DISKS = ("sda", "vda", "xvda", "hda", "nvme0n1p", "mmcblk0p")
-_GRUBS_DISK = "hd0"
+_GRUBS_DISK, _MAPPER = "hd0", "/dev/mapper/"
 _NAMED_DIRECTORIES = {
     "by-uuid": "UUID", "by-label": "LABEL", "by-partuuid": "PARTUUID", "by-partlabel": "PARTLABEL",
 }  # fmt: skip
@@ -25,11 +25,14 @@ _FSTAB_ESCAPE = re.compile(r"\\([0-7]{3})")
 _UDEV_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
 
 
-_OF_SOME_DISK = re.compile(r"/dev/disk/(?P<stem>by-(?:id|path)/.+)-part(?P<number>\d+)")
+# by-id, by-path, by-diskseq, azure, …: whatever folder names no content of the partition.
+_OF_SOME_DISK = re.compile(r"/dev/disk/(?P<stem>(?!by-(?:part)?(?:uuid|label)/)[^/]+/.+)-part(?P<number>\d+)")
+# udev's other names of what device mapper has as /dev/mapper/NAME.
+_MAPPED_LINK = re.compile(r"/dev/disk/by-id/dm-(?:name|uuid-CRYPT-(?:PLAIN|LUKS\d-[0-9a-f]{32}))-(?P<name>.+)")
 _OF_KERNEL = re.compile(r"/dev/(?P<disk>(?:sd|vd|xvd|hd)[a-z]+|(?:nvme\d+n|mmcblk)\d+p)\d+")
 _SPECIAL = re.compile(r"[^\w#+\-.:=@\x80-\U0010ffff]")
 _SPECIAL_IN_UNIT = re.compile(rb"[^\w:./]", re.ASCII)
-_PLAIN = re.compile(r"[a-z0-9]+")
+_PLAIN = re.compile(r"[A-Za-z0-9]+")
 _DISTINCT = 8  # characters of a UUID that stand in no file by chance
 
 
@@ -64,7 +67,7 @@ class RemovedPartition:
         if not path.startswith("/"):
             tag, _, value = _without_quotes(source).partition("=")
             return self._has_tag(tag, without_escapes(_without_quotes(value)))
-        if match := re.fullmatch(r"/dev/disk/(by-\w+)/(.+)", path):
+        if match := re.fullmatch(r"/dev/disk/([^/]+)/(.+)", path):
             return self._has_link(match[1], match[2])
         return path in self._kernel_names() or path in self.mapped
 
@@ -91,6 +94,8 @@ class RemovedPartition:
     def needles(self) -> tuple[bytes, ...]:
         """What to search for, to find every file that may name it, and few others."""
         names = {f"/dev/{disk}{self.number}" for disk in self._disks} | set(self.mapped)
+        opened = [node.removeprefix(_MAPPER) for node in self.mapped if node.startswith(_MAPPER)]
+        names |= {f"/dev/disk/by-id/dm-name-{name}" for name in opened}
         names |= {f"{stem}-part{self.number}" for stem in self._links}
         names |= {f"{_GRUBS_DISK},{label}{self.number}" for label in ("msdos", "gpt")}
         for directory, tag in _NAMED_DIRECTORIES.items():
@@ -98,17 +103,20 @@ class RemovedPartition:
                 distinct = tag in _HEX_TAGS and len(value) >= _DISTINCT
                 plain = {value, value.lower(), value.upper()} if distinct else set()
                 links = {f"{directory}/{value}", f"{directory}/{for_udev(value)}"}
-                names |= plain or links | {f"{tag}={value}", f'{tag}="{value}"', f"{tag}={_octal(value)}"}
-        no_path = (_GRUBS_DISK, *(f"{tag}=" for tag in _NAMED_DIRECTORIES.values()))
+                tags = {f"{tag}={value}", f'{tag}="{value}"', f"{tag}={_octal(value)}", f"{tag}={for_udev(value)}"}
+                names |= plain or links | tags
+        names |= {f"systemd-cryptsetup@{_for_systemd(name)}.service" for name in opened}
+        no_path = (_GRUBS_DISK, "systemd-", *(f"{tag}=" for tag in _NAMED_DIRECTORIES.values()))
         names |= {_for_systemd(name) for name in names if not name.startswith(no_path)}
         return tuple(sorted(name.encode("utf-8", "surrogateescape") for name in names))
 
     def hints(self) -> tuple[bytes, ...]:
         """Parts of all its names, in small letters: a file without any of them does not name it."""
         values = [value for value in self._tags().values() if value]
-        runs = [max(_PLAIN.findall(value.lower()), key=len, default="") for value in values]
-        names = [f"{disk}{self.number}" for disk in self._disks] + [node.rpartition("/")[2] for node in self.mapped]
-        found = dict.fromkeys((*runs, *names, f"-part{self.number}"))
+        values += [node.rpartition("/")[2] for node in self.mapped]
+        # A name in other letters has no such run: then what goes before all names of that kind.
+        runs = [max(_PLAIN.findall(value), key=len, default="label") for value in values]
+        found = dict.fromkeys((*runs, *(f"{disk}{self.number}" for disk in self._disks), f"part{self.number}"))
         return tuple(hint.lower().encode("utf-8", "surrogateescape") for hint in found if hint)
 
     def may_be_named_by(self, source: str) -> bool:
@@ -134,12 +142,14 @@ class RemovedPartition:
         own = self._tags().get(tag)
         if own is None:
             return False
-        return own.lower() == value.lower() if tag in _HEX_TAGS else own == value
+        if tag in _HEX_TAGS:
+            return own.lower() == value.lower()
+        return value in (own, for_udev(own))  # dracut takes LABEL=my\x20swap
 
     def _has_link(self, directory: str, name: str) -> bool:
-        if directory in ("by-path", "by-id"):
-            return any(f"{directory}/{name}" == f"{stem}-part{self.number}" for stem in self._links)
-        return self._has_tag(_NAMED_DIRECTORIES.get(directory, ""), _UDEV_ESCAPE.sub(_from_hex, name))
+        if directory in _NAMED_DIRECTORIES:
+            return self._has_tag(_NAMED_DIRECTORIES[directory], _UDEV_ESCAPE.sub(_from_hex, name))
+        return any(f"{directory}/{name}" == f"{stem}-part{self.number}" for stem in self._links)
 
 
 def without_escapes(text: str) -> str:
@@ -152,7 +162,8 @@ def _as_path(source: str) -> str:
     source = _without_quotes(source)
     if source.startswith("ID="):
         source = f"/dev/disk/by-id/{_without_quotes(source[3:])}"
-    return without_escapes(source)
+    source = without_escapes(source)
+    return f"/dev/mapper/{match['name']}" if (match := _MAPPED_LINK.fullmatch(source)) else source
 
 
 def _without_quotes(text: str) -> str:

@@ -57,6 +57,7 @@ _MENDED = [
     ("/boot/grub/grub.cfg", 'linux /v resume="PARTLABEL=Swap space" ro\nlinux /v "resume=PARTLABEL=Swap space" ro\n',
      'linux /v ro\nlinux /v "" ro\n'),
     ("/boot/grub/custom.cfg", "linux /v resume=/dev/disk/by-partlabel/Swap\\\\x20space ro\n", "linux /v ro\n"),
+    ("/boot/grub/user.cfg", "linux /v resume=PARTLABEL=Swap\\x20space ro\n", "linux /v ro\n"),
     ("/boot/uEnv.txt", f"bootargs=root=LABEL=r resume=UUID={UUID};x\n", "bootargs=root=LABEL=r;x\n"),
     ("/boot/limine.conf", f"cmdline: real_resume=UUID={UUID} rd.luks.options={UUID}=discard ro\n", "cmdline: ro\n"),
     ("/etc/default/grub.d/50-cloud.cfg", f"GRUB_CMDLINE_LINUX='resume=UUID={UUID}'\n", "GRUB_CMDLINE_LINUX=''\n"),
@@ -135,11 +136,14 @@ def test_an_environment_block_of_grub_keeps_its_size(folder: str) -> None:
         ("/etc/initramfs-tools/conf.d/resume", "RESUME=/dev/disk/by-id/wwn-0x5000c500-part7\n"),
         ("/etc/default/grub", 'GRUB_CMDLINE_LINUX="resume=/dev/disk/by-id/ata-SOME_DISK_123-part7"\n'),
         ("/boot/loader/entries/a.conf", "options resume=/dev/disk/by-id/ata-SOME_DISK_123-part7\n"),
+        ("/boot/loader/entries/b.conf", "options resume=/dev/disk/azure/root-part7\n"),
+        ("/etc/fstab", f"{FSTAB}/dev/disk/cloud/azure_root-part7 none swap sw 0 0\n"),
+        ("/etc/fstab", f"{FSTAB}/dev/disk/by-diskseq/1-part7 none swap sw 0 0\n"),
         ("/etc/dracut.conf.d/r.conf", 'add_device+=" /dev/disk/by-id/ata-SOME_DISK_123-part7 "\n'),
     ],
 )
 def test_the_same_partition_of_some_disk_is_left_and_said(path: str, content: str) -> None:
-    files = Files(**{"/etc/fstab": FSTAB, path: content})
+    files = Files(**{"/etc/fstab": FSTAB} | {path: content})
     (change,) = repair_guest(files, SWAP, SwapPolicy.DROP)
     assert (change.path, change.mended, change.waits) == (path, False, True)
     assert "-part7" in change.what
@@ -161,6 +165,39 @@ def test_a_place_that_names_it_in_an_unknown_way_is_left_and_said_to_wait(path: 
     (change,) = repair_guest(files, SWAP, SwapPolicy.DROP)
     assert (change.path, change.mended, change.waits) == (path, False, True)
     assert files.writes == []
+
+
+@pytest.mark.parametrize(
+    "link", ["dm-name-cs", "dm-uuid-CRYPT-PLAIN-cs", f"dm-uuid-CRYPT-LUKS2-{UUID.replace('-', '')}-cs"]
+)
+def test_udevs_other_names_of_what_crypttab_opens_are_known(link: str) -> None:
+    line = f"/dev/disk/by-id/{link} none swap sw 0 0\n"
+    other = "/dev/disk/by-id/dm-name-cs2 none swap sw 0 0\n"
+    crypttab = "cs /dev/vda7 /dev/urandom swap\ncs2 /dev/sdb7 /dev/urandom swap\n"
+    files = Files(**{"/etc/fstab": FSTAB + line + other, "/etc/crypttab": crypttab})
+    repair_guest(files, SWAP, SwapPolicy.DROP)
+    assert files.contents["/etc/fstab"].decode() == f"{FSTAB}{GONE}{line}{other}"
+
+
+def test_the_service_that_opened_it_is_named_in_what_requires_it() -> None:
+    unit = "[Unit]\nRequires=systemd-cryptsetup@crypt\\x2dswap.service\n"
+    files = Files(
+        **{"/etc/crypttab": "crypt-swap /dev/vda7 /dev/urandom swap\n", "/etc/systemd/system/a.service": unit}
+    )
+    found = repair_guest(files, SWAP, SwapPolicy.DROP)
+    assert [(change.path, change.waits) for change in found] == [
+        ("/etc/systemd/system/a.service", True), ("/etc/crypttab", False),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("label", ["подкачка", "Подкачка", "交換", "--"])
+def test_a_label_without_latin_letters_is_found(label: str) -> None:
+    files = Files(
+        **{"/etc/fstab": f"{FSTAB}LABEL={label} none swap sw 0 0\n", "/etc/kernel/cmdline": f"resume=LABEL={label} a"}
+    )
+    repair_guest(files, RemovedPartition(number=7, label=label), SwapPolicy.DROP)
+    assert files.contents["/etc/fstab"].decode() == f"{FSTAB}{GONE}LABEL={label} none swap sw 0 0\n"
+    assert files.contents["/etc/kernel/cmdline"] == b"a"
 
 
 @pytest.mark.parametrize("source", ["ID=ata-MINE-part7", 'ID="ata-MINE-part7"', "/dev/disk/by-id/ata-MINE-part7"])
