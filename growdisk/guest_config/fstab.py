@@ -62,12 +62,20 @@ def swap_files(entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def without_swap(text: str, swap: RemovedPartition, policy: SwapPolicy) -> str:
-    """fstab with the lines of `swap` made comments, or (policy FILE) its first line given /swapfile as source."""
+    """fstab with the lines of `swap` made comments, or (policy FILE) its first line given /swapfile as source.
+
+    With them go lines of what was in it: /data/srv /srv none bind.
+    """
+    places = [entry.mount_point for entry in parse_fstab(text) if entry.mount_point.startswith("/")]
+    gone = {entry.mount_point for entry in parse_fstab(text) if not swap.is_swap and swap.is_named_by(entry.source)}
+    gone.discard("/")
     file_wanted = policy is SwapPolicy.FILE and not any(entry.source == SWAP_FILE for entry in parse_fstab(text))
 
     def change(line: str) -> str:
         nonlocal file_wanted
-        if not _is_line_of(line, swap):
+        inside = [entry for entry in parse_fstab(line) if _place_around(entry, places) in gone]
+        gone.update(entry.mount_point for entry in inside)
+        if not inside and not _is_line_of(line, swap):
             return line
         if file_wanted:
             file_wanted = False
@@ -86,6 +94,13 @@ def with_swap_file(text: str) -> str:
 
 def _is_line_of(line: str, swap: RemovedPartition) -> bool:
     return any((entry.is_swap() or not swap.is_swap) and swap.is_named_by(entry.source) for entry in parse_fstab(line))
+
+
+def _place_around(entry: Entry, places: Iterable[str]) -> str | None:
+    """Of these mounts the one in which the source lies, if it is a file or folder."""
+    path = without_escapes(entry.plain_source)
+    around = [place for place in places if f"{path}/".startswith(f"{without_escapes(place).rstrip('/')}/")]
+    return None if path.startswith("/dev/") else max(around, key=len, default=None)
 
 
 def _with_source(line: str, source: str) -> str:
