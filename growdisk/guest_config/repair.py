@@ -111,9 +111,16 @@ def _mask_units(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
         old = files.read(path)
         if not _has_any(old + encode(path), hints) or not old or silenced(decode(old), swap, path):
             continue
-        for masked in (path, *files.glob(path.removesuffix("mount") + "automount")):
+        for masked in (path, *(other for other in _automounts(files, path) if files.read(other))):
             files.write(masked, b"")
             yield Change(masked, "masked")
+
+
+def _automounts(files: GuestFiles, path: str) -> list[str]:
+    """Of a mount unit, in whichever folder."""
+    folder, _, name = path.rpartition("/")
+    folders = (folder, *(pattern.rpartition("/")[0] for pattern in places.UNITS))
+    return found(files, [f"{one}/{name.removesuffix('mount')}automount" for one in folders if name.endswith(".mount")])
 
 
 def _name_swap_file(files: GuestFiles, where: str) -> Iterator[Change]:

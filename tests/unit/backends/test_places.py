@@ -226,6 +226,16 @@ def test_links_and_units_are_spelled_as_udev_and_systemd_do() -> None:
     assert any(needle in unit.encode() for needle in swap.needles())
 
 
+@pytest.mark.parametrize("folder", ["/etc", "/usr/local/lib", "/usr/lib"])
+def test_the_automount_unit_of_what_is_gone_is_masked_in_whichever_folder(folder: str) -> None:
+    mount, automount = "/usr/lib/systemd/system/data.mount", f"{folder}/systemd/system/data.automount"
+    other = "/etc/systemd/system/other.automount"
+    units = {mount: f"[Mount]\nWhat=UUID={UUID}\nWhere=/data\n", automount: "[Automount]\n", other: "[Automount]\n"}
+    files = Files(**{"/etc/fstab": FSTAB, **units})
+    assert repair_guest(files, SWAP, SwapPolicy.DROP) == (Change(mount, "masked"), Change(automount, "masked"))
+    assert (files.contents[automount], files.contents[other]) == (b"", b"[Automount]\n")
+
+
 def test_partitions_of_other_numbers_and_comments_are_no_doubt() -> None:
     line = "# /dev/disk/by-id/ata-X-part7\ns /dev/disk/by-id/ata-X-part77 none\nt /dev/disk/by-id/ata-X-part1 none\n"
     assert repair_guest(Files(**{"/etc/fstab": FSTAB, "/etc/crypttab": line}), SWAP, SwapPolicy.DROP) == ()
