@@ -21,6 +21,8 @@ from growdisk.guest_config.text import encode
 BLOCK = 4096  # the block size of nearly every file system, so that it can shift the file by whole blocks
 HEAD = 16 * BLOCK  # how much of an initrd is looked at
 
+UBOOT_HEADER = 64  # bytes before an initrd that mkimage has wrapped, with a checksum of all that follows
+_UBOOT_MAGIC, _UBOOT_KIND, _UBOOT_RAMDISK = b"\x27\x05\x19\x56", 30, 3
 _DIRECTORY, _FILE = 0o040755, 0o100644
 _HEADER_SIZE = 110
 _MAGIC = b"070701"
@@ -56,6 +58,11 @@ def _block(folder: str, name: str, script: bytes, padding_byte: bytes, swap: Rem
 def is_initrd(head: bytes) -> bool:
     """Whether a file that begins with `head` is an initramfs of a known kind."""
     return head.startswith(_INITRD_MAGICS)
+
+
+def is_wrapped(head: bytes) -> bool:
+    """Whether it is one as U-Boot takes it (uInitrd), which nothing may stand before."""
+    return head.startswith(_UBOOT_MAGIC) and head[_UBOOT_KIND : _UBOOT_KIND + 1] == bytes([_UBOOT_RAMDISK])
 
 
 def is_archive(head: bytes) -> bool:

@@ -15,6 +15,8 @@ def change_initrds(files: GuestFiles, swap: RemovedPartition, *, rooted: bool, p
     """`plain`: initramfs-tools has made all of them, so that none must be unpacked."""
     for path in found(files, places.initrds(rooted=rooted)):
         head = files.read_start(path, initrd.HEAD)
+        if initrd.is_wrapped(head):
+            yield from _name_wrapped(files, path, swap)
         if not initrd.is_initrd(head) or initrd.forgets(head, swap) or _is_packed_kernel(files, path, head):
             continue
         if plain and not (swap.mapped and _opens_containers(files, path, swap)):
@@ -68,3 +70,13 @@ def _change_unpacked(files: GuestFiles, path: str, swap: RemovedPartition) -> It
     if verdict.block:
         files.prepend(path, verdict.block)
     yield Change(path, verdict.what, mended=bool(verdict.block), waits=not verdict.block)
+
+
+def _name_wrapped(files: GuestFiles, path: str, swap: RemovedPartition) -> Iterator[Change]:
+    from growdisk.guest_config.initrd_content import contents_of
+    from growdisk.guest_config.initrd_verdict import REMEDIES, verdict_of
+
+    contents = contents_of(files.read(path)[initrd.UBOOT_HEADER :])
+    if verdict_of(contents, swap, files) is not None:
+        what = f"made for U-Boot, and names the partition or cannot be read here: run {REMEDIES[contents.maker]}"
+        yield Change(path, what, mended=False, waits=True)

@@ -51,7 +51,7 @@ LOADER_FILES = (
     *_below_each(_FOLDERS, ("*.cfg", "*.conf", "*.txt")), "boot.*", "*.nsh", "menu.lst", "grub/menu.lst",
 )  # fmt: skip
 GRUB_ENVIRONMENTS = ("grub/grubenv", "grub2/grubenv", "EFI/*/grubenv")
-_NAMES_OF_INITRDS = ("*initrd*", "*initramfs*", "booster*", "*.img")
+_NAMES_OF_INITRDS = ("*nitrd*", "*initramfs*", "booster*", "*.img")
 INITRDS = _below_each(("", "*/", "*/*/", "EFI/*/*/"), _NAMES_OF_INITRDS)
 _UNIFIED_KERNELS = ("*/*/*.efi", "EFI/Linux/*.efi.extra.d/*.efi", "loader/addons/*.efi", "*.efi")
 

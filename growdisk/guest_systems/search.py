@@ -115,6 +115,8 @@ def _said_in(path: str, place: Place, parts: Sequence[RemovedPartition], needles
         if (text := _packed_text(content, named=_is_named_initrd(path))) is not None:
             return "" if is_said(text, needles) else None
         return _said_in_initrd(content, needles, forgets=all(initrd.forgets(head, part) for part in parts))
+    if initrd.is_wrapped(head):
+        return _said_in_initrd(place.tree.read(place.inode)[initrd.UBOOT_HEADER :], needles, forgets=False)
     if is_program(head):
         return _said_in_program(place.tree.read(place.inode), needles)
     return "" if is_small and is_said(start, needles) else None

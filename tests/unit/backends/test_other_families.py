@@ -6,6 +6,8 @@ import gzip
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from growdisk.guest_config.initrd import forgets, is_initrd
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
 from growdisk.guest_config.repair import repair_guest
@@ -93,3 +95,17 @@ def test_the_third_partition_of_some_other_disk_stays_and_is_said() -> None:
     changes = repair_guest(files, SWAP, SwapPolicy.DROP)
     assert files.contents["/etc/fstab"].decode().endswith(f"\n{line}")
     assert [(change.mended, change.waits) for change in changes] == [(True, False), (False, False)]
+
+
+@pytest.mark.parametrize("named", [UUID, "0a0a0a0a-7f2a-4c3b-8d9e-1a2b3c4d5e6f"])
+def test_an_initrd_that_is_wrapped_for_u_boot_is_named_if_it_names_the_swap(tmp_path: Path, named: str) -> None:
+    inside = archive(tmp_path, {"scripts/functions": "", "conf/conf.d/resume": f"RESUME=UUID={named}\n"})
+    # As mkimage -A arm64 -T ramdisk writes it: magic, ..., system, machine, kind, packing, name.
+    wrapped = bytes.fromhex("27051956") + bytes(24) + bytes([5, 22, 3, 1]) + b"uInitrd".ljust(32, b"\0") + inside
+    files = Files(**{"/etc/fstab": "", "/usr/sbin/update-initramfs": "", "/boot/uInitrd-6.1": wrapped})
+    changes = repair_guest(files, SWAP, SwapPolicy.DROP)
+    assert [(change.path, change.mended, change.waits) for change in changes] == (
+        [("/boot/uInitrd-6.1", False, True)] if named == UUID else []
+    )
+    assert all("update-initramfs -u" in change.what for change in changes)
+    assert files.writes == []
