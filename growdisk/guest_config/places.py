@@ -53,7 +53,7 @@ LOADER_FILES = (
 GRUB_ENVIRONMENTS = ("grub/grubenv", "grub2/grubenv", "EFI/*/grubenv")
 _NAMES_OF_INITRDS = ("*nitrd*", "*initramfs*", "booster*", "*.img")
 INITRDS = _below_each(("", "*/", "*/*/", "EFI/*/*/"), _NAMES_OF_INITRDS)
-_UNIFIED_KERNELS = ("*/*/*.efi", "EFI/Linux/*.efi.extra.d/*.efi", "loader/addons/*.efi", "*.efi")
+_UNIFIED_KERNELS = _below_each(_FOLDERS, ("*.efi",))
 
 # What is searched, at the end, for whatever else names what is gone: folders with all that is in them.
 _SEARCHED_IN_SYSTEM = (

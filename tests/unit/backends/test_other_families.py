@@ -109,3 +109,11 @@ def test_an_initrd_that_is_wrapped_for_u_boot_is_named_if_it_names_the_swap(tmp_
     )
     assert all("update-initramfs -u" in change.what for change in changes)
     assert files.writes == []
+
+
+@pytest.mark.parametrize(
+    "place", ["/boot/a.efi", "/efi/EFI/a.efi", "/boot/EFI/EFI/Linux/a.efi", "/efi/EFI/Linux/a.efi.extra.d/b.addon.efi"]
+)
+def test_a_unified_kernel_is_found_at_any_depth_of_an_efi_partition(place: str) -> None:
+    files = Files(**{"/etc/fstab": "", place: unified(f"root=UUID=1 resume=UUID={UUID}")})
+    assert [(change.path, change.mended) for change in repair_guest(files, SWAP, SwapPolicy.DROP)] == [(place, True)]
