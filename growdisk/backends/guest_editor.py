@@ -133,21 +133,37 @@ class MountedGuest:
             self._handle.write(path, content)
 
     def _even_if_locked(self, path: str, work: Callable[[], None]) -> None:
-        """A file that is immutable, or may only be appended to, is so again after it."""
+        """What is immutable, append-only, or in a read-only subvolume of btrfs, is so again after it."""
         try:
             work()
         except ToolFailed:
             with guest_call(f"find {path}"):
                 inside = _SYSROOT + self._handle.realpath(path)
-            _, told = self._shell.run("lsattr", "-d", inside, accept=tuple(range(256)))
-            locks = "".join(lock for lock in "ia" if lock in told.partition(" ")[0])
+            locks = list(self._locks(inside))
             if not locks:
                 raise
-            self._shell.run("chattr", f"-{locks}", inside)
+            for lift, _ in locks:
+                self._shell.run(*lift)
             try:
                 work()
             finally:
-                self._shell.run("chattr", f"+{locks}", inside)
+                for _, lock in reversed(locks):
+                    self._shell.run(*lock)
+
+    def _locks(self, inside: str) -> Iterator[tuple[list[str], list[str]]]:
+        """What keeps a file as it is: the command that lifts it, and the one that sets it again."""
+        any_status = tuple(range(256))
+        for folder in map(str, Path(inside).parents):
+            read_only = ["btrfs", "property", "get", "-ts", folder, "ro"]
+            status, told = self._shell.run(*read_only, accept=any_status)
+            if status == 0 and "ro=true" in told:
+                change = ["btrfs", "property", "set", "-ts", folder, "ro"]
+                yield [*change, "false"], [*change, "true"]
+            if status == 0:  # the subvolume that it is in
+                break
+        _, told = self._shell.run("lsattr", "-d", inside, accept=any_status)
+        if locks := "".join(lock for lock in "ia" if lock in told.partition(" ")[0]):
+            yield ["chattr", f"-{locks}", inside], ["chattr", f"+{locks}", inside]
 
     def _rewrite_with(self, path: str, block: bytes) -> None:
         with memory_file() as copy, guest_call(f"rewrite {path}"):

@@ -1,4 +1,4 @@
-"""A guest's file that is immutable is mended all the same, and is immutable again after it."""
+"""A guest's file that is locked (chattr +i, a read-only subvolume) is mended all the same, and stays locked."""
 
 from __future__ import annotations
 
@@ -15,22 +15,30 @@ FSTAB, OLD, NEW = "/etc/fstab", b"old\n", b"new\n"
 
 
 class Locked:
-    """An appliance with one file, and chattr's letters of it. A kernel writes to none that has i or a."""
+    """An appliance with one file, its letters of chattr, and its subvolume. A kernel writes to nothing locked."""
 
-    def __init__(self, flags: str) -> None:
-        self.flags, self.content = set(flags), OLD
+    def __init__(self, flags: str, *, read_only: bool = False) -> None:
+        self.flags, self.content, self.read_only = set(flags), OLD, read_only
 
     def realpath(self, path: str) -> str:
         return path
 
     def write(self, path: str, content: bytes) -> None:
-        if self.flags & {"i", "a"}:
+        if self.read_only or self.flags & {"i", "a"}:
             raise RuntimeError("Operation not permitted")
         self.content = content
 
     def debug(self, subcmd: str, extraargs: list[str]) -> str:
         _, program, *words = shlex.split(extraargs[0].partition(" 2>&1")[0])
         told = ""
+        if program == "btrfs" and words[3] != "/sysroot":
+            return "ERROR: not a subvolume\ngrowdisk-status=1\n"
+        if program == "btrfs" and words[1] == "set":
+            self.read_only = words[-1] == "true"
+            return "growdisk-status=0\n"
+        if program == "btrfs":
+            return f"ro={'true' if self.read_only else 'false'}\ngrowdisk-status=0\n"
+        assert program != "chattr" or not self.read_only
         if program == "lsattr":
             told = "".join(letter if letter in self.flags else "-" for letter in "siae") + f" {words[-1]}\n"
         elif program == "chattr":
@@ -48,6 +56,13 @@ def test_a_locked_file_gets_its_new_content_and_keeps_its_locks(flags: str) -> N
     handle = Locked(flags)
     guest(handle).write(FSTAB, NEW)
     assert (handle.content, handle.flags) == (NEW, set(flags))
+
+
+@pytest.mark.parametrize("flags", ["e", "ei"])
+def test_a_file_in_a_read_only_subvolume_gets_its_new_content_there(flags: str) -> None:
+    handle = Locked(flags, read_only=True)
+    guest(handle).write(FSTAB, NEW)
+    assert (handle.content, handle.flags, handle.read_only) == (NEW, set(flags), True)
 
 
 def test_a_file_that_cannot_be_written_for_another_reason_is_not_written() -> None:
