@@ -123,6 +123,7 @@ def _texts(home: Home, patterns: tuple[str, ...]) -> Iterator[str]:
 def _seen(look: Look, steps: tuple[DiskStep, ...]) -> GuestSeen:
     systems = tuple(home.root.node for home in look.systems)
     on_btrfs = tuple(home.root.node for home in look.systems if isinstance(home.paths.root.tree, BtrfsTree))
+    read_only = tuple(home.root.node for home in look.systems if _is_read_only(home))
     repairs: list[HomeRepair] = []
     try:
         for repair in of_kind(RepairGuest, steps):
@@ -135,7 +136,13 @@ def _seen(look: Look, steps: tuple[DiskStep, ...]) -> GuestSeen:
         closed = _why_not_written(look, repairs, first(MakeSwapFile, steps))
     except Unknown as unknown:
         closed = f"the guest's files cannot be read here: {unknown}"
-    return GuestSeen(systems, on_btrfs, tuple(obstacles(look, repairs)), tuple(named), closed)
+    return GuestSeen(systems, on_btrfs, tuple(obstacles(look, repairs)), tuple(named), closed, read_only)
+
+
+def _is_read_only(home: Home) -> bool:
+    """A subvolume of btrfs that Linux itself does not write to."""
+    tree, path = home.paths.root.tree, home.root.subvolume.strip("/")
+    return isinstance(tree, BtrfsTree) and any(one.read_only for one in tree.subvolumes() if one.path == path)
 
 
 def _why_not_written(look: Look, repairs: list[HomeRepair], made: MakeSwapFile | None) -> str:

@@ -41,7 +41,7 @@ def as_guest_allows(
     proposer: PlanFunction, facts: Facts, goal: Goal, proposal: Proposal, seen: GuestSeen
 ) -> Proposal | AllDone:
     """The proposal; another one, where swap had better be moved. option-unsupported: a swap file without a system."""
-    _refuse_homeless_swap_file(facts, proposal, seen)
+    _refuse_swap_file(facts, proposal, seen)
     repair = first(RepairGuest, proposal.steps)
     notes = (*proposal.notes, *_notes_on_swap_file(proposal, seen))
     if repair is None:
@@ -87,11 +87,11 @@ def _notes_on_swap_file(proposal: Proposal, seen: GuestSeen) -> Iterator[str]:
         )
 
 
-def _refuse_homeless_swap_file(facts: Facts, proposal: Proposal, seen: GuestSeen) -> None:
-    for step in proposal.steps:
-        if isinstance(step, MakeSwapFile) and step.system not in seen.systems:
-            raise option_unsupported(
-                facts.image.path, option="--swap file",
-                reason=f"no guest's system can be seen in {step.system.removeprefix('/dev/')}",
-                hint="keep the swap partition: --swap move",
-            )  # fmt: skip
+def _refuse_swap_file(facts: Facts, proposal: Proposal, seen: GuestSeen) -> None:
+    for step in of_kind(MakeSwapFile, proposal.steps):
+        node = step.system.removeprefix("/dev/")
+        reason = "" if step.system in seen.systems else f"no guest's system can be seen in {node}"
+        reason = reason or (f"the root in {node} is a read-only subvolume" if step.system in seen.read_only else "")
+        if reason:
+            hint = "keep the swap partition: --swap move"
+            raise option_unsupported(facts.image.path, option="--swap file", reason=reason, hint=hint)

@@ -13,7 +13,8 @@ from growdisk.steps.registry import DiskStep
 
 @dataclass(frozen=True)
 class GuestSeen:
-    """What the guest's own files say of what is given up. `systems` are devices with a system's root, some `on_btrfs`.
+    """What the guest's own files say of what is given up. `systems` are devices with a system's root, some `on_btrfs`,
+    and of these some in a `read_only` subvolume.
 
     `obstacles`: why what is gone might still be waited for after the repair. `named`: files that name it, and are
     mended. `closed`: why this machine's own tools cannot write there; "" if they can.
@@ -24,6 +25,7 @@ class GuestSeen:
     obstacles: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
     closed: str = ""
+    read_only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

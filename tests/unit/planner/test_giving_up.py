@@ -1,0 +1,30 @@
+"""What is asked for of swap is refused beforehand where the guest's root cannot have it."""
+
+from __future__ import annotations
+
+import pytest
+
+from growdisk.errors import Refused
+from growdisk.planner.giving_up import as_guest_allows
+from growdisk.planner.goal import Goal
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import GuestSeen, Proposal
+from growdisk.steps.remake_swap import MakeSwapFile
+from growdisk.units import MiB
+from tests.unit.planner.volume_facts import EXT, facts
+
+ROOT = "/dev/sda1"
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [(GuestSeen(), "no guest's system"), (GuestSeen((ROOT,), (ROOT,), read_only=(ROOT,)), "read-only subvolume"),
+     (GuestSeen((ROOT, "/dev/sda2"), read_only=("/dev/sda2",)), "")],
+)  # fmt: skip
+def test_a_swap_file_needs_a_root_that_can_have_it(seen: GuestSeen, words: str) -> None:
+    proposal = Proposal((MakeSwapFile(ROOT, MiB, "uuid"),), facts(EXT))
+    if not words:
+        assert as_guest_allows(propose, facts(EXT), Goal(swap="file"), proposal, seen)
+        return
+    with pytest.raises(Refused, match=words):
+        as_guest_allows(propose, facts(EXT), Goal(swap="file"), proposal, seen)
