@@ -19,6 +19,7 @@ from growdisk.guest_config.text import decode
 _FSTAB, _CRYPTTAB = "/etc/fstab", "/etc/crypttab"
 _LINK = "it is a link and stays: take the partition out of what makes it (NixOS: swapDevices, fileSystems), and rebuild"
 _OF_SOME_DISK = re.compile(r"/dev/disk/[^\s\"',;]+?-part\d+(?!\w)")
+_SWAP_TYPE = re.compile(r"^[ \t]*Type[ \t]*=[ \t]*swap[ \t\r]*$", re.MULTILINE)
 
 
 def doubtful(files: GuestFiles, swap: RemovedPartition, *, rooted: bool) -> Iterator[Change]:
@@ -30,6 +31,7 @@ def doubtful(files: GuestFiles, swap: RemovedPartition, *, rooted: bool) -> Iter
         yield from _in_text(path, files, swap)
     if rooted:
         yield from _links(files, swap)
+        yield from _made_again(files, swap)
 
 
 def _in_fstab(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
@@ -67,6 +69,14 @@ def _links(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
             yield Change(_FSTAB, _LINK, mended=False, waits=True)
     if _is_link(files, _CRYPTTAB) and any(nodes_made_of(decode(files.read(_CRYPTTAB)), swap)):
         yield Change(_CRYPTTAB, _LINK, mended=False, waits=True)
+
+
+def _made_again(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
+    """systemd-repart takes a swap partition for its own by its type, whatever it is called."""
+    for path in found(files, places.DEFINITIONS) if swap.is_swap else ():
+        if _SWAP_TYPE.search(decode(files.read(path))):
+            what = "systemd-repart fails if it cannot make a swap partition again: remove it"
+            yield Change(path, what, mended=False, waits=True)
 
 
 def _is_link(files: GuestFiles, path: str) -> bool:

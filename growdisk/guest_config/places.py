@@ -38,6 +38,9 @@ NAMES = {
 """Below each of SYSTEMS."""
 FSTABS, CRYPTTABS, UNITS, WANTERS, RESUME_FILES, DRACUT_FILES = (_below(SYSTEMS, names) for names in NAMES.values())
 
+# What systemd-repart makes of the disk at each start.
+DEFINITIONS = _below(SYSTEMS, [f"{top}/repart.d/*.conf" for top in _UNIT_FOLDERS])
+
 # The kernel's command line, or parts of it, and what makes loader files: nothing else has resume=, wherever it lies.
 SETTINGS = (
     "etc/default/*", "etc/default/*.d/*", "etc/sysconfig/*", "etc/conf.d/*", "etc/*.conf", "etc/*.d/*.conf",

@@ -236,6 +236,17 @@ def test_the_automount_unit_of_what_is_gone_is_masked_in_whichever_folder(folder
     assert (files.contents[automount], files.contents[other]) == (b"", b"[Automount]\n")
 
 
+@pytest.mark.parametrize("path", ["/etc/repart.d/50-swap.conf", "/usr/lib/repart.d/50-swap.conf"])
+def test_a_definition_by_which_swap_would_be_made_again_is_named(path: str) -> None:
+    other = "/usr/lib/repart.d/10-root.conf"
+    files = Files(
+        **{"/etc/fstab": FSTAB, path: "[Partition]\nType=swap\n", other: "[Partition]\nType=root\n# Type=swap\n"}
+    )
+    (change,) = repair_guest(files, SWAP, SwapPolicy.DROP)
+    assert (change.path, change.mended, change.waits) == (path, False, True)
+    assert repair_guest(files, replace(SWAP, is_swap=False), SwapPolicy.DROP) == ()
+
+
 def test_partitions_of_other_numbers_and_comments_are_no_doubt() -> None:
     line = "# /dev/disk/by-id/ata-X-part7\ns /dev/disk/by-id/ata-X-part77 none\nt /dev/disk/by-id/ata-X-part1 none\n"
     assert repair_guest(Files(**{"/etc/fstab": FSTAB, "/etc/crypttab": line}), SWAP, SwapPolicy.DROP) == ()
