@@ -27,8 +27,10 @@ _UDEV_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
 
 # by-id, by-path, by-diskseq, azure, …: whatever folder names no content of the partition.
 _OF_SOME_DISK = re.compile(r"/dev/disk/(?P<stem>(?!by-(?:part)?(?:uuid|label)/)[^/]+/.+)-part(?P<number>\d+)")
-# udev's other names of what device mapper has as /dev/mapper/NAME.
-_MAPPED_LINK = re.compile(r"/dev/disk/by-id/dm-(?:name|uuid-CRYPT-(?:PLAIN|LUKS\d-[0-9a-f]{32}))-(?P<name>.+)")
+# udev's other names of what device mapper has as /dev/mapper/NAME; a disk with several paths has …-part5.
+_MAPPED_LINK = re.compile(
+    r"/dev/disk/by-id/dm-(?:name|uuid-CRYPT-(?:PLAIN|LUKS\d-[0-9a-f]{32}))-(?P<name>.+)(?<!-part\d)(?<!-part\d\d)"
+)
 _OF_KERNEL = re.compile(r"/dev/(?P<disk>(?:sd|vd|xvd|hd)[a-z]+|(?:nvme\d+n|mmcblk)\d+p)\d+")
 _SPECIAL = re.compile(r"[^\w#+\-.:=@\x80-\U0010ffff]")
 _SPECIAL_IN_UNIT = re.compile(rb"[^\w:./]", re.ASCII)

@@ -139,6 +139,7 @@ def test_an_environment_block_of_grub_keeps_its_size(folder: str) -> None:
         ("/boot/loader/entries/b.conf", "options resume=/dev/disk/azure/root-part7\n"),
         ("/etc/fstab", f"{FSTAB}/dev/disk/cloud/azure_root-part7 none swap sw 0 0\n"),
         ("/etc/fstab", f"{FSTAB}/dev/disk/by-diskseq/1-part7 none swap sw 0 0\n"),
+        ("/etc/fstab", f"{FSTAB}/dev/disk/by-id/dm-name-mpatha-part7 none swap sw 0 0\n"),
         ("/etc/dracut.conf.d/r.conf", 'add_device+=" /dev/disk/by-id/ata-SOME_DISK_123-part7 "\n'),
     ],
 )
