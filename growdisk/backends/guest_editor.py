@@ -27,6 +27,7 @@ _CHUNK = 2 << 20  # a message of libguestfs holds 4 MiB
 _SYSROOT = "/sysroot"
 _SWAP_MODE = 0o600
 _BOOT_PLACES = ("/boot", "/boot/efi", "/efi")
+_FLAGS = re.compile(r"[-\w]{10,}(?= /)")  # as lsattr tells them, which has other words where there are none
 _PARTITION = re.compile(r"/dev/(?:sda|vda|xvda|hda|nvme0n1p|mmcblk0p)(?P<number>\d+)")
 
 
@@ -162,7 +163,8 @@ class MountedGuest:
             if status == 0:  # the subvolume that it is in
                 break
         _, told = self._shell.run("lsattr", "-d", inside, accept=any_status)
-        if locks := "".join(lock for lock in "ia" if lock in told.partition(" ")[0]):
+        flags = _FLAGS.match(told)
+        if flags and (locks := "".join(lock for lock in "ia" if lock in flags[0])):
             yield ["chattr", f"-{locks}", inside], ["chattr", f"+{locks}", inside]
 
     def _rewrite_with(self, path: str, block: bytes) -> None:
