@@ -38,6 +38,12 @@ class Entry:
         return words[-1].removeprefix("subvol=").strip("/") if words else None
 
     @property
+    def subvolume_number(self) -> int | None:
+        """btrfs's subvolid=."""
+        words = [word.removeprefix("subvolid=") for word in self.options.split(",") if word.startswith("subvolid=")]
+        return int(words[-1]) if words and words[-1].isdecimal() else None
+
+    @property
     def plain_source(self) -> str:
         """The source without quotes: LABEL="x" is LABEL=x."""
         return self.source.replace('"', "").replace("'", "")

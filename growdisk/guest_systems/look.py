@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass, field
-from growdisk.filesystems.btrfs_tree import BtrfsTree, Subvolume
+from growdisk.filesystems.btrfs_tree import TOP_LEVEL, BtrfsTree, Subvolume
 from growdisk.filesystems.content import (
     BtrfsContent,
     Content,
@@ -43,7 +43,7 @@ from growdisk.volumes.other_pvs import PhysicalVolumeFinder
 
 _FSTAB = "/etc/fstab"
 _MOUNTED = ("/boot", "/efi", "/esp", "/usr", "/nix", "/etc", "/ostree", "/sysroot")
-_BOOT_PLACES, _DEVICES = ("/boot", "/efi"), ("/dev/", "UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=")
+_BOOT_PLACES, _DEVICES = ("/boot", "/efi", "/esp"), ("/dev/", "UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=")
 _SIGNS_OF_BOOT = frozenset({"grub", "grub2", "loader", "efi", "extlinux", "syslinux", "isolinux", "refind_linux.conf"})
 _STARTS_OF_BOOT = ("initrd", "initramfs", "vmlinu", "booster")
 _SNAPSHOTS = frozenset({".snapshots", "timeshift-btrfs", ".btrfs_snapshots", "@snapshots", "snapshots"})
@@ -225,7 +225,8 @@ def _roots(one: Seen, tree: FileTree | None, closed: dict[str, str]) -> Iterator
 def _is_snapshot(top: Mounted, subvolume: Subvolume) -> bool:
     """A copy, unless its own fstab says that it is what is mounted at /."""
     named = subvolume.path and any(
-        entry.mount_point == "/" and entry.subvolume == subvolume.path for entry in _fstab(GuestPaths(top))
+        entry.mount_point == "/" and (entry.subvolume == subvolume.path or entry.subvolume_number == subvolume.number)
+        for entry in _fstab(GuestPaths(top))
     )
     return not named and (
         subvolume.is_copy or subvolume.read_only or not _SNAPSHOTS.isdisjoint(subvolume.path.split("/"))
@@ -272,9 +273,9 @@ def _with_mounts(root: Mount, top: Mounted, seen: Sequence[Seen], trees: Mapping
                 strange.append(f"{place} ({entry.plain_source})")
         elif not paths.is_directory(place) or _is_boot_elsewhere(place, trees[one.node]):
             continue  # systemd makes it when it mounts, or it is /esp: here it is a home by itself
-        elif (one.node != root.node or entry.subvolume) and (inner := _inner(trees[one.node], entry)):
-            mounts.append(Mount(place, one.node, entry.subvolume or ""))
-            paths.mount(place, inner)
+        elif (inner := _inner(trees[one.node], entry)) and (one.node != root.node or inner[0]):
+            mounts.append(Mount(place, one.node, inner[0]))
+            paths.mount(place, inner[1])
     return Home(tuple(mounts), paths, strange=tuple(strange))
 
 
@@ -300,12 +301,25 @@ def _is_boot(tree: FileTree) -> bool:
         return False
 
 
-def _inner(tree: FileTree, entry: Entry) -> Mounted | None:
-    """What is at the top of the mount; None where there is no such subvolume."""
+def _inner(tree: FileTree, entry: Entry) -> tuple[str, Mounted] | None:
+    """The subvolume, and what is at the top of the mount; None where there is no such subvolume."""
     try:
-        return _mounted(tree, entry.subvolume or "")
+        subvolume = _subvolume_of(tree, entry)
+        return subvolume, _mounted(tree, subvolume)
     except Unknown:
         return None
+
+
+def _subvolume_of(tree: FileTree, entry: Entry) -> str:
+    """As Mount has it."""
+    if not isinstance(tree, BtrfsTree) or (entry.subvolume is None and entry.subvolume_number is None):
+        return ""
+    number = entry.subvolume_number or TOP_LEVEL
+    found = (one.path for one in tree.subvolumes() if one.number == number)
+    path = entry.subvolume if entry.subvolume is not None else next(found, None)
+    if path is None:
+        raise Unknown(f"there is no subvolume {number}")
+    return path or "/"
 
 
 def _mounted(tree: FileTree, subvolume: str) -> Mounted:
