@@ -42,3 +42,9 @@ def test_the_same_partition_of_some_disk_is_left_and_said_on_an_efi_partition(tm
     with repairs(image) as found:
         assert written(found) == {}
         assert [(change.path, change.waits) for one in found for change in one.changes] == [(ENTRY, True)]
+
+
+@pytest.mark.parametrize("path", ["/cmdline.txt", "/uEnv.txt", "/syslinux.cfg", "/limine.conf", "/EFI/x/grub.cfg"])
+def test_a_boot_partition_that_fstab_does_not_have_is_known_by_what_lies_in_it(tmp_path: Path, path: str) -> None:
+    with repairs(disk(tmp_path, {"/etc/fstab": FSTAB}, {path: f"root=x resume=UUID={UUID} quiet\n"})) as found:
+        assert [*written(found).values()] == ["root=x quiet\n"]
