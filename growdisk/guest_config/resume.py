@@ -66,8 +66,9 @@ def without_kernel_options(text: str, gone: RemovedPartition) -> str:
 
 def nodes_opened(text: str, gone: RemovedPartition) -> Iterator[str]:
     """The device nodes that the kernel's options give to a container in the partition: rd.luks.name=UUID=NAME."""
-    for match in _OPTIONS.finditer(text) if "luks" in text or "crypt" in text else ():
-        option, value = match["option"], match["value"]
+    lines = (line for line in text.split("\n") if "luks" in line or "crypt" in line)
+    options = (found for line in lines if not line.lstrip().startswith("#") for found in _OPTIONS.finditer(line))
+    for option, value in (match.group("option", "value") for match in options):
         if option in _NODES and _WAITS[option](gone, value) and (name := _NODES[option].search(value)):
             yield f"/dev/mapper/{name[1]}"
         elif option in _UNNAMED and _is_container(gone, value):
