@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from growdisk.block.device import BlockDevice
 from growdisk.filesystems.fat import read_fat
@@ -47,6 +48,13 @@ class FatTree:
         self._root_cluster = int.from_bytes(head[44:48], "little") if self._bits == 32 else 0
         self._fat = read_device(device, reserved * sector, min(sectors_of_fat * sector, (self._clusters + 2) * 4))
         self._known: dict[int, _Inode] = {}
+
+    def has_room_for(self, growing: Iterable[tuple[int, int]]) -> bool:
+        """Whether files of these sizes can become that much longer, all of them."""
+        unit: int = self._cluster_size
+        wanted = sum(-(-(size + more) // unit) - -(-size // unit) for size, more in growing)
+        free = (cluster for cluster in range(2, self._clusters + 2) if self._next(cluster) == 0)
+        return len([*islice(free, wanted)]) == wanted
 
     def inode(self, number: int) -> _Inode:
         if number == self.root:

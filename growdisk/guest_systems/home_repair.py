@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from growdisk.fast_dataclass import dataclass, field
+from growdisk.filesystems.fat_tree import FatTree
 from growdisk.guest_config.files import Change, GuestFiles
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
 from growdisk.guest_config.repair import has_plain_initrds, known_in, repair_guest
@@ -91,7 +92,22 @@ def _repair(home: Home, system: str, decisions: Decisions, plain: bool) -> HomeR
     for part, policy in decisions:
         own = policy if home.root.node == system and home.rooted else SwapPolicy.DROP
         changes += repair_guest(pending, part, own, plain_initrds=plain)
-    return HomeRepair(home, tuple(part for part, _ in decisions), tuple(dict.fromkeys(changes)), pending)
+    changes = [_cramped(home, pending, change) or change for change in dict.fromkeys(changes)]
+    return HomeRepair(home, tuple(part for part, _ in decisions), tuple(changes), pending)
+
+
+def _cramped(home: Home, pending: Pending, change: Change) -> Change | None:
+    """What is said of an initrd instead, and nothing done, where a full EFI partition has no room for the block."""
+    block = pending.prefixes.get(change.path, b"")
+    tree = place.tree if block and (place := home.paths.find(change.path)) else None
+    if not isinstance(tree, FatTree):
+        return None
+    longer = [(home.paths.find(path), len(prefix)) for path, prefix in pending.prefixes.items()]
+    if tree.has_room_for((one.inode.size, more) for one, more in longer if one is not None and one.tree is tree):
+        return None
+    del pending.prefixes[change.path]
+    what = f"names the partition, and there is no room for {len(block)} bytes before it: make room, and make it anew"
+    return Change(change.path, what, mended=False, waits=True)
 
 
 def needles_of(home: Home, parts: Sequence[RemovedPartition]) -> tuple[bytes, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from growdisk.units import MiB
 from tests.unit.guest_systems.homes import ESP, FSTAB, UUID, disk, repairs, written
 
 ENTRY, UNIFIED = "/loader/entries/a.conf", "/EFI/Linux/x.conf"
@@ -48,3 +50,21 @@ def test_the_same_partition_of_some_disk_is_left_and_said_on_an_efi_partition(tm
 def test_a_boot_partition_that_fstab_does_not_have_is_known_by_what_lies_in_it(tmp_path: Path, path: str) -> None:
     with repairs(disk(tmp_path, {"/etc/fstab": FSTAB}, {path: f"root=x resume=UUID={UUID} quiet\n"})) as found:
         assert [*written(found).values()] == ["root=x quiet\n"]
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_an_initrd_on_a_full_efi_partition_is_left_and_said(tmp_path: Path, is_full: bool) -> None:
+    initrd = "/debian/6/initrd.img-6"
+    end = f"{'070701'}{'0' * 88}{11:08X}{'0' * 8}TRAILER!!!\0"
+    image = disk(tmp_path, {"/etc/fstab": FSTAB, "/usr/sbin/update-initramfs": ""}, {initrd: end, "/EFI/x": ""})
+    filling = tmp_path / "filling"
+    for size in (1 << 20, 1 << 16, 512) if is_full else ():
+        filling.write_bytes(bytes(size))
+        for number in range(1000):
+            target = f"::/{size}-{number}"
+            if subprocess.run(["mcopy", "-i", f"{image}@@{MiB}", filling, target], capture_output=True).returncode:
+                break
+    with repairs(image) as found:
+        (change,) = (change for one in found for change in one.changes)
+        assert (change.path, change.mended, change.waits) == (initrd, not is_full, is_full)
+        assert [path for one in found for path in one.pending.paths] == ([] if is_full else [initrd])
