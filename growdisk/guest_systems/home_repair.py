@@ -106,7 +106,7 @@ def _cramped(home: Home, pending: Pending, change: Change) -> Change | None:
     if tree.has_room_for((one.inode.size, more) for one, more in longer if one is not None and one.tree is tree):
         return None
     del pending.prefixes[change.path]
-    what = f"names the partition, and there is no room for {len(block)} bytes before it: make room, and make it anew"
+    what = f"there is no room for {len(block)} bytes before it, which clear its RESUME: make room, then make it anew"
     return Change(change.path, what, mended=False, waits=True)
 
 
