@@ -18,7 +18,7 @@ from growdisk.guest_config.text import decode
 
 _FSTAB, _CRYPTTAB = "/etc/fstab", "/etc/crypttab"
 _LINK = "it is a link and stays: take the partition out of what makes it (NixOS: swapDevices, fileSystems), and rebuild"
-_OF_SOME_DISK = re.compile(r"/dev/disk/[^\s\"',;]+?-part\d+(?!\w)")
+_OF_SOME_DISK = re.compile(r"/dev/(?:disk|mapper)/[^\s\"',;]+?-part\d+(?!\w)")
 _SWAP_TYPE = re.compile(r"^[ \t]*Type[ \t]*=[ \t]*swap[ \t\r]*$", re.MULTILINE)
 
 

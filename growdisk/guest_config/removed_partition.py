@@ -31,7 +31,10 @@ _OF_SOME_DISK = re.compile(r"/dev/disk/(?P<stem>(?!by-(?:part)?(?:uuid|label)/)[
 _MAPPED_LINK = re.compile(
     r"/dev/disk/by-id/dm-(?:name|uuid-CRYPT-(?:PLAIN|LUKS\d-[0-9a-f]{32}))-(?P<name>.+)(?<!-part\d)(?<!-part\d\d)"
 )
-_OF_KERNEL = re.compile(r"/dev/(?P<disk>(?:sd|vd|xvd|hd)[a-z]+|(?:nvme\d+n|mmcblk)\d+p)\d+")
+# kpartx's partitions of what device mapper has: mostly a disk with several paths.
+_OF_MAPPED_DISK = re.compile(r"/dev/mapper/(.+-part\d+)")
+_MAPPED_DISK = "by-id/dm-name-"
+_OF_KERNEL = re.compile(r"/dev/(?P<disk>(?:sd|vd|xvd|hd|dasd|ubd)[a-z]+|(?:nvme\d+n|mmcblk|nbd|pmem)\d+p)\d+")
 _SPECIAL = re.compile(r"[^\w#+\-.:=@\x80-\U0010ffff]")
 _SPECIAL_IN_UNIT = re.compile(rb"[^\w:./]", re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z0-9]+")
@@ -69,9 +72,11 @@ class RemovedPartition:
         if not path.startswith("/"):
             tag, _, value = _without_quotes(source).partition("=")
             return self._has_tag(tag, without_escapes(_without_quotes(value)))
+        if path in map(_as_path, self.mapped):
+            return True
         if match := re.fullmatch(r"/dev/disk/([^/]+)/(.+)", path):
             return self._has_link(match[1], match[2])
-        return path in self._kernel_names() or path in self.mapped
+        return path in self._kernel_names()
 
     def on_disk_of(self, sources: Iterable[str]) -> RemovedPartition:
         """The same as a guest knows it that has its root, or /boot, on `sources`: these are on the same disk."""
@@ -91,14 +96,14 @@ class RemovedPartition:
                 patterns += [shlex.quote(f"{tag}={spelling}") for spelling in sorted(spellings)]
                 spellings.add(for_udev(value))
                 patterns += [shlex.quote(f"/dev/disk/{directory}/{spelling}") for spelling in sorted(spellings)]
-        return [*patterns, *(shlex.quote(f"/dev/disk/{stem}-part{self.number}") for stem in self._links)]
+        return [*patterns, *map(shlex.quote, self._link_names())]
 
     def needles(self) -> tuple[bytes, ...]:
         """What to search for, to find every file that may name it, and few others."""
         names = {f"/dev/{disk}{self.number}" for disk in self._disks} | set(self.mapped)
         opened = [node.removeprefix(_MAPPER) for node in self.mapped if node.startswith(_MAPPER)]
         names |= {f"/dev/disk/by-id/dm-name-{name}" for name in opened}
-        names |= {f"{stem}-part{self.number}" for stem in self._links}
+        names |= {name.removeprefix("/dev/disk/") for name in self._link_names()}
         names |= {f"{_GRUBS_DISK},{label}{self.number}" for label in ("msdos", "gpt")}
         for directory, tag in _NAMED_DIRECTORIES.items():
             if value := self._tags()[tag]:
@@ -134,6 +139,12 @@ class RemovedPartition:
     def _links(self) -> list[str]:
         return [stem for stem in self.stems if "/" in stem]
 
+    def _link_names(self) -> Iterator[str]:
+        for stem in self._links:
+            yield f"/dev/disk/{stem}-part{self.number}"
+            if stem.startswith(_MAPPED_DISK):
+                yield f"{_MAPPER}{stem.removeprefix(_MAPPED_DISK)}-part{self.number}"
+
     def _tags(self) -> dict[str, str | None]:
         return {"UUID": self.uuid, "LABEL": self.label, "PARTUUID": self.partuuid, "PARTLABEL": self.partlabel}
 
@@ -160,12 +171,15 @@ def without_escapes(text: str) -> str:
 
 
 def _as_path(source: str) -> str:
-    """A device's name as a path, if it is one: ID=ata-… is /dev/disk/by-id/ata-…"""
+    """A device's name as a path, if it is one, in the spelling that its kind has here: ID=ata-… is
+    /dev/disk/by-id/ata-…, and /dev/mapper/mpatha-part5 is /dev/disk/by-id/dm-name-mpatha-part5."""
     source = _without_quotes(source)
     if source.startswith("ID="):
         source = f"/dev/disk/by-id/{_without_quotes(source[3:])}"
     source = without_escapes(source)
-    return f"/dev/mapper/{match['name']}" if (match := _MAPPED_LINK.fullmatch(source)) else source
+    if match := _OF_MAPPED_DISK.fullmatch(source):
+        return f"/dev/disk/{_MAPPED_DISK}{match[1]}"
+    return f"{_MAPPER}{match['name']}" if (match := _MAPPED_LINK.fullmatch(source)) else source
 
 
 def _without_quotes(text: str) -> str:

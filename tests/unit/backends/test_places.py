@@ -11,7 +11,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.guest_config import places
 from growdisk.guest_config.files import Change
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
-from growdisk.guest_config.repair import repair_guest
+from growdisk.guest_config.repair import known_in, repair_guest
 from growdisk.guest_scripts.render import _places
 from tests.guests.tools import run
 from tests.unit.backends.memory_files import Files
@@ -141,6 +141,8 @@ def test_an_environment_block_of_grub_keeps_its_size(folder: str) -> None:
         ("/boot/loader/entries/b.conf", "options resume=/dev/disk/azure/root-part7\n"),
         ("/etc/fstab", f"{FSTAB}/dev/disk/cloud/azure_root-part7 none swap sw 0 0\n"),
         ("/etc/fstab", f"{FSTAB}/dev/disk/by-diskseq/1-part7 none swap sw 0 0\n"),
+        ("/etc/fstab", f"{FSTAB}/dev/mapper/mpatha-part7 none swap sw 0 0\n"),
+        ("/boot/loader/entries/c.conf", "options resume=/dev/mapper/mpatha-part7\n"),
         ("/etc/fstab", f"{FSTAB}/dev/disk/by-id/dm-name-mpatha-part7 none swap sw 0 0\n"),
         ("/etc/dracut.conf.d/r.conf", 'add_device+=" /dev/disk/by-id/ata-SOME_DISK_123-part7 "\n'),
     ],
@@ -301,3 +303,19 @@ def test_a_running_guest_looks_at_the_same_places() -> None:
     assert running["loader_files"].split() == [*places.LOADER_FILES, *places.GRUB_ENVIRONMENTS]
     assert running["initrds"].split() == list(places.INITRDS)
     assert {"/etc/fstab", "/etc", *places.BOOTS} <= set(running["searched"].split())
+
+
+@pytest.mark.parametrize(
+    ("root", "swap"),
+    [("/dev/mapper/mpatha-part1", "/dev/mapper/mpatha-part7"),
+     ("/dev/disk/by-id/dm-name-mpatha-part1", "/dev/mapper/mpatha-part7"),
+     ("/dev/mapper/mpatha-part1", "/dev/disk/by-id/dm-name-mpatha-part7"),
+     ("/dev/dasdb1", "/dev/dasdb7"), ("/dev/nbd0p1", "/dev/nbd0p7"), ("/dev/pmem0p1", "/dev/pmem0p7")],
+)  # fmt: skip
+def test_a_disk_that_root_is_on_is_known_whatever_drives_it(root: str, swap: str) -> None:
+    line = f"{swap} none swap sw 0 0\n"
+    other = "/dev/mapper/mpathb-part7 none swap sw 0 0\n/dev/dasda7 none swap sw 0 0\n"
+    files = Files(**{"/etc/fstab": f"{root} / ext4 defaults 0 1\n{line}{other}"})
+    repair_guest(files, SWAP, SwapPolicy.DROP)
+    assert files.contents["/etc/fstab"].decode() == f"{root} / ext4 defaults 0 1\n{GONE}{line}{other}"
+    assert any(needle in swap.encode() for needle in known_in(files, SWAP).needles())
