@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from growdisk.api.live_target import LiveRequest
     from growdisk.api.session import Session
     from growdisk.planner.facts import Facts
+    from growdisk.planner.plan import Plan
     from growdisk.qcow2.probe import ImageFormat
     from growdisk.units import SizeSpec
     from growdisk.workflow.engine import Observer
@@ -164,7 +165,17 @@ def _prepare(target: Target, goal: Goal, options: RunOptions, proposer: PlanFunc
         return nothing_to_do(facts, proposal)
     refuse_to_fill_host(target.path, goal, facts.image.virtual_size, proposal.after.image.virtual_size)
     refuse_spoiling(target.path, options)
-    return target.planned(facts, proposal, goal, options)
+    prepared = target.planned(facts, proposal, goal, options)
+    _refuse_unrecorded(target, prepared.plan)
+    return prepared
+
+
+def _refuse_unrecorded(target: Target, plan: Plan) -> None:
+    """run-not-recorded, where the folder of the run, or of a disk that takes part in it, cannot be made."""
+    others = [(path, RunDirectory(path)) for path in (Path(each.path) for each in plan.companions)]
+    for path, directory in ((target.path, target.directory), *others):
+        if reason := directory.obstacle():
+            raise run_not_recorded(path, directory.path, reason)
 
 
 def _not_begun(run: CurrentRun, error: OSError, room: int) -> Refused:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +20,8 @@ _READ_ONLY = {
     ),
     errno.EROFS: ("its file system is mounted read-only", "mount that to be written to, or copy the image elsewhere"),
 }
+_GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS: _IOR('f', 1, long)
+_APPEND_ONLY = 0x20  # FS_APPEND_FL
 
 
 def opened(path: Path, *, writable: bool) -> int:
@@ -53,8 +57,20 @@ def _not_readable(path: Path, error: Exception) -> ImageNotReadable:
 
 def require_writable(path: Path) -> None:
     """ImageNotReadable with the reason why it cannot be opened to write; who can does not open it so."""
-    if not os.access(path, os.W_OK, effective_ids=True):
+    if not os.access(path, os.W_OK, effective_ids=True) or _is_append_only(path):
         os.close(opened(path, writable=True))
+
+
+def _is_append_only(path: Path) -> bool:
+    """What may only be appended to may be written to, as access() has it, and cannot be opened so."""
+    fd, flags = opened(path, writable=False), bytearray(8)
+    try:
+        fcntl.ioctl(fd, _GET_FLAGS, flags)
+    except OSError:
+        return False  # a file system without such flags
+    finally:
+        os.close(fd)
+    return bool(int.from_bytes(flags[:4], sys.byteorder) & _APPEND_ONLY)
 
 
 def require_disk(path: Path, mode: int) -> None:

@@ -106,6 +106,15 @@ class RunDirectory:
         """How the run stands. A plan without a journal is one that never began."""
         return fold(self.records()) if self.plan_file.exists() else RunState()
 
+    def obstacle(self) -> str:
+        """Why `begin` could not make the folder, as far as that shows without writing; "" where nothing is seen."""
+        there = next(each for each in (self.path, *self.path.parents) if os.path.lexists(each))
+        if not there.is_dir():
+            return f"{there} is not a folder"
+        if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
+            return f"nothing can be made in {there}"
+        return ""
+
     def begin(self, plan: bytes, room: int = 0) -> Journal:
         """Make the folder hold a new run that has not begun yet. What a finished run left there goes.
 

@@ -186,6 +186,42 @@ def test_file_on_a_host_file_system_that_is_read_only(copied: Copier, verb: str)
     assert (done.returncode, "mounted read-only" in done.stderr) == (3, True), done.stderr
 
 
+@contextmanager
+def marked(path: Path, flag: str) -> Iterator[None]:
+    """With an attribute that not even root gets around."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may set it")
+    run("chattr", f"+{flag}", path)
+    try:
+        yield
+    finally:
+        run("chattr", f"-{flag}", path)
+
+
+def test_file_that_may_only_be_appended_to(copied: Copier) -> None:
+    image = copied("guest.qcow2")
+    with marked(image, "a"):
+        refused(image, why="may only be appended to")
+
+
+@pytest.mark.parametrize("name", ["guest.qcow2", "guest.raw"])
+def test_folder_in_which_no_run_can_be_kept(copied: Copier, name: str) -> None:
+    image = copied(name)
+    with marked(image.parent, "i"):
+        refused(image, why=f"nothing can be made in {image.parent}")
+
+
+@pytest.mark.parametrize("verb", ["plan", "expand"])
+def test_something_else_where_the_folder_of_the_run_would_be(copied: Copier, verb: str) -> None:
+    image = copied("guest.qcow2")
+    before = fingerprint(image)
+    run_folder(image).symlink_to("/nowhere")
+    answer = in_process(verb, image, "+64M")
+    assert (answer.code, f"{run_folder(image)} is not a folder" in answer.err) == (3, True), answer.err
+    assert fingerprint(image) == before
+    assert run_folder(image).is_symlink()
+
+
 def test_image_with_an_external_data_file(copied: Copier, tmp_path: Path) -> None:
     image, data = tmp_path / "split.qcow2", tmp_path / "data"
     run("qemu-img", "convert", "-O", "qcow2", "-o", f"data_file={data}", copied("guest.qcow2"), image)
