@@ -65,6 +65,7 @@ class Part:
     facts: Facts
     proposal: Proposal | None
     snapshots: SnapshotMode
+    keep: bool
 
 
 def parts_of(
@@ -76,8 +77,8 @@ def parts_of(
 ) -> list[Part]:
     beside = zip(others, plan.companions, strict=True)
     return [
-        Part(device, facts, proposal, plan.snapshots),
-        *(Part(other, told.facts, told.proposal, known.snapshots) for (other, told), known in beside),
+        Part(device, facts, proposal, plan.snapshots, plan.keep),
+        *(Part(other, told.facts, told.proposal, known.snapshots, plan.keep) for (other, told), known in beside),
     ]  # fmt: skip
 
 
@@ -114,7 +115,7 @@ def _growing(part: Part) -> GrowingImage:
     return GrowingImage(
         image.cluster_size, image.virtual_size, resize.new_size if resize else image.virtual_size, part.snapshots,
         len(steps), part.proposal.fills if part.proposal else NOTHING, sum(_moved(part)),
-        preallocated=resize is not None and resize.preallocation != "off",
+        preallocated=resize is not None and resize.preallocation != "off", keep=part.keep,
     )  # fmt: skip
 
 

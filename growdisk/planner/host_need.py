@@ -1,7 +1,8 @@
 """How much room on the host a plan will take, at the least: what it is refused for beforehand where that cannot fit.
 
     image    clusters for what is written to new places, L2 tables for them, a longer L1 table and more counts
-    way back copies of the L1 table and of what is written over, for each step; or overlays, which are then copied
+    way back copies of the L1 table and of what is written over, for each step; or overlays, which are then copied,
+             and for a run that is kept as much again, which says what was there before
     moved    partitions that are copied to the end of the disk
 Pure: all of it is known before the first write.
 """
@@ -29,6 +30,7 @@ class GrowingImage:
     fills: Fills
     moved: int = 0
     preallocated: bool = False
+    keep: bool = False
 
 
 def needed(image: GrowingImage) -> int:
@@ -53,7 +55,8 @@ def needed_in_file(image: GrowingImage, length: int) -> int:
 def _overlays(image: GrowingImage) -> int:
     if image.snapshots != "overlay":
         return 0
-    return image.steps * _EMPTY_OVERLAY + _data(image, _OVERLAY_CLUSTER) + _tables(image, _OVERLAY_CLUSTER)
+    overlays = image.steps * _EMPTY_OVERLAY + _data(image, _OVERLAY_CLUSTER) + _tables(image, _OVERLAY_CLUSTER)
+    return 2 * overlays if image.keep else overlays
 
 
 def _data(image: GrowingImage, cluster_size: int) -> int:

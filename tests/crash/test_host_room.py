@@ -101,6 +101,19 @@ def test_somewhat_more_than_the_room_that_is_named_is_enough(image: Path, small:
     assert answer.code == 0, answer.err
 
 
+@pytest.mark.parametrize("image", ["raw"], indirect=True)
+def test_a_run_that_is_kept_takes_room_for_what_was_there_before(image: Path, small: Path) -> None:
+    leave(small, 2 * MiB)
+    need = told_need(growdisk("expand", image, "+40G", "--backend", "direct"))
+    leave(small, need + MiB)
+    before, names = fingerprint(image), sorted(small.iterdir())
+
+    answer = growdisk("expand", image, "+40G", "--backend", "direct", "--keep-snapshots")
+
+    assert (answer.code, told_need(answer) > need) == (3, True)
+    assert (fingerprint(image), sorted(small.iterdir())) == (before, names)
+
+
 @both
 def test_a_file_that_may_not_become_so_long_is_refused_beforehand(image: Path) -> None:
     before = fingerprint(image)
