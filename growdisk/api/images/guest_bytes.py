@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from growdisk.api.guard import WriteGuard
 from growdisk.api.images.opening import opened, report_create_errors, require_keys
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageUnsupported
+from growdisk.errors import ImageInUse, ImageUnsupported
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
@@ -64,15 +64,32 @@ def _output(target: Path, *, image_of: Path) -> Iterator[int]:
     if target.exists() and target.samefile(image_of):
         raise ImageUnsupported(target, reason="it is the image itself", hint="choose another FILE")
     existed = target.exists()
-    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    with _nobody_elses(target, image_of):
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            yield fd
+        except BaseException:
+            if not existed:
+                target.unlink()
+            raise
+        finally:
+            os.close(fd)
+
+
+@contextmanager
+def _nobody_elses(target: Path, image: Path) -> Iterator[None]:
+    """Refused for a disk that is in use, by a guest or below the image that is read; overlays-on-it and the like."""
+    if not (target.is_file() or target.is_block_device()):
+        yield
+        return
     try:
-        yield fd
-    except BaseException:
-        if not existed:
-            target.unlink()
-        raise
-    finally:
-        os.close(fd)
+        file = RawFile.open(target, writable=True)
+    except ImageInUse as error:
+        hint = f"choose another FILE: neither a disk in use nor one that {image.name} lies on"
+        raise ImageUnsupported(target, reason=error.why, hint=hint) from error
+    with closing(file):
+        WriteGuard(target)(file, None)
+        yield
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -51,6 +51,23 @@ def test_json_is_one_document_wherever_the_option_stands(
     assert isinstance(json.loads(capsys.readouterr().out), kind)
 
 
+@pytest.mark.parametrize("target", ["base.qcow2", "middle.qcow2", "data.bin", "other-base.qcow2"])
+def test_read_replaces_no_disk_that_an_image_lies_on(tmp_path: Path, target: str) -> None:
+    made = {
+        "base.qcow2": ["create", "base.qcow2", "1M"], "middle.qcow2": ["overlay", "base.qcow2", "middle.qcow2"],
+        "top.qcow2": ["overlay", "middle.qcow2", "top.qcow2"], "other-base.qcow2": ["create", "other-base.qcow2", "1M"],
+        "other.qcow2": ["overlay", "other-base.qcow2", "other.qcow2"],
+    }  # fmt: skip
+    for words in made.values():
+        assert main(["-q", "image", *(str(tmp_path / word) if word in made else word for word in words)]) == 0
+    data_file = ["-o", f"data_file={tmp_path / 'data.bin'}"]
+    assert main(["-q", "image", "create", str(tmp_path / "split.qcow2"), "1M", *data_file]) == 0
+    image = "split.qcow2" if target == "data.bin" else "top.qcow2"
+    before = (tmp_path / target).read_bytes()
+    assert main(["-q", "image", "read", str(tmp_path / image), "0b", "64k", str(tmp_path / target)]) == 3
+    assert (tmp_path / target).read_bytes() == before
+
+
 @pytest.mark.parametrize(
     "words",
     [
