@@ -1,6 +1,7 @@
 """Reading a small file that somebody names: a key, a password, a file for a guest. Bounded in size and in time.
 
 It may well be a pipe, as of `--key-file <(pass show disk)`: that is waited for, but not for ever.
+And what somebody names to be written to: a shell makes `--html *.qcow2` name a disk.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ MAX_KEY = 8 << 20  # what cryptsetup takes of a key file
 _WRITER_SECONDS = 3.0  # until somebody opens the other end of a pipe
 _DATA_SECONDS = 120.0  # until it is written to again, or closed: its writer may have a person to ask
 _CHUNK = 1 << 16
+_START = 512
 
 
 def read_given(path: Path, hint: str, limit: int = MAX_KEY) -> bytes:
@@ -32,6 +34,21 @@ def read_given(path: Path, hint: str, limit: int = MAX_KEY) -> bytes:
         raise _unreadable(path, hint, error.strerror or str(error)) from error
     finally:
         os.close(fd)
+
+
+def refuse_to_replace(path: Path, option: str) -> None:
+    """UsageError where what `option` writes would go over a device, or over a file that is no text, as disks are."""
+    try:
+        if not path.is_block_device():
+            if not path.is_file():
+                return
+            with path.open("rb") as file:
+                if b"\0" not in file.read(_START):
+                    return
+    except OSError:
+        return  # writing to it will say why
+    problem = f"{option} {path} would write over something that is no text, and may be a disk"
+    raise UsageError(problem, hint="name another file; this one is as it was")
 
 
 def _read(fd: int, path: Path, hint: str, limit: int) -> bytes:

@@ -123,7 +123,10 @@ def _logged(arguments: argparse.Namespace, words: Sequence[str], outer: Output) 
     import time
 
     from growdisk.cli.run_log import line, log
+    from growdisk.given_file import refuse_to_replace
 
+    if arguments.log is not None:
+        refuse_to_replace(arguments.log, "--log")
     started, code = time.monotonic(), _BUG
     try:
         code = _called(arguments, outer)

@@ -57,7 +57,10 @@ def percent_of(text: str) -> float:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.fleet.listing import Wanted, list_disks
     from growdisk.cli.fleet_table import document, rows
+    from growdisk.given_file import refuse_to_replace
 
+    if arguments.html:
+        refuse_to_replace(arguments.html, "--html")
     wanted = Wanted(
         tuple(arguments.paths), tuple(arguments.domain),
         arguments.all_domains or not (arguments.paths or arguments.domain), arguments.connect,

@@ -33,12 +33,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.watching.round import watch_once
     from growdisk.api.watching.rules import load_rules
     from growdisk.cli.listing import printable
+    from growdisk.given_file import refuse_to_replace
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
     def tell(action: Action) -> None:
         if action.result not in _SILENT or arguments.verbose:
             output.lines([printable(f"{action.entry.name}: {action.result}: {action.detail}")])
 
+    if arguments.metrics:
+        refuse_to_replace(arguments.metrics, "--metrics")
     rules = load_rules(arguments.rules)
     ended = watch_once(
         rules, arguments.connect, tell, dry_run=arguments.dry_run, jobs=arguments.jobs,

@@ -108,6 +108,21 @@ def test_a_log_that_cannot_be_written_is_said(image: Path, tmp_path: Path) -> No
     assert (answer.code, "cannot write" in answer.err) == (4, True)
 
 
+@pytest.mark.parametrize("start", [b"QFI\xfb\0\0\0\3", bytes(512)])
+@pytest.mark.parametrize(
+    "words",
+    [("show", "IMAGE", "--log", "DISK"), ("list", "IMAGE", "--html", "DISK"), ("watch", "RULES", "--metrics", "DISK")],
+)
+def test_a_report_never_goes_over_a_disk(image: Path, tmp_path: Path, words: tuple[str, ...], start: bytes) -> None:
+    disk, rules = tmp_path / "disk", tmp_path / "rules.yml"
+    disk.write_bytes(start + b"disk")
+    rules.write_text(f"- disks: {image}\n")
+    named = {"IMAGE": image, "DISK": disk, "RULES": rules}
+    answer = in_process(*(named.get(word, word) for word in words))
+    assert (answer.code, "may be a disk" in answer.err) == (2, True), answer.err
+    assert disk.read_bytes() == start + b"disk"
+
+
 # --- a site's defaults ------------------------------------------------------------------------------
 
 

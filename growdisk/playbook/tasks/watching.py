@@ -9,6 +9,7 @@ from growdisk.api.watching.metrics import write_metrics
 from growdisk.api.watching.round import Round, watch_once
 from growdisk.api.watching.rules import load_rules
 from growdisk.errors import GrowdiskError, NeedsUser, OperationFailed, Refused
+from growdisk.given_file import refuse_to_replace
 from growdisk.playbook.options import Options
 from growdisk.playbook.outcome import Outcome, failure
 from growdisk.playbook.perform import TaskContext
@@ -20,11 +21,13 @@ _OTHERS = "the others are done; growdisk list says how each disk stands"
 
 def _watch(options: Options, context: TaskContext) -> Outcome:
     rules = load_rules(options.place("rules"))
+    metrics = options.path("metrics")
+    if metrics is not None:
+        refuse_to_replace(metrics, "metrics")
     ended = watch_once(
         rules, options.text("connect"), lambda _: None, dry_run=context.check, jobs=_JOBS,
         stopping=nullcontext(context.stop) if context.stop else None,
     )  # fmt: skip
-    metrics = options.path("metrics")
     if metrics is not None and not context.check:
         write_metrics(metrics, ended)
     document = round_document(ended)
