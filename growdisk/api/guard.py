@@ -14,7 +14,7 @@ from pathlib import Path
 from growdisk.api.carried import RunWithoutFolder, carried_run
 from growdisk.api.overlays import dependents_of
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageError
+from growdisk.errors import ImageError, Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.data import data_file_path
 from growdisk.qcow2.features import Incompatible
@@ -99,7 +99,12 @@ def is_recorded(path: Path, carried: CarriedRun) -> bool:
 
     leading = RunDirectory.beside(path).leading()
     runs = {each.run for each in carried.snapshots}
-    return leading.state().is_open and (not runs or leading.run() in runs)
+    if not (leading.state().is_open and runs):
+        return leading.state().is_open
+    try:
+        return leading.run() in runs
+    except Refused:  # a plan that cannot be read records nothing
+        return False
 
 
 def carried_by(device: BlockDevice) -> CarriedRun | None:
@@ -148,15 +153,15 @@ def _memory_saved(path: Path, machine: str, hint: str) -> ImageError:
 
 def _folder_beside(path: Path, run: str) -> str:
     """The command that brings the folder of `run` along, where it lies beside the image; "" elsewhere."""
-    import json
     from itertools import islice
 
     from growdisk.errors import shell_word
+    from growdisk.workflow.run_directory import RunDirectory
 
     for plan in islice(path.resolve().parent.glob("*.growdisk/plan.json"), _MOST_FOLDERS):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            if run and json.loads(plan.read_bytes())["run"] == run:
-                image = plan.parent.with_suffix("")
+        with suppress(OSError, Refused):
+            image = plan.parent.with_suffix("")
+            if run and RunDirectory(image, plan.parent).run() == run:
                 verb = "cp -a" if image.exists() else "mv"
                 return f"{verb} {shell_word(plan.parent)} {shell_word(path)}.growdisk"
     return ""

@@ -59,9 +59,9 @@ def status(image: str | PathLike[str]) -> StatusReport:
     state = leading.state()
     if state.status is Status.NONE:
         return StatusReport("none")
-    from growdisk.planner.plan import decode_plan  # most images have no run
+    from growdisk.planner.plan import recorded_plan  # most images have no run
 
-    plan = decode_plan(leading.plan_file.read_bytes())
+    plan = recorded_plan(leading)
     steps = step_reports(plan, state)
     if state.status is Status.UNFINISHED and (pid := leading.worker()) is not None:
         return StatusReport("running", plan.run, steps, (), state.failure, pid, _current(plan, leading.records()))

@@ -31,7 +31,7 @@ from growdisk.api.result import Result, how_far_back, nothing_to_do, outcome, pl
 from growdisk.errors import GrowdiskError, KeyNeeded, Refused
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.layout import layout_of
-from growdisk.planner.plan import decode_plan
+from growdisk.planner.plan import recorded_plan
 from growdisk.planner.planner import AllDone, PlanFunction, Proposal, propose
 from growdisk.units import parse_size
 from growdisk.volumes.keyring import Keyring
@@ -264,7 +264,7 @@ def _with_session(
     if (leading := directory.leading()) is not directory:
         directory, path = leading, leading.image
     _refuse_without_run(path, verb, directory.state(), undoable=undoable)
-    plan = decode_plan(directory.plan_file.read_bytes())
+    plan = recorded_plan(directory)
     run = CurrentRun(path, plan, directory, observer or Silent(), stop or StopRequest(), Keyring(allowed.keys))
     with _reopened(run, verb, allowed, undoable=undoable) as session:
         return _carry_out(session, action(session))
@@ -317,7 +317,7 @@ def _result(session: AnySession, error: GrowdiskError | None) -> Result:
 
 
 def _nothing_to_resume(path: Path, directory: RunDirectory, state: RunState, keys: tuple[bytes, ...]) -> Result:
-    plan = decode_plan(directory.plan_file.read_bytes())
+    plan = recorded_plan(directory)
     layout = plan.after
     if plan.way is None:  # an image in use is not looked into
         try:

@@ -26,6 +26,7 @@ from growdisk.workflow.states import RunState, Status, fold
 
 RESERVE = 8 << 20
 JOURNAL_ROOM = 128 << 10  # several times what a run that fails and goes back again and again has to tell
+_MAX_PLAN = 64 << 20
 _MAIN_FILES = ("plan.json", "part-of.json", "journal.jsonl")
 
 
@@ -62,6 +63,16 @@ def run_not_recorded(image: Path, folder: Path, reason: str) -> Refused:
         "its journal lies in {folder}, which cannot be written: {reason}",
         "make that folder writable and give it some space, then run the same command again",
         {"image": image, "folder": folder, "reason": reason},
+    )
+
+
+def plan_damaged(plan: Path, reason: str) -> Refused:
+    return Refused.named(
+        "plan-damaged",
+        "cannot read the plan {path}",
+        "{reason}",
+        "keep the image and its .growdisk folder as they are, and bring that file back from a backup",
+        {"path": plan, "reason": reason},
     )
 
 
@@ -137,13 +148,26 @@ class RunDirectory:
             told = json.loads((self._shown / "part-of.json").read_bytes())
             main = RunDirectory(Path(told["image"]))
             return main if main.run() == told["run"] else self
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, Refused):
             return self
 
     def run(self) -> str:
         """The name of the run whose plan is recorded here."""
-        name: str = json.loads(self.plan_file.read_bytes())["run"]
+        try:
+            name: str = json.loads(self.plan_text())["run"]
+        except (ValueError, LookupError, TypeError) as error:
+            raise plan_damaged(self.plan_file, reason="it does not name its run") from error
         return name
+
+    def plan_text(self) -> bytes:
+        """What the plan's file holds. plan-damaged where it cannot be read."""
+        file = self.plan_file
+        try:
+            if file.is_file() and file.stat().st_size <= _MAX_PLAN:
+                return file.read_bytes()
+        except OSError as error:
+            raise plan_damaged(file, reason=error.strerror or str(error)) from error
+        raise plan_damaged(file, reason=f"it is not a file of at most {_MAX_PLAN >> 20} MiB")
 
     def _clear(self) -> None:
         make_folder(self.path)

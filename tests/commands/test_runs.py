@@ -212,3 +212,22 @@ def test_relative_path(copied: Copier, monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_size_may_stand_behind_options(classic: Path, words: tuple[str, ...]) -> None:
     answer = in_process("plan", classic, *words)
     assert (answer.code, "remake-swap" in answer.out) == (0, True)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("plan", [b"", b"garbage", b"[]", b'{"run": 1}', b'{"run": "r", "steps": [1]}', None])
+def test_a_plan_that_cannot_be_read_is_told_and_changes_nothing(copied: Copier, name: str, plan: bytes | None) -> None:
+    image = copied(name)
+    run_on(image, keep=True)
+    file, before = run_folder(image) / "plan.json", fingerprint(image)
+    if plan is None:
+        file.unlink()
+        os.mkfifo(file)
+    else:
+        file.write_bytes(plan)
+    for verb in ("resume", "rollback", "commit"):
+        answer = in_process(verb, image, "--json")
+        told = answer.json()["error"]["id"]
+        assert answer.code == 3, answer
+        assert told == "plan-damaged" or (told == "run-without-folder" and image.suffix == ".qcow2")
+        assert fingerprint(image) == before

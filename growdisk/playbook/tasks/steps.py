@@ -7,7 +7,7 @@ from growdisk.api.runs import expand
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
-from growdisk.planner.plan import decode_plan
+from growdisk.planner.plan import recorded_plan
 from growdisk.planner.planner import AllDone, PlanFunction, Proposal
 from growdisk.planner.single_step import grow_only, reread_only, resize_only, rewrite_only, whole_rewrite
 from growdisk.playbook.options import Options
@@ -53,7 +53,7 @@ def _rewrite(options: Options, context: TaskContext) -> Outcome:
 
 def swaps_of_run(directory: RunDirectory) -> dict[str, object]:
     """The same of a run that is recorded beside its image: for who was not there when it was planned."""
-    plan = decode_plan(directory.plan_file.read_bytes())
+    plan = recorded_plan(directory)
     contents = {part.number: part.content for part in plan.before.partitions if part.content is not None}
     named = {number: (content.uuid, content.label) for number, content in contents.items() if content.kind == "swap"}
     return swaps_between(plan.own_steps, named)
