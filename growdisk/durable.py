@@ -6,9 +6,12 @@ A rename is durable only after the directory itself has been synced; that is wha
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from growdisk.fallocate import KEEP_SIZE, NOT_SUPPORTED, fallocate
+
+_LONGEST_RECORD = 64 << 20
 
 
 def sync_directory(directory: Path) -> None:
@@ -57,6 +60,21 @@ def append_record(path: Path, record: bytes) -> None:
         os.close(fd)
     if created:
         sync_directory(path.parent)
+
+
+def read_record(path: Path) -> bytes:
+    """All that a file of a run's folder holds. OSError where it is none, or longer than any of them can be."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # nobody may write to a pipe in its place
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST_RECORD:
+            raise OSError(f"it is not a file of at most {_LONGEST_RECORD >> 20} MiB")
+        parts = []
+        while part := os.read(fd, _LONGEST_RECORD):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
 
 
 def _write_all(fd: int, content: bytes) -> None:

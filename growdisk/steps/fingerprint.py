@@ -16,8 +16,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from growdisk.durable import overwrite_file, replace_file, sync_directory
+from growdisk.durable import overwrite_file, read_record, replace_file, sync_directory
 from growdisk.units import ByteRange
+from growdisk.workflow.journal import record_unreadable
 from growdisk.workflow.places import is_apart
 
 _LENGTH = 128  # bytes; always the same, so that one can be written over the other
@@ -71,7 +72,11 @@ class ImageFingerprint:
         """
         if not self.exists():
             return True
-        (pinned_inode, *pinned), (inode, *present) = json.loads(self._path.read_bytes()), self._present()
+        try:
+            pinned_inode, *pinned = json.loads(read_record(self._path))
+        except (OSError, ValueError, TypeError) as error:
+            raise record_unreadable(self._path, reason=str(error) or "it is damaged") from error
+        inode, *present = self._present()
         return pinned == present and (inode == pinned_inode or present[-1] % _MILLISECOND != 0)
 
     @contextmanager

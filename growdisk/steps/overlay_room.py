@@ -8,7 +8,7 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.raw import RawFile
-from growdisk.durable import replace_file, sync_directory
+from growdisk.durable import read_record, replace_file, sync_directory
 from growdisk.qcow2.entries import COPIED, L2Kind
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.units import align_down, align_up
@@ -67,8 +67,11 @@ class HeldRoom:
         """How long the file was, and where it had nothing, before the first take()."""
         if not self._path.exists():
             return self._file.length, []
-        told = json.loads(self._path.read_bytes())
-        return told["size"], [(start, end) for start, end in told["holes"]]
+        try:
+            told = json.loads(read_record(self._path))
+            return told["size"], [(start, end) for start, end in told["holes"]]
+        except (OSError, ValueError, LookupError, TypeError):
+            return self._file.length, []  # nothing is known to be too much; the guest's bytes do not depend on it
 
 
 # What a redo of overlays will fill in the host's file of the image below them: a bound, before the first write.

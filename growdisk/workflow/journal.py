@@ -7,6 +7,7 @@ damage anywhere else is an error, because the records after it would be read as 
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +16,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 
-from growdisk.durable import append_record, truncate_file
+from growdisk.durable import append_record, read_record, truncate_file
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, field
 
@@ -81,7 +82,10 @@ def _read(path: Path) -> tuple[list[Record], int]:
     """The records, and the length in bytes up to which the file is sound."""
     records: list[Record] = []
     length = 0
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    try:
+        lines = read_record(path).splitlines(keepends=True) if os.path.lexists(path) else []
+    except OSError as error:
+        raise record_unreadable(path, reason=error.strerror or str(error)) from error
     for number, line in enumerate(lines):
         record = _decode(line)
         if record is None:
@@ -97,6 +101,16 @@ def _read(path: Path) -> tuple[list[Record], int]:
         records.append(record)
         length += len(line)
     return records, length
+
+
+def record_unreadable(path: Path, reason: str) -> Refused:
+    return Refused.named(
+        "record-unreadable",
+        "cannot read {path}",
+        "{reason}",
+        "keep the image and its .growdisk folder as they are, and bring that file back from a backup",
+        {"path": path, "reason": reason},
+    )
 
 
 def _encode(record: Record) -> bytes:

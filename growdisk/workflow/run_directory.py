@@ -18,7 +18,7 @@ from pathlib import Path
 
 from growdisk.block.identity import lasting_path
 from growdisk.block.locks import flock_holder
-from growdisk.durable import replace_file, reserve_room, sync_directory, truncate_file
+from growdisk.durable import read_record, replace_file, reserve_room, sync_directory, truncate_file
 from growdisk.errors import ImageNotReadable, Refused
 from growdisk.workflow.journal import Journal, Record, read_journal
 from growdisk.workflow.places import is_apart, record_folder, run_folder, same_bytes
@@ -26,7 +26,6 @@ from growdisk.workflow.states import RunState, Status, fold
 
 RESERVE = 8 << 20
 JOURNAL_ROOM = 128 << 10  # several times what a run that fails and goes back again and again has to tell
-_MAX_PLAN = 64 << 20
 _MAIN_FILES = ("plan.json", "part-of.json", "journal.jsonl")
 
 
@@ -145,7 +144,7 @@ class RunDirectory:
     def leading(self) -> RunDirectory:
         """Where the run is recorded that the image takes part in; this folder, where that is a run of its own."""
         try:
-            told = json.loads((self._shown / "part-of.json").read_bytes())
+            told = json.loads(read_record(self._shown / "part-of.json"))
             main = RunDirectory(Path(told["image"]))
             return main if main.run() == told["run"] else self
         except (OSError, ValueError, KeyError, TypeError, Refused):
@@ -161,13 +160,10 @@ class RunDirectory:
 
     def plan_text(self) -> bytes:
         """What the plan's file holds. plan-damaged where it cannot be read."""
-        file = self.plan_file
         try:
-            if file.is_file() and file.stat().st_size <= _MAX_PLAN:
-                return file.read_bytes()
+            return read_record(self.plan_file)
         except OSError as error:
-            raise plan_damaged(file, reason=error.strerror or str(error)) from error
-        raise plan_damaged(file, reason=f"it is not a file of at most {_MAX_PLAN >> 20} MiB")
+            raise plan_damaged(self.plan_file, reason=error.strerror or str(error)) from error
 
     def _clear(self) -> None:
         make_folder(self.path)
@@ -299,7 +295,7 @@ def _keep_record(folder: Path, record: Path, image: Path) -> None:
 def _is_of(record: Path, image: Path) -> bool:
     """Whether a record is about this very image: another one may have taken its name since."""
     try:
-        return bool(json.loads((record / "image.json").read_bytes())["inode"] == _inode(image))
+        return bool(json.loads(read_record(record / "image.json"))["inode"] == _inode(image))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -310,4 +306,7 @@ def _inode(image: Path) -> int:
 
 
 def _image_of(folder: Path) -> Path:
-    return Path(json.loads((folder / "plan.json").read_bytes())["before"]["image"]["path"])
+    try:
+        return Path(json.loads(read_record(folder / "plan.json"))["before"]["image"]["path"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise plan_damaged(folder / "plan.json", reason="it does not name its image") from error

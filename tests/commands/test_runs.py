@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +232,39 @@ def test_a_plan_that_cannot_be_read_is_told_and_changes_nothing(copied: Copier, 
         assert answer.code == 3, answer
         assert told == "plan-damaged" or (told == "run-without-folder" and image.suffix == ".qcow2")
         assert fingerprint(image) == before
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_a_journal_that_is_no_file_is_told_and_waited_for_by_nobody(
+    copied: Copier, name: str, make: Callable[[Path], None]
+) -> None:
+    image = copied(name)
+    run_on(image, keep=True)
+    journal, before = run_folder(image) / "journal.jsonl", fingerprint(image)
+    journal.unlink()
+    make(journal)
+    for verb in ("status", "resume", "rollback", "commit"):
+        answer = growdisk(verb, image, "--json")
+        told = answer.json()["error"]["id"]
+        assert answer.code == 3, answer
+        assert told == "record-unreadable" or (told == "run-without-folder" and image.suffix == ".qcow2")
+        assert fingerprint(image) == before
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b"{}", b"\0" * 40, None])
+def test_what_else_a_folder_holds_may_be_damaged_and_the_run_still_goes_back(
+    copied: Copier, damage: bytes | None
+) -> None:
+    image, original = copied("guest.raw"), copied("guest.raw", "original")
+    run_on(image, keep=True)
+    for name in ("pin", "held-room.json"):
+        file = run_folder(image) / name
+        file.rename(file.with_suffix(".aside"))
+        os.mkfifo(file) if damage is None else file.write_bytes(damage)
+        answer = growdisk("rollback", image, "--json")
+        if name == "pin":  # the image may have been changed
+            assert (answer.code, answer.json()["error"]["id"]) == (3, "record-unreadable"), answer
+            file.with_suffix(".aside").rename(file)
+    assert answer.code == 0
+    assert fingerprint(image)[0] == fingerprint(original)[0]
