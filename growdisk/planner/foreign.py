@@ -18,6 +18,7 @@ from growdisk.planner.failures import CannotGrow, belongs_to_others, nothing_to_
 from growdisk.planner.goal import Goal
 
 _VERIFIED = "make the image anew with what built it; or grow another partition (--partition)"
+_HALF_LUKS = "LUKS2 whose first header is damaged (cryptsetup repair writes it anew)"  # known by its second one
 INSIDE = "grow it from inside the system that uses it"
 
 
@@ -26,7 +27,8 @@ def refuse_foreign_disk(facts: Facts) -> None:
     content = facts.contents.get(0)
     owner = facts.owner or (content.kind if isinstance(content, ForeignContent) and content.member else "")
     if owner:
-        reason = f"the whole disk belongs to something larger: {owner}"
+        half = owner == "crypto_LUKS"
+        reason = f"the whole disk is {_HALF_LUKS}" if half else f"the whole disk belongs to something larger: {owner}"
         raise belongs_to_others(facts.image.path, 0, reason=reason, hint=INSIDE)
 
 
@@ -120,6 +122,8 @@ def in_words(content: Content | None) -> str:
             return f"{content.kind}, although it looks like {' and '.join(content.over)} at its start"
         case ForeignContent(kind=kind) if kind in (GPT_KIND, MBR_KIND):
             return f"a partition table of its own ({kind})"
+        case ForeignContent(kind="crypto_LUKS"):
+            return _HALF_LUKS
         case None:
             return "nothing that growdisk knows"
     return content.kind

@@ -133,6 +133,16 @@ def test_a_container_whose_encryption_is_just_changing_is_called_that(tmp_path: 
         assert "has not ended" in refused(image, "-f", "raw", *words)
 
 
+def test_a_container_whose_first_header_is_lost_is_called_that(tmp_path: Path) -> None:
+    image, key = empty(tmp_path / "disk.raw", 64 * MiB), tmp_path / "key"
+    key.write_text("a secret")
+    quick = ("--batch-mode", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file", key)
+    run("cryptsetup", "luksFormat", *quick, "--type", "luks2", image)
+    with image.open("r+b") as file:
+        file.write(bytes(4096))
+    assert "cryptsetup repair" in refused(image, "-f", "raw")
+
+
 def test_a_tiny_ext4_is_refused_where_its_group_descriptors_have_no_room(tmp_path: Path) -> None:
     """resize2fs would end with 0 here, and e2fsck finds the tables destroyed."""
     image = empty(tmp_path / "disk.raw", MiB)
