@@ -18,6 +18,7 @@ FIRST = "bookworm"
 _COMMON = "udev e2fsprogs initramfs-tools kmod zstd python3-minimal libpython3-stdlib"
 _CLOUD = "linux-image-cloud-amd64"
 _CLOUD_OF_BULLSEYE = r"?name(^linux-image-5\.10\.0-.*-cloud-amd64$)"
+_WITHOUT_UPDATES = '--setup-hook=sed -i /security/d "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/* || :'
 _EXPIRED = '--aptopt=Acquire::Check-Valid-Until "false"'
 _LOADERS = "systemd-boot-efi systemd-boot dracut-core grub-efi-amd64-bin extlinux"
 # What an initrd is for is told beforehand: initramfs-tools reads RESUME, dracut its own option.
@@ -61,10 +62,13 @@ SYSTEMS: Mapping[str, System] = MappingProxyType({
     FIRST: System(f"{_CLOUD} systemd-sysv {_COMMON} btrfs-progs cryptsetup {_LOADERS}", script=_ALL_LOADERS),
     "trixie": System(f"{_CLOUD} systemd-sysv {_COMMON}", suite="trixie"),
     # Its last package that names a kernel is gone from the archive; the kernels are there.
-    "bullseye": System(f"{_CLOUD_OF_BULLSEYE} systemd-sysv {_COMMON}", suite="bullseye"),
+    "bullseye": System(f"systemd-sysv {_COMMON}", suite="bullseye", options=(f"--include={_CLOUD_OF_BULLSEYE}",)),
     # The archive's mirrors may lag behind.
     "sid": System(f"{_CLOUD} systemd-sysv {_COMMON}", suite="sid", options=(_EXPIRED,)),
-    "i386": System(f"linux-image-686 systemd-sysv {_COMMON} extlinux", options=("--architectures=i386",)),
+    # Mirrors of the updates have this architecture late.
+    "i386": System(
+        f"linux-image-686 systemd-sysv {_COMMON} extlinux", options=("--architectures=i386", _WITHOUT_UPDATES)
+    ),
     "rhel": System(
         f"{_CLOUD} systemd-sysv {_COMMON.replace('initramfs-tools', 'dracut')} lvm2 xfsprogs grub-efi-amd64-bin",
         script=_RED_HAT,
