@@ -17,7 +17,7 @@ SWAP_UUID = "6c3f7a52-41d8-4b0e-9d35-0f2b8c7e5a02"
 FIRST = "bookworm"
 _COMMON = "udev e2fsprogs initramfs-tools kmod zstd python3-minimal libpython3-stdlib"
 _CLOUD = "linux-image-cloud-amd64"
-_CLOUD_OF_BULLSEYE = r"?name(^linux-image-5\.10\.0-.*-cloud-amd64$)"
+# Mirrors of the updates have what is seldom asked for late, or no more.
 _WITHOUT_UPDATES = '--setup-hook=sed -i /security/d "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/* || :'
 _EXPIRED = '--aptopt=Acquire::Check-Valid-Until "false"'
 _LOADERS = "systemd-boot-efi systemd-boot dracut-core grub-efi-amd64-bin extlinux"
@@ -62,10 +62,9 @@ SYSTEMS: Mapping[str, System] = MappingProxyType({
     FIRST: System(f"{_CLOUD} systemd-sysv {_COMMON} btrfs-progs cryptsetup {_LOADERS}", script=_ALL_LOADERS),
     "trixie": System(f"{_CLOUD} systemd-sysv {_COMMON}", suite="trixie"),
     # Its last package that names a kernel is gone from the archive; the kernels are there.
-    "bullseye": System(f"systemd-sysv {_COMMON}", suite="bullseye", options=(f"--include={_CLOUD_OF_BULLSEYE}",)),
+    "bullseye": System(f"{_CLOUD} systemd-sysv {_COMMON}", suite="bullseye", options=(_WITHOUT_UPDATES,)),
     # The archive's mirrors may lag behind.
     "sid": System(f"{_CLOUD} systemd-sysv {_COMMON}", suite="sid", options=(_EXPIRED,)),
-    # Mirrors of the updates have this architecture late.
     "i386": System(
         f"linux-image-686 systemd-sysv {_COMMON} extlinux", options=("--architectures=i386", _WITHOUT_UPDATES)
     ),
