@@ -18,9 +18,8 @@ from growdisk.planner.failures import CannotGrow, belongs_to_others, nothing_to_
 from growdisk.planner.goal import Goal
 
 _VERIFIED = "make the image anew with what built it; or grow another partition (--partition)"
-_HALF_LUKS = (
-    "LUKS2 (crypto_LUKS) whose first header is damaged (cryptsetup repair writes it anew)"  # known by its second one
-)
+# Known by its second header alone.
+_HALF_LUKS = "LUKS2 (crypto_LUKS) whose first header is damaged (cryptsetup repair writes it anew)"
 INSIDE = "grow it from inside the system that uses it"
 
 
