@@ -65,18 +65,21 @@ def written(disks: list[Path]) -> int:
 
 def killed(command: Command, *, whole: bool) -> None:
     """As by systemd, which kills all that a service has started; or growdisk watch alone, as by the kernel's killer."""
-    victims = descendants(command.process.pid) if whole else []
+    victims = stopped(command.process.pid) if whole else []
     command.kill()
     for victim in victims:
         with suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
 
 
-def descendants(pid: int) -> list[int]:
+def stopped(pid: int) -> list[int]:
+    """What it has started, and what that has; each is stopped first, so that it starts no more."""
+    children = list[int]()
     with suppress(OSError):
-        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        return [number for child in children for number in (child, *descendants(child))]
-    return []
+        os.kill(pid, signal.SIGSTOP)
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            children += [int(word) for word in (thread / "children").read_text().split()]
+    return [number for child in children for number in (child, *stopped(child))]
 
 
 def rounds(host: Host, disks: list[Path]) -> Iterator[set[str]]:
