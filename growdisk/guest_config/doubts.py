@@ -19,6 +19,8 @@ from growdisk.guest_config.text import decode
 _FSTAB, _CRYPTTAB = "/etc/fstab", "/etc/crypttab"
 _LINK = "it is a link and stays: take the partition out of what makes it (NixOS: swapDevices, fileSystems), and rebuild"
 _OF_SOME_DISK = re.compile(r"/dev/(?:disk|mapper)/[^\s\"',;]+?-part\d+(?!\w)")
+# What the kernel takes as well: the number of the device, or how many partitions it stands behind another.
+_BY_NUMBER = re.compile(r"(?<![\w.-])resume=\"?(\d+:\d+|PARTUUID=[^\s\"']+/PARTNROFF=-?\d+)(?![\w:])")
 _SWAP_TYPE = re.compile(r"^[ \t]*Type[ \t]*=[ \t]*swap[ \t\r]*$", re.MULTILINE)
 
 
@@ -50,11 +52,13 @@ def _is_of(entry: Entry, swap: RemovedPartition) -> bool:
 
 def _in_text(path: str, files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
     content = files.read(path)
-    if f"-part{swap.number}".encode() not in content or b"\0" in content[:4096]:
+    by_number = swap.is_swap and b"resume=" in content
+    if not (by_number or f"-part{swap.number}".encode() in content) or b"\0" in content[:4096]:
         return
     for line in decode(content).split("\n"):
-        for name in () if line.lstrip().startswith("#") else _OF_SOME_DISK.findall(line):
-            if swap.may_be_named_by(name):
+        if not line.lstrip().startswith("#"):
+            names = [name for name in _OF_SOME_DISK.findall(line) if swap.may_be_named_by(name)]
+            for name in (*names, *(_BY_NUMBER.findall(line) if by_number else ())):
                 yield _left(path, name, waits=True)
 
 

@@ -319,3 +319,12 @@ def test_a_disk_that_root_is_on_is_known_whatever_drives_it(root: str, swap: str
     repair_guest(files, SWAP, SwapPolicy.DROP)
     assert files.contents["/etc/fstab"].decode() == f"{root} / ext4 defaults 0 1\n{GONE}{line}{other}"
     assert any(needle in swap.encode() for needle in known_in(files, SWAP).needles())
+
+
+@pytest.mark.parametrize("number", ["8:5", "254:7", "PARTUUID=0f0f-01/PARTNROFF=4"])
+def test_a_kernel_option_by_a_devices_number_is_left_and_said(number: str) -> None:
+    entry = f"options root=LABEL=r resume={number} quiet\n"
+    files = Files(**{"/etc/fstab": FSTAB, "/boot/loader/entries/a.conf": entry, "/etc/kernel/cmdline": "noresume=8:5"})
+    (change,) = repair_guest(files, SWAP, SwapPolicy.DROP)
+    assert (change.path, change.mended, change.waits) == ("/boot/loader/entries/a.conf", False, True)
+    assert number in change.what
