@@ -27,7 +27,8 @@ from growdisk.steps.registry import DiskStep
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.step_traits import first, of_kind
 from growdisk.units import format_size
-from growdisk.workflow.run_directory import RunDirectory, plan_damaged
+from growdisk.workflow.journal import record_unreadable
+from growdisk.workflow.run_directory import RunDirectory
 
 _MANY_TABLES = 8 << 20  # as 64 GiB in clusters of 64 KiB have: from there on overlays are done sooner
 _LEAST_REFCOUNT_BITS = 8  # five snapshots and the disk itself, and the user's own snapshots beside them
@@ -149,11 +150,11 @@ def decode_plan(text: bytes) -> Plan:
 
 
 def recorded_plan(directory: RunDirectory) -> Plan:
-    """That of the run which is recorded there. plan-damaged where it is not one."""
+    """That of the run which is recorded there. record-unreadable where it is not one."""
     try:
         return decode_plan(directory.plan_text())
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise plan_damaged(directory.plan_file, reason=f"it is no plan of a run: {error}") from error
+        raise record_unreadable(directory.plan_file, reason=f"it is no plan of a run: {error}") from error
 
 
 def new_run_name() -> str:

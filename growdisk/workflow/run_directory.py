@@ -20,7 +20,7 @@ from growdisk.block.identity import lasting_path
 from growdisk.block.locks import flock_holder
 from growdisk.durable import read_record, replace_file, reserve_room, sync_directory, truncate_file
 from growdisk.errors import ImageNotReadable, Refused
-from growdisk.workflow.journal import Journal, Record, read_journal
+from growdisk.workflow.journal import Journal, Record, read_journal, record_unreadable
 from growdisk.workflow.places import is_apart, record_folder, run_folder, same_bytes
 from growdisk.workflow.states import RunState, Status, fold
 
@@ -62,16 +62,6 @@ def run_not_recorded(image: Path, folder: Path, reason: str) -> Refused:
         "its journal lies in {folder}, which cannot be written: {reason}",
         "make that folder writable and give it some space, then run the same command again",
         {"image": image, "folder": folder, "reason": reason},
-    )
-
-
-def plan_damaged(plan: Path, reason: str) -> Refused:
-    return Refused.named(
-        "plan-damaged",
-        "cannot read the plan {path}",
-        "{reason}",
-        "keep the image and its .growdisk folder as they are, and bring that file back from a backup",
-        {"path": plan, "reason": reason},
     )
 
 
@@ -155,15 +145,15 @@ class RunDirectory:
         try:
             name: str = json.loads(self.plan_text())["run"]
         except (ValueError, LookupError, TypeError) as error:
-            raise plan_damaged(self.plan_file, reason="it does not name its run") from error
+            raise record_unreadable(self.plan_file, reason="it does not name its run") from error
         return name
 
     def plan_text(self) -> bytes:
-        """What the plan's file holds. plan-damaged where it cannot be read."""
+        """What the plan's file holds. record-unreadable where it cannot be read."""
         try:
             return read_record(self.plan_file)
         except OSError as error:
-            raise plan_damaged(self.plan_file, reason=error.strerror or str(error)) from error
+            raise record_unreadable(self.plan_file, reason=error.strerror or str(error)) from error
 
     def _clear(self) -> None:
         make_folder(self.path)
@@ -309,4 +299,4 @@ def _image_of(folder: Path) -> Path:
     try:
         return Path(json.loads(read_record(folder / "plan.json"))["before"]["image"]["path"])
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise plan_damaged(folder / "plan.json", reason="it does not name its image") from error
+        raise record_unreadable(folder / "plan.json", reason="it does not name its image") from error

@@ -230,7 +230,7 @@ def test_a_plan_that_cannot_be_read_is_told_and_changes_nothing(copied: Copier, 
         answer = in_process(verb, image, "--json")
         told = answer.json()["error"]["id"]
         assert answer.code == 3, answer
-        assert told == "plan-damaged" or (told == "run-without-folder" and image.suffix == ".qcow2")
+        assert told == "record-unreadable" or (told == "run-without-folder" and image.suffix == ".qcow2")
         assert fingerprint(image) == before
 
 
