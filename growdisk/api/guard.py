@@ -20,6 +20,7 @@ from growdisk.qcow2.data import data_file_path
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import read_header
 from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.outside import ReferenceOutside
 from growdisk.storage.proxmox import suspended_with
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
@@ -46,12 +47,23 @@ class WriteGuard:
     def __call__(self, file: BlockDevice, header: Header | None) -> None:
         """Raises run-stands-in-the-way, RunWithoutFolder, memory-saved or overlays-on-it. `header` is None for raw."""
         refuse_run(self.path, carried_in(file, self.path, header))
+        data_file = self._data_file(header)
+        if data_file is not None:
+            refuse_run(data_file, None)
         if self.overlays_may_break:
             return
         refuse_dependents(self.path, merging=self.merging)
-        if header is not None and header.has(Incompatible.DATA_FILE):
-            data_file = data_file_path(self.path, header)
+        if data_file is not None:
             refuse_dependents(data_file, merging=self.path)
+
+    def _data_file(self, header: Header | None) -> Path | None:
+        """Where the guest's bytes lie, if one may look there: who opens the image to write to it refuses the rest."""
+        if header is None or not header.has(Incompatible.DATA_FILE):
+            return None
+        try:
+            return data_file_path(self.path, header)
+        except ReferenceOutside:
+            return None
 
 
 def carried_in(file: BlockDevice, path: Path, header: Header | None) -> CarriedRun | None:
@@ -77,8 +89,8 @@ def carried_at(path: Path) -> CarriedRun | None:
 
 def refuse_run(path: Path, carried: CarriedRun | None) -> None:
     """run-stands-in-the-way for a run that is recorded beside the image; RunWithoutFolder for one it only carries."""
-    folder = f"{os.path.realpath(path)}.growdisk"
-    if carried is None and not os.path.isdir(folder):  # noqa: PTH112 (as below)
+    folder = f"{os.path.realpath(path)}.growdisk"  # that of a device lies elsewhere
+    if carried is None and not os.path.isdir(folder) and not path.is_block_device():  # noqa: PTH112 (as below)
         return
     from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
 

@@ -25,7 +25,6 @@ def open_data_file(image: Path, header: Header, *, writable: bool) -> RawFile | 
     if not header.has(Incompatible.DATA_FILE):
         return None
     path = data_file_path(image, header)
-    require_trusted(image, path, str(header.data_file), "data file")
     if not exists(path):
         raise ImageNotReadable(path, reason=f"it is the external data file of {image} and does not exist")
     if path.samefile(image):
@@ -34,10 +33,12 @@ def open_data_file(image: Path, header: Header, *, writable: bool) -> RawFile | 
 
 
 def data_file_path(image: Path, header: Header) -> Path:
-    """Where the external data file of an image that has one should lie."""
+    """Where the external data file of an image that has one should lie. ReferenceOutside if nobody may look there."""
     if not header.data_file:
         raise damaged(image, "its data lie in an external data file that it does not name")
-    return data_path(image, header.data_file)
+    path = data_path(image, header.data_file)
+    require_trusted(image, path, header.data_file, "data file")
+    return path
 
 
 class DataFile(Protocol):

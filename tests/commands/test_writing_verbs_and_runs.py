@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.qcow2.create import create
+from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
 from tests.conftest import Copier
+from tests.guests.loops import loop
 from tests.oracle.qemu import qemu_check, qemu_img
 from tests.unit.cli.command import Answer, fingerprint, in_process, run_folder
 from tests.unit.cli.runs import run_on, waiting_in
@@ -68,6 +71,39 @@ def test_the_same_of_a_raw_image_whose_folder_alone_tells(copied: Copier, verb: 
     answer = asked(verb, image)
     assert (answer.code, fingerprint(image)) == (3, before), answer
     assert f"growdisk resume {image}" in answer.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="loop devices are root's")
+def test_run_on_a_device_is_seen_by_verbs_that_write_there(
+    copied: Copier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROWDISK_STATE_DIR", str(tmp_path / "state"))
+    image, source = copied("guest.raw"), copied("guest.raw", "source.raw")
+    os.truncate(image, image.stat().st_size + (64 << 20))
+    with loop(image) as device:
+        run_on(device, dies_at="rewrite-partitions", size="")
+        before = fingerprint(image)
+        for words in (
+            ("write", device, "1M", source), ("convert", source, device), ("copy", source, device),
+            ("read", source, "0", "1M", device),
+        ):  # fmt: skip
+            answer = in_process("image", *words)
+            assert (answer.code, fingerprint(image)) == (3, before), answer
+            assert f"growdisk rollback {device}" in answer.err
+        assert in_process("rollback", device).code == 0
+
+
+def test_run_on_a_data_file_is_seen_by_verbs_that_write_to_its_image(copied: Copier, tmp_path: Path) -> None:
+    data, image, patch = copied("guest.raw"), tmp_path / "image.qcow2", tmp_path / "bytes"
+    create(image, data.stat().st_size, CreateOptions(data_file="empty", data_file_raw=True))
+    (tmp_path / "empty").unlink()
+    (tmp_path / "empty").symlink_to(data)
+    patch.write_bytes(os.urandom(4096))
+    run_on(data, dies_at="rewrite-partitions")
+    before = fingerprint(data)
+    answer = in_process("image", "write", "--trust-references", "--overlays-may-break", image, "1M", patch)
+    assert (answer.code, fingerprint(data)) == (3, before), answer
+    assert "growdisk rollback" in answer.err
 
 
 def test_repair_waits_for_the_run_as_well(copied: Copier) -> None:

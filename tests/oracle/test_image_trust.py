@@ -86,6 +86,24 @@ def test_a_data_file_of_the_host_is_neither_read_nor_written(host: Path, line: s
     assert refused(line, image)
 
 
+WATCHED = (
+    "import sys; sys.addaudithook(lambda event, words: event in ('os.scandir', 'open') "
+    "and print('TOUCHED', words[0], file=sys.stderr)); from growdisk.cli.main import main; sys.exit(main())"
+)
+
+
+@pytest.mark.parametrize("line", ["write IMAGE 0 other", "resize IMAGE +1M", "check -r all IMAGE"])
+def test_nothing_beside_a_data_file_of_the_host_is_looked_at(host: Path, line: str) -> None:
+    image = with_data_file(host / "images" / "disk", host / "etc" / "shadow")
+    (other := host / "images" / "other").write_bytes(b"x" * 512)
+    words = [{"IMAGE": str(image), "other": str(other)}.get(word, word) for word in line.split()]
+    python = GROWDISK.with_name("python")
+    told = subprocess.run([python, "-c", WATCHED, "image", *words], capture_output=True, text=True, check=False).stderr
+    touched = [line for line in told.splitlines() if line.startswith("TOUCHED")]
+    assert any("images" in line for line in touched)
+    assert not any(str(host / "etc") in line for line in touched), touched
+
+
 @pytest.mark.parametrize("line", [*READERS, *WRITERS])
 def test_a_backing_file_of_the_host_is_neither_read_nor_written(host: Path, line: str) -> None:
     assert refused(line, over(host / "images" / "disk.qcow2", host / "etc" / "shadow"))

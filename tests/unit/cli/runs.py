@@ -63,7 +63,7 @@ def run_on(image: Path, *, keep: bool = False, dies_at: str | None = None, size:
 
 
 def _run(image: Path, observer: Silent, *, keep: bool, size: str) -> None:
-    goal, facts = Goal(parse_size(size)), inspect(image)
+    goal, facts = Goal(parse_size(size) if size else None), inspect(image)
     proposal = propose(facts, goal)
     assert isinstance(proposal, Proposal)
     plan = make_plan(facts, proposal, goal, RunOptions(keep=keep))
