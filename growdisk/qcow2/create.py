@@ -13,7 +13,7 @@ from pathlib import Path
 
 from growdisk.block.raw import RawFile
 from growdisk.durable import sync_directory
-from growdisk.errors import ImageUnsupported
+from growdisk.errors import ImageUnsupported, destination_exists
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.extensions import Extension
@@ -42,13 +42,14 @@ def create(
     key_seconds: float = 2.0,
     luks: bytes = b"",
     synced_later: bool = False,
-) -> None:
+) -> Path | None:
     """Create an empty image of `size` bytes. FileExistsError if `path` exists.
 
     It is durable when this returns, unless the caller sees to that (`synced_later`), for file and directory.
+    Returns where its external data file is, if it has one: that is created, too, and must not exist.
 
     The name of the backing file is stored as given; a relative one counts from the image's directory, as that of the
-    data file does, which is created, too, and must not exist (FileExistsError). A block device is written in place.
+    data file does. A block device is written in place.
     `key`: encrypt with LUKS under this passphrase; trying one takes `key_seconds` on a machine like this. `luks`: with
     this encryption header of another image (luks_header) instead.
     Raises ImageUnsupported, with nothing written, for what the format does not allow.
@@ -60,7 +61,7 @@ def create(
     data_file: RawFile | None = None
     try:
         if options.data_file:
-            data_file = RawFile.create(_data_path(path, options.data_file), size)
+            data_file = _new_data_file(_data_path(path, options.data_file), size)
         length = _clusters(header, luks) * header.cluster_size
         file.resize(length)
         if on_device:
@@ -82,6 +83,16 @@ def create(
         file.close()
         if data_file is not None:
             data_file.close()
+    return None if data_file is None else data_file.path
+
+
+def _new_data_file(path: Path, size: int) -> RawFile:
+    try:
+        file = RawFile.create(path, size)
+    except FileExistsError as error:
+        raise destination_exists(path) from error
+    file.flush()
+    return file
 
 
 def _new_luks(key: bytes, seconds: float) -> bytes:

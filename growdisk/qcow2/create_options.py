@@ -117,6 +117,8 @@ def _value(name: str, text: str) -> int | str | bool:
             raise UsageError(f"{name} cannot be '{text}'", hint=f"choose one of {', '.join(_CHOICES[name])}")
         return text
     if name == "data_file":
+        if not text:
+            raise UsageError("the name of a data file cannot be empty", hint="leave data_file out")
         return text
     if name in _POWERS:
         return _power(name, _bytes(name, text), text)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.api.images.creating import create_qcow2
+from growdisk.errors import GrowdiskError, UsageError, error_id
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
@@ -76,3 +78,20 @@ def test_grown_space_is_preallocated_and_reads_as_zeros(tmp_path: Path, options:
     assert all(record["present"] for record in records if record["start"] >= 2 * MIB + 512)
     assert last["data"]
     qemu_io(path, "read -P 1 0 1M", "read -P 0 1M 3M")
+
+
+def test_a_data_file_that_is_there_already_is_named_and_kept(tmp_path: Path):
+    (data := tmp_path / "data").write_bytes(b"mine")
+    with pytest.raises(GrowdiskError) as caught:
+        create_qcow2(tmp_path / "image", MIB, CreateOptions(data_file="data"))
+    assert (error_id(caught.value), str(data) in str(caught.value)) == ("destination-exists", True)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert data.read_bytes() == b"mine"
+
+
+def test_an_image_that_would_be_its_own_data_file_leaves_nothing(tmp_path: Path):
+    with pytest.raises(GrowdiskError):
+        create_qcow2(tmp_path / "image", MIB, CreateOptions(data_file="image"))
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UsageError):
+        CreateOptions.parse("data_file=")

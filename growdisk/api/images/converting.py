@@ -148,7 +148,7 @@ def _new_image(new: NewFile, target: RawTarget | Qcow2Target, size: int) -> Iter
     if isinstance(target, RawTarget):
         image = new.open()
     else:
-        create(new.temporary, size, target.options, key=target.key, luks=target.luks, synced_later=True)
+        new.beside = create(new.temporary, size, target.options, key=target.key, luks=target.luks, synced_later=True)
         with trusting_references():  # it names nothing but the data file that was asked for
             image = Qcow2Image.open(new.temporary, writable=True, key=target.key or target.keys)
     try:

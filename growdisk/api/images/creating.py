@@ -51,7 +51,7 @@ def create_qcow2(
         raise ImageUnsupported(path, reason=problem, hint="choose other options; nothing was written")
     takes = size if options.preallocation in ("falloc", "full") else 0
     with report_create_errors(path, (lambda: takes) if takes else None), NewFile(path) as new:
-        create(
+        new.beside = create(
             new.temporary, size, options,
             backing=backing, backing_format=backing_format,
             key=key, luks=luks, synced_later=True,

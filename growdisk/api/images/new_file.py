@@ -30,6 +30,7 @@ class NewFile:
     def __init__(self, path: Path, *, replacing: bool = False) -> None:
         self.path, self._replacing = path, replacing
         self.is_device = path.is_block_device()
+        self.beside: Path | None = None  # another new file that is of no use without it
         self.temporary = path if self.is_device or not path.name else path.with_name(_temporary_name(path.name))
 
     def __enter__(self) -> NewFile:
@@ -48,6 +49,8 @@ class NewFile:
     ) -> None:
         if isinstance(error, ImageError) and error.path == self.temporary:
             error.path = self.path  # the name that its reader knows
+        if self.beside is not None:
+            self.beside.unlink(missing_ok=True)
         if not self.is_device:
             self.temporary.unlink(missing_ok=True)
 
@@ -59,11 +62,13 @@ class NewFile:
         """Give the finished file its name, durably."""
         _sync(self.temporary)
         if self.is_device:
+            self.beside = None
             return
         try:
             os.link(self.temporary, self.path, follow_symlinks=False)
         except FileExistsError as error:
             raise destination_exists(self.path) from error
+        self.beside = None
         self.temporary.unlink()
         sync_directory(self.path.absolute().parent)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.errors import ImageUnsupported, UsageError
+from growdisk.errors import ImageError, ImageUnsupported, UsageError
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
@@ -88,7 +88,7 @@ def test_a_data_file_is_made_beside_the_image_and_gone_with_it_if_that_fails(tmp
         image.write_zeros(1500, 100_000)
         image.resize(2 * MIB)
     assert (tmp_path / "data").read_bytes() == bytes(1000) + b"\1" * 500 + bytes(2 * MIB - 1500)
-    with pytest.raises(FileExistsError):
+    with pytest.raises(ImageError, match="it exists already"):
         create(tmp_path / "other", MIB, CreateOptions(data_file="data"))
     for options, said in (
         (CreateOptions(data_file_raw=True), "has none"),
