@@ -123,4 +123,5 @@ def _close_after_failure(device: ResizableDevice, *, take_back: bool) -> None:
     with suppress(OSError):
         if take_back and isinstance(device, Qcow2Image) and device.has_changed:
             device.forget_unwritten()
+    with suppress(OSError):
         device.close()
