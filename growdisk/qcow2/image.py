@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -123,9 +124,17 @@ class Qcow2Image(GuestDisk):
         self._parts.preflight.resizing(size)
         if upgrade:
             self.upgrade()
-        old = self.size
+        old, l1_size = self.size, self.header.l1_size
         self._gate.begin_whole_change(size)
-        self._parts.resizer.resize(size, preallocation)
+        try:
+            self._parts.resizer.resize(size, preallocation)
+        except OSError:
+            with suppress(OSError, ImageDamaged):  # the first failure is the one to be told
+                if size > old:
+                    self.forget_unwritten()
+                    self._parts.resizer.take_back(l1_size)
+                    self._take_header(self.header)
+            raise
         self._gate.end_whole_change(old)
 
     def snapshots(self) -> tuple[SnapshotInfo, ...]:

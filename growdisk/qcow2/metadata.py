@@ -205,6 +205,15 @@ class Metadata:
         self.allocator.release(runs)
         self._forget_tables(runs)
 
+    def drop_empty_blocks(self) -> bool:
+        """Give up refcount blocks that count nothing; whether there were any. There must be nothing unwritten."""
+        dropped = self.refcounts.drop_empty_blocks()
+        self.release([run for run in dropped if self.refcounts.get(run[0])])
+        if self.allocator.released is not None:
+            self.allocator.released += dropped
+        self.flush()
+        return bool(dropped)
+
     @contextmanager
     def giving_back(self) -> Iterator[None]:
         """What becomes free meanwhile goes back to the host at the end, also after a failure."""

@@ -188,6 +188,24 @@ class Refcounts:
             self._file.write(self.table_offset + 8 * start, dump_table(entries))
         self._unlinked.clear()
 
+    def drop_empty_blocks(self) -> list[Run]:
+        """Unlink, durably, blocks that count nothing but themselves. Where they lay; some of it may still be counted.
+
+        There must be nothing unwritten.
+        """
+        dropped = []
+        for index, offset in enumerate(self.used_table()):
+            cluster, block = offset >> self.geometry.cluster_bits, self.block(index)
+            counts_itself = cluster // self.geometry.refblock_entries == index
+            if block is not None and len(block) - block.count(0) == counts_itself:
+                dropped.append((cluster, 1))
+                self.table[index] = 0
+                self._cache.drop(index)
+                self._unlinked.add(index)  # so that its sector is written
+        self.write_blocks()
+        self._sync()
+        return dropped
+
     def write_table_copy(self, offset: int, entries: int) -> array[int]:
         """Write all blocks and a copy of the table, `entries` long, at `offset`; the header does not know it yet."""
         for index, _ in self._cache.dirty():

@@ -7,7 +7,6 @@ zeros before the size is published. Shrinking: the size first, then the clusters
 from __future__ import annotations
 
 from array import array
-from contextlib import suppress
 
 from growdisk.errors import ImageUnsupported, KeyNeeded, shell_word
 from growdisk.fast_dataclass import replace
@@ -109,25 +108,45 @@ class Resizer:
         self._publish(size)
         self._metadata.flush()
 
+    def take_back(self, l1_size: int) -> None:
+        """Drop what a growth that failed has left behind the disk's end, in place: that needs no room on the host.
+
+        There must be nothing unwritten. The L1 table gets its old length.
+        """
+        with self._metadata.giving_back():
+            header = self._metadata.header
+            self.drop_tables_behind(header.size)
+            self._drop_clusters_behind(header.size)
+            self._metadata.flush()
+            if self._metadata.data_file is not None:
+                self._metadata.data_file.resize(header.size)
+            if self._geometry.l1_entries(header.size) <= l1_size < header.l1_size:
+                self._shorten_l1(l1_size)
+        with self._metadata.giving_back():
+            while self._metadata.drop_empty_blocks():
+                pass  # one that counted only those is empty now
+
+    def _shorten_l1(self, entries: int) -> None:
+        old = self._metadata.header
+        header = replace(old, l1_size=entries)
+        self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
+        self._metadata.replace_l1(self._metadata.l1[:entries])
+        kept, all_of_it = self._geometry.clusters(8 * entries), self._geometry.clusters(8 * old.l1_size)
+        if kept < all_of_it:
+            self._metadata.release([((old.l1_offset >> self._geometry.cluster_bits) + kept, all_of_it - kept)])
+
     def _preallocate(self, old: int, start: int, end: int, mode: Preallocation) -> None:
-        """Map [old, end) before the size is published; on a full disk give everything behind the old end back.
+        """Map [old, end) before the size is published.
 
         The old disk may end inside a cluster: the rest of that, until `start`, is zeros, written as guest data.
         """
-        try:
-            if self._metadata.header.crypt_method:
-                self._writer.write_zeros(old, start)
-            else:
-                self._writer.write(old, memoryview(bytes(start - old)))
-            from growdisk.qcow2.preallocate import Preallocator
+        if self._metadata.header.crypt_method:
+            self._writer.write_zeros(old, start)
+        else:
+            self._writer.write(old, memoryview(bytes(start - old)))
+        from growdisk.qcow2.preallocate import Preallocator
 
-            Preallocator(self._metadata, self._mapping).fill(start, end, mode)
-        except OSError:
-            with suppress(OSError):
-                self.drop_tables_behind(old)
-                self._drop_clusters_behind(old)
-                self._metadata.flush()
-            raise
+        Preallocator(self._metadata, self._mapping).fill(start, end, mode)
 
     def _check_key_not_needed(self, old: int) -> None:
         """Zeros that are written as guest data need the key of an encrypted image; zero flags do not."""

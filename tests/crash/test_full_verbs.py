@@ -77,6 +77,38 @@ def test_a_preallocation_that_does_not_fit_gives_all_back(small: Path, options: 
     resize_image(image, grow_to(128 * MiB))
 
 
+LARGE = {
+    "cluster_size=65536": 20 << 40,
+    "cluster_size=16384,extended_l2=on": 100 << 30,
+    "cluster_size=4096,data_file=data,data_file_raw=on": 100 << 30,
+}
+
+
+@pytest.mark.parametrize("options", LARGE)
+def test_tables_that_do_not_fit_leave_nothing(small: Path, options: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Host and image are full of them by then; so what takes them away again must need no room."""
+    monkeypatch.chdir(small)  # a data file lies there for QEMU
+    image = make(small / "a.qcow2", options)
+    before = [path.stat().st_size for path in small.iterdir()]
+    failing(small, lambda: resize_image(image, grow_to(LARGE[options]), preallocation="metadata"))
+    assert [path.stat().st_size for path in small.iterdir()] <= [size + SLACK for size in before]
+    run("qemu-img", "check", "-q", image)
+    run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", "-c", f"read -q -P 0 {DATA} {64 * MiB - DATA}", image)
+    resize_image(image, grow_to(128 * MiB), preallocation="metadata")
+    run("qemu-img", "check", "-q", image)
+
+
+def test_a_change_that_fails_in_the_holes_of_a_table_is_an_error_with_words(small: Path) -> None:
+    image, pristine = small / "a.qcow2", make(small.parent / "pristine", SHAPES[2])
+    run("qemu-img", "snapshot", "-c", "one", pristine)
+    run("qemu-io", "-c", "write -q -P 2 0 6M", pristine)
+    run("cp", "--sparse=always", pristine, image)
+    fill(small)
+    with pytest.raises(GrowdiskError) as failure:
+        delete_snapshot(image, "one")
+    assert error_id(failure.value) == "write-failed"
+
+
 @pytest.mark.parametrize("options", SHAPES)
 def test_shrinking_gives_the_room_back(small: Path, options: str) -> None:
     image, free = make(small / "a.qcow2", options), free_room(small)
@@ -133,6 +165,9 @@ def test_a_commit_and_a_rebase_that_do_not_fit_leave_both_layers_whole(small: Pa
 NEW: dict[str, Callable[[Path], object]] = {
     "raw": lambda image: convert_image(Source(image), image.with_name("new"), RawTarget(), quiet),
     "qcow2": lambda image: convert_image(Source(image), image.with_name("new"), Qcow2Target(CreateOptions()), quiet),
+    "data-file": lambda image: convert_image(
+        Source(image), image.with_name("new"), Qcow2Target(CreateOptions(data_file="data")), quiet
+    ),
     "copy": lambda image: copy_image(image, image.with_name("new"), "auto", quiet),
     "compact": compact_image,
     "create": lambda image: create_qcow2(image.with_name("new"), 64 * MiB, CreateOptions(preallocation="falloc")),
