@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from growdisk.api.images.info import image_info
 from growdisk.api.images.layers import rebase_overlay, rebase_unsafe
 from growdisk.api.images.mapping import image_map
 from growdisk.api.images.resizing import resize_image
-from growdisk.errors import ImageNotReadable, ImageUnsupported, Refused
+from growdisk.errors import GrowdiskError, ImageNotReadable, ImageUnsupported, Refused
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
@@ -156,6 +158,20 @@ def test_pipes_sockets_folders_and_devices_without_blocks_are_refused_by_every_v
                 with pytest.raises(Refused):
                     verb(chosen, tmp_path / "new")
             assert not (tmp_path / "new").exists(), name
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_that_nobody_reads_gets_no_bytes_and_does_not_hold_the_image(tmp_path: Path) -> None:
+    pipe = special_files(tmp_path)[0]
+    (image := tmp_path / "image").write_bytes(bytes(1 << 20))
+    with pytest.raises(GrowdiskError):
+        read_bytes(image, 0, 4096, pipe)
+    reader = subprocess.Popen(["sh", "-c", 'wc -c < "$0"', pipe], stdout=subprocess.PIPE)
+    while reader.poll() is None:
+        with suppress(GrowdiskError):  # until it has opened it
+            read_bytes(image, 0, 1 << 20, pipe)
+            break
+    assert int(reader.communicate()[0]) == 1 << 20
 
 
 @pytest.mark.timeout(60)

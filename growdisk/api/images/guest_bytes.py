@@ -65,7 +65,9 @@ def _output(target: Path, *, image_of: Path) -> Iterator[int]:
         raise ImageUnsupported(target, reason="it is the image itself", hint="choose another FILE")
     existed = target.exists()
     with _nobody_elses(target, image_of):
-        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        # A pipe that nobody reads is an error: the image would stay locked for as long as that is waited for.
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+        os.set_blocking(fd, True)
         try:
             yield fd
         except BaseException:
