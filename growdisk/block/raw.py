@@ -29,6 +29,7 @@ _SECTOR = 512
 _SENT_AT_ONCE = 16 << 20
 _AHEAD = 32 << 20  # a file that grows bit by bit is lengthened by so much at once: each time costs a journal's entry
 _SYNC_FILE_RANGE_WRITE = 2
+_MAX_OFFSET = (1 << 63) - 1
 
 
 class RawFile(InParts):
@@ -85,10 +86,11 @@ class RawFile(InParts):
         try:
             if lock:
                 lock_image(fd, path, writing=True)
-            os.ftruncate(fd, size)
+            os.ftruncate(fd, _possible(size))
             return cls(fd, path, writable=True)
         except BaseException:
             os.close(fd)
+            path.unlink()
             raise
 
     def refuse_in_use(self) -> None:
@@ -250,6 +252,7 @@ class RawFile(InParts):
             self._require_room(size)
             return
         self._is_synced = False
+        size = _possible(size)
         if self._waiting is None or size < self._size:
             os.ftruncate(self._fd, size)
             self._end = 0
@@ -295,7 +298,7 @@ class RawFile(InParts):
             self._require_room(offset + length)
             return
         self._is_synced = False
-        os.posix_fallocate(self._fd, offset, length)
+        os.posix_fallocate(self._fd, offset, _possible(offset + length) - offset)
         self._size = max(self._size, offset + length)
 
     def reserve(self, offset: int, length: int) -> None:
@@ -376,3 +379,10 @@ class RawFile(InParts):
         except OSError:
             return False
         return True
+
+
+def _possible(size: int) -> int:
+    """The size of a file. One that the kernel's calls have no number for is told as any other that is too large."""
+    if size > _MAX_OFFSET:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return size

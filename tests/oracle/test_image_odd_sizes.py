@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from growdisk.units import MiB
 from tests.e2e.conftest import host
 from tests.e2e.process import Host, need
 from tests.guests.tools import place_content, run
-from tests.unit.cli.command import GUESTFS, NO_APPLIANCE, fingerprint, growdisk
+from tests.unit.cli.command import GROWDISK, GUESTFS, NO_APPLIANCE, environment, fingerprint, growdisk
 
 __all__ = ["host"]
 
@@ -143,3 +144,24 @@ def test_what_a_gpt_has_in_a_last_sector_that_is_not_whole_is_kept(tmp_path: Pat
     assert image.stat().st_size == 40 * MiB + 512
     assert "No problems found" in run("sgdisk", "-v", image)
     assert "corrupt" not in run("sgdisk", "-v", image)
+
+
+@pytest.mark.parametrize("verb", ["create", "resize"])
+@pytest.mark.parametrize("size", [(1 << 63) - 1, (1 << 63) - 512])
+def test_a_size_that_no_file_can_have_is_an_error_with_words(tmp_path: Path, verb: str, size: int) -> None:
+    if verb == "resize":
+        (tmp_path / "disk.raw").write_bytes(bytes(1 << 20))
+    answer = growdisk("image", verb, tmp_path / "disk.raw", f"{size}b")
+    assert (answer.code, "too large" in answer.err) == (4 if verb == "resize" else 3, True), answer
+    assert "smaller SIZE" in answer.err
+    assert [path.stat().st_size for path in tmp_path.iterdir()] == [1 << 20] * (verb == "resize")
+
+
+def test_a_file_that_may_not_become_so_long_is_not_there(tmp_path: Path) -> None:
+    words = (GROWDISK, "image", "create", "-o", "data_file=data", tmp_path / "disk.qcow2", "100M")
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 40960; exec "$0" "$@"', *words], capture_output=True, text=True, env=environment(),
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, "ulimit" in done.stderr) == (3, True), done
+    assert list(tmp_path.iterdir()) == []

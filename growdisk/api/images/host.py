@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from growdisk.errors import ImageNotReadable, write_failed
 from growdisk.qcow2.probe import ImageFormat, probe_format, probe_to_write
+
+TOO_LARGE = "choose a smaller SIZE, or a file system, or a limit (ulimit -f), that allows files of that size"
 
 
 def format_of(path: Path, image_format: ImageFormat | None, *, writing: bool = False) -> ImageFormat:
@@ -32,6 +35,8 @@ def report_host_errors(path: Path, *, writing: bool) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
+        if writing and error.errno == errno.EFBIG:
+            raise write_failed(path, reason=reason, hint=TOO_LARGE) from error
         if writing:
             raise write_failed(path, reason=reason) from error
         raise ImageNotReadable(path, reason=reason) from error

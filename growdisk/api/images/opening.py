@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from growdisk.api.guard import WriteGuard
-from growdisk.api.images.host import format_of, free_room, report_host_errors
+from growdisk.api.images.host import TOO_LARGE, format_of, free_room, report_host_errors
 from growdisk.block.device import BlockDevice, ExtentKind, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, not_created, write_failed
@@ -18,7 +18,7 @@ from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import format_size
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -87,6 +87,8 @@ def report_create_errors(path: Path, takes: Callable[[], int] | None = None) -> 
         reason = error.strerror or os.strerror(error.errno or errno.EIO)
         if path.is_block_device():
             raise write_failed(path, reason=reason, hint="what it held before is lost; use a larger device") from error
+        if error.errno == errno.EFBIG:
+            raise not_created(path, reason=reason, hint=TOO_LARGE) from error
         if full:
             raise not_created(path, reason=reason + (_in_numbers(path, takes()) if takes else "")) from error
         raise not_created(path, reason=reason, hint="check the path and its permissions") from error
