@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from growdisk.api.disk_facts import image_facts, inspect_device
-from growdisk.api.guard import carried_at, refuse_dependents, refuse_run
+from growdisk.api.guard import refuse_dependents, refuse_run_at
 from growdisk.api.host_tools import FoundTools
 from growdisk.api.second_opinion import heard
 from growdisk.block.device import BlockDevice
@@ -43,7 +43,7 @@ def refuse_spoiling(path: Path, options: RunOptions) -> None:
     """Refused before anything is planned for the image and its companions: a kept run, which hinders only those who
     have something to do, and whoever would be harmed by a change: see refuse_dependents()."""
     for each in (path, *(other.path for other in options.others)):
-        refuse_run(each, carried_at(each))
+        refuse_run_at(each)
         refuse_dependents(each, overlays_may_break=options.overlays_may_break)
 
 

@@ -98,6 +98,11 @@ def refuse_run(path: Path, carried: CarriedRun | None) -> None:
     refuse_carried(path, carried)
 
 
+def refuse_run_at(path: Path) -> None:
+    """The same for an image that others are to lie on: to go on with its run, or back, would change what they show."""
+    refuse_run(path, carried_at(path))
+
+
 def refuse_carried(path: Path, carried: CarriedRun | None) -> None:
     """RunWithoutFolder for a run that an image carries, unless it is recorded beside it."""
     if carried is not None and not is_recorded(path, carried):

@@ -131,6 +131,29 @@ def test_new_image_does_not_take_the_place_of_one_with_a_run(copied: Copier) -> 
         assert not image.exists()
 
 
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("how", ["recorded", "carried"])
+def test_nothing_is_put_on_an_image_with_a_run(copied: Copier, tmp_path: Path, keep: bool, how: str) -> None:
+    if how == "carried":
+        image = travelled(copied, keep=keep)
+    else:
+        image = copied("guest.qcow2")
+        run_on(image, keep=keep, dies_at=None if keep else "rewrite-partitions")
+    (places := tmp_path / "elsewhere").mkdir()
+    top = places / "top.qcow2"
+    assert in_process("image", "create", top, "1G").code == 0
+    before = fingerprint(image), fingerprint(top)
+    for words in (
+        ("image", "overlay", image, places / "new"), ("image", "create", "-b", image, places / "new"),
+        ("image", "rebase", "-b", image, top), ("image", "rebase", "-u", "-b", image, "-F", "qcow2", top),
+        ("provision", image, places / "new", "--size", "2G"),
+    ):  # fmt: skip
+        answer = in_process(*words)
+        assert (answer.code, "growdisk rollback" in answer.err) == (3, True), answer
+    assert (fingerprint(image), fingerprint(top)) == before
+    assert sorted(places.iterdir()) == [top]
+
+
 def test_link_to_an_image_hides_no_run(copied: Copier, tmp_path: Path) -> None:
     image, link = copied("guest.qcow2"), tmp_path / "elsewhere" / "link.qcow2"
     link.parent.mkdir()

@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from growdisk.api.guard import WriteGuard
+from growdisk.api.guard import WriteGuard, refuse_run_at
 from growdisk.api.images.fetching import WRITTEN_CHUNK, pump
 from growdisk.api.images.host import format_of
 from growdisk.api.images.opening import opened, opened_qcow2, refuse_small_device, require_keys
@@ -27,7 +27,7 @@ from growdisk.qcow2.backing import with_backing
 from growdisk.qcow2.entries import L2Kind
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.image import Qcow2Image, opened_as_backing
-from growdisk.qcow2.named_files import backing_path, real, stored_name, trusting
+from growdisk.qcow2.named_files import backing_path, exists, real, stored_name, trusting
 from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import GiB, align_down, align_up, split_range
@@ -172,7 +172,13 @@ def _opened_base(
 
 
 def _format_of_base(path: Path, name: str | None, backing_format: ImageFormat | None) -> ImageFormat | None:
-    return None if name is None else format_of(backing_path(path, name), backing_format, writing=True)
+    if name is None:
+        return None
+    place = backing_path(path, name)
+    found = format_of(place, backing_format, writing=True)
+    if exists(place):
+        refuse_run_at(place)
+    return found
 
 
 @contextmanager
