@@ -54,7 +54,7 @@ def create(
     this encryption header of another image (luks_header) instead.
     Raises ImageUnsupported, with nothing written, for what the format does not allow.
     """
-    luks = _new_luks(key, key_seconds) if key is not None else luks
+    luks = _new_luks(path, key, key_seconds) if key is not None else luks
     header = _plan(path, size, options, backing, backing_format, luks)
     on_device = path.is_block_device()
     file = RawFile.open(path, writable=True) if on_device else RawFile.create(path)
@@ -95,7 +95,12 @@ def _new_data_file(path: Path, size: int) -> RawFile:
     return file
 
 
-def _new_luks(key: bytes, seconds: float) -> bytes:
+def _new_luks(path: Path, key: bytes, seconds: float) -> bytes:
+    if b"\0" in key or key.decode(errors="ignore").encode() != key:
+        raise ImageUnsupported(
+            path, reason="its passphrase is no text (UTF-8), and QEMU takes no other: no machine could use it",
+            hint="make a text of it: base64 -w0 KEYFILE > NEWFILE; nothing was written",
+        )  # fmt: skip
     from growdisk.qcow2.luks import new_luks  # the library behind it is loaded for encrypted images only
 
     return new_luks(key, seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
 from tests.oracle.verbs import image
+from tests.unit.cli.command import growdisk
 
 MiB = 1 << 20
 ONE, OTHER = b"open sesame", b"close sesame"
@@ -165,3 +167,17 @@ def test_a_new_passphrase_is_typed_twice(tmp_path: Path) -> None:
     code, seen = on_a_terminal(["one", "one"], "image", "create", path, "1M", "--encrypt", "luks")
     assert code == 0, seen
     assert content(path, b"one") == bytes(MiB)
+
+
+@pytest.mark.parametrize("key", [b"abc\xff\xfe", b"abc\0def", b"\0", b"\xed\xa0\x80", "café".encode(), b"abc\n"])
+def test_no_image_is_made_under_a_passphrase_that_qemu_cannot_take(tmp_path: Path, key: bytes) -> None:
+    (file := tmp_path / "key").write_bytes(key)
+    made = tmp_path / "image"
+    answer = growdisk("image", "create", "--encrypt", "luks", "--new-key-file", file, made, "1M")
+    assert (answer.code == 0) == made.exists()
+    assert answer.code == 0 or (answer.code, "base64" in answer.err) == (3, True)
+    create(other := tmp_path / "other", 1 << 20, key=b"another", key_seconds=0.001)
+    opened = f"driver=qcow2,encrypt.key-secret=key,file.filename={made if made.exists() else other}"
+    words = ["qemu-io", "--object", f"secret,id=key,file={file}", "-c", "read -P 0 0 1M", "--image-opts", opened]
+    judge = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert judge.returncode == 0 if made.exists() else "not valid UTF-8" in judge.stderr, judge
