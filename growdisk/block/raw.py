@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -309,6 +309,18 @@ class RawFile(InParts):
         except OSError as error:
             if error.errno not in NOT_SUPPORTED:
                 raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+    def claim(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Reserve host blocks for all of these [start, end) before the first is written, or, with OSError, none."""
+        taken: list[tuple[int, int]] = []
+        try:
+            for first, last in (hole for each in ranges for hole in self.unallocated(*each)):
+                taken.append((first, last - first))
+                self.reserve(*taken[-1])
+        except OSError:
+            for hole in taken:
+                self.discard(*hole)
+            raise
 
     def unallocated(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Where [start, end) has no blocks of the host. What is allocated and never written reads as a hole too."""

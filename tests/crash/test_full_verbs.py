@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -148,6 +149,20 @@ def test_a_write_that_does_not_fit_leaves_no_leak(small: Path, tmp_path: Path, o
     failing(small, lambda: write_bytes(image, 12 * MiB, tmp_path / "bytes"))
     run("qemu-img", "check", "-q", image)
     run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", image)
+
+
+def test_a_raw_disk_that_has_no_room_for_a_write_or_a_commit_is_as_it_was(small: Path, tmp_path: Path) -> None:
+    base, top = small / "base.raw", small / "top.qcow2"
+    base.write_bytes(b"\1" * MiB)
+    os.truncate(base, 40 * MiB + 100)
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base.name, "-F", "raw", top, str(50 * MiB))
+    run("qemu-io", "-c", "write -q -P 2 512k 14M", "-c", "write -q -z 0 64k", top)
+    (tmp_path / "bytes").write_bytes(b"\2" * 16 * MiB)
+    before, room = base.read_bytes(), base.stat().st_blocks
+    failing(small, lambda: write_bytes(base, 512 << 10, tmp_path / "bytes", overlays_may_break=True))
+    failing(small, lambda: commit_overlay(top, quiet))
+    assert (base.read_bytes(), base.stat().st_blocks) == (before, room)
+    run("qemu-io", "-r", "-c", "read -q -P 2 512k 14M", top)
 
 
 def test_a_commit_and_a_rebase_that_do_not_fit_leave_both_layers_whole(small: Path) -> None:

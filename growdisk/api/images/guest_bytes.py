@@ -50,6 +50,8 @@ def write_bytes(
             _require_inside(path, image, offset, file.size)
             if isinstance(image, Qcow2Image):
                 image.check_change(offset, file.size)
+            elif isinstance(image, RawFile):
+                image.claim([(offset, offset + file.size)])  # what has been overwritten could not be undone
             for start, end in split_range(0, file.size, _CHUNK):
                 image.write(offset + start, file.read(start, end - start))
             image.flush()

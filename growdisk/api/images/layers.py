@@ -55,9 +55,9 @@ def commit_overlay(
             if isinstance(base, Qcow2Image):
                 for start, end in _own_stretches(overlay, min(base.size, overlay.size)):
                     base.check_change(start, end - start)
-            if base.size < overlay.size:
-                if isinstance(base, RawFile):
-                    refuse_small_device(base, overlay.size)
+            if isinstance(base, RawFile):
+                _make_room(overlay, base)
+            elif base.size < overlay.size:
                 base.resize(align_up(overlay.size, 512))
             if isinstance(base, (RawFile, Qcow2Image)):
                 base.write_behind()
@@ -149,14 +149,29 @@ def _own_stretches(overlay: Qcow2Image, limit: int) -> Iterator[tuple[int, int]]
         yield first, last
 
 
+def _own_data(overlay: Qcow2Image) -> Iterator[tuple[int, int]]:
+    return joined((start, end) for start, end, zeros in _own_ranges(overlay) if not zeros)
+
+
+def _make_room(overlay: Qcow2Image, base: RawFile) -> None:
+    """Make a raw base long enough, with all the host's room that it will need: what is in it could not be undone."""
+    length = base.length
+    refuse_small_device(base, overlay.size)
+    try:
+        if base.size < overlay.size:
+            base.resize(align_up(overlay.size, 512))
+        base.claim(_own_data(overlay))
+    except OSError:
+        base.resize(length)
+        raise
+
+
 def _give(overlay: Qcow2Image, base: BlockDevice, progress: Progress) -> None:
     """Put all that the overlay itself has into the base."""
     for start, end, zeros in _own_ranges(overlay):
         if zeros:
             base.write_zeros(start, end - start)
-    data = joined((start, end) for start, end, zeros in _own_ranges(overlay) if not zeros)
-
-    copy_ranges(overlay, data, base.write, progress)
+    copy_ranges(overlay, _own_data(overlay), base.write, progress)
 
 
 # --- rebase ---------------------------------------------------------------------------------------
