@@ -63,6 +63,32 @@ def test_an_unreadable_image_is_a_line_and_not_the_end(folder: Path) -> None:
     assert len(errors) == 2
 
 
+def test_a_pattern_is_for_no_folder(folder: Path) -> None:
+    (folder / "lost+found").mkdir()
+    (folder / "one.qcow2.growdisk").mkdir()
+    assert [Path(str(disk["path"])).name for disk in listed(f"{folder}/*")] == ["one.qcow2", "two.raw"]
+    (folder / "inner").mkdir()
+    (folder / "inner/none").mkdir()
+    assert in_process("list", f"{folder}/inner/*").code == 2
+
+
+def test_a_folder_that_cannot_be_read_is_a_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "closed").mkdir(mode=0)
+    monkeypatch.chdir(folder)
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        answer = in_process("list", "closed", "--json")
+    finally:
+        os.seteuid(user)
+    assert (answer.code, answer.json()["disks"][0]["error"]["why"]) == (3, "Permission denied")
+
+
+def test_a_name_without_a_letter_is_no_disk() -> None:
+    answer = in_process("list", "", "--json")
+    assert (answer.code, "neither a regular file" in answer.json()["disks"][0]["error"]["why"]) == (3, True)
+
+
 def test_where_nothing_can_be_read_the_exit_code_says_so(tmp_path: Path) -> None:
     assert in_process("list", tmp_path / "gone.raw").code == 3
 

@@ -151,12 +151,17 @@ def images_in(named: Iterable[str], *, forgiving: bool = False) -> list[str]:
 
 
 def _meant(name: str, forgiving: bool) -> Iterator[str]:
+    """A pattern for images is for no folder: lost+found, or the run of one of them (IMAGE.growdisk)."""
     if os.path.isdir(name):  # noqa: PTH112
-        yield from sorted(_images_of(name))
+        try:
+            yield from sorted(_images_of(name))
+        except OSError:  # its line will say why
+            yield name
     elif os.path.lexists(name) or not glob.has_magic(name):
-        yield name
+        yield name or "."
     else:
-        yield from sorted(glob.glob(name)) or ([] if forgiving else [name])  # noqa: PTH207
+        found = sorted(glob.glob(name)) or ([] if forgiving else [name])  # noqa: PTH207
+        yield from (each for each in found if not os.path.isdir(each))  # noqa: PTH112
 
 
 def _images_of(folder: str) -> Iterator[str]:
