@@ -45,10 +45,10 @@ def largest_size(text: str | None) -> int | None:
     return size.resolve(0)
 
 
-def seconds_of(text: str | None) -> float | None:
+def seconds_of(text: str | None, option: str = "--min-interval") -> float | None:
     if not text:
         return None
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"--min-interval {text}: that is no time", hint="write 90s, 15m, 1h or 2d")
+        raise UsageError(f"{option} {text}: that is no time", hint="write 90s, 15m, 1h or 2d")
     return float(match[1]) * _SECONDS[match[2]]

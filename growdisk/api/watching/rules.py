@@ -185,7 +185,7 @@ def _step(text: str) -> None:
 
 
 def _timeout(text: str) -> None:
-    if not 0 < (seconds_of(text) or 0.0) <= _LONGEST_TIMEOUT:
+    if not 0 < (seconds_of(text, "timeout") or 0.0) <= _LONGEST_TIMEOUT:
         raise UsageError(f"{text} for one guest", hint="write timeout: 15m, at most 7d")
 
 
