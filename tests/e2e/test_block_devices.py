@@ -148,6 +148,21 @@ def test_what_cannot_grow_is_refused_in_the_plan(host: Host, image: Path, before
     assert_unchanged(image, before)
 
 
+def test_another_file_of_the_name_of_the_one_behind_a_loop_device_is_left_alone(
+    host: Host, image: Path, tmp_path: Path
+) -> None:
+    """The kernel tells the file's name alone, and something may be mounted over its folder."""
+    place = tmp_path / "place"
+    place.mkdir()
+    image = image.rename(place / "guest.raw")
+    with loop(image) as device, mounted(Path("none"), place, "-t", "tmpfs"):
+        run("truncate", "-s", str(5 * NEW), image)
+        for verb in ("plan", "expand"):
+            refused = host.growdisk(verb, device, "+64M")
+            assert (refused.code, "another file has the name" in str(refused.error["why"])) == (3, True), refused
+        assert image.stat().st_size == 5 * NEW
+
+
 def test_an_image_in_a_device_without_room_behind_it_is_told_how_much_is_missing(
     host: Host, image: Path, before: Before, tmp_path: Path
 ) -> None:
