@@ -58,7 +58,7 @@ def refuse_without_room(path: Path, room: HostRoom, growth: int, keep_free: floa
                 "_promised": format_size(all_promised), "_size": format_size(room.total),
             },
         )  # fmt: skip
-    if room.device_size is not None and room.promised is None:
+    if not room.shared:
         return  # its owner makes it larger, and says how much there is
     keep = int(room.total * keep_free)
     if room.free - promised - growth < keep:

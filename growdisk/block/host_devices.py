@@ -97,6 +97,15 @@ def loops() -> list[LoopDevice]:
     return [loop for loop in found if loop is not None]
 
 
+def file_behind(number: int) -> Path | None:
+    """The file that a loop device lies on, by its name. None where another file has that name by now: something is
+    mounted over its folder, or it was attached in another namespace."""
+    for loop in loops():
+        if loop.number == number and (path := Path(loop.path)).is_file() and node_of(path.stat()) == loop.backing.node:
+            return path
+    return None
+
+
 def _loop(folder: Path) -> LoopDevice | None:
     try:
         path = (folder / "loop/backing_file").read_text().rstrip("\n")

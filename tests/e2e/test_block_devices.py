@@ -12,6 +12,7 @@ import pytest
 
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
+from tests.crash.full_host import fill, make_room, small_file_system
 from tests.e2e.judges import Before, assert_grown, assert_unchanged
 from tests.e2e.process import PATIENCE, Host, await_true
 from tests.guests.layouts import Layout
@@ -148,6 +149,25 @@ def test_what_cannot_grow_is_refused_in_the_plan(host: Host, image: Path, before
     assert_unchanged(image, before)
 
 
+def test_a_loop_device_whose_file_has_no_room_is_refused_in_the_plan(
+    host: Host, image: Path, tmp_path: Path, state: Path
+) -> None:
+    """Its file is sparse, and grows all the same; the last step would end in an error of the device."""
+    with small_file_system(tmp_path / "small", "ext4", 64 * MiB) as place:
+        run("cp", "--sparse=always", image, place)
+        with loop(place / image.name) as device:
+            unfilled = host.growdisk("plan", device, "+1G", "--when-used", "1%")
+            assert (unfilled.code, unfilled.error["id"]) == (3, "host-would-fill"), unfilled
+            fill(place)
+            for verb in ("plan", "expand"):
+                refused = host.growdisk(verb, device, "+1G")
+                assert (refused.code, refused.error["id"]) == (3, "host-too-full"), refused
+            assert device_size(device) == OLD
+            assert not list((state / "runs").glob("*"))
+            make_room(place)
+            assert host.growdisk("expand", device, "+1G").code == 0
+
+
 def test_another_file_of_the_name_of_the_one_behind_a_loop_device_is_left_alone(
     host: Host, image: Path, tmp_path: Path
 ) -> None:
@@ -159,7 +179,7 @@ def test_another_file_of_the_name_of_the_one_behind_a_loop_device_is_left_alone(
         run("truncate", "-s", str(5 * NEW), image)
         for verb in ("plan", "expand"):
             refused = host.growdisk(verb, device, "+64M")
-            assert (refused.code, "another file has the name" in str(refused.error["why"])) == (3, True), refused
+            assert (refused.code, "or to another one" in str(refused.error["why"])) == (3, True), refused
         assert image.stat().st_size == 5 * NEW
 
 
