@@ -7,6 +7,7 @@ from pathlib import Path
 from growdisk.api.images.host import free_room
 from growdisk.block.host_devices import holders_of, partitions_of, value_of, whole_disk
 from growdisk.block.mounts import IN_MEMORY, mount_of, mounts
+from growdisk.block.opening import refuse_read_only
 from growdisk.errors import GrowdiskError, ImageError, Refused
 from growdisk.planner.plan import Plan
 from growdisk.units import MiB, format_size
@@ -21,14 +22,7 @@ _SHARE = 512  # of what is grown by, what a file system writes into its new room
 def refuse_unfit_device(path: Path) -> None:
     """device-read-only, owned-elsewhere, on-system-disk."""
     number = path.stat().st_rdev
-    if value_of(number, "ro") == "1":
-        raise ImageError.named(
-            "device-read-only",
-            "cannot work on {path}",
-            "the host has the device read-only",
-            "make it writable first (lvchange -p rw, blockdev --setrw), or name another one",
-            {"path": path},
-        )
+    refuse_read_only(path, number)
     if value_of(number, "dm/uuid").startswith("LVM-") and (owner := _owner_elsewhere(number)):
         raise ImageError.named(
             "owned-elsewhere",

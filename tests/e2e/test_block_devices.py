@@ -78,6 +78,22 @@ def test_taking_a_kept_run_back_gives_the_device_exactly_its_old_size(
     assert_unchanged(image, before)
 
 
+@pytest.mark.parametrize("verb", ["resume", "rollback", "commit"])
+def test_a_device_that_has_become_read_only_is_refused_before_anything_of_its_run_is_lost(
+    host: Host, device: Path, before: Before, image: Path, state: Path, verb: str
+) -> None:
+    command = host.start("expand", device, "+64M", "--keep-snapshots")
+    await_true(lambda: b'"step": "grow-filesystem"' in recorded(state), PATIENCE, "the file system grows")
+    command.kill()
+    host.assert_quiet()
+    run("blockdev", "--setro", device)
+    refused = host.growdisk(verb, device)
+    assert (refused.code, refused.error["id"]) == (3, "device-read-only"), refused
+    run("blockdev", "--setrw", device)
+    assert host.growdisk("rollback", device).code == 0
+    assert_unchanged(image, before)
+
+
 def test_new_room_that_others_may_have_taken_is_not_given_back(host: Host, device: Path, image: Path) -> None:
     assert host.growdisk("expand", device, "+64M", "--keep-snapshots").code == 0
     os.truncate(image, NEW + MiB)
