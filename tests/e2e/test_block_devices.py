@@ -87,9 +87,11 @@ def test_a_device_that_has_become_read_only_is_refused_before_anything_of_its_ru
     command.kill()
     host.assert_quiet()
     run("blockdev", "--setro", device)
-    refused = host.growdisk(verb, device)
+    try:
+        refused = host.growdisk(verb, device)
+    finally:
+        run("blockdev", "--setrw", device)  # it would stay so for the next file
     assert (refused.code, refused.error["id"]) == (3, "device-read-only"), refused
-    run("blockdev", "--setrw", device)
     assert host.growdisk("rollback", device).code == 0
     assert_unchanged(image, before)
 
