@@ -34,6 +34,13 @@ def test_nothing_to_do_is_nothing_done(image: Path) -> None:
     assert expand(image, "50%", verb="plan").json()["result"] == "nochange"
 
 
+@pytest.mark.parametrize("option", ["--when-used", "--max-size", "--min-interval", "--keep-host-free"])
+def test_a_variable_that_was_never_set_is_no_rule_that_always_grows(image: Path, option: str) -> None:
+    before = fingerprint(image)
+    assert in_process("expand", image, "+100M", option, "", "--json").code == 2
+    assert fingerprint(image) == before
+
+
 def test_it_grows_step_by_step_up_to_its_largest_size_and_no_further(image: Path) -> None:
     sizes = [expand(image, "0.5%", "--max-size", "450M").json()["after"]["image"]["virtual_size"] for _ in range(4)]
     assert sizes == [356 * MiB, 450 * MiB, 450 * MiB, 450 * MiB]

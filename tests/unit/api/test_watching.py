@@ -72,6 +72,8 @@ def test_quiet_hours_may_go_over_midnight(tmp_path: Path) -> None:
         ("rules:\n- when_used: 85%", "rules.yml:2:3: a rule needs domains or images"),
         ("rules:\n- domains: a\n  when: 85%", "rules.yml:3:3: a rule has no 'when'"),
         ("rules:\n- domains: a\n  when_used: most", "rules.yml:3:14: when_used"),
+        ("rules:\n- domains: a\n  when_used: ''", "rules.yml:3:14: when_used"),
+        ("rules:\n- domains: a\n  max_size: ''", "rules.yml:3:13: max_size"),
         ("rules:\n- domains: a\n  step: 0%", "rules.yml:3:9: step"),
         ("rules:\n- domains: a\n  step: 10GB", "rules.yml:3:9: step"),
         ("rules:\n- domains: a\n  max_size: +1G", "rules.yml:3:13: max_size"),
