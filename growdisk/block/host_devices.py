@@ -12,6 +12,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from growdisk.fast_dataclass import dataclass
@@ -99,10 +100,12 @@ def loops() -> list[LoopDevice]:
 
 def file_behind(number: int) -> Path | None:
     """The file that a loop device lies on, by its name. None where another file has that name by now: something is
-    mounted over its folder, or it was attached in another namespace."""
-    for loop in loops():
-        if loop.number == number and (path := Path(loop.path)).is_file() and node_of(path.stat()) == loop.backing.node:
-            return path
+    mounted over its folder, or it was attached in another namespace. None, too, where we may not look."""
+    with suppress(OSError, ValueError):
+        for loop in loops():
+            path = Path(loop.path)
+            if loop.number == number and path.is_file() and node_of(path.stat()) == loop.backing.node:
+                return path
     return None
 
 
