@@ -145,6 +145,25 @@ def test_a_run_is_not_kept_in_the_hosts_memory(host: Host, device: Path, image: 
         run("umount", memory)
 
 
+def test_memory_below_another_file_system_is_memory_too(host: Host, device: Path, tmp_path: Path) -> None:
+    """A live system writes to an overlay whose upper folder is on tmpfs."""
+    memory, place = tmp_path / "memory", tmp_path / "overlay"
+    memory.mkdir()
+    run("mount", "-t", "tmpfs", "none", memory)
+    try:
+        for name in ("lower", "upper", "work"):
+            (memory / name).mkdir()
+        options = ",".join(f"{name}dir={memory / name}" for name in ("lower", "upper", "work"))
+        run("truncate", "-s", "200M", memory / "disk")
+        run("mkfs.ext4", "-q", memory / "disk")
+        for kind in (("-t", "overlay", "-o", options), ("-o", "loop")):
+            with mounted(memory / "disk", place, *kind):
+                refused = host.growdisk("plan", device, "+64M", "--state-dir", place / "state")
+            assert (refused.code, refused.error["id"]) == (3, "state-in-memory"), refused
+    finally:
+        run("umount", memory)
+
+
 def test_a_folder_without_room_for_the_run_is_refused(host: Host, device: Path, tmp_path: Path) -> None:
     small = tmp_path / "small.raw"
     run("truncate", "-s", "32M", small)
