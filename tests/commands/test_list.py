@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,17 @@ def test_many_images_are_looked_at_by_several_processes(folder: Path, tmp_path: 
     disks = json.loads(done.stdout)["disks"]
     assert [Path(disk["path"]).stem for disk in disks] == [f"{number:02}" for number in range(40)]
     assert {disk["state"] for disk in disks} == {"off"}
+
+
+def test_a_ctrl_c_while_the_processes_are_started_ends_the_list(folder: Path) -> None:
+    code = (
+        "import os, signal, sys; from growdisk.cli.main import main;"
+        "os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT));"
+        "sys.exit(main(['list', *sys.argv[1:]]))"
+    )
+    many = [f"{folder}/{number}.raw" for number in range(40)]
+    done = subprocess.run([sys.executable, "-c", code, *many], env=environment(), capture_output=True, text=True)
+    assert (done.returncode, "stopped by Ctrl-C" in done.stderr, "Traceback" in done.stderr) == (130, True, False), done
 
 
 def test_the_processes_of_a_list_are_ended_and_nobody_else_is_asked_to_stop(folder: Path, tmp_path: Path) -> None:

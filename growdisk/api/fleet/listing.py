@@ -76,8 +76,14 @@ def _looked(entries: Sequence[DiskEntry]) -> list[DiskEntry]:
     if len(entries) < _ALONE:
         return [_look(entry) for entry in entries]
     workers = min(os.cpu_count() or 1, 8)
-    with multiprocessing.get_context("fork").Pool(workers, _plain_signals) as pool:
-        return list(pool.imap(_look, entries, _SHARE))
+    # A Ctrl-C within a fork is lost, and may leave a lock (that of logging) taken for ever.
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        with multiprocessing.get_context("fork").Pool(workers, _plain_signals) as pool:
+            signal.pthread_sigmask(signal.SIG_SETMASK, old)
+            return list(pool.imap(_look, entries, _SHARE))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
 def _plain_signals() -> None:
