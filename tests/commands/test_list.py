@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,21 @@ def test_a_ctrl_c_while_the_processes_are_started_ends_the_list(folder: Path) ->
     many = [f"{folder}/{number}.raw" for number in range(40)]
     done = subprocess.run([sys.executable, "-c", code, *many], env=environment(), capture_output=True, text=True)
     assert (done.returncode, "stopped by Ctrl-C" in done.stderr, "Traceback" in done.stderr) == (130, True, False), done
+
+
+def test_a_list_that_is_killed_says_nothing_of_its_processes(folder: Path, tmp_path: Path) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(1000):
+        (many / f"{number}.qcow2").hardlink_to(folder / "one.qcow2")
+    with subprocess.Popen([GROWDISK, "list", many], env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not children.read_text():
+            assert process.poll() is None
+        time.sleep(0.2)
+        process.terminate()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
 
 
 def test_the_processes_of_a_list_are_ended_and_nobody_else_is_asked_to_stop(folder: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import glob
 import multiprocessing
 import os
 import signal
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -92,6 +93,8 @@ def _plain_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for all of the terminal's
+    # Where the list is killed, each would tell that nobody listens any more; what is really wrong goes to the list.
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
 
 
 def _look(entry: DiskEntry) -> DiskEntry:
