@@ -5,12 +5,14 @@ A rename is durable only after the directory itself has been synced; that is wha
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
 
 from growdisk.fallocate import KEEP_SIZE, NOT_SUPPORTED, fallocate
 
+_DEVICES = Path("/dev")
 _LONGEST_RECORD = 64 << 20
 
 
@@ -24,7 +26,12 @@ def sync_directory(directory: Path) -> None:
 
 
 def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Write `path` atomically: after a crash it holds the old content or the new one, never a part."""
+    """Write `path` atomically: after a crash it holds the old content or the new one, never a part.
+
+    OSError also where something else than a file has that name: a rename would put a file in place of /dev/null.
+    """
+    if (path.exists() and not path.is_file()) or path.parent.resolve() == _DEVICES:
+        raise OSError(errno.EINVAL, "it is no regular file")
     temporary = path.with_name(path.name + ".new")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:

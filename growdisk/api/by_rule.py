@@ -26,11 +26,12 @@ def known_to_host(goal: Goal, path: Path) -> Goal:
 
 
 def _since_growth(path: Path) -> float | None:
-    """Seconds since its last run ended well, whatever the clock has done since."""
+    """Seconds since its last run ended well. One from the future tells that the clock was wrong then, or is now: it
+    holds nobody back for longer than the interval."""
     directory = RunDirectory.beside(path)
     if directory.state().status not in (Status.DONE, Status.KEPT):
         return None
-    return max(time.time() - directory.plan_file.with_name("journal.jsonl").stat().st_mtime, 0.0)
+    return abs(time.time() - directory.plan_file.with_name("journal.jsonl").stat().st_mtime)
 
 
 def refuse_to_fill_host(path: Path, goal: Goal, old_size: int, new_size: int) -> None:
@@ -57,7 +58,7 @@ def refuse_without_room(path: Path, room: HostRoom, growth: int, keep_free: floa
                 "_promised": format_size(all_promised), "_size": format_size(room.total),
             },
         )  # fmt: skip
-    if room.device_size is not None and room.promised is None:
+    if not room.shared:
         return  # its owner makes it larger, and says how much there is
     keep = int(room.total * keep_free)
     if room.free - promised - growth < keep:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from growdisk.api.images.host import free_room
 from growdisk.block.host_devices import holders_of, partitions_of, value_of, whole_disk
-from growdisk.block.mounts import IN_MEMORY, mount_of, mounts
+from growdisk.block.mounts import memory_under, mounts
+from growdisk.block.opening import refuse_read_only
 from growdisk.errors import GrowdiskError, ImageError, Refused
 from growdisk.planner.plan import Plan
 from growdisk.units import MiB, format_size
@@ -21,14 +22,7 @@ _SHARE = 512  # of what is grown by, what a file system writes into its new room
 def refuse_unfit_device(path: Path) -> None:
     """device-read-only, owned-elsewhere, on-system-disk."""
     number = path.stat().st_rdev
-    if value_of(number, "ro") == "1":
-        raise ImageError.named(
-            "device-read-only",
-            "cannot work on {path}",
-            "the host has the device read-only",
-            "make it writable first (lvchange -p rw, blockdev --setrw), or name another one",
-            {"path": path},
-        )
+    refuse_read_only(path, number)
     if value_of(number, "dm/uuid").startswith("LVM-") and (owner := _owner_elsewhere(number)):
         raise ImageError.named(
             "owned-elsewhere",
@@ -51,14 +45,13 @@ def refuse_unfit_device(path: Path) -> None:
 def refuse_unsafe_place(path: Path, directory: RunDirectory, plan: Plan) -> None:
     """state-in-memory, no-room-for-run: where the run of a device would lie."""
     folder = state_folder()
-    mount = mount_of(folder)
-    if plan.snapshots != "none" and mount is not None and mount.kind in IN_MEMORY:
+    if plan.snapshots != "none" and (kind := memory_under(folder)):
         raise Refused.named(
             "state-in-memory",
             "cannot keep a run of {path} safe",
             "{folder} lies on {kind}, the host's memory: a power cut would lose it half-way",
             "choose a folder on a disk (--state-dir DIR), or do without a way back (--snapshots none)",
-            {"path": path, "folder": folder, "kind": mount.kind},
+            {"path": path, "folder": folder, "kind": kind},
         )
     if plan.snapshots == "overlay":
         there = next(parent for parent in (directory.path, *directory.path.parents) if parent.exists())

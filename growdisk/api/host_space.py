@@ -6,14 +6,16 @@ import errno
 import os
 import resource
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from growdisk.api.images.host import free_room
 from growdisk.block.device import BlockDevice, ExtentKind
+from growdisk.block.host_devices import file_behind
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass
+from growdisk.fallocate import fallocate
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.planner.extra_disks import ExtraDiskPlan
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import SnapshotMode
@@ -29,20 +31,22 @@ from growdisk.workflow.places import is_apart
 from growdisk.workflow.run_directory import JOURNAL_ROOM, RESERVE
 
 SET_ASIDE = RESERVE + JOURNAL_ROOM
-_MAX_FILES = (errno.EFBIG, errno.EINVAL)
+_MAX_FILES, _FULL = (errno.EFBIG, errno.EINVAL), (errno.ENOSPC, errno.EDQUOT)
 
 
-def host_too_full(path: Path, place: Path, needed: int, free: int, problem: str = "") -> Refused:
-    """Sizes in bytes: what the run takes at the least, and what the file system at `place` has."""
+def host_too_full(path: Path, place: Path, needed: int, free: int, problem: str = "", *, aside: bool = True) -> Refused:
+    """Sizes in bytes: what the run takes at the least, with what is set `aside`, and what the file system at `place`
+    has."""
     return Refused.named(
         "host-too-full",
         "{path} cannot grow so far: the host has no room for that",
-        "it takes at least {_needed} in {place}, with {_aside} to go back; {problem}",
+        "it takes at least {_needed} in {place}{_aside}; {problem}",
         "free at least {_missing} there, or grow by less; nothing was changed",
         {
             "path": path, "place": place, "needed": needed, "free": free,
             "problem": problem or f"{format_size(free)} are free", "_needed": format_size(needed),
-            "_aside": format_size(SET_ASIDE), "_missing": format_size(max(needed - free, 1)),
+            "_aside": f", with {format_size(SET_ASIDE)} to go back" if aside else "",
+            "_missing": format_size(max(needed - free, 1)),
         },
     )  # fmt: skip
 
@@ -103,10 +107,16 @@ def refuse_without_room(path: Path, parts: list[Part]) -> int:
 
 
 def _refuse_full_device(part: Part, growing: GrowingImage) -> None:
+    """no-room-on-device; host-too-full for the file behind a loop device, if that could not take what is written."""
+    path, file = part.facts.image.path, None
+    if path.is_block_device():
+        file = file_behind(path.stat().st_rdev)
+    if file and not _has_room(file.parent, least := needed(replace(growing, snapshots="none"))):
+        raise host_too_full(path, file.parent, least, 0, "so much cannot be taken there", aside=False)
     if growing.cluster_size and isinstance(part.device, Qcow2Image) and part.snapshots != "overlay":
         from growdisk.api.device_room import refuse_full_device
 
-        refuse_full_device(part.facts.image.path, part.device, growing.cluster_size, needed(growing))
+        refuse_full_device(path, part.device, growing.cluster_size, needed(growing))
 
 
 def _growing(part: Part) -> GrowingImage:
@@ -139,13 +149,22 @@ def _refuse_length(path: Path, image: Path, growing: GrowingImage) -> None:
 
 
 def _can_be_so_long(place: Path, length: int) -> bool:
-    """Tried on a file without a name; where there are none of these, the run will find out."""
+    return _tried(place, lambda fd: os.ftruncate(fd, length)) not in _MAX_FILES
+
+
+def _has_room(place: Path, size: int) -> bool:
+    """Only what is really taken is known to be there."""
+    return _tried(place, lambda fd: fallocate(fd, 0, 0, max(size, 1))) not in _FULL
+
+
+def _tried(place: Path, action: Callable[[int], None]) -> int | None:
+    """Why `action` fails on a file without a name; where there are none of these, the run will find out."""
     with suppress(OSError):
         fd = os.open(place, os.O_TMPFILE | os.O_RDWR, 0o600)
         try:
-            os.ftruncate(fd, length)
+            action(fd)
         except OSError as error:
-            return error.errno not in _MAX_FILES
+            return error.errno
         finally:
             os.close(fd)
-    return True
+    return None

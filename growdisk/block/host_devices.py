@@ -12,6 +12,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from growdisk.fast_dataclass import dataclass
@@ -95,6 +96,17 @@ def loops() -> list[LoopDevice]:
     """All loop devices in use."""
     found = (_loop(folder.parent) for folder in Path("/sys/block").glob("loop*/loop"))
     return [loop for loop in found if loop is not None]
+
+
+def file_behind(number: int) -> Path | None:
+    """The file that a loop device lies on, by its name. None where another file has that name by now: something is
+    mounted over its folder, or it was attached in another namespace. None, too, where we may not look."""
+    with suppress(OSError, ValueError):
+        for loop in loops():
+            path = Path(loop.path)
+            if loop.number == number and path.is_file() and node_of(path.stat()) == loop.backing.node:
+                return path
+    return None
 
 
 def _loop(folder: Path) -> LoopDevice | None:

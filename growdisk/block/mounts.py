@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from growdisk.block.host_devices import file_behind, name_of
 from growdisk.fast_dataclass import dataclass
 
-IN_MEMORY = frozenset({"tmpfs", "devtmpfs", "ramfs"})
-
+_IN_MEMORY = frozenset({"tmpfs", "devtmpfs", "ramfs"})
+_DEVICES_IN_MEMORY = ("zram", "ram")
+_UPPER = "upperdir="  # of an overlay: what a live system writes to
 LOCAL_LOCKS = frozenset({"nolock", "local_lock=all", "local_lock=posix", "nobrl"})  # of NFS and CIFS
 _SHARED = ("nfs", "cifs", "smb3", "9p", "ceph", "fuse", "virtiofs", "ocfs2", "gfs2", "lustre", "afs", "beegfs", "gpfs")
 
@@ -34,6 +36,19 @@ def mount_of(path: Path) -> Mount | None:
     real = Path(os.path.realpath(path))
     around = [mount for mount in mounts() if real.is_relative_to(mount.place)]
     return max(reversed(around), key=lambda mount: len(mount.place), default=None)
+
+
+def memory_under(path: Path) -> str:
+    """What of this host's memory `path` lies in, or would lie in; "" if it is a disk, as far as that shows."""
+    mount = mount_of(path)
+    if mount is None or mount.kind in _IN_MEMORY:
+        return mount.kind if mount else ""
+    if (name := name_of(mount.number)).startswith(_DEVICES_IN_MEMORY):
+        return name
+    upper = next((option.removeprefix(_UPPER) for option in mount.options if option.startswith(_UPPER)), None)
+    below = Path(upper) if upper else file_behind(mount.number)
+    # A path from before the root was changed may lead to this very mount.
+    return memory_under(below) if below and below.exists() and mount_of(below) != mount else ""
 
 
 def is_on_fuse(fd: int) -> bool:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from growdisk.errors import ImageInUse, ImageNotReadable
+from growdisk.block.host_devices import value_of
+from growdisk.errors import ImageError, ImageInUse, ImageNotReadable
 
 _READ_ONLY = {
     errno.EPERM: (
@@ -32,9 +33,12 @@ def opened(path: Path, *, writable: bool) -> int:
     """
     flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 (half the time of Path.stat)
-        require_disk(path, mode)
-        return os.open(path, flags | (os.O_EXCL if writable and stat.S_ISBLK(mode) else 0))
+        status = os.stat(path)  # noqa: PTH116 (half the time of Path.stat)
+        require_disk(path, status.st_mode)
+        if writable and stat.S_ISBLK(status.st_mode):
+            refuse_read_only(path, status.st_rdev)
+            flags |= os.O_EXCL
+        return os.open(path, flags)
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno == errno.EBUSY:
             name_holder(path)
@@ -53,6 +57,18 @@ def _not_readable(path: Path, error: Exception) -> ImageNotReadable:
         if scheme_of(str(path)):
             return ImageNotReadable(path, NOT_HERE.format(as_written(str(path))), hint=WHERE_TAKEN)
     return ImageNotReadable(path, reason=getattr(error, "strerror", "") or str(error))
+
+
+def refuse_read_only(path: Path, number: int) -> None:
+    """device-read-only. The kernel opens such a device to write, and then takes no byte."""
+    if value_of(number, "ro") == "1":
+        raise ImageError.named(
+            "device-read-only",
+            "cannot work on {path}",
+            "the host has the device read-only",
+            "make it writable first (lvchange -p rw, blockdev --setrw), or name another one",
+            {"path": path},
+        )
 
 
 def require_writable(path: Path) -> None:

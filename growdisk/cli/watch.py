@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.cli.output import Output
+from growdisk.errors import Refused
 
 if TYPE_CHECKING:
     from growdisk.api.watching.actions import Action
@@ -49,7 +50,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     )  # fmt: skip
     output.lines([_summary(ended)])
     if arguments.metrics and not arguments.dry_run:
-        write_metrics(arguments.metrics, ended)
+        try:
+            write_metrics(arguments.metrics, ended)
+        except Refused as error:
+            if ended.code <= error.exit_code:
+                raise
+            output.error(error)  # a guest that needs a person matters more
     output.document(round_document(ended))
     return ended.code
 

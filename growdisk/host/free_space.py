@@ -2,7 +2,7 @@
 
 A file system on a thin volume may show more free space than its pool has; a guest that then writes is stopped by QEMU
 (or, worse, sees errors). Between the two may lie a container of LUKS, or another volume group. An image may be a block
-device as well: then nothing but its owner makes it larger.
+device as well: then nothing but its owner makes it larger; a loop device has what the file behind it has.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from growdisk.block.host_devices import file_behind
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.command import run
@@ -25,7 +26,7 @@ _SECONDS = 20.0
 class HostRoom:
     """Bytes. `where`: "on /srv", "in the thin pool vg0/pool". `device_size` is that of an image that is a device;
     `promised` what all volumes of the thin pool have together, where the image is one of them. Images that share the
-    room have the same `shared`."""
+    room have the same `shared`; "" for a device that has its room for itself."""
 
     free: int
     total: int
@@ -43,6 +44,8 @@ def room_for(path: Path) -> HostRoom:
     """The narrowest that an image at `path` can grow into."""
     status = path.stat()
     is_device = stat.S_ISBLK(status.st_mode)
+    if is_device and (file := file_behind(status.st_rdev)):
+        return replace(room_for(file), device_size=_sysfs_size(status.st_rdev))
     number = status.st_rdev if is_device else _device_under(path, status.st_dev)
     pool = _thin_pool_of(number)
     if is_device:

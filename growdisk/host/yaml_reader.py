@@ -6,6 +6,7 @@ a mapping, and anchors may not be used to make a file of a few lines into gigaby
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -19,6 +20,7 @@ from growdisk.fast_dataclass import dataclass
 
 _MOST_VALUES = 100_000
 _LARGEST_FILE = 8 << 20
+_NO_NAME = re.compile("[\0\ud800-\udfff]")  # what no file, machine or argument of a command can have
 Scalar = str | int | float | bool | bytes | None
 
 
@@ -170,6 +172,8 @@ class _Reader:
             return str(node.value)
         if not _is_scalar(value):
             raise BadFile(f"{node.tag} is not known here", place=self._place(node))
+        if isinstance(value, str) and _NO_NAME.search(value):
+            raise BadFile("this has a character that is none (NUL, or half of one)", place=self._place(node))
         return value
 
     def _entries(self, node: MappingNode) -> Entries:

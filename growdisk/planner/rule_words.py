@@ -16,8 +16,9 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 def rule_of(
     when_used: str | None, max_size: str | None, min_interval: str | None, keep_host_free: str | None
 ) -> Rule | None:
-    """As people write it: 85%, 200G, 1h, 10%. UsageError. None where nothing is said."""
-    if not (when_used or max_size or min_interval or keep_host_free):
+    """As people write it: 85%, 200G, 1h, 10%. UsageError. None where nothing is said; "", as a script's variable that
+    was never set, says something, and wrongly."""
+    if when_used is max_size is min_interval is keep_host_free is None:
         return None
     return Rule(
         share("--when-used", when_used), largest_size(max_size), seconds_of(min_interval),
@@ -27,7 +28,7 @@ def rule_of(
 
 def share(option: str, text: str | None) -> float | None:
     """85% (or 85) as 0.85."""
-    if not text:
+    if text is None:
         return None
     number = text.strip().removesuffix("%")
     value = float(number) if _NUMBER.fullmatch(number) else -1.0
@@ -37,7 +38,7 @@ def share(option: str, text: str | None) -> float | None:
 
 
 def largest_size(text: str | None) -> int | None:
-    if not text:
+    if text is None:
         return None
     size = parse_goal_size(text)
     if size.relative:
@@ -45,10 +46,10 @@ def largest_size(text: str | None) -> int | None:
     return size.resolve(0)
 
 
-def seconds_of(text: str | None) -> float | None:
-    if not text:
+def seconds_of(text: str | None, option: str = "--min-interval") -> float | None:
+    if text is None:
         return None
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"--min-interval {text}: that is no time", hint="write 90s, 15m, 1h or 2d")
+        raise UsageError(f"{option} {text}: that is no time", hint="write 90s, 15m, 1h or 2d")
     return float(match[1]) * _SECONDS[match[2]]

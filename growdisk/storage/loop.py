@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from growdisk.block.host_devices import loops, value_of
+from growdisk.block.host_devices import file_behind, value_of
 from growdisk.host.command import run
 from growdisk.storage.values import Storage
 from growdisk.units import format_size
@@ -14,16 +14,17 @@ _SECONDS = 60.0
 
 
 def look(number: int) -> Storage:
-    found = next((loop for loop in loops() if loop.number == number), None)
-    if found is None or not Path(found.path).is_file():
-        behind = found.path if found else "nothing"
-        return Storage("other", "", obstacle=f"the loop device lies on {behind}", hint="grow that, then losetup -c")
+    file = file_behind(number)
+    if file is None:
+        behind = value_of(number, "loop/backing_file") or "nothing"
+        obstacle = f"the loop device lies on {behind}, and that name leads to no file, or to another one"
+        return Storage("other", "", obstacle=obstacle, hint="grow that, then losetup -c")
     if int(value_of(number, "loop/sizelimit") or 0):
         return Storage("other", "", obstacle="the loop device has a size limit", hint="attach it again without one")
-    free = os.statvfs(found.path)
+    free = os.statvfs(file)
     space = free.f_bavail * free.f_frsize
-    note = f"{found.path} grows as a sparse file; its file system has {format_size(space)} free"
-    return Storage("loop", found.path, notes=(note,))
+    note = f"{file} grows as a sparse file; its file system has {format_size(space)} free"
+    return Storage("loop", str(file), notes=(note,))
 
 
 def resize(device: Path, file: Path, size: int, offset: int) -> None:

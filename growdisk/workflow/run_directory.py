@@ -19,7 +19,7 @@ from pathlib import Path
 from growdisk.block.identity import lasting_path
 from growdisk.block.locks import flock_holder
 from growdisk.durable import read_record, replace_file, reserve_room, sync_directory, truncate_file
-from growdisk.errors import ImageNotReadable, Refused
+from growdisk.errors import GrowdiskError, ImageNotReadable, Refused
 from growdisk.workflow.journal import Journal, Record, read_journal, record_unreadable
 from growdisk.workflow.places import is_apart, record_folder, run_folder, same_bytes
 from growdisk.workflow.states import RunState, Status, fold
@@ -283,10 +283,18 @@ def _keep_record(folder: Path, record: Path, image: Path) -> None:
 
 
 def _is_of(record: Path, image: Path) -> bool:
-    """Whether a record is about this very image: another one may have taken its name since."""
+    """Whether a record is about this very image: another one may have taken its name since.
+
+    It is whole, or it is none: what a power cut has left of it would be an unfinished run that cannot be gone on with.
+    """
     try:
-        return bool(json.loads(read_record(record / "image.json"))["inode"] == _inode(image))
-    except (OSError, ValueError, KeyError, TypeError):
+        if json.loads(read_record(record / "image.json"))["inode"] != _inode(image):
+            return False
+        if (record / "part-of.json").exists():
+            return True
+        json.loads(read_record(record / "plan.json"))
+        return fold(read_journal(record / "journal.jsonl")).finished
+    except (OSError, ValueError, KeyError, TypeError, GrowdiskError):
         return False
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from growdisk.units import GiB, MiB
+from growdisk.workflow.places import record_folder
 from tests.conftest import DiskMaker
 from tests.crash.full_host import small_file_system
 from tests.guests.tools import run
@@ -32,6 +34,13 @@ def test_nothing_to_do_is_nothing_done(image: Path) -> None:
     assert expand(image, "50%", verb="plan").json()["result"] == "nochange"
 
 
+@pytest.mark.parametrize("option", ["--when-used", "--max-size", "--min-interval", "--keep-host-free"])
+def test_a_variable_that_was_never_set_is_no_rule_that_always_grows(image: Path, option: str) -> None:
+    before = fingerprint(image)
+    assert in_process("expand", image, "+100M", option, "", "--json").code == 2
+    assert fingerprint(image) == before
+
+
 def test_it_grows_step_by_step_up_to_its_largest_size_and_no_further(image: Path) -> None:
     sizes = [expand(image, "0.5%", "--max-size", "450M").json()["after"]["image"]["virtual_size"] for _ in range(4)]
     assert sizes == [356 * MiB, 450 * MiB, 450 * MiB, 450 * MiB]
@@ -42,6 +51,15 @@ def test_it_does_not_grow_twice_within_its_interval(image: Path) -> None:
     answer = expand(image, "0.5%", "--min-interval", "1h")
     assert (answer.code, answer.json()["result"]) == (0, "nochange")
     assert "ago, and is left alone for 1 h" in answer.json()["reason"]
+
+
+def test_a_growth_in_the_future_holds_nobody_back_for_ever(image: Path) -> None:
+    """The clock was wrong then, or is now."""
+    assert expand(image, "0.5%").json()["result"] == "changed"
+    journal = record_folder(image) / "journal.jsonl"
+    for ahead, result in ((600, "nochange"), (20 * 365 * 86400, "planned")):
+        os.utime(journal, times=(time.time() + ahead,) * 2)
+        assert expand(image, "0.5%", "--min-interval", "1h", verb="plan").json()["result"] == result
 
 
 def test_a_host_that_would_fill_up_is_a_refusal(image: Path) -> None:

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,32 @@ def test_an_unreadable_image_is_a_line_and_not_the_end(folder: Path) -> None:
     assert "one.qcow2" in answer.out and "two.raw" in answer.out
     errors = [disk["error"]["id"] for disk in listed(folder) if "error" in disk]  # type: ignore[index]
     assert len(errors) == 2
+
+
+def test_a_pattern_is_for_no_folder(folder: Path) -> None:
+    (folder / "lost+found").mkdir()
+    (folder / "one.qcow2.growdisk").mkdir()
+    assert [Path(str(disk["path"])).name for disk in listed(f"{folder}/*")] == ["one.qcow2", "two.raw"]
+    (folder / "inner").mkdir()
+    (folder / "inner/none").mkdir()
+    assert in_process("list", f"{folder}/inner/*").code == 2
+
+
+def test_a_folder_that_cannot_be_read_is_a_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "closed").mkdir(mode=0)
+    monkeypatch.chdir(folder)
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        answer = in_process("list", "closed", "--json")
+    finally:
+        os.seteuid(user)
+    assert (answer.code, answer.json()["disks"][0]["error"]["why"]) == (3, "Permission denied")
+
+
+def test_a_name_without_a_letter_is_no_disk() -> None:
+    answer = in_process("list", "", "--json")
+    assert (answer.code, "neither a regular file" in answer.json()["disks"][0]["error"]["why"]) == (3, True)
 
 
 def test_where_nothing_can_be_read_the_exit_code_says_so(tmp_path: Path) -> None:
@@ -138,6 +166,32 @@ def test_many_images_are_looked_at_by_several_processes(folder: Path, tmp_path: 
     disks = json.loads(done.stdout)["disks"]
     assert [Path(disk["path"]).stem for disk in disks] == [f"{number:02}" for number in range(40)]
     assert {disk["state"] for disk in disks} == {"off"}
+
+
+def test_a_ctrl_c_while_the_processes_are_started_ends_the_list(folder: Path) -> None:
+    code = (
+        "import os, signal, sys; from growdisk.cli.main import main;"
+        "os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT));"
+        "sys.exit(main(['list', *sys.argv[1:]]))"
+    )
+    many = [f"{folder}/{number}.raw" for number in range(40)]
+    done = subprocess.run([sys.executable, "-c", code, *many], env=environment(), capture_output=True, text=True)
+    assert (done.returncode, "stopped by Ctrl-C" in done.stderr, "Traceback" in done.stderr) == (130, True, False), done
+
+
+def test_a_list_that_is_killed_says_nothing_of_its_processes(folder: Path, tmp_path: Path) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(1000):
+        (many / f"{number}.qcow2").hardlink_to(folder / "one.qcow2")
+    with subprocess.Popen([GROWDISK, "list", many], env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not children.read_text():
+            assert process.poll() is None
+        time.sleep(0.2)
+        process.terminate()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
 
 
 def test_the_processes_of_a_list_are_ended_and_nobody_else_is_asked_to_stop(folder: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from growdisk.workflow.places import record_folder
 from tests.conftest import Copier
 from tests.oracle.qemu import qemu_check, qemu_img
 from tests.unit.cli.command import GUESTFS, NO_APPLIANCE, Answer, fingerprint, growdisk, in_process, run_folder
@@ -250,6 +251,20 @@ def test_a_journal_that_is_no_file_is_told_and_waited_for_by_nobody(
         assert answer.code == 3, answer
         assert told == "record-unreadable" or (told == "run-without-folder" and image.suffix == ".qcow2")
         assert fingerprint(image) == before
+
+
+@pytest.mark.parametrize("name", ["plan.json", "journal.jsonl", "image.json"])
+@pytest.mark.parametrize("kept", [0, 0.5, 0.9])
+def test_what_a_power_cut_has_left_of_a_record_hinders_nobody(copied: Copier, name: str, kept: float) -> None:
+    """A record is not flushed, and may be cut at any place: a finished run must not become an unfinished one."""
+    image = copied("guest.raw")
+    assert in_process("expand", image, "+64M", "--json").json()["result"] == "changed"
+    record = record_folder(image) / name
+    os.truncate(record, int(record.stat().st_size * kept))
+    assert in_process("status", image, "--json").json()["state"] == "none"
+    assert in_process("rollback", image, "--json").json()["error"]["id"] == "no-such-run"
+    assert in_process("expand", image, "+64M", "--json").json()["result"] == "changed"
+    assert in_process("status", image, "--json").json()["state"] == "done"
 
 
 @pytest.mark.parametrize("damage", [b"", b"[]", b"{}", b"\0" * 40, None])

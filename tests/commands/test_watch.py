@@ -102,6 +102,13 @@ def test_the_metrics_appear_whole_and_can_be_read_by_others(world: Path) -> None
     assert not list(world.glob("*.new"))
 
 
+def test_metrics_that_cannot_be_written_hide_nothing_worse(world: Path) -> None:
+    assert watch(world, "--metrics", "/dev/null").json()["error"]["id"] == "metrics-not-written"
+    (world / "rules.yml").write_text(RULES.replace("keep_host_free: 0%", "timeout: 0.01s"))
+    answer = watch(world, "--metrics", "/dev/null")
+    assert (answer.code, results(answer)["full.qcow2"], "no regular file" in answer.err) == (4, "restored", True)
+
+
 def test_a_full_host_is_told_and_the_exit_code_says_so(world: Path) -> None:
     (world / "broken.qcow2").unlink()
     (world / "rules.yml").write_text(RULES.replace("keep_host_free: 0%", "keep_host_free: 99.9%"))

@@ -12,6 +12,7 @@ import pytest
 
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
+from tests.crash.full_host import fill, make_room, small_file_system
 from tests.e2e.judges import Before, assert_grown, assert_unchanged
 from tests.e2e.process import PATIENCE, Host, await_true
 from tests.guests.layouts import Layout
@@ -77,6 +78,24 @@ def test_taking_a_kept_run_back_gives_the_device_exactly_its_old_size(
     assert_unchanged(image, before)
 
 
+@pytest.mark.parametrize("verb", ["resume", "rollback", "commit"])
+def test_a_device_that_has_become_read_only_is_refused_before_anything_of_its_run_is_lost(
+    host: Host, device: Path, before: Before, image: Path, state: Path, verb: str
+) -> None:
+    command = host.start("expand", device, "+64M", "--keep-snapshots")
+    await_true(lambda: b'"step": "grow-filesystem"' in recorded(state), PATIENCE, "the file system grows")
+    command.kill()
+    host.assert_quiet()
+    run("blockdev", "--setro", device)
+    try:
+        refused = host.growdisk(verb, device)
+    finally:
+        run("blockdev", "--setrw", device)  # it would stay so for the next file
+    assert (refused.code, refused.error["id"]) == (3, "device-read-only"), refused
+    assert host.growdisk("rollback", device).code == 0
+    assert_unchanged(image, before)
+
+
 def test_new_room_that_others_may_have_taken_is_not_given_back(host: Host, device: Path, image: Path) -> None:
     assert host.growdisk("expand", device, "+64M", "--keep-snapshots").code == 0
     os.truncate(image, NEW + MiB)
@@ -126,6 +145,25 @@ def test_a_run_is_not_kept_in_the_hosts_memory(host: Host, device: Path, image: 
         run("umount", memory)
 
 
+def test_memory_below_another_file_system_is_memory_too(host: Host, device: Path, tmp_path: Path) -> None:
+    """A live system writes to an overlay whose upper folder is on tmpfs."""
+    memory, place = tmp_path / "memory", tmp_path / "overlay"
+    memory.mkdir()
+    run("mount", "-t", "tmpfs", "none", memory)
+    try:
+        for name in ("lower", "upper", "work"):
+            (memory / name).mkdir()
+        options = ",".join(f"{name}dir={memory / name}" for name in ("lower", "upper", "work"))
+        run("truncate", "-s", "200M", memory / "disk")
+        run("mkfs.ext4", "-q", memory / "disk")
+        for kind in (("-t", "overlay", "-o", options), ("-o", "loop")):
+            with mounted(memory / "disk", place, *kind):
+                refused = host.growdisk("plan", device, "+64M", "--state-dir", place / "state")
+            assert (refused.code, refused.error["id"]) == (3, "state-in-memory"), refused
+    finally:
+        run("umount", memory)
+
+
 def test_a_folder_without_room_for_the_run_is_refused(host: Host, device: Path, tmp_path: Path) -> None:
     small = tmp_path / "small.raw"
     run("truncate", "-s", "32M", small)
@@ -146,6 +184,40 @@ def test_what_cannot_grow_is_refused_in_the_plan(host: Host, image: Path, before
     with loop(image, "--read-only") as fixed:
         assert "read-only" in str(host.growdisk("plan", fixed).error["why"])
     assert_unchanged(image, before)
+
+
+def test_a_loop_device_whose_file_has_no_room_is_refused_in_the_plan(
+    host: Host, image: Path, tmp_path: Path, state: Path
+) -> None:
+    """Its file is sparse, and grows all the same; the last step would end in an error of the device."""
+    with small_file_system(tmp_path / "small", "ext4", 64 * MiB) as place:
+        run("cp", "--sparse=always", image, place)
+        with loop(place / image.name) as device:
+            unfilled = host.growdisk("plan", device, "+1G", "--when-used", "1%")
+            assert (unfilled.code, unfilled.error["id"]) == (3, "host-would-fill"), unfilled
+            fill(place)
+            for verb in ("plan", "expand"):
+                refused = host.growdisk(verb, device, "+1G")
+                assert (refused.code, refused.error["id"]) == (3, "host-too-full"), refused
+            assert device_size(device) == OLD
+            assert not list((state / "runs").glob("*"))
+            make_room(place)
+            assert host.growdisk("expand", device, "+1G").code == 0
+
+
+def test_another_file_of_the_name_of_the_one_behind_a_loop_device_is_left_alone(
+    host: Host, image: Path, tmp_path: Path
+) -> None:
+    """The kernel tells the file's name alone, and something may be mounted over its folder."""
+    place = tmp_path / "place"
+    place.mkdir()
+    image = image.rename(place / "guest.raw")
+    with loop(image) as device, mounted(Path("none"), place, "-t", "tmpfs"):
+        run("truncate", "-s", str(5 * NEW), image)
+        for verb in ("plan", "expand"):
+            refused = host.growdisk(verb, device, "+64M")
+            assert (refused.code, "or to another one" in str(refused.error["why"])) == (3, True), refused
+        assert image.stat().st_size == 5 * NEW
 
 
 def test_an_image_in_a_device_without_room_behind_it_is_told_how_much_is_missing(

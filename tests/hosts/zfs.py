@@ -77,10 +77,10 @@ sync; echo o >/proc/sysrq-trigger; sleep 100
 """
 
 
-def in_zfs_host(script: str, exchange: Path, disks: Sequence[Path]) -> str:
+def in_zfs_host(script: str, exchange: Path, disks: Sequence[Path], log: Path | None = None) -> str:
     """What the script prints there; `disks` are /dev/vda and so on, `exchange` is /exchange. RuntimeError if it fails.
 
-    It has zfs, zpool, udevadm and growdisk.
+    It has zfs, zpool, udevadm and growdisk. All writes to its first disk are noted in the file `log` (power.py).
     """
     if os.geteuid() != 0 or not _VIRTIOFSD.exists():
         pytest.skip("virtiofsd needs root")
@@ -89,7 +89,7 @@ def in_zfs_host(script: str, exchange: Path, disks: Sequence[Path]) -> str:
     (exchange / "script").write_text(script)
     with tempfile.TemporaryDirectory(prefix="growdisk-zfs-") as scratch, ExitStack() as stack:
         folder = Path(scratch)
-        words = _command(folder, disks)
+        words = _command(folder, disks, log)
         for tag, source in (("usr", Path("/usr")), ("exchange", exchange)):
             stack.enter_context(_shared(source, folder / tag))
             words += ["-chardev", f"socket,id={tag},path={folder / tag}"]
@@ -104,9 +104,12 @@ def in_zfs_host(script: str, exchange: Path, disks: Sequence[Path]) -> str:
     return text
 
 
-def _command(folder: Path, disks: Sequence[Path]) -> list[str]:
+def _command(folder: Path, disks: Sequence[Path], log: Path | None) -> list[str]:
     image = kernel()[0]
     drives = [word for disk in disks for word in ("-drive", f"if=virtio,format=raw,file={disk}")]
+    if log is not None:
+        files = f"file.driver=file,file.filename={disks[0]},log.driver=file,log.filename={log}"
+        drives[1] = f"if=virtio,driver=blklogwrites,{files}"
     return [
         "setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max",
         "-m", "1024", "-smp", "1", "-display", "none", "-monitor", "none", "-no-reboot",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,26 @@ def test_a_failed_replacement_leaves_the_old_file(tmp_path: Path):
     with pytest.raises(OSError, match="directory"):
         replace_file(target, b"new")
     assert target.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "folder", "pipe", "link"])
+def test_what_is_no_file_is_never_replaced_by_one(tmp_path: Path, name: str):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/null")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(OSError, match="no regular file"):
+        replace_file(tmp_path / "folder" / ".." / name, b"new")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_no_file_takes_the_place_of_a_name_in_dev():
+    """As /dev/stdout, a link, which may well lead to a file."""
+    name = Path("/dev/growdisk-test")
+    with pytest.raises(OSError, match="no regular file"):
+        replace_file(name, b"new")
+    assert not name.exists()
 
 
 def test_records_are_appended_and_each_is_synced(tmp_path: Path):

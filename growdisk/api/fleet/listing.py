@@ -10,6 +10,7 @@ import glob
 import multiprocessing
 import os
 import signal
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -76,8 +77,14 @@ def _looked(entries: Sequence[DiskEntry]) -> list[DiskEntry]:
     if len(entries) < _ALONE:
         return [_look(entry) for entry in entries]
     workers = min(os.cpu_count() or 1, 8)
-    with multiprocessing.get_context("fork").Pool(workers, _plain_signals) as pool:
-        return list(pool.imap(_look, entries, _SHARE))
+    # A Ctrl-C within a fork is lost, and may leave a lock (that of logging) taken for ever.
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        with multiprocessing.get_context("fork").Pool(workers, _plain_signals) as pool:
+            signal.pthread_sigmask(signal.SIG_SETMASK, old)
+            return list(pool.imap(_look, entries, _SHARE))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
 def _plain_signals() -> None:
@@ -86,6 +93,8 @@ def _plain_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for all of the terminal's
+    # Where the list is killed, each would tell that nobody listens any more; what is really wrong goes to the list.
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
 
 
 def _look(entry: DiskEntry) -> DiskEntry:
@@ -151,12 +160,17 @@ def images_in(named: Iterable[str], *, forgiving: bool = False) -> list[str]:
 
 
 def _meant(name: str, forgiving: bool) -> Iterator[str]:
+    """A pattern for images is for no folder: lost+found, or the run of one of them (IMAGE.growdisk)."""
     if os.path.isdir(name):  # noqa: PTH112
-        yield from sorted(_images_of(name))
+        try:
+            yield from sorted(_images_of(name))
+        except OSError:  # its line will say why
+            yield name
     elif os.path.lexists(name) or not glob.has_magic(name):
-        yield name
+        yield name or "."
     else:
-        yield from sorted(glob.glob(name)) or ([] if forgiving else [name])  # noqa: PTH207
+        found = sorted(glob.glob(name)) or ([] if forgiving else [name])  # noqa: PTH207
+        yield from (each for each in found if not os.path.isdir(each))  # noqa: PTH112
 
 
 def _images_of(folder: str) -> Iterator[str]:

@@ -88,7 +88,7 @@ class WatchRule:
     def growth_of(self, current: int) -> int:
         """Bytes that a disk of that size would grow by."""
         new = parse_goal_size(self.size_for(current)).resolve(current)
-        most = largest_size(self.max_size)
+        most = largest_size(self.max_size or None)
         return max((new if most is None else min(new, most)) - current, 0)
 
 
@@ -166,10 +166,11 @@ def _texts(fields: Fields, word: str) -> tuple[str, ...]:
 
 
 def _checked(fields: Fields, word: str, default: str, check: Callable[[str], T]) -> str:
-    """The text, which `check` can read."""
+    """The text, which `check` can read; the `default` is good."""
     text = fields.text(word, default)
     try:
-        check(text)
+        if word in fields:
+            check(text)
     except GrowdiskError as error:
         node = fields.node(word)
         raise BadFile(f"{word}: {error.what}", place=node.place if node else "", hint=error.what_to_do) from error
@@ -185,7 +186,7 @@ def _step(text: str) -> None:
 
 
 def _timeout(text: str) -> None:
-    if not 0 < (seconds_of(text) or 0.0) <= _LONGEST_TIMEOUT:
+    if not 0 < (seconds_of(text, "timeout") or 0.0) <= _LONGEST_TIMEOUT:
         raise UsageError(f"{text} for one guest", hint="write timeout: 15m, at most 7d")
 
 
